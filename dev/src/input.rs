@@ -1,0 +1,59 @@
+//! What both simulators ask of a request: JSON with known fields, and images that can be read.
+
+use std::fmt;
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::de::DeserializeOwned;
+
+/// Why a request is refused, in words.
+#[derive(Debug)]
+pub(crate) struct Refused(pub(crate) String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Refuses with `otherwise` unless `met`.
+pub(crate) fn require(met: bool, otherwise: &str) -> Result<(), Refused> {
+    if met { Ok(()) } else { Err(Refused(otherwise.to_owned())) }
+}
+
+/// The body as a `T`, if it says that it is JSON and is.
+pub(crate) fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Refused> {
+    let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
+    require(media_type == Some(b"application/json"), "Content-Type must be application/json")?;
+    serde_json::from_slice(body).map_err(|error| Refused(error.to_string()))
+}
+
+/// An input image: a link, or a data URL whose payload decodes to a picture of the labelled type.
+pub(crate) fn check_image(url: &str) -> Result<(), Refused> {
+    let Some(data) = url.strip_prefix("data:") else {
+        return require(is_link(url), "an image must be an https URL or a data URL");
+    };
+    let Some((media_type, payload)) = data.split_once(";base64,") else {
+        return Err(Refused("a data URL must be base64".to_owned()));
+    };
+    let Ok(bytes) = STANDARD.decode(payload) else {
+        return Err(Refused("the payload of a data URL must be padded base64".to_owned()));
+    };
+    let labelled_right = match media_type {
+        "image/png" => bytes.starts_with(b"\x89PNG\r\n\x1a\n"),
+        "image/jpeg" => bytes.starts_with(b"\xff\xd8\xff"),
+        "image/webp" => bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
+        _ => {
+            return Err(Refused("an image must be image/png, image/jpeg or image/webp".to_owned()));
+        }
+    };
+    require(labelled_right, "the bytes of an image must be what its label says")
+}
+
+/// `https`, or `http` to this machine, where the links of the local stack lead.
+fn is_link(url: &str) -> bool {
+    ["https://", "http://127.0.0.1:", "http://localhost:"]
+        .iter()
+        .any(|start| url.strip_prefix(start).is_some_and(|rest| !rest.is_empty()))
+}

@@ -1,0 +1,39 @@
+//! Fake upstreams for the local stack and for tests.
+//!
+//! Each speaks a real wire format over a socket, accepts exactly the requests that we mean to send
+//! and refuses everything else as the real service would. Nothing here knows our own code: a fake
+//! that shared our encoder would share its bugs.
+//!
+//! | File | What it is |
+//! |---|---|
+//! | `image_api.rs` | chat relay in the style of new-api: a picture inside `chat.completion.chunk`s |
+//! | `image_api/request.rs` | the one chat request it accepts |
+//! | `image_api/chunk.rs` | what it writes: the chunks, field for field |
+//! | `shape.rs` | the forms in which a chat relay hands over a picture |
+//! | `ark.rs` | Volcengine ARK image generation, and the links it hands out |
+//! | `ark/request.rs` | the one ARK request it accepts |
+//! | `picture.rs` | a picture from a prompt: always the same bytes for the same prompt |
+//! | `landscape.rs`, `letters.rs` | how that picture is painted and labelled |
+//! | `input.rs` | what both ask of a request |
+//! | `script.rs` | an answer as timed writes |
+//! | `server.rs` | a router on a socket |
+//! | `page.html` | the page that shows both routes at work |
+//!
+//! More shapes, faults, sign-in (`supabase.rs`), `secrets.rs`, `dynamodb.rs` and `runtime_api.rs`
+//! get files of their own.
+
+pub mod ark;
+pub mod image_api;
+mod input;
+mod landscape;
+mod letters;
+pub mod picture;
+mod script;
+mod server;
+mod shape;
+
+pub use server::{Running, serve, start};
+pub use shape::{Shape, UnknownShape};
+
+/// The page that the local stack serves at `/`: one file, nothing loaded from elsewhere.
+pub const PAGE: &str = include_str!("page.html");

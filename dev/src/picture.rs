@@ -1,0 +1,160 @@
+//! A picture from a prompt: a real file, and always the same bytes for the same prompt.
+
+use std::error::Error;
+use std::io::{self, Write};
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::{landscape, letters};
+
+/// Characters of the prompt that are written into the picture.
+const LABEL_CHARS: usize = 24;
+/// Where the files are as big as those of Seedream.
+const JPEG_QUALITY: u8 = 93;
+
+/// File format of a picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// `image/png`, RGB, 8 bits.
+    Png,
+    /// `image/jpeg`, three channels.
+    Jpeg,
+}
+
+impl Format {
+    /// The media type of files in this format.
+    pub fn media_type(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+        }
+    }
+}
+
+/// A drawn picture, as the file that it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// The whole file.
+    pub bytes: Bytes,
+    /// `image/png` or `image/jpeg`.
+    pub media_type: &'static str,
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+    /// SHA-256 of `bytes`, as lower-case hex.
+    pub sha256: String,
+}
+
+impl Picture {
+    /// One line on standard error: `who`, then size, type, bytes and hash.
+    pub(crate) fn announce(&self, who: &str) {
+        let Self { bytes, media_type, width, height, sha256 } = self;
+        let size = bytes.len();
+        // Nobody may be reading: then the line is lost, and the picture goes out all the same.
+        let _ = writeln!(io::stderr(), "{who} {width}x{height} {media_type} {size} bytes sha256 {sha256}");
+    }
+}
+
+/// Draws the picture number `variant` for `prompt`: a landscape whose colours and hills come from
+/// a hash of both, with the start of the prompt and that hash written into it.
+///
+/// Takes a good part of a second of CPU: call it on a blocking thread. Sides are 1..=65535 pixels.
+pub fn draw(prompt: &str, variant: u32, format: Format, width: u32, height: u32) -> Picture {
+    let seed: [u8; 32] =
+        Sha256::new().chain_update(prompt).chain_update([0]).chain_update(variant.to_le_bytes()).finalize().into();
+    let mut pixels = landscape::paint(&seed, width, height);
+    let words: String = prompt.chars().filter(char::is_ascii).take(LABEL_CHARS).collect();
+    let number = format!("#{} / {variant}", &hex(&seed)[..8]);
+    letters::stamp(&mut pixels, width, &[&number, words.trim()]);
+
+    let bytes = encode(&pixels, format, width, height);
+    Picture {
+        sha256: hex(&Sha256::digest(&bytes)),
+        bytes: Bytes::from(bytes),
+        media_type: format.media_type(),
+        width,
+        height,
+    }
+}
+
+/// Lower-case hex of `bytes`.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[expect(clippy::expect_used, reason = "writing to memory cannot fail, and the sizes are ours")]
+fn encode(pixels: &[u8], format: Format, width: u32, height: u32) -> Vec<u8> {
+    match format {
+        Format::Png => png(pixels, width, height).expect("a PNG of this size can be written"),
+        Format::Jpeg => jpeg(pixels, width, height).expect("a JPEG of this size can be written"),
+    }
+}
+
+fn png(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, png::EncodingError> {
+    let mut file = Vec::with_capacity(pixels.len());
+    let mut encoder = png::Encoder::new(&mut file, width, height);
+    encoder.set_color(png::ColorType::Rgb);
+    encoder.set_compression(png::Compression::Fast);
+    encoder.set_filter(png::Filter::Sub);
+    let mut writer = encoder.write_header()?;
+    writer.write_image_data(pixels)?;
+    writer.finish()?;
+    Ok(file)
+}
+
+fn jpeg(pixels: &[u8], width: u32, height: u32) -> Result<Vec<u8>, Box<dyn Error>> {
+    let (width, height) = (u16::try_from(width)?, u16::try_from(height)?);
+    let mut file = Vec::with_capacity(pixels.len() / 4);
+    let encoder = jpeg_encoder::Encoder::new(&mut file, JPEG_QUALITY);
+    encoder.encode(pixels, width, height, jpeg_encoder::ColorType::Rgb)?;
+    Ok(file)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    #[test]
+    fn a_png_decodes_to_the_size_it_says() {
+        let picture = draw("a quiet lake", 0, Format::Png, 320, 200);
+        let mut reader = png::Decoder::new(Cursor::new(&picture.bytes)).read_info().unwrap();
+        let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
+        let frame = reader.next_frame(&mut pixels).unwrap();
+        assert_eq!((frame.width, frame.height), (picture.width, picture.height));
+        assert_eq!((frame.width, frame.height), (320, 200));
+        assert_eq!(picture.media_type, "image/png");
+        assert_eq!(picture.sha256, hex(&Sha256::digest(&picture.bytes)));
+    }
+
+    #[test]
+    fn a_jpeg_decodes_to_the_size_it_says() {
+        let picture = draw("a quiet lake", 0, Format::Jpeg, 320, 200);
+        let mut decoder = zune_jpeg::JpegDecoder::new(Cursor::new(&picture.bytes));
+        let pixels = decoder.decode().unwrap();
+        assert_eq!(decoder.dimensions(), Some((320, 200)));
+        assert_eq!(pixels.len(), 320 * 200 * 3);
+        assert_eq!(picture.media_type, "image/jpeg");
+    }
+
+    #[test]
+    fn the_same_prompt_gives_the_same_bytes_and_another_gives_others() {
+        let one = draw("猫", 0, Format::Png, 200, 100);
+        assert_eq!(one, draw("猫", 0, Format::Png, 200, 100));
+        assert_ne!(one.sha256, draw("狗", 0, Format::Png, 200, 100).sha256);
+        assert_ne!(one.sha256, draw("猫", 1, Format::Png, 200, 100).sha256);
+    }
+
+    #[test]
+    fn files_are_as_big_as_those_of_real_models() {
+        let mib =
+            |format, width, height| draw("a portrait in the rain", 0, format, width, height).bytes.len() as f64 / 1e6;
+        let png = mib(Format::Png, 1024, 1024);
+        assert!((1.0..3.0).contains(&png), "{png} MB");
+        let jpeg = mib(Format::Jpeg, 2496, 1664);
+        assert!((0.7..3.0).contains(&jpeg), "{jpeg} MB");
+    }
+}

@@ -1,0 +1,51 @@
+//! A router on a socket.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use axum::Router;
+use axum::serve::ListenerExt;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+/// Serves `router` on `listener` until the process ends.
+///
+/// Small writes leave at once (`TCP_NODELAY`): with Nagle's algorithm an event would wait for the
+/// acknowledgement of the one before it.
+///
+/// # Errors
+/// None today: a failed connection is dropped and the next one accepted.
+pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
+    let listener = listener.tap_io(|socket| {
+        // A socket that is already closed refuses the option; reading it will say so.
+        let _ = socket.set_nodelay(true);
+    });
+    axum::serve(listener, router).await
+}
+
+/// A router that listens on a free port of 127.0.0.1, until it is dropped.
+#[derive(Debug)]
+pub struct Running {
+    /// Where it listens.
+    pub address: SocketAddr,
+    _server: JoinSet<io::Result<()>>,
+}
+
+impl Running {
+    /// `http://127.0.0.1:<port>` followed by `path`.
+    pub fn url(&self, path: &str) -> String {
+        format!("http://{}{path}", self.address)
+    }
+}
+
+/// Starts `router` on a free port of 127.0.0.1, for a test.
+///
+/// # Errors
+/// When no port can be opened.
+pub async fn start(router: Router) -> io::Result<Running> {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+    let address = listener.local_addr()?;
+    let mut server = JoinSet::new();
+    server.spawn(serve(listener, router));
+    Ok(Running { address, _server: server })
+}

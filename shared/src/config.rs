@@ -1,0 +1,222 @@
+//! Environment variables, read once into types.
+//!
+//! The environment comes in as a function, so nothing here touches the process's own. A reading
+//! reports every mistake at once, and a mistake never quotes a value: one of them is a key. A
+//! variable that is empty counts as not set. A missing key is no mistake: the function starts and
+//! answers that it is not ready.
+
+mod reader;
+mod variables;
+
+pub use reader::{Mistake, Mistakes};
+pub use variables::{VARIABLES, Values, Variable};
+
+use crate::secret::Secret;
+use reader::Reader;
+use std::time::Duration;
+use url::{Host, Url};
+
+/// The environment: a variable's name in, its value out.
+pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
+
+/// What the function `generate-stream` needs from here.
+#[derive(Debug, Clone)]
+pub struct GenerateConfig {
+    /// The image API.
+    pub image_api: ImageApi,
+    /// How long it may take.
+    pub timing: Timing,
+}
+
+impl GenerateConfig {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every mistake in the variables it uses.
+    pub fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
+        Reader::read(environment, |reader| {
+            let image_api = ImageApi::read(reader);
+            let timing = Timing::read(reader);
+            Some(Self { image_api: image_api?, timing: timing? })
+        })
+    }
+}
+
+/// What the function `faceflip-stream` needs from here.
+#[derive(Debug, Clone)]
+pub struct FaceflipConfig {
+    /// ARK.
+    pub ark: Ark,
+    /// How long it may take.
+    pub timing: Timing,
+}
+
+impl FaceflipConfig {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every mistake in the variables it uses.
+    pub fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
+        Reader::read(environment, |reader| {
+            let ark = Ark::read(reader);
+            let timing = Timing::read(reader);
+            Some(Self { ark: ark?, timing: timing? })
+        })
+    }
+}
+
+/// The image API behind `POST /api/generate-stream`.
+#[derive(Debug, Clone)]
+pub struct ImageApi {
+    /// Without a slash at the end (unless it has no path at all) and without `/v1`; see
+    /// [`Self::endpoint`].
+    pub base_url: Url,
+    /// The key, where a plain variable holds it.
+    pub key: Option<Secret>,
+    /// The model for requests that name none.
+    pub chat_model: String,
+    /// The models that a request may name, [`Self::chat_model`] first, each once.
+    pub models: Vec<String>,
+}
+
+impl ImageApi {
+    /// The address of one of the API's paths, such as `/v1/chat/completions`.
+    pub fn endpoint(&self, path: &str) -> Url {
+        below(&self.base_url, path)
+    }
+
+    /// Whether a request may name this model.
+    pub fn allows(&self, model: &str) -> bool {
+        self.models.iter().any(|allowed| allowed == model)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        reader.mode(&variables::IMAGE_API_MODE);
+        let base_url = reader.base_url(&variables::IMAGE_API_BASE_URL).map(without_v1);
+        let key = reader.key(&variables::IMAGE_API_KEY);
+        let chat_model = reader.model(&variables::IMAGE_CHAT_MODEL);
+        let listed = reader.models(&variables::IMAGE_MODELS);
+        let chat_model = chat_model?;
+        let mut models = vec![chat_model.clone()];
+        let documented = variables::DOCUMENTED_MODEL.to_owned();
+        for model in listed?.into_iter().chain([documented]) {
+            if !models.contains(&model) {
+                models.push(model);
+            }
+        }
+        Some(Self { base_url: base_url?, key, chat_model, models })
+    }
+}
+
+/// ARK, behind `POST /api/v1/faceflip/generate/stream`.
+#[derive(Debug, Clone)]
+pub struct Ark {
+    /// Without a slash at the end; see [`Self::endpoint`].
+    pub base_url: Url,
+    /// The key, where a plain variable holds it.
+    pub key: Option<Secret>,
+    /// A model, or an endpoint's id.
+    pub model: String,
+    /// A tier (`2K`) or pixels (`2048x2048`).
+    pub size: String,
+    /// How many images a call may make: 1 to 15.
+    pub max_images: u8,
+    /// Whether ARK marks its images.
+    pub watermark: bool,
+    /// The prompt for requests that have none.
+    pub prompt: String,
+}
+
+impl Ark {
+    /// The address of one of ARK's paths, such as `/images/generations`.
+    pub fn endpoint(&self, path: &str) -> Url {
+        below(&self.base_url, path)
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let base_url = reader.base_url(&variables::ARK_BASE_URL);
+        let key = reader.key(&variables::ARK_API_KEY);
+        let model = reader.model(&variables::ARK_MODEL);
+        let size = reader.image_size(&variables::ARK_SIZE);
+        let max_images = reader.number(&variables::ARK_MAX_IMAGES);
+        let watermark = reader.flag(&variables::ARK_WATERMARK);
+        let prompt = reader.text(&variables::FACEFLIP_PROMPT);
+        Some(Self {
+            base_url: base_url?,
+            key,
+            model: model?,
+            size: size?,
+            max_images: u8::try_from(max_images?).ok()?,
+            watermark: watermark?,
+            prompt: prompt?,
+        })
+    }
+}
+
+/// How long an upstream call, and silence towards the client, may last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// How long the client's head waits for the upstream's.
+    pub head_hold: Duration,
+    /// Silence after which the client gets a ping.
+    pub ping: Duration,
+    /// To the upstream's connection.
+    pub connect: Duration,
+    /// To the upstream's head.
+    pub head: Duration,
+    /// Without a byte from the upstream.
+    pub idle: Duration,
+    /// Without an event of content from the upstream.
+    pub progress: Duration,
+    /// The whole call.
+    pub total: Duration,
+}
+
+impl Timing {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let mut duration = |variable| reader.number(variable).map(Duration::from_millis);
+        let head_hold = duration(&variables::HEAD_HOLD_MS);
+        let ping = duration(&variables::PING_MS);
+        let connect = duration(&variables::UPSTREAM_CONNECT_MS);
+        let head = duration(&variables::UPSTREAM_HEAD_MS);
+        let idle = duration(&variables::UPSTREAM_IDLE_MS);
+        let progress = duration(&variables::UPSTREAM_PROGRESS_MS);
+        let total = duration(&variables::UPSTREAM_TOTAL_MS);
+        Some(Self {
+            head_hold: head_hold?,
+            ping: ping?,
+            connect: connect?,
+            head: head?,
+            idle: idle?,
+            progress: progress?,
+            total: total?,
+        })
+    }
+}
+
+/// Whether the URL's host is this machine: `localhost`, `127.0.0.0/8` or `[::1]`.
+pub fn is_loopback(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+fn below(base: &Url, path: &str) -> Url {
+    let mut url = base.clone();
+    url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
+    url
+}
+
+fn without_v1(mut url: Url) -> Url {
+    if let Some(path) = url.path().strip_suffix("/v1") {
+        let path = path.trim_end_matches('/').to_owned();
+        url.set_path(&path);
+    }
+    url
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,176 @@
+//! Reads variables one by one and remembers every mistake. `None` from a method means that one was
+//! remembered.
+
+use super::variables::{Values, Variable};
+use super::{Environment, is_loopback};
+use crate::secret::Secret;
+use std::fmt;
+use url::Url;
+
+/// What is wrong with one variable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistake {
+    /// Its name.
+    pub variable: &'static str,
+    /// What is wrong, to be read behind the name. Never quotes the value.
+    pub says: String,
+}
+
+/// Everything that is wrong with the environment. `Display` writes one line each.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mistakes(pub Vec<Mistake>);
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (line, mistake) in self.0.iter().enumerate() {
+            if line > 0 {
+                f.write_str("\n")?;
+            }
+            write!(f, "{} {}", mistake.variable, mistake.says)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+pub(super) struct Reader<'a> {
+    environment: Environment<'a>,
+    mistakes: Vec<Mistake>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn read<T>(
+        environment: Environment<'a>,
+        read: impl FnOnce(&mut Self) -> Option<T>,
+    ) -> Result<T, Mistakes> {
+        let mut reader = Self { environment, mistakes: Vec::new() };
+        match read(&mut reader) {
+            Some(config) if reader.mistakes.is_empty() => Ok(config),
+            _ => Err(Mistakes(reader.mistakes)),
+        }
+    }
+
+    pub(super) fn number(&mut self, variable: &Variable) -> Option<u64> {
+        let value = self.required(variable)?;
+        let (Values::Milliseconds { min, max } | Values::Count { min, max }) = variable.values else {
+            return self.refuse(variable);
+        };
+        match value.parse() {
+            Ok(number) if (min..=max).contains(&number) => Some(number),
+            _ => self.refuse(variable),
+        }
+    }
+
+    pub(super) fn flag(&mut self, variable: &Variable) -> Option<bool> {
+        match self.required(variable)?.to_ascii_lowercase().as_str() {
+            "true" => Some(true),
+            "false" => Some(false),
+            _ => self.refuse(variable),
+        }
+    }
+
+    pub(super) fn text(&mut self, variable: &Variable) -> Option<String> {
+        let value = self.required(variable)?;
+        match variable.values {
+            Values::Text { max } if value.chars().count() <= max => Some(value),
+            _ => self.refuse(variable),
+        }
+    }
+
+    pub(super) fn key(&mut self, variable: &Variable) -> Option<Secret> {
+        let value = self.optional(variable)?;
+        match Secret::parse(&value) {
+            Ok(secret) => Some(secret),
+            Err(error) => self.mistake(variable, error.to_string()),
+        }
+    }
+
+    pub(super) fn mode(&mut self, variable: &Variable) -> Option<()> {
+        match self.required(variable)?.as_str() {
+            "chat" => Some(()),
+            "images" | "gemini" => {
+                self.mistake(variable, "names a mode that this version does not have yet: use chat".to_owned())
+            }
+            _ => self.refuse(variable),
+        }
+    }
+
+    pub(super) fn model(&mut self, variable: &Variable) -> Option<String> {
+        let value = self.required(variable)?;
+        if is_model(&value) { Some(value) } else { self.refuse(variable) }
+    }
+
+    pub(super) fn models(&mut self, variable: &Variable) -> Option<Vec<String>> {
+        let value = self.required(variable)?;
+        let models: Vec<_> =
+            value.split(',').map(str::trim).filter(|model| !model.is_empty()).map(str::to_owned).collect();
+        if models.iter().all(|model| is_model(model)) { Some(models) } else { self.refuse(variable) }
+    }
+
+    pub(super) fn image_size(&mut self, variable: &Variable) -> Option<String> {
+        let value = self.required(variable)?.to_ascii_lowercase();
+        if ["1k", "1.5k", "2k", "3k", "4k"].contains(&value.as_str()) {
+            return Some(value.to_ascii_uppercase());
+        }
+        match value.split_once('x') {
+            Some((width, height)) if is_side(width) && is_side(height) => Some(value),
+            _ => self.refuse(variable),
+        }
+    }
+
+    /// Without a slash at the end, unless the URL has no path.
+    pub(super) fn base_url(&mut self, variable: &Variable) -> Option<Url> {
+        let value = self.required(variable)?;
+        let Ok(mut url) = Url::parse(&value) else {
+            return self.refuse(variable);
+        };
+        let says = match url.scheme() {
+            _ if !url.username().is_empty() || url.password().is_some() => "must not contain a user name or a password",
+            _ if url.query().is_some() || url.fragment().is_some() => "must not contain a query or a fragment",
+            "http" if !is_loopback(&url) => "must begin with https://: plain http is for loopback hosts only",
+            "http" | "https" => {
+                let path = url.path().trim_end_matches('/').to_owned();
+                url.set_path(&path);
+                return Some(url);
+            }
+            _ => return self.refuse(variable),
+        };
+        self.mistake(variable, says.to_owned())
+    }
+
+    fn optional(&self, variable: &Variable) -> Option<String> {
+        (self.environment)(variable.name)
+            .map(|value| value.trim().to_owned())
+            .filter(|value| !value.is_empty())
+            .or_else(|| variable.default.map(str::to_owned))
+    }
+
+    fn required(&mut self, variable: &Variable) -> Option<String> {
+        let value = self.optional(variable);
+        if value.is_none() {
+            self.mistake::<()>(variable, format!("is not set: it must be {}", variable.values));
+        }
+        value
+    }
+
+    fn refuse<T>(&mut self, variable: &Variable) -> Option<T> {
+        self.mistake(variable, format!("must be {}", variable.values))
+    }
+
+    fn mistake<T>(&mut self, variable: &Variable, says: String) -> Option<T> {
+        self.mistakes.push(Mistake { variable: variable.name, says });
+        None
+    }
+}
+
+/// Relays give their models names in any script, so little can be said of them.
+fn is_model(name: &str) -> bool {
+    let clean = |c: char| !c.is_control() && !c.is_whitespace() && c != ',';
+    (1..=128).contains(&name.len()) && name.chars().all(clean)
+}
+
+fn is_side(digits: &str) -> bool {
+    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
+    plain && (2..=5).contains(&digits.len()) && !digits.starts_with('0')
+}

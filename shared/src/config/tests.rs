@@ -1,0 +1,216 @@
+use super::*;
+use std::collections::HashSet;
+
+const BASE: (&str, &str) = ("IMAGE_API_BASE_URL", "https://api.example.com");
+
+#[test]
+fn defaults() {
+    let GenerateConfig { image_api, timing } = generate(&[BASE]).unwrap();
+    assert_eq!(image_api.chat_model, "gemini-2.5-flash-image");
+    assert_eq!(image_api.models, ["gemini-2.5-flash-image"]);
+    assert!(image_api.key.is_none());
+    assert_eq!(
+        timing,
+        Timing {
+            head_hold: Duration::from_secs(8),
+            ping: Duration::from_secs(10),
+            connect: Duration::from_secs(3),
+            head: Duration::from_secs(150),
+            idle: Duration::from_secs(120),
+            progress: Duration::from_secs(150),
+            total: Duration::from_secs(600),
+        }
+    );
+    let FaceflipConfig { ark, timing: same } = faceflip(&[]).unwrap();
+    assert_eq!(same, timing);
+    assert_eq!(
+        ark.endpoint("/images/generations").as_str(),
+        "https://ark.cn-beijing.volces.com/api/v3/images/generations"
+    );
+    assert_eq!(ark.model, "doubao-seedream-4-0-250828");
+    assert_eq!((ark.size.as_str(), ark.max_images, ark.watermark), ("2K", 3, false));
+    assert!(ark.key.is_none() && ark.prompt.contains("人脸"));
+}
+
+#[test]
+fn values_are_taken() {
+    let image_api = generate(&[
+        BASE,
+        ("IMAGE_API_MODE", "chat"),
+        ("IMAGE_API_KEY", " canary\n"),
+        ("IMAGE_CHAT_MODEL", "[线路一]gemini-3"),
+        ("IMAGE_MODELS", "a/b, ,gemini-2.5-flash-image,a/b,"),
+    ])
+    .unwrap()
+    .image_api;
+    assert_eq!(image_api.key.as_ref().unwrap().expose(), "canary");
+    assert_eq!(image_api.models, ["[线路一]gemini-3", "a/b", "gemini-2.5-flash-image"]);
+    assert!(image_api.allows("a/b") && !image_api.allows("a"));
+
+    let config = faceflip(&[
+        ("ARK_SIZE", "4k"),
+        ("ARK_MAX_IMAGES", "15"),
+        ("ARK_WATERMARK", "True"),
+        ("FACEFLIP_PROMPT", "合影"),
+        ("PING_MS", "50"),
+        ("HEAD_HOLD_MS", "0"),
+        ("ARK_MODEL", ""),
+    ])
+    .unwrap();
+    let ark = config.ark;
+    assert_eq!((ark.size.as_str(), ark.max_images, ark.watermark), ("4K", 15, true));
+    assert_eq!((ark.prompt.as_str(), ark.model.as_str()), ("合影", "doubao-seedream-4-0-250828"));
+    assert_eq!(config.timing.ping, Duration::from_millis(50));
+    assert_eq!(config.timing.head_hold, Duration::ZERO);
+    let sized = faceflip(&[("ARK_SIZE", "2304X1728")]).unwrap();
+    assert_eq!(sized.ark.size, "2304x1728");
+}
+
+#[test]
+fn base_urls() {
+    let check = |value: &str, expected: Result<&str, &str>| {
+        let config = generate(&[("IMAGE_API_BASE_URL", value)]);
+        let url = config.map(|config| config.image_api.endpoint("/v1/chat/completions"));
+        match (url, expected) {
+            (Ok(url), Ok(expected)) => assert_eq!(url.as_str(), expected),
+            (Err(mistakes), Err(word)) => {
+                assert_eq!(mistakes.0.len(), 1, "{mistakes}");
+                assert!(mistakes.to_string().contains(word), "{value}: {mistakes}");
+            }
+            (result, _) => panic!("{value}: {result:?}"),
+        }
+    };
+    let whole = "https://api.example.com/v1/chat/completions";
+    check("https://api.example.com", Ok(whole));
+    check("https://api.example.com/", Ok(whole));
+    check("https://api.example.com/v1", Ok(whole));
+    check("https://api.example.com/v1/", Ok(whole));
+    check("https://API.example.com//", Ok(whole));
+    check("https://a.test/relay/v1/", Ok("https://a.test/relay/v1/chat/completions"));
+    check("https://a.test/v10", Ok("https://a.test/v10/v1/chat/completions"));
+    check("http://localhost:8787", Ok("http://localhost:8787/v1/chat/completions"));
+    check("http://127.0.0.53/v1", Ok("http://127.0.0.53/v1/chat/completions"));
+    check("http://[::1]:1/", Ok("http://[::1]:1/v1/chat/completions"));
+    check("http://api.example.com", Err("plain http"));
+    check("http://localhost.example.com", Err("plain http"));
+    check("http://10.0.0.1", Err("plain http"));
+    check("http://[::2]", Err("plain http"));
+    check("https://user@a.test", Err("user name"));
+    check("https://:pass@a.test", Err("password"));
+    check("https://a.test/?key=1", Err("query"));
+    check("https://a.test/#x", Err("fragment"));
+    check("ftp://a.test", Err("https URL"));
+    check("api.example.com", Err("https URL"));
+    check("https://", Err("https URL"));
+    check("", Err("is not set"));
+}
+
+#[test]
+fn the_stored_url_ends_in_no_slash_and_no_v1() {
+    let base = |value| generate(&[("IMAGE_API_BASE_URL", value)]).unwrap().image_api.base_url;
+    assert_eq!(base("https://a.test/relay/v1/").as_str(), "https://a.test/relay");
+    assert_eq!(base("https://a.test/v1").path(), "/");
+}
+
+#[test]
+fn all_mistakes_come_together() {
+    let variables = |mistakes: Mistakes| -> Vec<&str> { mistakes.0.iter().map(|mistake| mistake.variable).collect() };
+    let mistakes = generate(&[
+        ("IMAGE_API_MODE", "gemini"),
+        ("IMAGE_API_KEY", "a\u{7}b"),
+        ("IMAGE_CHAT_MODEL", "two words"),
+        ("IMAGE_MODELS", "a b"),
+        ("PING_MS", "10s"),
+        ("UPSTREAM_TOTAL_MS", "900001"),
+        ("ARK_SIZE", "not looked at"),
+    ])
+    .unwrap_err();
+    assert_eq!(
+        mistakes.to_string(),
+        "IMAGE_API_MODE names a mode that this version does not have yet: use chat\n\
+         IMAGE_API_BASE_URL is not set: it must be an https URL (http for a loopback host)\n\
+         IMAGE_API_KEY contains a control character\n\
+         IMAGE_CHAT_MODEL must be a model name\n\
+         IMAGE_MODELS must be model names, separated by commas\n\
+         PING_MS must be milliseconds, 1 to 900000\n\
+         UPSTREAM_TOTAL_MS must be milliseconds, 1 to 900000"
+    );
+    let mistakes = faceflip(&[
+        ("ARK_BASE_URL", "http://ark.example.com"),
+        ("ARK_SIZE", "5K"),
+        ("ARK_MAX_IMAGES", "16"),
+        ("ARK_WATERMARK", "maybe"),
+        ("UPSTREAM_IDLE_MS", "-1"),
+        ("IMAGE_API_MODE", "not looked at"),
+    ])
+    .unwrap_err();
+    assert_eq!(
+        variables(mistakes),
+        ["ARK_BASE_URL", "ARK_SIZE", "ARK_MAX_IMAGES", "ARK_WATERMARK", "UPSTREAM_IDLE_MS"]
+    );
+    assert_eq!(variables(generate(&[BASE, ("IMAGE_API_MODE", "chats")]).unwrap_err()), ["IMAGE_API_MODE"]);
+    for size in ["x", "2048x", "0x2048", "2048x2048x2", "+20x20", "2048*2048", "999999x9"] {
+        assert!(faceflip(&[("ARK_SIZE", size)]).is_err(), "{size}");
+    }
+}
+
+#[test]
+fn no_value_is_ever_printed() {
+    for variable in VARIABLES {
+        for value in ["canary", "canary\u{1}canary", "https://u:canary@a.test", "http://canary.test?canary"] {
+            for result in
+                [generate(&[BASE, (variable.name, value)]).map(|_| ()), faceflip(&[(variable.name, value)]).map(|_| ())]
+            {
+                let printed = result.map_err(|mistakes| format!("{mistakes} {mistakes:?}"));
+                assert!(!printed.err().unwrap_or_default().contains("canary"), "{}", variable.name);
+            }
+        }
+    }
+    let config = generate(&[BASE, ("IMAGE_API_KEY", "canary")]).unwrap();
+    assert!(!format!("{config:?}").contains("canary"));
+    let config = faceflip(&[("ARK_API_KEY", "canary")]).unwrap();
+    assert!(!format!("{config:?}").contains("canary"));
+}
+
+#[test]
+fn the_table_is_what_the_code_reads() {
+    let asked = std::cell::RefCell::new(HashSet::new());
+    let environment = |name: &str| {
+        asked.borrow_mut().insert(name.to_owned());
+        None
+    };
+    assert!(GenerateConfig::from_env(&environment).is_err());
+    assert!(FaceflipConfig::from_env(&environment).is_ok());
+    let table: HashSet<_> = VARIABLES.iter().map(|variable| variable.name.to_owned()).collect();
+    assert_eq!(table.len(), VARIABLES.len());
+    assert_eq!(asked.into_inner(), table);
+}
+
+#[test]
+fn loopback() {
+    let check = |url: &str, expected| assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
+    check("http://localhost:1/x", true);
+    check("http://LOCALHOST", true);
+    check("http://127.1", true);
+    check("http://127.255.255.254", true);
+    check("https://[::1]", true);
+    check("http://128.0.0.1", false);
+    check("http://0.0.0.0", false);
+    check("http://[::ffff:127.0.0.1]", false);
+    check("http://localhost.test", false);
+    check("data:,x", false);
+}
+
+fn generate(set: &[(&str, &str)]) -> Result<GenerateConfig, Mistakes> {
+    GenerateConfig::from_env(&|name| look_up(set, name))
+}
+
+fn faceflip(set: &[(&str, &str)]) -> Result<FaceflipConfig, Mistakes> {
+    FaceflipConfig::from_env(&|name| look_up(set, name))
+}
+
+/// The last entry of a name counts.
+fn look_up(set: &[(&str, &str)], name: &str) -> Option<String> {
+    let entry = set.iter().rev().find(|(key, _)| *key == name)?;
+    Some(entry.1.to_owned())
+}

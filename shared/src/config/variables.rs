@@ -1,0 +1,135 @@
+//! Every variable that this module reads, with its default: the table behind the code, the README
+//! and the deployment template.
+
+use std::fmt;
+
+/// One environment variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Variable {
+    /// Its name.
+    pub name: &'static str,
+    /// What it may hold.
+    pub values: Values,
+    /// What an unset or empty variable stands for, where anything does.
+    pub default: Option<&'static str>,
+    /// What it is for.
+    pub says: &'static str,
+}
+
+/// What a variable may hold. `Display` says it in words that fit behind "must be".
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Values {
+    /// A duration in whole milliseconds.
+    Milliseconds {
+        /// The shortest.
+        min: u64,
+        /// The longest.
+        max: u64,
+    },
+    /// A whole number.
+    Count {
+        /// The smallest.
+        min: u64,
+        /// The largest.
+        max: u64,
+    },
+    /// `true` or `false`.
+    Flag,
+    /// The upstream's mode.
+    Mode,
+    /// A base URL.
+    BaseUrl,
+    /// A key.
+    Key,
+    /// One model.
+    Model,
+    /// Models, separated by commas.
+    Models,
+    /// An image size.
+    ImageSize,
+    /// Text of a bounded length.
+    Text {
+        /// Characters.
+        max: usize,
+    },
+}
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Values::Milliseconds { min, max } => write!(f, "milliseconds, {min} to {max}"),
+            Values::Count { min, max } => write!(f, "a whole number, {min} to {max}"),
+            Values::Flag => f.write_str("true or false"),
+            Values::Mode => f.write_str("chat"),
+            Values::BaseUrl => f.write_str("an https URL (http for a loopback host)"),
+            Values::Key => f.write_str("a key"),
+            Values::Model => f.write_str("a model name"),
+            Values::Models => f.write_str("model names, separated by commas"),
+            Values::ImageSize => f.write_str("1K, 1.5K, 2K, 3K, 4K or WIDTHxHEIGHT"),
+            Values::Text { max } => write!(f, "text of at most {max} characters"),
+        }
+    }
+}
+
+/// The model that the product's documentation names, always allowed.
+pub(super) const DOCUMENTED_MODEL: &str = "gemini-2.5-flash-image";
+
+/// A function lives at most 15 minutes.
+const LONGEST_MS: u64 = 900_000;
+const DURATION: Values = Values::Milliseconds { min: 1, max: LONGEST_MS };
+
+macro_rules! variables {
+    ($($name:ident: $values:expr, $default:expr, $says:literal;)+) => {
+        $(pub(super) const $name: Variable = Variable {
+            name: stringify!($name),
+            values: $values,
+            default: $default,
+            says: $says,
+        };)+
+
+        /// Every variable that this module reads.
+        pub const VARIABLES: &[Variable] = &[$($name,)+];
+    };
+}
+
+variables! {
+    IMAGE_API_MODE: Values::Mode, Some("chat"),
+        "which of the image API's routes is called";
+    IMAGE_API_BASE_URL: Values::BaseUrl, None,
+        "the image API, with or without /v1; required";
+    IMAGE_API_KEY: Values::Key, None,
+        "the image API's key, at home";
+    IMAGE_CHAT_MODEL: Values::Model, Some(DOCUMENTED_MODEL),
+        "the model for requests that name none";
+    IMAGE_MODELS: Values::Models, Some(DOCUMENTED_MODEL),
+        "further models that a request may name";
+    ARK_BASE_URL: Values::BaseUrl, Some("https://ark.cn-beijing.volces.com/api/v3"),
+        "ARK; /images/generations is appended";
+    ARK_API_KEY: Values::Key, None,
+        "ARK's key, at home";
+    ARK_MODEL: Values::Model, Some("doubao-seedream-4-0-250828"),
+        "ARK's model or endpoint id";
+    ARK_SIZE: Values::ImageSize, Some("2K"),
+        "the size that ARK is asked for";
+    ARK_MAX_IMAGES: Values::Count { min: 1, max: 15 }, Some("3"),
+        "how many images ARK may make in a call";
+    ARK_WATERMARK: Values::Flag, Some("false"),
+        "whether ARK marks its images";
+    FACEFLIP_PROMPT: Values::Text { max: 4_000 },
+        Some("请以所给照片中的人物为主角，把人脸自然地融合到同一画面中：保持每个人的五官、神态和发型真实相似，肤色、光线与透视协调一致，构图完整，画质清晰写实，不添加文字和水印。"),
+        "the prompt for requests that have none";
+    HEAD_HOLD_MS: Values::Milliseconds { min: 0, max: LONGEST_MS }, Some("8000"),
+        "how long the head of a chat stream waits for the upstream's answer";
+    PING_MS: DURATION, Some("10000"),
+        "silence after which a stream carries a ping";
+    UPSTREAM_CONNECT_MS: DURATION, Some("3000"),
+        "time to the upstream's connection";
+    UPSTREAM_HEAD_MS: DURATION, Some("150000"),
+        "time to the upstream's head";
+    UPSTREAM_IDLE_MS: DURATION, Some("120000"),
+        "time without a byte from the upstream";
+    UPSTREAM_PROGRESS_MS: DURATION, Some("150000"),
+        "time without an event of content from the upstream";
+    UPSTREAM_TOTAL_MS: DURATION, Some("600000"),
+        "time for a whole upstream call";
+}

@@ -1,0 +1,420 @@
+use crate::scan::find2;
+
+/// One step of the way from the root of a document to a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Segment {
+    /// A member of an object; `""` for a name that is not in the reader's vocabulary.
+    Key(&'static str),
+    /// An item of an array, counted from 0.
+    Index(u32),
+}
+
+/// What stands at a path.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Value<'a> {
+    /// An object or array begins.
+    Open,
+    /// That object or array ended.
+    Close,
+    /// A string begins.
+    StringStart,
+    /// A fragment of the string, unescaped. Escaped surrogates without a partner appear in generalised UTF-8
+    /// (three bytes, `ED A0..BF xx`), because a relay may cut a pair into two strings.
+    Text(&'a [u8]),
+    /// The string ended.
+    StringEnd,
+    /// A number, `true`, `false` or `null`, as written (at most 32 bytes of it).
+    Scalar(&'a str),
+}
+
+/// A value and where it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Token<'a> {
+    /// The way from the root; empty for the root itself.
+    pub path: &'a [Segment],
+    /// What was found there.
+    pub value: Value<'a>,
+}
+
+/// The document breaks the grammar or nests deeper than 64 levels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a JSON document")]
+pub struct Malformed;
+
+const MAX_DEPTH: usize = 64;
+const MAX_KEY_BYTES: usize = 32;
+const MAX_SCALAR_BYTES: usize = 32;
+/// Runs between escapes are gathered up to this size, so that `\/` every few bytes costs no call a run.
+const GATHER_BYTES: usize = 4 * 1024;
+/// A run at least this long is handed on in place, without the copy.
+const IN_PLACE_BYTES: usize = 512;
+
+/// Reads documents as [RFC 8259](https://www.rfc-editor.org/rfc/rfc8259) writes them, one after another.
+///
+/// Departures, all of them lenient: raw control characters in strings, loose numbers and literals, invalid UTF-8
+/// (handed on as it is), anything that parses after the root counts as the next document.
+#[derive(Debug)]
+pub struct Reader {
+    vocabulary: &'static [&'static str],
+    state: State,
+    path: Vec<Segment>,
+    key: Vec<u8>,
+    scalar: Vec<u8>,
+    gathered: Vec<u8>,
+    /// `gathered` was handed out by the last call.
+    handed_out: bool,
+    escape: Escape,
+    high_surrogate: Option<u16>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Where a value must stand.
+    Value,
+    /// After `[`: a value or the end.
+    FirstItem,
+    /// After `{`: a key or the end.
+    FirstKey,
+    /// After `,` in an object.
+    NextKey,
+    Key,
+    Colon,
+    String,
+    Scalar,
+    AfterValue,
+    /// Between documents.
+    Root,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Escape {
+    None,
+    Backslash,
+    Unicode { digits: u8, unit: u16 },
+}
+
+impl Reader {
+    /// A reader that tells the names in `vocabulary` apart (each at most 32 bytes) and no others.
+    pub fn new(vocabulary: &'static [&'static str]) -> Self {
+        debug_assert!(vocabulary.iter().all(|name| name.len() <= MAX_KEY_BYTES));
+        Self {
+            vocabulary,
+            state: State::Root,
+            path: Vec::new(),
+            key: Vec::new(),
+            scalar: Vec::new(),
+            gathered: Vec::new(),
+            handed_out: false,
+            escape: Escape::None,
+            high_surrogate: None,
+        }
+    }
+
+    /// Forgets the document under way.
+    pub fn reset(&mut self) {
+        self.state = State::Root;
+        self.path.clear();
+        self.gathered.clear();
+        self.handed_out = false;
+        self.escape = Escape::None;
+        self.high_surrogate = None;
+    }
+
+    /// Whether no document is under way.
+    pub fn is_between_documents(&self) -> bool {
+        self.state == State::Root
+    }
+
+    /// The text that would end the document here, valid where a string or a whole value was being read.
+    pub fn closers(&self) -> String {
+        let mut text = String::new();
+        if self.state == State::String {
+            text.push('"');
+        }
+        for segment in self.path.iter().rev() {
+            text.push(match segment {
+                Segment::Key(_) => '}',
+                Segment::Index(_) => ']',
+            });
+        }
+        text
+    }
+
+    /// Reads on until the next token and takes what it read off the front of `piece`; `None` when it is used up.
+    pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Result<Option<Token<'a>>, Malformed> {
+        if std::mem::take(&mut self.handed_out) {
+            self.gathered.clear();
+        }
+        while let Some((&byte, after)) = piece.split_first() {
+            match self.state {
+                State::String => {
+                    if let Some(step) = self.string(piece) {
+                        return Ok(Some(self.string_token(step)));
+                    }
+                    continue;
+                }
+                State::Key => {
+                    self.read_key(piece);
+                    continue;
+                }
+                State::Scalar => {
+                    if !matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':') {
+                        if self.scalar.len() < MAX_SCALAR_BYTES {
+                            self.scalar.push(byte);
+                        }
+                        *piece = after;
+                        continue;
+                    }
+                    self.after_value();
+                    let text = std::str::from_utf8(&self.scalar).map_err(|_| Malformed)?;
+                    return Ok(Some(Token { path: &self.path, value: Value::Scalar(text) }));
+                }
+                _ => {}
+            }
+            *piece = after;
+            if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
+                continue;
+            }
+            match (self.state, byte) {
+                (State::Value | State::FirstItem | State::Root, b'"') => {
+                    self.begin_value();
+                    self.state = State::String;
+                    return Ok(Some(Token { path: &self.path, value: Value::StringStart }));
+                }
+                (State::Value | State::FirstItem | State::Root, b'{' | b'[') => {
+                    if self.path.len() == MAX_DEPTH {
+                        return Err(Malformed);
+                    }
+                    self.begin_value();
+                    let (segment, state) = match byte {
+                        b'{' => (Segment::Key(""), State::FirstKey),
+                        _ => (Segment::Index(0), State::FirstItem),
+                    };
+                    self.path.push(segment);
+                    self.state = state;
+                    let depth = self.path.len() - 1;
+                    return Ok(Some(Token { path: self.path.get(..depth).unwrap_or_default(), value: Value::Open }));
+                }
+                (State::FirstItem, b']') | (State::FirstKey, b'}') => return self.close(byte).map(Some),
+                (State::AfterValue, b']' | b'}') => return self.close(byte).map(Some),
+                (State::AfterValue, b',') => match self.path.last_mut() {
+                    Some(Segment::Key(_)) => self.state = State::NextKey,
+                    Some(Segment::Index(index)) => {
+                        *index = index.saturating_add(1);
+                        self.state = State::Value;
+                    }
+                    None => return Err(Malformed),
+                },
+                (State::FirstKey | State::NextKey, b'"') => {
+                    self.key.clear();
+                    self.state = State::Key;
+                }
+                (State::Colon, b':') => self.state = State::Value,
+                (State::Value | State::FirstItem | State::Root, b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') => {
+                    self.begin_value();
+                    self.scalar.clear();
+                    self.scalar.push(byte);
+                    self.state = State::Scalar;
+                }
+                _ => return Err(Malformed),
+            }
+        }
+        // What was gathered is visible in the push that brought it.
+        if self.state == State::String && !self.gathered.is_empty() {
+            return Ok(Some(self.string_token(StringStep::Gathered)));
+        }
+        Ok(None)
+    }
+
+    fn begin_value(&mut self) {
+        self.escape = Escape::None;
+        self.high_surrogate = None;
+    }
+
+    fn after_value(&mut self) {
+        self.state = if self.path.is_empty() { State::Root } else { State::AfterValue };
+    }
+
+    fn close(&mut self, byte: u8) -> Result<Token<'_>, Malformed> {
+        match (self.path.pop(), byte) {
+            (Some(Segment::Key(_)), b'}') | (Some(Segment::Index(_)), b']') => {}
+            _ => return Err(Malformed),
+        }
+        self.after_value();
+        Ok(Token { path: &self.path, value: Value::Close })
+    }
+
+    fn read_key(&mut self, piece: &mut &[u8]) {
+        // A name with an escape in it is none of the vocabulary; the backslash stays in it and sees to that.
+        if self.escape == Escape::Backslash {
+            self.escape = Escape::None;
+            self.push_key(b"\\");
+            *piece = piece.get(1..).unwrap_or_default();
+            return;
+        }
+        let run = find2(b'"', b'\\', piece).unwrap_or(piece.len());
+        let (text, rest) = piece.split_at(run);
+        self.push_key(text);
+        *piece = rest.get(1..).unwrap_or_default();
+        match rest.first() {
+            Some(b'\\') => {
+                self.push_key(b"\\");
+                self.escape = Escape::Backslash;
+            }
+            Some(_) => {
+                let name = self.vocabulary.iter().find(|name| name.as_bytes() == self.key).copied().unwrap_or("");
+                if let Some(segment) = self.path.last_mut() {
+                    *segment = Segment::Key(name);
+                }
+                self.state = State::Colon;
+            }
+            None => {}
+        }
+    }
+
+    /// Keeps one byte more than any name has, so that a longer one matches none.
+    fn push_key(&mut self, text: &[u8]) {
+        let room = (MAX_KEY_BYTES + 1).saturating_sub(self.key.len()).min(text.len());
+        self.key.extend_from_slice(text.get(..room).unwrap_or_default());
+    }
+
+    fn string_token<'a>(&'a mut self, step: StringStep<'a>) -> Token<'a> {
+        let value = match step {
+            StringStep::InPlace(text) => Value::Text(text),
+            StringStep::Gathered => {
+                self.handed_out = true;
+                Value::Text(&self.gathered)
+            }
+            StringStep::Ended => {
+                self.after_value();
+                Value::StringEnd
+            }
+        };
+        Token { path: &self.path, value }
+    }
+
+    fn string<'a>(&mut self, piece: &mut &'a [u8]) -> Option<StringStep<'a>> {
+        match self.escape {
+            Escape::None => {}
+            Escape::Backslash => {
+                self.backslash(piece);
+                return None;
+            }
+            Escape::Unicode { digits, unit } => {
+                self.unicode(piece, digits, unit);
+                return None;
+            }
+        }
+        if self.gathered.len() >= GATHER_BYTES {
+            return Some(StringStep::Gathered);
+        }
+        let run = find2(b'"', b'\\', piece).unwrap_or(piece.len());
+        let (text, rest) = piece.split_at(run);
+        let end = rest.first().copied();
+        if run > 0 || end == Some(b'"') {
+            self.flush_high_surrogate();
+        }
+        if run >= IN_PLACE_BYTES || (run > 0 && self.gathered.is_empty() && end != Some(b'\\')) {
+            if !self.gathered.is_empty() {
+                return Some(StringStep::Gathered);
+            }
+            *piece = rest;
+            return Some(StringStep::InPlace(text));
+        }
+        self.gathered.extend_from_slice(text);
+        *piece = rest;
+        match end {
+            Some(b'"') if self.gathered.is_empty() => {
+                *piece = rest.get(1..).unwrap_or_default();
+                Some(StringStep::Ended)
+            }
+            Some(b'"') => Some(StringStep::Gathered),
+            Some(_) => {
+                *piece = rest.get(1..).unwrap_or_default();
+                self.escape = Escape::Backslash;
+                None
+            }
+            None => None,
+        }
+    }
+
+    fn backslash(&mut self, piece: &mut &[u8]) {
+        let Some((&byte, rest)) = piece.split_first() else { return };
+        *piece = rest;
+        if byte == b'u' {
+            self.escape = Escape::Unicode { digits: 0, unit: 0 };
+            return;
+        }
+        self.escape = Escape::None;
+        self.flush_high_surrogate();
+        self.gathered.push(match byte {
+            b'b' => 0x08,
+            b'f' => 0x0C,
+            b'n' => b'\n',
+            b'r' => b'\r',
+            b't' => b'\t',
+            other => other,
+        });
+    }
+
+    fn unicode(&mut self, piece: &mut &[u8], digits: u8, unit: u16) {
+        let Some((&byte, rest)) = piece.split_first() else { return };
+        let Some(digit) = char::from(byte).to_digit(16) else {
+            // `\u` without four digits: what is there stands for an unknown character.
+            self.escape = Escape::None;
+            self.flush_high_surrogate();
+            self.push_unit(0xFFFD);
+            return;
+        };
+        *piece = rest;
+        let unit = unit << 4 | digit as u16;
+        if digits < 3 {
+            self.escape = Escape::Unicode { digits: digits + 1, unit };
+            return;
+        }
+        self.escape = Escape::None;
+        match (self.high_surrogate.take(), unit) {
+            (Some(high), 0xDC00..=0xDFFF) => {
+                let code = 0x10000 + (u32::from(high - 0xD800) << 10) + u32::from(unit - 0xDC00);
+                let mut utf8 = [0; 4];
+                let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
+                self.gathered.extend_from_slice(character.encode_utf8(&mut utf8).as_bytes());
+            }
+            (high, 0xD800..=0xDBFF) => {
+                if let Some(high) = high {
+                    self.push_unit(high);
+                }
+                self.high_surrogate = Some(unit);
+            }
+            (high, _) => {
+                if let Some(high) = high {
+                    self.push_unit(high);
+                }
+                self.push_unit(unit);
+            }
+        }
+    }
+
+    fn flush_high_surrogate(&mut self) {
+        if let Some(high) = self.high_surrogate.take() {
+            self.push_unit(high);
+        }
+    }
+
+    /// One UTF-16 code unit as (generalised) UTF-8.
+    fn push_unit(&mut self, unit: u16) {
+        let low_bits = |shift: u16| 0x80 | ((unit >> shift) & 0x3F) as u8;
+        match unit {
+            0..=0x7F => self.gathered.push(unit as u8),
+            0x80..=0x7FF => self.gathered.extend_from_slice(&[0xC0 | (unit >> 6) as u8, low_bits(0)]),
+            _ => self.gathered.extend_from_slice(&[0xE0 | (unit >> 12) as u8, low_bits(6), low_bits(0)]),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum StringStep<'a> {
+    InPlace(&'a [u8]),
+    Gathered,
+    Ended,
+}

@@ -1,0 +1,16 @@
+#![doc = include_str!("../README.md")]
+
+pub mod config;
+pub mod image_url;
+pub mod json;
+pub mod media;
+pub mod outcome;
+pub mod problem;
+#[cfg(debug_assertions)]
+pub mod scan;
+#[cfg(not(debug_assertions))]
+mod scan;
+pub mod secret;
+pub mod sse;
+pub mod update;
+pub mod upstream;

@@ -1,0 +1,339 @@
+use crate::scan::{find, find_by, find3};
+
+/// What a [`Reader`] found next in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found<'a> {
+    /// Text beside the pictures.
+    Text(&'a [u8]),
+    /// Base64 of a picture begins.
+    Image {
+        /// Whether it is written as `![image](data:image/…;base64,…)`, which the older frontends look for.
+        documented: bool,
+    },
+    /// The next piece of that base64, white space included.
+    Payload(&'a [u8]),
+    /// The base64 ended.
+    ImageEnd,
+    /// `![…](https://…)`: a link to a picture.
+    Link(&'a str),
+}
+
+/// Alternative text longer than this is no alternative text.
+const MAX_ALT_BYTES: usize = 1024;
+const MAX_HEADER_BYTES: usize = 256;
+const MAX_LINK_BYTES: usize = 4096;
+/// Base64 without any label is believed to be a picture from this length on.
+const MIN_BARE_BYTES: usize = 64;
+
+/// Finds pictures in text that comes in pieces: `![any](data:…;base64,…)`, `![any](https://…)`, a data URL without
+/// Markdown around it, and base64 alone where the text begins with it.
+///
+/// Reads the [image syntax](https://spec.commonmark.org/0.31.2/#images) of CommonMark as models write it. Departures:
+/// no escapes and no reference links; white space may stand anywhere in a data URL; a title is skipped.
+///
+/// Every byte is looked at once: what does not become a picture is handed back as text and never scanned again, because
+/// a new `![` inside starts over. At most 4 KiB are held.
+#[derive(Debug)]
+pub struct Reader {
+    state: State,
+    /// The text since the `!` (or the `d` of `data:`), until it is clear what it is.
+    held: Vec<u8>,
+    /// Where the target begins in `held`.
+    target: usize,
+    /// What to do with `held` in the next call.
+    held_is: Held,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing but white space so far.
+    Beginning,
+    BareBase64,
+    Text,
+    /// A part of `data:image/` outside Markdown.
+    Scheme,
+    Bang,
+    Alt,
+    AltEnd,
+    /// A `![` was found inside alternative text; its `!` was taken off.
+    Restart,
+    Target,
+    Header {
+        bare: bool,
+    },
+    Payload {
+        bare: bool,
+        documented: bool,
+    },
+    Link {
+        depth: u32,
+    },
+    /// After a target: title and closing parenthesis.
+    Title,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Open,
+    /// Was handed out as text by the last call.
+    HandedOut,
+    /// Is the beginning of the payload.
+    Payload,
+}
+
+const SCHEME: &[u8] = b"data:image/";
+/// How base64 begins whose bytes are a PNG, JPEG, GIF or WebP file.
+const MAGIC: [&[u8]; 4] = [b"iVBORw0KGgo", b"/9j/", b"R0lGOD", b"UklGR"];
+
+impl Default for Reader {
+    fn default() -> Self {
+        Self { state: State::Beginning, held: Vec::new(), target: 0, held_is: Held::Open }
+    }
+}
+
+impl Reader {
+    /// Whether a picture in the documented spelling is under way.
+    pub fn in_documented_image(&self) -> bool {
+        matches!(self.state, State::Payload { documented: true, .. })
+    }
+
+    /// Whether the base64 of a picture is under way.
+    pub fn in_image(&self) -> bool {
+        matches!(self.state, State::Payload { .. })
+    }
+
+    /// Whether part of the text is held back because it may become a picture.
+    pub fn is_undecided(&self) -> bool {
+        !matches!(self.state, State::Beginning | State::Text | State::Payload { .. })
+    }
+
+    /// Reads on until the next find and takes what it read off the front of `piece`; `None` when it is used up.
+    pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Option<Found<'a>> {
+        match std::mem::replace(&mut self.held_is, Held::Open) {
+            Held::Open => {}
+            Held::HandedOut => self.held.clear(),
+            Held::Payload => {
+                self.held_is = Held::HandedOut;
+                return Some(Found::Payload(&self.held));
+            }
+        }
+        while let Some((&byte, after)) = piece.split_first() {
+            match self.state {
+                State::Text => {
+                    let run = find3(b'!', b'd', b'D', piece).unwrap_or(piece.len());
+                    let (text, rest) = piece.split_at(run);
+                    if let Some((&first, after)) = rest.split_first() {
+                        self.held.push(first);
+                        self.state = if first == b'!' { State::Bang } else { State::Scheme };
+                        *piece = after;
+                    } else {
+                        *piece = rest;
+                    }
+                    if !text.is_empty() {
+                        return Some(Found::Text(text));
+                    }
+                    continue;
+                }
+                State::Beginning if byte.is_ascii_whitespace() => {
+                    let run = find_by(|byte| !byte.is_ascii_whitespace(), piece).unwrap_or(piece.len());
+                    let (text, rest) = piece.split_at(run);
+                    *piece = rest;
+                    return Some(Found::Text(text));
+                }
+                State::Beginning => self.state = State::BareBase64,
+                State::BareBase64 => {
+                    self.held.push(byte);
+                    if !is_symbol(byte) || !MAGIC.iter().any(|magic| fits(magic, &self.held)) {
+                        self.held.pop();
+                        self.state = State::Text;
+                        if self.held.is_empty() {
+                            continue;
+                        }
+                        return self.miss();
+                    }
+                    *piece = after;
+                    if self.held.len() == MIN_BARE_BYTES {
+                        self.state = State::Payload { bare: true, documented: false };
+                        self.held_is = Held::Payload;
+                        return Some(Found::Image { documented: false });
+                    }
+                }
+                State::Scheme => {
+                    if SCHEME.get(self.held.len()).is_none_or(|expected| *expected != byte.to_ascii_lowercase()) {
+                        return self.miss();
+                    }
+                    *piece = after;
+                    self.held.push(byte);
+                    if self.held.len() == SCHEME.len() {
+                        self.target = 0;
+                        self.state = State::Header { bare: true };
+                    }
+                }
+                State::Bang if byte == b'[' => self.hold(byte, after, piece, State::Alt),
+                State::Bang => return self.miss(),
+                State::Alt => match byte {
+                    b']' => self.hold(byte, after, piece, State::AltEnd),
+                    b'[' if self.held.len() > 2 && self.held.last() == Some(&b'!') => {
+                        // A new picture begins inside: what came before it is text.
+                        self.held.pop();
+                        self.held_is = Held::HandedOut;
+                        self.state = State::Restart;
+                        return Some(Found::Text(&self.held));
+                    }
+                    _ if self.held.len() == MAX_ALT_BYTES => return self.miss(),
+                    _ => self.hold(byte, after, piece, State::Alt),
+                },
+                State::Restart => {
+                    self.held.extend_from_slice(b"!");
+                    self.state = State::Bang;
+                }
+                State::AltEnd if byte == b'(' => {
+                    self.hold(byte, after, piece, State::Target);
+                    self.target = self.held.len();
+                }
+                State::AltEnd => self.state = State::Alt,
+                State::Target => match byte {
+                    b' ' | b'\t' | b'\r' | b'\n' | b'<' if self.held.len() < self.target + 8 => {
+                        self.hold(byte, after, piece, State::Target);
+                    }
+                    b'd' | b'D' => {
+                        self.target = self.held.len();
+                        self.hold(byte, after, piece, State::Header { bare: false });
+                    }
+                    b'h' | b'H' => {
+                        self.target = self.held.len();
+                        self.hold(byte, after, piece, State::Link { depth: 0 });
+                    }
+                    _ => return self.miss(),
+                },
+                State::Header { bare } => {
+                    if !is_header_byte(byte) || self.held.len() >= self.target + MAX_HEADER_BYTES {
+                        return self.miss();
+                    }
+                    self.hold(byte, after, piece, State::Header { bare });
+                    let header = self.held.get(self.target..).unwrap_or_default();
+                    if header.len() <= 5 && !fits(b"data:", &header.to_ascii_lowercase()) {
+                        return self.miss();
+                    }
+                    if byte == b',' {
+                        let Some(label) = label(header) else { return self.miss() };
+                        let before = self.held.get(..self.target).unwrap_or_default();
+                        let documented =
+                            !bare && before.eq_ignore_ascii_case(b"![image](") && label == Label::Documented;
+                        self.held.clear();
+                        self.state = State::Payload { bare, documented };
+                        return Some(Found::Image { documented });
+                    }
+                }
+                State::Payload { bare, .. } => {
+                    let run =
+                        if bare { find_by(|&byte| !is_symbol(byte), piece) } else { find3(b')', b'"', b'>', piece) };
+                    let run = run.unwrap_or(piece.len());
+                    if run > 0 {
+                        let (payload, rest) = piece.split_at(run);
+                        *piece = rest;
+                        return Some(Found::Payload(payload));
+                    }
+                    self.state = match byte {
+                        _ if bare => State::Text,
+                        b')' => {
+                            *piece = after;
+                            State::Text
+                        }
+                        _ => State::Title,
+                    };
+                    return Some(Found::ImageEnd);
+                }
+                State::Link { depth } => match byte {
+                    b')' if depth == 0 => {
+                        *piece = after;
+                        return Some(self.link(State::Text));
+                    }
+                    b' ' | b'\t' | b'\r' | b'\n' | b'>' => return Some(self.link(State::Title)),
+                    _ if self.held.len() >= self.target + MAX_LINK_BYTES => return self.miss(),
+                    b'(' => self.hold(byte, after, piece, State::Link { depth: depth + 1 }),
+                    b')' => self.hold(byte, after, piece, State::Link { depth: depth - 1 }),
+                    _ => self.hold(byte, after, piece, State::Link { depth }),
+                },
+                State::Title => match find(b')', piece) {
+                    Some(at) => {
+                        *piece = piece.get(at + 1..).unwrap_or_default();
+                        self.state = State::Text;
+                    }
+                    None => *piece = &[],
+                },
+            }
+        }
+        None
+    }
+
+    /// The text has ended: what was held is text after all. A picture under way stays without [`Found::ImageEnd`].
+    pub fn finish(&mut self) -> Option<Found<'_>> {
+        if self.held_is == Held::HandedOut {
+            self.held.clear();
+        }
+        self.held_is = Held::HandedOut;
+        self.state = State::Text;
+        (!self.held.is_empty()).then_some(Found::Text(&self.held))
+    }
+
+    fn hold<'a>(&mut self, byte: u8, after: &'a [u8], piece: &mut &'a [u8], state: State) {
+        self.held.push(byte);
+        *piece = after;
+        self.state = state;
+    }
+
+    /// What is held is no picture.
+    fn miss(&mut self) -> Option<Found<'_>> {
+        self.state = State::Text;
+        self.held_is = Held::HandedOut;
+        (!self.held.is_empty()).then_some(Found::Text(&self.held))
+    }
+
+    fn link(&mut self, state: State) -> Found<'_> {
+        self.state = state;
+        self.held_is = Held::HandedOut;
+        let url = self.held.get(self.target..).unwrap_or_default();
+        let is_http = ["https://", "http://"]
+            .iter()
+            .any(|scheme| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes())));
+        match std::str::from_utf8(url) {
+            Ok(url) if is_http => Found::Link(url),
+            _ => Found::Text(&self.held),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Label {
+    /// As the older extractor wants it: `data: image/…; base64,`.
+    Documented,
+    Other,
+}
+
+/// Reads `data:[type][;parameter]…;base64,`; `None` if the data is not base64.
+fn label(header: &[u8]) -> Option<Label> {
+    let header = std::str::from_utf8(header).ok()?.to_ascii_lowercase();
+    let (start, flag) = header.strip_prefix("data:")?.strip_suffix(',')?.rsplit_once(';')?;
+    let rest = flag.trim_start().strip_prefix("base64")?;
+    if !rest.trim().is_empty() {
+        return None;
+    }
+    let subtype = start.trim_start().strip_prefix("image/");
+    let documented = rest.is_empty() && subtype.is_some_and(|subtype| !subtype.is_empty() && !subtype.contains(';'));
+    Some(if documented { Label::Documented } else { Label::Other })
+}
+
+fn is_symbol(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'=' | b'-' | b'_')
+}
+
+fn is_header_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b":;,/+-._=*".contains(&byte)
+}
+
+/// Whether one is the beginning of the other.
+fn fits(expected: &[u8], text: &[u8]) -> bool {
+    let common = expected.len().min(text.len());
+    expected.get(..common) == text.get(..common)
+}

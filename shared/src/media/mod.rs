@@ -1,0 +1,15 @@
+//! Pictures: found in text, decoded piece by piece, judged by their own bytes.
+
+pub mod data_url;
+mod image;
+mod markdown;
+mod payload;
+mod reference;
+pub mod sniff;
+mod text;
+
+pub use image::{Image, Progress, Rejected, Whole};
+pub use markdown::{Found, Reader};
+pub use payload::{BadPayload, Payload, encode};
+pub use reference::{Reference, Referred};
+pub use text::Utf8;

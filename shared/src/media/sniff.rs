@@ -1,0 +1,317 @@
+//! What the bytes of a picture really are: media type, dimensions, and whether the end is there.
+//!
+//! A [`Sniffer`] is fed pieces cut anywhere, keeps at most 16 of their bytes, and jumps over
+//! chunk and segment bodies without looking at them. Nothing is decoded and no checksum is
+//! computed: a right header and a right end are all that is promised.
+//!
+//! | Type | Magic | Dimensions from | Whole when |
+//! |---|---|---|---|
+//! | PNG ([PNG, third edition] §5.2, §5.3, §11.2) | 8-byte signature | IHDR, which must come first | an IDAT was seen and the chunk walk passed IEND; what follows is tolerated |
+//! | JPEG ([ITU-T T.81] B.1.1, B.2) | `FF D8 FF` | the first SOF marker | SOS was seen and the data ends in EOI, NUL and white space after it ignored |
+//! | WebP ([RFC 9649] §2.4–2.7, §3.4; [RFC 6386] §9.1) | `RIFF….WEBP` | `VP8 `, `VP8L` or `VP8X`, which must come first | as many bytes as RIFF declares |
+//! | GIF ([GIF89a] §17–27) | `GIF87a`, `GIF89a` | logical screen | an image was seen and the block walk reached the trailer |
+//!
+//! Departures: a JPEG whose height is only in a DNL segment (T.81 B.2.5) has no dimensions here;
+//! stray bytes between JPEG segments and NULs between GIF blocks are skipped, as decoders do.
+//!
+//! [PNG, third edition]: https://www.w3.org/TR/png-3/
+//! [ITU-T T.81]: https://www.w3.org/Graphics/JPEG/itu-t81.pdf
+//! [RFC 9649]: https://www.rfc-editor.org/rfc/rfc9649
+//! [RFC 6386]: https://www.rfc-editor.org/rfc/rfc6386
+//! [GIF89a]: https://www.w3.org/Graphics/GIF/spec-gif89a.txt
+
+mod gif;
+mod jpeg;
+mod png;
+mod webp;
+
+use memchr::memchr;
+
+use self::jpeg::Ending;
+
+/// The picture formats this service knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum MediaType {
+    /// `image/png`
+    Png,
+    /// `image/jpeg`
+    Jpeg,
+    /// `image/webp`
+    Webp,
+    /// `image/gif`
+    Gif,
+}
+
+impl MediaType {
+    /// The registered name, in lower case.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Png => "image/png",
+            Self::Jpeg => "image/jpeg",
+            Self::Webp => "image/webp",
+            Self::Gif => "image/gif",
+        }
+    }
+}
+
+/// What the first bytes, at most 12, say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kind {
+    /// Too few bytes so far; all of them fit the start of some magic.
+    #[default]
+    Undecided,
+    /// The magic of this type is complete.
+    Known(MediaType),
+    /// No magic of ours begins like this.
+    NotAnImage,
+}
+
+/// A picture that is all there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// By the magic, never by a label.
+    pub media_type: MediaType,
+    /// Everything that was pushed, with what may follow the picture's own end.
+    pub bytes: u64,
+    /// Pixels, at least 1; orientation metadata is not applied.
+    pub width: u32,
+    /// Pixels, at least 1; orientation metadata is not applied.
+    pub height: u32,
+}
+
+/// Why the bytes are no whole picture.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flaw {
+    /// No known magic, or fewer bytes than a magic has.
+    NotAnImage,
+    /// The magic is right, but the dimensions or the end are missing or cannot be reached.
+    Truncated,
+}
+
+/// Watches the bytes of one picture go by.
+#[derive(Clone, Default, Debug)]
+pub struct Sniffer {
+    kind: Kind,
+    dimensions: Option<(u32, u32)>,
+    len: u64,
+    step: Step,
+    /// Bytes to jump over before `step` begins.
+    skip: u64,
+    head: [u8; HEAD_BYTES],
+    filled: usize,
+    /// Coded pixels have begun: IDAT, SOS, a GIF image or a WebP bitstream header.
+    pixels: bool,
+    /// WebP only: the length of the file by its RIFF header.
+    declared: u64,
+    ending: Ending,
+}
+
+impl Sniffer {
+    /// Takes the next piece, cut anywhere. Costs O(1) where a body is jumped over.
+    pub fn push(&mut self, bytes: &[u8]) {
+        self.len = self.len.saturating_add(bytes.len() as u64);
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            rest = self.advance(rest);
+        }
+    }
+
+    /// The type by its magic, as soon as that is certain.
+    #[must_use]
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// Width and height in pixels, both at least 1, once the header has told them.
+    #[must_use]
+    pub fn dimensions(&self) -> Option<(u32, u32)> {
+        self.dimensions
+    }
+
+    /// Bytes pushed so far.
+    #[must_use]
+    #[expect(clippy::len_without_is_empty, reason = "a count of what went by; nothing is contained")]
+    pub fn len(&self) -> u64 {
+        self.len
+    }
+
+    /// Judges what was pushed as all there will be.
+    ///
+    /// # Errors
+    ///
+    /// [`Flaw`] when it is not one whole picture.
+    pub fn finish(&self) -> Result<Whole, Flaw> {
+        let Kind::Known(media_type) = self.kind else {
+            return Err(Flaw::NotAnImage);
+        };
+        let ended = self.skip == 0
+            && match self.step {
+                Step::End => true,
+                Step::JpegScan => self.ending.last_two == [0xFF, 0xD9],
+                Step::WebpBody => self.len >= self.declared,
+                _ => false,
+            };
+        match self.dimensions {
+            Some((width, height)) if ended && self.pixels => Ok(Whole { media_type, bytes: self.len, width, height }),
+            _ => Err(Flaw::Truncated),
+        }
+    }
+
+    /// Consumes at least one byte; returns what is left.
+    fn advance<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        if self.skip > 0 {
+            let left = usize::try_from(self.skip).unwrap_or(usize::MAX);
+            let run = left.min(bytes.len());
+            self.skip -= run as u64;
+            return bytes.get(run..).unwrap_or_default();
+        }
+        match self.step {
+            Step::WebpBody | Step::End | Step::Lost => &[],
+            Step::JpegScan => {
+                self.ending.push(bytes);
+                &[]
+            }
+            Step::JpegSeek => {
+                let Some(at) = memchr(0xFF, bytes) else {
+                    return &[];
+                };
+                self.go(Step::JpegMarker, 0);
+                bytes.get(at + 1..).unwrap_or_default()
+            }
+            _ => self.fill(bytes),
+        }
+    }
+
+    /// Adds one byte to the head of the step and reads the head when it is complete.
+    fn fill<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
+        let Some((&byte, rest)) = bytes.split_first() else {
+            return bytes;
+        };
+        if let Some(slot) = self.head.get_mut(self.filled) {
+            *slot = byte;
+        }
+        self.filled += 1;
+        if self.step == Step::Magic {
+            self.read_magic();
+        } else if self.filled >= self.step.head_bytes() {
+            self.read_head();
+        }
+        rest
+    }
+
+    fn read_magic(&mut self) {
+        self.kind = recognise(self.head.get(..self.filled).unwrap_or_default());
+        match self.kind {
+            Kind::Undecided => {}
+            Kind::NotAnImage => self.go(Step::Lost, 0),
+            Kind::Known(MediaType::Png) => self.go(Step::PngHeader, 0),
+            // The third byte of the magic is the first of the next marker.
+            Kind::Known(MediaType::Jpeg) => self.go(Step::JpegMarker, 0),
+            Kind::Known(MediaType::Gif) => self.go(Step::GifScreen, 0),
+            Kind::Known(MediaType::Webp) => {
+                let [_, _, _, _, a, b, c, d, ..] = self.head;
+                self.declared = u64::from(u32::from_le_bytes([a, b, c, d])) + 8;
+                self.go(Step::WebpChunk, 0);
+            }
+        }
+    }
+
+    fn read_head(&mut self) {
+        match self.step {
+            Step::PngHeader | Step::PngChunk => self.read_png(),
+            Step::JpegMarker | Step::JpegSegment | Step::JpegFrame | Step::JpegScanHeader => self.read_jpeg(),
+            Step::WebpChunk | Step::WebpLossy | Step::WebpLossless | Step::WebpExtended => {
+                self.read_webp();
+            }
+            Step::GifScreen | Step::GifBlock | Step::GifExtension | Step::GifImage | Step::GifSubBlock => {
+                self.read_gif()
+            }
+            Step::Magic | Step::JpegSeek | Step::JpegScan | Step::WebpBody | Step::End | Step::Lost => {}
+        }
+    }
+
+    fn go(&mut self, step: Step, skip: u64) {
+        self.step = step;
+        self.skip = skip;
+        self.filled = 0;
+    }
+
+    fn sized(&mut self, width: u32, height: u32, step: Step, skip: u64) {
+        if width == 0 || height == 0 {
+            return self.go(Step::Lost, 0);
+        }
+        self.dimensions = Some((width, height));
+        self.go(step, skip);
+    }
+}
+
+/// The longest head of a step: a PNG chunk's length and type, IHDR's width and height.
+const HEAD_BYTES: usize = 16;
+/// What the next bytes are, after the skipped ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Step {
+    #[default]
+    Magic,
+    PngHeader,
+    PngChunk,
+    JpegSeek,
+    JpegMarker,
+    JpegSegment,
+    JpegFrame,
+    JpegScanHeader,
+    JpegScan,
+    WebpChunk,
+    WebpLossy,
+    WebpLossless,
+    WebpExtended,
+    WebpBody,
+    GifScreen,
+    GifBlock,
+    GifExtension,
+    GifImage,
+    GifSubBlock,
+    /// The picture's own end was reached; more bytes change nothing.
+    End,
+    /// These bytes cannot become a whole picture any more.
+    Lost,
+}
+
+impl Step {
+    fn head_bytes(self) -> usize {
+        match self {
+            Self::PngHeader => HEAD_BYTES,
+            Self::WebpLossy | Self::WebpExtended => 10,
+            Self::GifImage => 9,
+            Self::PngChunk | Self::WebpChunk => 8,
+            Self::JpegFrame | Self::GifScreen => 7,
+            Self::WebpLossless => 5,
+            Self::JpegSegment | Self::JpegScanHeader => 2,
+            _ => 1,
+        }
+    }
+}
+
+/// Table of the module; no magic is the beginning of another.
+fn recognise(start: &[u8]) -> Kind {
+    const MAGICS: [(&[u8], MediaType); 4] = [
+        (b"\x89PNG\r\n\x1A\n", MediaType::Png),
+        (b"\xFF\xD8\xFF", MediaType::Jpeg),
+        (b"GIF87a", MediaType::Gif),
+        (b"GIF89a", MediaType::Gif),
+    ];
+    let form = start.get(8..).unwrap_or_default();
+    let (magic_bytes, media_type) =
+        if let Some((magic, media_type)) = MAGICS.iter().find(|(magic, _)| agree(start, magic)) {
+            (magic.len(), *media_type)
+        } else if agree(start, b"RIFF") && agree(form, b"WEBP") {
+            (12, MediaType::Webp)
+        } else {
+            return Kind::NotAnImage;
+        };
+    if start.len() < magic_bytes { Kind::Undecided } else { Kind::Known(media_type) }
+}
+
+fn agree(start: &[u8], magic: &[u8]) -> bool {
+    start.iter().zip(magic).all(|(a, b)| a == b)
+}

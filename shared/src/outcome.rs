@@ -1,0 +1,199 @@
+//! How an answer ended: which pictures are whole, or which failure it was. Exactly one verdict.
+
+use crate::media::{Rejected, Whole};
+use crate::problem::Code;
+use crate::update::{Stop, Update, Usage};
+use crate::upstream::Failure;
+
+/// Watches an answer's updates.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    images: Vec<Image>,
+    failed: Vec<Failed>,
+    usage: Option<Usage>,
+    stop: Option<Stop>,
+    failure: Option<Failure>,
+    /// Slots whose picture has started and not ended.
+    open: Vec<u32>,
+    truncated: bool,
+    is_done: bool,
+}
+
+/// A picture that is whole.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Image {
+    /// The slot.
+    pub slot: u32,
+    /// Where it is.
+    pub source: Source,
+    /// The wire says that it is not the final one.
+    pub draft: bool,
+}
+
+/// Where a whole picture is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Source {
+    /// Its bytes went through.
+    Inline(Whole),
+    /// The upstream gave a link.
+    Link {
+        /// As the upstream wrote it.
+        url: String,
+        /// Width and height, where the upstream tells them.
+        pixels: Option<(u32, u32)>,
+    },
+}
+
+/// A picture that the upstream could not make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failed {
+    /// The slot.
+    pub slot: u32,
+    /// Why.
+    pub failure: Failure,
+}
+
+/// How the answer's bytes ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The upstream closed the stream as it should, or said `[DONE]`.
+    Clean,
+    /// The call failed underway.
+    Failed(Failure),
+}
+
+/// At least one whole picture.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Success {
+    /// The final picture of each slot, in slot order.
+    pub images: Vec<Image>,
+    /// What failed beside them.
+    pub failed: Vec<Failed>,
+    /// Token counts.
+    pub usage: Option<Usage>,
+}
+
+impl Outcome {
+    /// Takes note of an update. Returns whether it says anything new: a picture that came before does not.
+    pub fn observe(&mut self, update: &Update<'_>) -> bool {
+        match update {
+            Update::ImageStarted { slot, .. } => {
+                self.close(*slot);
+                self.open.push(*slot);
+            }
+            Update::ImageFinished { slot, draft, image } => {
+                self.close(*slot);
+                return self.keep(Image { slot: *slot, draft: *draft, source: Source::Inline(image.clone()) });
+            }
+            Update::ImageLinked { slot, url, pixels, draft } => {
+                let source = Source::Link { url: (*url).to_owned(), pixels: *pixels };
+                return self.keep(Image { slot: *slot, draft: *draft, source });
+            }
+            Update::ImageRejected { slot, why } => {
+                self.close(*slot);
+                self.truncated |= matches!(why, Rejected::Truncated | Rejected::BadPayload);
+            }
+            Update::ImageFailed { slot, failure } => self.failed.push(Failed { slot: *slot, failure: *failure }),
+            Update::Usage(usage) => self.usage = Some(*usage),
+            // A filter is the reason that matters, whatever else is said beside it.
+            Update::Stopped(stop) if self.stop != Some(Stop::Filtered) => self.stop = Some(*stop),
+            Update::Failed(failure) => {
+                self.failure.get_or_insert(*failure);
+            }
+            Update::Done => self.is_done = true,
+            Update::Stopped(_) | Update::Text { .. } | Update::ImageBytes { .. } => {}
+        }
+        true
+    }
+
+    /// Whether a picture is whole already.
+    pub fn has_image(&self) -> bool {
+        self.images.iter().any(|image| !image.draft)
+    }
+
+    /// The verdict. At least one whole picture is a success, whatever came after it.
+    pub fn verdict(self, end: End) -> Result<Success, Failure> {
+        if self.images.is_empty() {
+            return Err(self.failure(end));
+        }
+        let mut images: Vec<Image> = Vec::new();
+        for image in self.images {
+            match images.iter_mut().find(|other| other.slot == image.slot) {
+                // A draft is better than nothing, and worse than any final picture.
+                Some(other) if !image.draft || other.draft => *other = image,
+                Some(_) => {}
+                None => images.push(image),
+            }
+        }
+        images.sort_by_key(|image| image.slot);
+        let failed = self.failed.into_iter().filter(|failed| images.iter().all(|image| image.slot != failed.slot));
+        let failed = failed.collect();
+        Ok(Success { images, failed, usage: self.usage })
+    }
+
+    /// The pictures that are whole so far, in the order they came.
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// The pictures that failed so far.
+    pub fn failed(&self) -> &[Failed] {
+        &self.failed
+    }
+
+    /// Token counts so far.
+    pub fn usage(&self) -> Option<Usage> {
+        self.usage
+    }
+
+    fn failure(&self, end: End) -> Failure {
+        let picture_failure = self.failed.iter().map(|failed| failed.failure).reduce(|a, b| {
+            // The upstream's own fault weighs more than a refusal: trying again may help.
+            if a == Failure::ContentBlocked { b } else { a }
+        });
+        if let Some(failure) = self.failure.or(picture_failure) {
+            return failure;
+        }
+        if let End::Failed(failure) = end {
+            return failure;
+        }
+        match self.stop {
+            Some(Stop::Filtered) => Failure::ContentBlocked,
+            Some(Stop::Error) => Failure::Error,
+            _ if self.truncated || !self.open.is_empty() => Failure::Truncated,
+            None if !self.is_done => Failure::Truncated,
+            _ => Failure::NoImage,
+        }
+    }
+
+    fn keep(&mut self, image: Image) -> bool {
+        let is_new = !self.images.iter().any(|known| known.is_same_as(&image));
+        if is_new {
+            self.images.push(image);
+        }
+        is_new
+    }
+
+    fn close(&mut self, slot: u32) {
+        self.open.retain(|open| *open != slot);
+    }
+}
+
+impl Image {
+    /// Equal bytes are one picture, whichever slot they came in by a relay's habit of writing everything twice.
+    fn is_same_as(&self, other: &Image) -> bool {
+        self.slot == other.slot
+            && match (&self.source, &other.source) {
+                (Source::Inline(a), Source::Inline(b)) => a.sha256 == b.sha256,
+                (Source::Link { url: a, .. }, Source::Link { url: b, .. }) => a == b,
+                _ => false,
+            }
+    }
+}
+
+impl Failed {
+    /// What the client is told.
+    pub fn code(&self) -> Code {
+        self.failure.problem()
+    }
+}

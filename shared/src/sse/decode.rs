@@ -1,0 +1,297 @@
+use crate::scan::find2;
+
+/// What a [`Decoder`] found next in the bytes it was given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// A fragment of the event's data, as raw bytes. Fragments follow each other without gap.
+    Data(&'a [u8]),
+    /// The line feed between two `data` lines of one event.
+    Newline,
+    /// A blank line ended an event that has data: everything since the last `End` is one event.
+    End,
+    /// The piece is used up.
+    Idle,
+}
+
+/// A cap was crossed; the stream cannot be read any further.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TooLarge {
+    /// One event has more data than allowed.
+    #[error("an event is larger than {max_bytes} bytes")]
+    Event {
+        /// The cap in bytes.
+        max_bytes: usize,
+    },
+    /// An `event`, `id` or `retry` line is longer than allowed.
+    #[error("a field is longer than {max_bytes} bytes")]
+    Field {
+        /// The cap in bytes.
+        max_bytes: usize,
+    },
+}
+
+const MAX_FIELD_BYTES: usize = 64 * 1024;
+const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
+
+/// Splits an event stream into events whose data comes in fragments, so that no line is ever held.
+///
+/// Steps through [§9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation)
+/// and can stop at any byte. Departures: data is handed on as bytes before the blank line is seen (the standard
+/// drops an unfinished event; here the caller decides), and decoding as UTF-8 is left to the reader of the data.
+#[derive(Debug)]
+pub struct Decoder {
+    state: State,
+    after_cr: bool,
+    name: Name,
+    value: Vec<u8>,
+    event_type: Vec<u8>,
+    next_id: Vec<u8>,
+    last_id: Vec<u8>,
+    retry_ms: Option<u64>,
+    has_data: bool,
+    /// The event in `event_type` was handed out; its type is cleared when the next line begins.
+    dispatched: bool,
+    in_block: bool,
+    data_bytes: usize,
+    max_event_bytes: usize,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Bom(usize),
+    LineStart,
+    Name,
+    Space(Field),
+    Value(Field),
+    Skip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Field {
+    Data,
+    Event,
+    Id,
+    Retry,
+}
+
+/// A field name under way: no known name is longer than five bytes, so a sixth makes it unknown.
+#[derive(Debug, Default)]
+struct Name {
+    bytes: [u8; 5],
+    len: usize,
+}
+
+impl Name {
+    fn push(&mut self, byte: u8) -> bool {
+        let Some(slot) = self.bytes.get_mut(self.len) else { return false };
+        *slot = byte;
+        self.len += 1;
+        true
+    }
+
+    fn take(&mut self) -> Option<Field> {
+        let field = match self.bytes.get(..self.len) {
+            Some(b"data") => Some(Field::Data),
+            Some(b"event") => Some(Field::Event),
+            Some(b"id") => Some(Field::Id),
+            Some(b"retry") => Some(Field::Retry),
+            _ => None,
+        };
+        self.len = 0;
+        field
+    }
+}
+
+impl Decoder {
+    /// A decoder at the start of a stream that refuses events with more than `max_event_bytes` of data.
+    pub fn new(max_event_bytes: usize) -> Self {
+        Self {
+            state: State::Bom(0),
+            after_cr: false,
+            name: Name::default(),
+            value: Vec::new(),
+            event_type: Vec::new(),
+            next_id: Vec::new(),
+            last_id: Vec::new(),
+            retry_ms: None,
+            has_data: false,
+            dispatched: false,
+            in_block: false,
+            data_bytes: 0,
+            max_event_bytes,
+        }
+    }
+
+    /// Reads on until the next [`Part`] and takes what it read off the front of `piece`.
+    pub fn step<'a>(&mut self, piece: &mut &'a [u8]) -> Result<Part<'a>, TooLarge> {
+        while let Some((&byte, after)) = piece.split_first() {
+            if std::mem::take(&mut self.after_cr) && byte == b'\n' {
+                *piece = after;
+                continue;
+            }
+            match self.state {
+                State::Bom(matched) => {
+                    if BOM.get(matched) != Some(&byte) {
+                        // A part of a BOM begins an unknown field name.
+                        self.state = if matched == 0 { State::LineStart } else { State::Skip };
+                        continue;
+                    }
+                    *piece = after;
+                    self.state = if matched + 1 == BOM.len() { State::LineStart } else { State::Bom(matched + 1) };
+                }
+                State::LineStart => match byte {
+                    b'\r' | b'\n' => {
+                        self.end_line(byte);
+                        *piece = after;
+                        if self.blank_line() {
+                            return Ok(Part::End);
+                        }
+                    }
+                    b':' => self.state = State::Skip,
+                    _ => {
+                        self.begin_field();
+                        self.state = State::Name;
+                    }
+                },
+                State::Name => {
+                    *piece = after;
+                    match byte {
+                        b':' => match self.name.take() {
+                            Some(field) => {
+                                self.state = State::Space(field);
+                                if field == Field::Data && self.begin_data() {
+                                    return Ok(Part::Newline);
+                                }
+                            }
+                            None => self.state = State::Skip,
+                        },
+                        b'\r' | b'\n' => {
+                            let field = self.name.take();
+                            self.end_line(byte);
+                            if field == Some(Field::Data) && self.begin_data() {
+                                return Ok(Part::Newline);
+                            }
+                            if let Some(field) = field {
+                                self.set_field(field);
+                            }
+                        }
+                        _ if self.name.push(byte) => {}
+                        _ => {
+                            self.name.len = 0;
+                            self.state = State::Skip;
+                        }
+                    }
+                }
+                State::Space(field) => {
+                    if byte == b' ' {
+                        *piece = after;
+                    }
+                    self.state = State::Value(field);
+                }
+                State::Value(field) => {
+                    let run = find2(b'\r', b'\n', piece).unwrap_or(piece.len());
+                    if run == 0 {
+                        *piece = after;
+                        self.end_line(byte);
+                        self.set_field(field);
+                        continue;
+                    }
+                    let (text, rest) = piece.split_at(run);
+                    *piece = rest;
+                    if field == Field::Data {
+                        self.data_bytes += run;
+                        if self.data_bytes > self.max_event_bytes {
+                            return Err(TooLarge::Event { max_bytes: self.max_event_bytes });
+                        }
+                        return Ok(Part::Data(text));
+                    }
+                    if self.value.len() + run > MAX_FIELD_BYTES {
+                        return Err(TooLarge::Field { max_bytes: MAX_FIELD_BYTES });
+                    }
+                    self.value.extend_from_slice(text);
+                }
+                State::Skip => match find2(b'\r', b'\n', piece) {
+                    Some(at) => {
+                        let end = piece.get(at).copied().unwrap_or(b'\n');
+                        *piece = piece.get(at + 1..).unwrap_or_default();
+                        self.end_line(end);
+                    }
+                    None => *piece = &[],
+                },
+            }
+        }
+        Ok(Part::Idle)
+    }
+
+    /// The `event` field of the event that just ended or is under way; empty means `message`.
+    pub fn event_type(&self) -> &[u8] {
+        &self.event_type
+    }
+
+    /// The last event ID as of the last blank line.
+    pub fn last_event_id(&self) -> &[u8] {
+        &self.last_id
+    }
+
+    /// The reconnection time last set by the stream, in milliseconds.
+    pub fn retry_ms(&self) -> Option<u64> {
+        self.retry_ms
+    }
+
+    /// Whether an event has begun that no blank line has ended yet. The standard drops it at the end of the stream.
+    pub fn is_pending(&self) -> bool {
+        self.has_data
+    }
+
+    /// Whether the next byte begins a new event (a line feed that belongs to a carriage return aside).
+    pub fn is_between_events(&self) -> bool {
+        !self.in_block && matches!(self.state, State::Bom(_) | State::LineStart)
+    }
+
+    fn begin_field(&mut self) {
+        self.in_block = true;
+        if std::mem::take(&mut self.dispatched) {
+            self.event_type.clear();
+        }
+    }
+
+    fn begin_data(&mut self) -> bool {
+        let again = std::mem::replace(&mut self.has_data, true);
+        self.data_bytes += usize::from(again);
+        again
+    }
+
+    fn end_line(&mut self, end: u8) {
+        self.after_cr = end == b'\r';
+        self.state = State::LineStart;
+    }
+
+    fn set_field(&mut self, field: Field) {
+        match field {
+            Field::Data => return,
+            Field::Event => self.event_type.clone_from(&self.value),
+            Field::Id if !self.value.contains(&0) => self.next_id.clone_from(&self.value),
+            Field::Retry if !self.value.is_empty() && self.value.iter().all(u8::is_ascii_digit) => {
+                // More digits than a u64 holds is no time anybody can wait for.
+                self.retry_ms = std::str::from_utf8(&self.value).ok().and_then(|digits| digits.parse().ok());
+            }
+            Field::Id | Field::Retry => {}
+        }
+        self.value.clear();
+    }
+
+    /// Ends the block; says whether there is an event to dispatch.
+    fn blank_line(&mut self) -> bool {
+        if !self.next_id.is_empty() || !self.last_id.is_empty() {
+            self.last_id.clone_from(&self.next_id);
+        }
+        self.data_bytes = 0;
+        self.in_block = false;
+        if std::mem::take(&mut self.has_data) {
+            self.dispatched = true;
+            return true;
+        }
+        self.event_type.clear();
+        false
+    }
+}

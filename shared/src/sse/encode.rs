@@ -1,0 +1,19 @@
+/// Appends one event. `data` must be one line (JSON without line breaks); `id` and `name` are ours, never a stranger's.
+pub fn event(out: &mut Vec<u8>, id: u64, name: &str, data: &[u8]) {
+    debug_assert!(!data.iter().any(|byte| matches!(byte, b'\r' | b'\n')), "data would end its line");
+    out.extend_from_slice(b"id: ");
+    out.extend_from_slice(id.to_string().as_bytes());
+    out.extend_from_slice(b"\nevent: ");
+    out.extend_from_slice(name.as_bytes());
+    out.extend_from_slice(b"\ndata: ");
+    out.extend_from_slice(data);
+    out.extend_from_slice(b"\n\n");
+}
+
+/// Appends a comment, which readers skip: padding, or a sign of life.
+pub fn comment(out: &mut Vec<u8>, text: &str) {
+    debug_assert!(!text.contains(['\r', '\n']), "the comment would end its line");
+    out.extend_from_slice(b": ");
+    out.extend_from_slice(text.as_bytes());
+    out.extend_from_slice(b"\n\n");
+}

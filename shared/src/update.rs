@@ -1,0 +1,129 @@
+//! The one vocabulary between the dialects of the upstreams and those who show what came.
+
+use crate::media::sniff::MediaType;
+use crate::media::{Rejected, Whole};
+use crate::upstream::Failure;
+
+/// One thing that an upstream's answer made known. Borrowed from the bytes it stands in wherever possible.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Update<'a> {
+    /// What the model says beside the picture.
+    Text {
+        /// The slot it belongs to.
+        slot: u32,
+        /// The next part of the text.
+        text: &'a str,
+    },
+    /// A picture began: its first bytes are those of a picture. Replaces what was under way in the slot.
+    ImageStarted {
+        /// The slot, from 0.
+        slot: u32,
+        /// Told by the bytes.
+        media_type: MediaType,
+        /// The wire says that this is not the final picture.
+        draft: bool,
+        /// It stands in the text as `![image](data:image/…;base64,…)`, which the older frontends look for.
+        documented: bool,
+    },
+    /// The next bytes of the picture under way in the slot.
+    ImageBytes {
+        /// The slot.
+        slot: u32,
+        /// A few KiB at most.
+        bytes: &'a [u8],
+    },
+    /// The picture under way in the slot is whole.
+    ImageFinished {
+        /// The slot.
+        slot: u32,
+        /// As in `ImageStarted`.
+        draft: bool,
+        /// Size, dimensions, hash.
+        image: Whole,
+    },
+    /// The picture is elsewhere.
+    ImageLinked {
+        /// The slot.
+        slot: u32,
+        /// Passes the rules for generated links.
+        url: &'a str,
+        /// Width and height in pixels, where the upstream tells them.
+        pixels: Option<(u32, u32)>,
+        /// As in `ImageStarted`.
+        draft: bool,
+    },
+    /// What claimed to be a picture is none, or is broken. Ends what was under way in the slot.
+    ImageRejected {
+        /// The slot.
+        slot: u32,
+        /// What is wrong with it.
+        why: Rejected,
+    },
+    /// The upstream says that it could not make this picture.
+    ImageFailed {
+        /// The slot.
+        slot: u32,
+        /// Its reason.
+        failure: Failure,
+    },
+    /// Token counts; the last one stands.
+    Usage(Usage),
+    /// The upstream says why it stopped.
+    Stopped(Stop),
+    /// The call as a whole failed. Pictures that are whole already stay valid.
+    Failed(Failure),
+    /// The upstream says that the stream is complete, which proves nothing.
+    Done,
+}
+
+/// Why a model stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stop {
+    /// It had no more to say.
+    Finished,
+    /// It ran into a length limit.
+    Length,
+    /// A safety filter stopped it.
+    Filtered,
+    /// It says that it made no picture.
+    NoImage,
+    /// It says that an error stopped it.
+    Error,
+}
+
+/// Token counts as far as the upstream tells them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Usage {
+    /// Tokens read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<u64>,
+    /// Tokens made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<u64>,
+    /// Both.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub total_tokens: Option<u64>,
+    /// Pictures that the upstream charges for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generated_images: Option<u64>,
+}
+
+impl Usage {
+    /// The names under which upstreams report these counts.
+    pub const KEYS: [&'static str; 6] =
+        ["prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens", "generated_images"];
+
+    /// Notes one count as it stands on the wire.
+    pub fn set(&mut self, key: &str, value: &str) {
+        let count = match key {
+            "prompt_tokens" | "input_tokens" => &mut self.input_tokens,
+            "completion_tokens" | "output_tokens" => &mut self.output_tokens,
+            "total_tokens" => &mut self.total_tokens,
+            "generated_images" => &mut self.generated_images,
+            _ => return,
+        };
+        if let Ok(value) = value.parse() {
+            *count = Some(value);
+        }
+    }
+}

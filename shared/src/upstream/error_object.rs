@@ -1,0 +1,129 @@
+use super::reader::Dialect;
+use super::{ErrorFields, Failure, Out, classify};
+use crate::json::Segment::{Index, Key};
+use crate::json::{Segment, Token, Value};
+use crate::update::Update;
+
+const MAX_TEXT_BYTES: usize = 256;
+
+/// Gathers the few fields of an error object that tell what happened, in any of the forms relays use.
+///
+/// Looks, like new-api's `GeneralErrorResponse`, at `error` (an object or a sentence), `message`, `msg`, `err`,
+/// `error_msg`, `header.message` and `response.error`; and at vLLM's `{"object":"error", …}`.
+#[derive(Debug, Default)]
+pub struct ErrorObject {
+    fields: ErrorFields,
+    /// A member that only errors have was seen.
+    found: bool,
+    object: String,
+    /// For a body that was read alone: the status it came with.
+    status: Option<u16>,
+}
+
+impl ErrorObject {
+    /// The names that [`ErrorObject::token`] wants to see.
+    pub const KEYS: [&'static str; 13] = [
+        "error",
+        "code",
+        "type",
+        "message",
+        "msg",
+        "err",
+        "error_msg",
+        "header",
+        "response",
+        "object",
+        "http_code",
+        "status",
+        "param",
+    ];
+
+    /// For the body of an answer with this status.
+    pub fn with_status(status: u16) -> Self {
+        Self { status: Some(status), ..Self::default() }
+    }
+
+    /// Notes what stands at a path; anything that is no part of an error is ignored.
+    pub fn token(&mut self, path: &[Segment], value: Value<'_>) {
+        let field = match path {
+            [Key("error" | "err")] | [Key("response"), Key("error")] => {
+                self.found |= match value {
+                    Value::Open | Value::StringStart => true,
+                    Value::Scalar(text) => !matches!(text, "null" | "false"),
+                    _ => false,
+                };
+                &mut self.fields.message
+            }
+            [Key("error" | "err"), rest @ ..] | [Key("response"), Key("error"), rest @ ..] => match rest {
+                [Key("code" | "http_code")] => &mut self.fields.code,
+                [Key("type" | "status")] => &mut self.fields.kind,
+                [Key("message" | "msg")] => &mut self.fields.message,
+                _ => return,
+            },
+            [Key("code")] => &mut self.fields.code,
+            [Key("type")] => &mut self.fields.kind,
+            [Key("message" | "msg" | "error_msg")] | [Key("header"), Key("message")] => &mut self.fields.message,
+            [Key("object")] => &mut self.object,
+            _ => return,
+        };
+        match value {
+            Value::StringStart => field.clear(),
+            Value::Text(text) => append(field, text),
+            Value::Scalar(text) if text != "null" && field.is_empty() => append(field, text.as_bytes()),
+            _ => {}
+        }
+    }
+
+    /// Ends the document: the failure it tells of, if it is an error at all or the event was named so.
+    pub fn take(&mut self, event_type: &[u8]) -> Option<Failure> {
+        let Self { fields, found, object, status } = std::mem::take(self);
+        self.status = status;
+        let is_error = found || object == "error" || event_type == b"error" || status.is_some();
+        is_error.then(|| classify(status, &fields))
+    }
+
+    /// What was gathered so far, for an error that is a part of something else.
+    pub fn fields(&self) -> &ErrorFields {
+        &self.fields
+    }
+
+    /// Whether a member that only errors have was seen.
+    pub fn is_found(&self) -> bool {
+        self.found
+    }
+}
+
+/// The body of an answer whose status tells of failure.
+impl Dialect for ErrorObject {
+    const KEYS: &'static [&'static str] = &Self::KEYS;
+
+    fn token(&mut self, token: Token<'_>, _: &mut Out<'_>) {
+        // Google wraps its errors in an array.
+        let path = match token.path {
+            [Index(0), rest @ ..] => rest,
+            path => path,
+        };
+        ErrorObject::token(self, path, token.value);
+    }
+
+    fn document_end(&mut self, _: &[u8], _: &mut Out<'_>) {}
+
+    fn page(&self) -> Failure {
+        classify(self.status, &ErrorFields::default())
+    }
+
+    fn finish(&mut self, out: &mut Out<'_>) {
+        if let Some(failure) = self.take(b"") {
+            out(Update::Failed(failure));
+        }
+    }
+}
+
+fn append(field: &mut String, text: &[u8]) {
+    for character in String::from_utf8_lossy(text).chars() {
+        if field.len() + character.len_utf8() > MAX_TEXT_BYTES {
+            return;
+        }
+        field.push(character);
+    }
+}

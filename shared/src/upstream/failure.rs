@@ -1,0 +1,283 @@
+//! How an upstream call can fail, and how an upstream's own error is told to be one of these.
+//!
+//! Each class decides three things: the problem that the client sees, whether the rate-limit token
+//! comes back, and whether an operator must hear of it.
+
+mod names;
+
+use crate::problem::{Code, Problem};
+use std::fmt;
+
+/// Why an upstream call brought no image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Failure {
+    /// Our key was refused.
+    Auth,
+    /// Our account has nothing left, or is overdue.
+    Quota,
+    /// The model is unknown there, not open to our account, or has no channel behind it.
+    ModelUnavailable,
+    /// Our account asked too often.
+    RateLimited,
+    /// The upstream is overloaded or down for now.
+    Unavailable,
+    /// The upstream refused a parameter.
+    BadRequest,
+    /// The upstream could not fetch or read an input image by its link.
+    InputImageUnreachable,
+    /// Moderation refused what went in or what came out.
+    ContentBlocked,
+    /// The request was too large for the upstream.
+    PayloadTooLarge,
+    /// A clean end without an image.
+    NoImage,
+    /// The answer ended early.
+    Truncated,
+    /// No head, no byte or no progress in time; the upstream may still be working.
+    Timeout,
+    /// The upstream failed, and says no more.
+    Error,
+    /// Neither an event stream nor JSON, such as an HTML error page.
+    BadContentType,
+    /// Connection refused, no such host, or TLS failed: not a byte of the request was sent.
+    Unreachable,
+    /// No connection in time: not a byte of the request was sent.
+    ConnectTimeout,
+    /// A redirect, which is never followed: our key must not travel.
+    Redirect,
+    /// Not HTTP, an encoding that was not asked for, or beyond a cap.
+    Protocol,
+    /// Our own time ran out.
+    Deadline,
+}
+
+/// What becomes of the rate-limit token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TokenPolicy {
+    /// The upstream may have worked, or the user caused the failure.
+    Keep,
+    /// The upstream provably did not start. Holds only as long as nothing of its content has come:
+    /// after that the token is kept, whatever the failure.
+    Refund,
+}
+
+struct Facts {
+    class: &'static str,
+    problem: Code,
+    token: TokenPolicy,
+    alarm: bool,
+}
+
+impl Failure {
+    /// Every class.
+    pub const ALL: &'static [Failure] = &[
+        Failure::Auth,
+        Failure::Quota,
+        Failure::ModelUnavailable,
+        Failure::RateLimited,
+        Failure::Unavailable,
+        Failure::BadRequest,
+        Failure::InputImageUnreachable,
+        Failure::ContentBlocked,
+        Failure::PayloadTooLarge,
+        Failure::NoImage,
+        Failure::Truncated,
+        Failure::Timeout,
+        Failure::Error,
+        Failure::BadContentType,
+        Failure::Unreachable,
+        Failure::ConnectTimeout,
+        Failure::Redirect,
+        Failure::Protocol,
+        Failure::Deadline,
+    ];
+
+    const fn facts(self) -> Facts {
+        use TokenPolicy::{Keep, Refund};
+        let (class, problem, token, alarm) = match self {
+            Self::Auth => ("upstream_auth", Code::ServiceUnavailable, Refund, true),
+            Self::Quota => ("upstream_quota", Code::ServiceUnavailable, Refund, true),
+            Self::ModelUnavailable => ("model_unavailable", Code::ServiceUnavailable, Refund, true),
+            Self::RateLimited => ("rate_limited", Code::UpstreamBusy, Refund, false),
+            Self::Unavailable => ("upstream_unavailable", Code::UpstreamBusy, Refund, false),
+            Self::BadRequest => ("bad_request", Code::UpstreamRejectedInput, Keep, false),
+            Self::InputImageUnreachable => ("input_image_unreachable", Code::InvalidUrl, Keep, false),
+            Self::ContentBlocked => ("content_blocked", Code::ContentRejected, Keep, false),
+            Self::PayloadTooLarge => ("payload_too_large", Code::PayloadTooLarge, Keep, false),
+            Self::NoImage => ("no_image", Code::NoImage, Keep, false),
+            Self::Truncated => ("upstream_truncated", Code::StreamInterrupted, Keep, false),
+            Self::Timeout => ("upstream_timeout", Code::UpstreamTimeout, Keep, false),
+            Self::Error => ("upstream_error", Code::UpstreamError, Keep, false),
+            Self::BadContentType => ("upstream_bad_content_type", Code::UpstreamProtocolError, Keep, false),
+            Self::Unreachable => ("upstream_unreachable", Code::UpstreamUnreachable, Refund, false),
+            Self::ConnectTimeout => ("upstream_connect_timeout", Code::UpstreamTimeout, Refund, false),
+            Self::Redirect => ("upstream_redirect", Code::UpstreamProtocolError, Refund, true),
+            Self::Protocol => ("upstream_protocol_error", Code::UpstreamProtocolError, Keep, false),
+            Self::Deadline => ("deadline_exceeded", Code::DeadlineExceeded, Keep, false),
+        };
+        Facts { class, problem, token, alarm }
+    }
+
+    /// The name in a log line.
+    pub const fn class(self) -> &'static str {
+        self.facts().class
+    }
+
+    /// What the client is told.
+    pub const fn problem(self) -> Code {
+        self.facts().problem
+    }
+
+    /// What becomes of the rate-limit token.
+    pub const fn token(self) -> TokenPolicy {
+        self.facts().token
+    }
+
+    /// Whether an operator must act before calls can succeed again.
+    pub const fn alarm(self) -> bool {
+        self.facts().alarm
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.class())
+    }
+}
+
+impl From<Failure> for Problem {
+    fn from(failure: Failure) -> Self {
+        Problem::new(failure.problem())
+    }
+}
+
+/// The few fields of an upstream's error that tell its class; empty where it has none. Whoever
+/// fills them caps each at 256 bytes. They decide and are dropped: none is shown or logged, so
+/// `Debug` prints none.
+#[derive(Clone, Default)]
+pub struct ErrorFields {
+    /// `code`: a name (`ModelNotOpen`), or a number in digits.
+    pub code: String,
+    /// `type`; for Google `status`.
+    pub kind: String,
+    /// `message`, or the first place that holds a text like it.
+    pub message: String,
+}
+
+impl fmt::Debug for ErrorFields {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ErrorFields").finish_non_exhaustive()
+    }
+}
+
+/// The class of an upstream's error. `status` is the HTTP status that came with it; `None`, like a
+/// 2xx, means that the error stood in an answer which had begun well. What the body names wins over
+/// the bare status.
+///
+/// A message can quote the user's prompt. So it decides only where its beginning is fixed, where
+/// the class keeps the token anyway, or under a status that no input of a user brings about.
+pub fn classify(status: Option<u16>, fields: &ErrorFields) -> Failure {
+    let status = status.filter(|status| !(200..300).contains(status));
+    if status.is_some_and(|status| (300..400).contains(&status)) {
+        return Failure::Redirect;
+    }
+    let code = fields.code.trim();
+    let kind = fields.kind.trim();
+    by_opening(&fields.message)
+        .or_else(|| by_code(code))
+        .or_else(|| by_code(kind))
+        .or_else(|| by_message(status, &fields.message))
+        .or_else(|| by_number(status, code))
+        .or_else(|| status.map(by_status))
+        .or_else(|| by_kind(kind))
+        .unwrap_or(Failure::Error)
+}
+
+/// Sentences that say more than the code beside them.
+fn by_opening(message: &str) -> Option<Failure> {
+    const OPENINGS: &[(&str, Failure)] = &[
+        // ARK, under `InvalidParameter`.
+        ("Timeout while downloading url", Failure::InputImageUnreachable),
+        // Google, under 400 `INVALID_ARGUMENT`.
+        ("API key not valid", Failure::Auth),
+        ("API key expired", Failure::Auth),
+    ];
+    let message = message.trim_start();
+    first(OPENINGS, |opening| message.starts_with(opening))
+}
+
+/// Names, whole or in families. `type` carries some of them too.
+fn by_code(code: &str) -> Option<Failure> {
+    if code.is_empty() {
+        return None;
+    }
+    first(names::WHOLE, |name| code == name)
+        .or_else(|| first(names::PREFIXES, |prefix| code.starts_with(prefix)))
+        .or_else(|| first(names::PARTS, |part| code.contains(part)))
+}
+
+fn by_message(status: Option<u16>, message: &str) -> Option<Failure> {
+    // Refusals by relays that give no code.
+    const ACCOUNT: &[(&str, Failure)] = &[
+        ("额度已用尽", Failure::Quota),
+        ("额度不足", Failure::Quota),
+        ("quota is not enough", Failure::Quota),
+        ("quota exhausted", Failure::Quota),
+    ];
+    const CHANNEL: &[(&str, Failure)] =
+        &[("无可用渠道", Failure::ModelUnavailable), ("no available channel", Failure::ModelUnavailable)];
+    const MODERATION: &[(&str, Failure)] = &[
+        ("request blocked by gemini", Failure::ContentBlocked),
+        ("safety system", Failure::ContentBlocked),
+        ("content management policy", Failure::ContentBlocked),
+        ("input was flagged", Failure::ContentBlocked),
+    ];
+    let lists: &[&[(&str, Failure)]] = match status {
+        None | Some(400 | 422) => &[MODERATION],
+        Some(401 | 402) => &[ACCOUNT],
+        Some(403) => &[MODERATION, ACCOUNT],
+        Some(404 | 503) => &[CHANNEL],
+        _ => &[],
+    };
+    let message = message.to_lowercase();
+    lists.iter().find_map(|phrases| first(phrases, |phrase| message.contains(phrase)))
+}
+
+/// A code in digits is a status that the upstream passes on; other numbers are its own.
+fn by_number(status: Option<u16>, code: &str) -> Option<Failure> {
+    match code.parse().ok()? {
+        // What began well had accepted the request, so this is no verdict on the user's input.
+        400 | 422 if status.is_none() => Some(Failure::Error),
+        number @ 400..=599 => Some(by_status(number)),
+        _ => None,
+    }
+}
+
+fn by_status(status: u16) -> Failure {
+    match status {
+        300..=399 => Failure::Redirect,
+        401 | 403 => Failure::Auth,
+        402 => Failure::Quota,
+        // 405 and 410 say like 404 that our address or model is wrong, not the user's input.
+        404 | 405 | 410 => Failure::ModelUnavailable,
+        // 524 is Cloudflare's: the origin accepted and stayed silent.
+        408 | 504 | 524 => Failure::Timeout,
+        413 => Failure::PayloadTooLarge,
+        429 => Failure::RateLimited,
+        400 | 406 | 409 | 411 | 415 | 422 => Failure::BadRequest,
+        503 | 529 => Failure::Unavailable,
+        _ => Failure::Error,
+    }
+}
+
+/// Broad kinds, which a status says better where there is one.
+fn by_kind(kind: &str) -> Option<Failure> {
+    first(names::KINDS, |name| kind == name)
+}
+
+fn first(rows: &[(&str, Failure)], matches: impl Fn(&str) -> bool) -> Option<Failure> {
+    rows.iter().find(|(name, _)| matches(name)).map(|&(_, failure)| failure)
+}
+
+#[cfg(test)]
+mod tests;

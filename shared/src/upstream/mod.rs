@@ -1,0 +1,26 @@
+//! The upstreams' wire formats: a request out, events in, [`Update`](crate::update::Update)s on. One file a dialect.
+
+pub mod ark;
+pub mod chat;
+mod error_object;
+mod failure;
+mod picture;
+mod reader;
+
+pub use error_object::ErrorObject;
+pub use failure::{ErrorFields, Failure, TokenPolicy, classify};
+pub use reader::{Dialect, Reader};
+
+use crate::update::Update;
+
+/// Where a reader sends what it finds.
+pub type Out<'o> = dyn FnMut(Update<'_>) + 'o;
+
+/// Data of one event.
+pub const MAX_EVENT_BYTES: usize = 32 * 1024 * 1024;
+/// One picture, decoded.
+pub const MAX_IMAGE_BYTES: u64 = 16 * 1024 * 1024;
+/// All that one call may answer.
+pub const MAX_CALL_BYTES: u64 = 64 * 1024 * 1024;
+/// Text beside the pictures.
+pub const MAX_TEXT_BYTES: usize = 1024 * 1024;

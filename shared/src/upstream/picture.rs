@@ -1,0 +1,44 @@
+use super::{Failure, MAX_IMAGE_BYTES, Out};
+use crate::media::{Image, Progress, Rejected};
+use crate::update::Update;
+
+/// One picture under way in a slot, told as updates.
+#[derive(Debug)]
+pub(super) struct Picture {
+    slot: u32,
+    draft: bool,
+    documented: bool,
+    image: Image,
+}
+
+impl Picture {
+    pub(super) fn new(slot: u32, draft: bool, documented: bool) -> Self {
+        Self { slot, draft, documented, image: Image::new(MAX_IMAGE_BYTES) }
+    }
+
+    pub(super) fn push(&mut self, payload: &[u8], out: &mut Out<'_>) {
+        self.image.push(payload, tell(self.slot, self.draft, self.documented, out));
+    }
+
+    pub(super) fn finish(self, out: &mut Out<'_>) {
+        let Self { slot, draft, documented, image } = self;
+        match image.finish(tell(slot, draft, documented, out)) {
+            Ok(image) => out(Update::ImageFinished { slot, draft, image }),
+            Err(why) => {
+                out(Update::ImageRejected { slot, why });
+                if why == Rejected::TooLarge {
+                    out(Update::Failed(Failure::Protocol));
+                }
+            }
+        }
+    }
+}
+
+fn tell<'o>(slot: u32, draft: bool, documented: bool, out: &'o mut Out<'_>) -> impl FnMut(Progress<'_>) + 'o {
+    move |progress| {
+        out(match progress {
+            Progress::Started(media_type) => Update::ImageStarted { slot, media_type, draft, documented },
+            Progress::Bytes(bytes) => Update::ImageBytes { slot, bytes },
+        });
+    }
+}

@@ -1,0 +1,260 @@
+use super::{Failure, MAX_CALL_BYTES, MAX_EVENT_BYTES, Out};
+use crate::json::{self, Token};
+use crate::scan::find;
+use crate::sse;
+use crate::update::Update;
+
+/// What one kind of upstream says in its JSON documents.
+pub trait Dialect {
+    /// The member names that tell something.
+    const KEYS: &'static [&'static str];
+
+    /// The next token of a document.
+    fn token(&mut self, token: Token<'_>, out: &mut Out<'_>);
+
+    /// A document ended; `event_type` is the `event` field that stands with it.
+    fn document_end(&mut self, event_type: &[u8], out: &mut Out<'_>);
+
+    /// The answer ended.
+    fn finish(&mut self, out: &mut Out<'_>);
+
+    /// A document broke off: what it told so far may be half of something.
+    fn abandon(&mut self) {}
+
+    /// What it means that the answer is a page of HTML.
+    fn page(&self) -> Failure {
+        Failure::BadContentType
+    }
+
+    /// Whether a picture that a relay may pass on unchanged is under way.
+    fn in_documented_image(&self) -> bool {
+        false
+    }
+}
+
+const DONE: &[u8] = b"[DONE]";
+/// How far ahead the end of a picture is looked for: what is not read yet is searched again.
+const CUT_BYTES: usize = 4 * 1024;
+/// Documents that are none, before the answer counts as unreadable.
+const MAX_MALFORMED: u32 = 3;
+
+/// Reads an upstream's answer, in pieces cut anywhere, into updates.
+///
+/// What the answer is, its first bytes decide, whatever the `Content-Type` says: an event stream, one JSON document,
+/// or a page of HTML. Several `data` lines of one event are read as one document where they are one, and as a document
+/// each where they are not: upstreams forget blank lines.
+#[derive(Debug)]
+pub struct Reader<D> {
+    dialect: D,
+    framing: Framing,
+    json: json::Reader,
+    /// How much of `[DONE]` the data line under way has matched; `None` when it is something else.
+    done_matched: Option<usize>,
+    /// The rest of this data line belongs to a document that is none.
+    skip_line: bool,
+    malformed: u32,
+    documents: u32,
+    bytes: u64,
+    is_done: bool,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+enum Framing {
+    Undecided,
+    Events(Box<sse::Decoder>),
+    Document,
+    Page,
+}
+
+impl<D: Dialect> Reader<D> {
+    /// A reader at the start of an answer.
+    pub fn new(dialect: D) -> Self {
+        Self {
+            dialect,
+            framing: Framing::Undecided,
+            json: json::Reader::new(D::KEYS),
+            done_matched: Some(0),
+            skip_line: false,
+            malformed: 0,
+            documents: 0,
+            bytes: 0,
+            is_done: false,
+            is_over: false,
+        }
+    }
+
+    /// Reads all of `piece`.
+    pub fn push(&mut self, mut piece: &[u8], out: &mut Out<'_>) {
+        while !piece.is_empty() && !self.is_over {
+            self.advance(&mut piece, out);
+        }
+    }
+
+    /// Reads on to the next place where a relay may cut the bytes, and takes what it read off the front of `piece`:
+    /// the end of an event, of a picture, or of the piece.
+    pub fn advance(&mut self, piece: &mut &[u8], out: &mut Out<'_>) {
+        let before = *piece;
+        let mut part = before;
+        if self.dialect.in_documented_image() {
+            part = part.get(..CUT_BYTES).unwrap_or(part);
+            if let Some(end) = find(b')', part) {
+                part = part.get(..=end).unwrap_or(part);
+            }
+        }
+        let whole = part.len();
+        self.read(&mut part, out);
+        let read = whole - part.len();
+        self.bytes += read as u64;
+        *piece = before.get(read..).unwrap_or_default();
+        if self.bytes > MAX_CALL_BYTES {
+            self.fail(Failure::Protocol, out);
+        }
+        if self.is_over {
+            *piece = &[];
+        }
+    }
+
+    /// The answer has ended (or was cut: the updates are the same, the verdict is not made here).
+    pub fn finish(&mut self, out: &mut Out<'_>) {
+        if !self.json.is_between_documents() {
+            self.malformed_document(out);
+        } else if self.documents == 0 && self.malformed > 0 {
+            out(Update::Failed(Failure::Protocol));
+        }
+        self.dialect.finish(out);
+        self.is_over = true;
+    }
+
+    /// Whether nothing that follows matters: `[DONE]` was read, or the answer is unreadable.
+    pub fn is_over(&self) -> bool {
+        self.is_done || self.is_over
+    }
+
+    /// Whether `[DONE]` was read.
+    pub fn is_done(&self) -> bool {
+        self.is_done
+    }
+
+    /// Whether the answer is an event stream, and the next byte begins an event.
+    pub fn is_between_events(&self) -> bool {
+        match &self.framing {
+            Framing::Events(decoder) => decoder.is_between_events(),
+            _ => false,
+        }
+    }
+
+    /// Whether the answer turned out to be something else than an event stream.
+    pub fn is_no_stream(&self) -> bool {
+        matches!(self.framing, Framing::Document | Framing::Page)
+    }
+
+    /// The text that ends the JSON document under way.
+    pub fn closers(&self) -> String {
+        self.json.closers()
+    }
+
+    fn read(&mut self, part: &mut &[u8], out: &mut Out<'_>) {
+        if matches!(self.framing, Framing::Undecided) {
+            *part = part.trim_ascii_start();
+            self.framing = match part.first() {
+                None => return,
+                Some(b'{' | b'[') => Framing::Document,
+                Some(b'<') => Framing::Page,
+                Some(_) => Framing::Events(Box::new(sse::Decoder::new(MAX_EVENT_BYTES))),
+            };
+        }
+        match &mut self.framing {
+            Framing::Undecided => {}
+            Framing::Page => self.fail(self.dialect.page(), out),
+            Framing::Document => {
+                let text = std::mem::take(part);
+                self.document(text, out);
+            }
+            Framing::Events(decoder) => match decoder.step(part) {
+                Ok(sse::Part::Data(data)) => self.data(data, out),
+                Ok(sse::Part::Newline) => self.line_end(out),
+                Ok(sse::Part::End) => {
+                    self.line_end(out);
+                    if !self.json.is_between_documents() {
+                        self.malformed_document(out);
+                    }
+                }
+                Ok(sse::Part::Idle) => {}
+                Err(_) => self.fail(Failure::Protocol, out),
+            },
+        }
+    }
+
+    fn data(&mut self, mut data: &[u8], out: &mut Out<'_>) {
+        while let Some(matched) = self.done_matched {
+            let Some((byte, rest)) = data.split_first() else { return };
+            if matched == 0 && *byte == b' ' {
+                data = rest;
+                continue;
+            }
+            if DONE.get(matched) != Some(byte) {
+                self.done_matched = None;
+                let held = DONE.get(..matched).unwrap_or_default();
+                self.document(held, out);
+                break;
+            }
+            data = rest;
+            self.done_matched = Some(matched + 1);
+            if matched + 1 == DONE.len() {
+                self.is_done = true;
+                out(Update::Done);
+                return;
+            }
+        }
+        self.document(data, out);
+    }
+
+    fn line_end(&mut self, out: &mut Out<'_>) {
+        self.document(b"\n", out);
+        self.skip_line = false;
+        self.done_matched = self.json.is_between_documents().then_some(0);
+    }
+
+    fn document(&mut self, mut text: &[u8], out: &mut Out<'_>) {
+        if self.skip_line || self.is_done {
+            return;
+        }
+        loop {
+            match self.json.next(&mut text) {
+                Ok(Some(token)) => {
+                    let ended = token.path.is_empty() && token.value == json::Value::Close;
+                    self.dialect.token(token, out);
+                    if ended {
+                        self.documents += 1;
+                        let event_type = match &self.framing {
+                            Framing::Events(decoder) => decoder.event_type(),
+                            _ => b"",
+                        };
+                        self.dialect.document_end(event_type, out);
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    self.skip_line = true;
+                    self.malformed_document(out);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn malformed_document(&mut self, out: &mut Out<'_>) {
+        self.json.reset();
+        self.dialect.abandon();
+        self.malformed += 1;
+        if self.malformed == MAX_MALFORMED {
+            out(Update::Failed(Failure::Protocol));
+        }
+    }
+
+    fn fail(&mut self, failure: Failure, out: &mut Out<'_>) {
+        out(Update::Failed(failure));
+        self.is_over = true;
+    }
+}
