@@ -1,7 +1,11 @@
 #![doc = include_str!("../README.md")]
 
 pub mod config;
+#[cfg(feature = "edge")]
+pub mod edge;
+pub mod events;
 pub mod image_url;
+pub mod input_image;
 pub mod json;
 pub mod media;
 pub mod outcome;

@@ -17,6 +17,7 @@ pub struct Outcome {
     open: Vec<u32>,
     truncated: bool,
     is_done: bool,
+    updates: u64,
 }
 
 /// A picture that is whole.
@@ -76,6 +77,7 @@ pub struct Success {
 impl Outcome {
     /// Takes note of an update. Returns whether it says anything new: a picture that came before does not.
     pub fn observe(&mut self, update: &Update<'_>) -> bool {
+        self.updates += 1;
         match update {
             Update::ImageStarted { slot, .. } => {
                 self.close(*slot);
@@ -104,6 +106,11 @@ impl Outcome {
             Update::Stopped(_) | Update::Text { .. } | Update::ImageBytes { .. } => {}
         }
         true
+    }
+
+    /// How many updates were seen: whether an answer still says anything.
+    pub fn updates(&self) -> u64 {
+        self.updates
     }
 
     /// Whether a picture is whole already.

@@ -151,6 +151,11 @@ impl Problem {
         Self { code, detail: None, errors: Vec::new(), retry_after_ms: None }
     }
 
+    /// One member of the request is not as it must be.
+    pub fn invalid(at: &str, detail: Detail) -> Self {
+        Self::new(Code::InvalidRequest).at(at, Code::InvalidRequest).detail(detail)
+    }
+
     /// Adds one wrong member of the request. `pointer` is made by us, of member names that we know
     /// and indexes (`/image_inputs/0`); names that a client chose have no place in it.
     #[must_use]

@@ -32,7 +32,7 @@ const MIN_BARE_BYTES: usize = 64;
 /// no escapes and no reference links; white space may stand anywhere in a data URL; a title is skipped.
 ///
 /// Every byte is looked at once: what does not become a picture is handed back as text and never scanned again, because
-/// a new `![` inside starts over. At most 4 KiB are held.
+/// a new `![` inside starts over. At most 6 KiB are held.
 #[derive(Debug)]
 pub struct Reader {
     state: State,
@@ -53,8 +53,14 @@ enum State {
     /// A part of `data:image/` outside Markdown.
     Scheme,
     Bang,
-    Alt,
-    AltEnd,
+    /// Alternative text, and how many brackets are open in it.
+    Alt {
+        depth: u32,
+    },
+    /// After a `]` in it.
+    AltEnd {
+        depth: u32,
+    },
     /// A `![` was found inside alternative text; its `!` was taken off.
     Restart,
     Target,
@@ -68,7 +74,8 @@ enum State {
     Link {
         depth: u32,
     },
-    /// After a target: title and closing parenthesis.
+    /// After a target: white space, title and closing parenthesis.
+    TargetEnd,
     Title,
 }
 
@@ -82,8 +89,9 @@ enum Held {
 }
 
 const SCHEME: &[u8] = b"data:image/";
-/// How base64 begins whose bytes are a PNG, JPEG, GIF or WebP file.
-const MAGIC: [&[u8]; 4] = [b"iVBORw0KGgo", b"/9j/", b"R0lGOD", b"UklGR"];
+const LINK_SCHEMES: [&[u8]; 2] = [b"https://", b"http://"];
+/// How base64, in either alphabet, begins whose bytes are a PNG, JPEG, GIF or WebP file.
+const MAGIC: [&[u8]; 5] = [b"iVBORw0KGgo", b"/9j/", b"_9j_", b"R0lGOD", b"UklGR"];
 
 impl Default for Reader {
     fn default() -> Self {
@@ -169,10 +177,9 @@ impl Reader {
                         self.state = State::Header { bare: true };
                     }
                 }
-                State::Bang if byte == b'[' => self.hold(byte, after, piece, State::Alt),
+                State::Bang if byte == b'[' => self.hold(byte, after, piece, State::Alt { depth: 0 }),
                 State::Bang => return self.miss(),
-                State::Alt => match byte {
-                    b']' => self.hold(byte, after, piece, State::AltEnd),
+                State::Alt { depth } => match byte {
                     b'[' if self.held.len() > 2 && self.held.last() == Some(&b'!') => {
                         // A new picture begins inside: what came before it is text.
                         self.held.pop();
@@ -181,17 +188,20 @@ impl Reader {
                         return Some(Found::Text(&self.held));
                     }
                     _ if self.held.len() == MAX_ALT_BYTES => return self.miss(),
-                    _ => self.hold(byte, after, piece, State::Alt),
+                    b'[' => self.hold(byte, after, piece, State::Alt { depth: depth + 1 }),
+                    b']' => self.hold(byte, after, piece, State::AltEnd { depth }),
+                    _ => self.hold(byte, after, piece, State::Alt { depth }),
                 },
                 State::Restart => {
                     self.held.extend_from_slice(b"!");
                     self.state = State::Bang;
                 }
-                State::AltEnd if byte == b'(' => {
+                State::AltEnd { .. } if byte == b'(' => {
                     self.hold(byte, after, piece, State::Target);
                     self.target = self.held.len();
                 }
-                State::AltEnd => self.state = State::Alt,
+                State::AltEnd { depth: 0 } => return self.miss(),
+                State::AltEnd { depth } => self.state = State::Alt { depth: depth - 1 },
                 State::Target => match byte {
                     b' ' | b'\t' | b'\r' | b'\n' | b'<' if self.held.len() < self.target + 8 => {
                         self.hold(byte, after, piece, State::Target);
@@ -212,7 +222,7 @@ impl Reader {
                     }
                     self.hold(byte, after, piece, State::Header { bare });
                     let header = self.held.get(self.target..).unwrap_or_default();
-                    if header.len() <= 5 && !fits(b"data:", &header.to_ascii_lowercase()) {
+                    if !fits_any_case(b"data:", header) {
                         return self.miss();
                     }
                     if byte == b',' {
@@ -240,20 +250,40 @@ impl Reader {
                             *piece = after;
                             State::Text
                         }
-                        _ => State::Title,
+                        _ => State::TargetEnd,
                     };
                     return Some(Found::ImageEnd);
                 }
-                State::Link { depth } => match byte {
-                    b')' if depth == 0 => {
-                        *piece = after;
-                        return Some(self.link(State::Text));
+                State::Link { depth } => {
+                    let is_closed = depth == 0 && byte == b')';
+                    let is_over = is_closed || matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'>');
+                    let url = self.held.get(self.target..).unwrap_or_default();
+                    let is_known = LINK_SCHEMES
+                        .iter()
+                        .any(|scheme| fits_any_case(scheme, url) && (!is_over || url.len() >= scheme.len()));
+                    if !is_known || (!is_over && url.len() >= MAX_LINK_BYTES) {
+                        return self.miss();
                     }
-                    b' ' | b'\t' | b'\r' | b'\n' | b'>' => return Some(self.link(State::Title)),
-                    _ if self.held.len() >= self.target + MAX_LINK_BYTES => return self.miss(),
-                    b'(' => self.hold(byte, after, piece, State::Link { depth: depth + 1 }),
-                    b')' => self.hold(byte, after, piece, State::Link { depth: depth - 1 }),
-                    _ => self.hold(byte, after, piece, State::Link { depth }),
+                    match byte {
+                        _ if is_closed => {
+                            *piece = after;
+                            return Some(self.link(State::Text));
+                        }
+                        _ if is_over => return Some(self.link(State::TargetEnd)),
+                        b'(' => self.hold(byte, after, piece, State::Link { depth: depth + 1 }),
+                        b')' => self.hold(byte, after, piece, State::Link { depth: depth - 1 }),
+                        _ => self.hold(byte, after, piece, State::Link { depth }),
+                    }
+                }
+                State::TargetEnd => match byte {
+                    b' ' | b'\t' | b'\r' | b'\n' | b'>' => *piece = after,
+                    b')' => {
+                        *piece = after;
+                        self.state = State::Text;
+                    }
+                    b'"' | b'\'' | b'(' => self.state = State::Title,
+                    // The parenthesis is missing; what follows is text again.
+                    _ => self.state = State::Text,
                 },
                 State::Title => match find(b')', piece) {
                     Some(at) => {
@@ -293,13 +323,9 @@ impl Reader {
     fn link(&mut self, state: State) -> Found<'_> {
         self.state = state;
         self.held_is = Held::HandedOut;
-        let url = self.held.get(self.target..).unwrap_or_default();
-        let is_http = ["https://", "http://"]
-            .iter()
-            .any(|scheme| url.get(..scheme.len()).is_some_and(|start| start.eq_ignore_ascii_case(scheme.as_bytes())));
-        match std::str::from_utf8(url) {
-            Ok(url) if is_http => Found::Link(url),
-            _ => Found::Text(&self.held),
+        match std::str::from_utf8(self.held.get(self.target..).unwrap_or_default()) {
+            Ok(url) => Found::Link(url),
+            Err(_) => Found::Text(&self.held),
         }
     }
 }
@@ -336,4 +362,8 @@ fn is_header_byte(byte: u8) -> bool {
 fn fits(expected: &[u8], text: &[u8]) -> bool {
     let common = expected.len().min(text.len());
     expected.get(..common) == text.get(..common)
+}
+
+fn fits_any_case(expected: &[u8], text: &[u8]) -> bool {
+    expected.iter().zip(text).all(|(a, b)| a.eq_ignore_ascii_case(b))
 }

@@ -50,10 +50,14 @@ impl Payload {
         }
         let symbols = if self.symbols == 0 { BLOCK } else { 4 - self.symbols };
         let (block, rest) = text.split_at(text.len().min(symbols));
-        *text = rest;
-        for &byte in block {
-            self.symbol(byte)?;
+        for (at, &byte) in block.iter().enumerate() {
+            if let Err(bad) = self.symbol(byte) {
+                // What stands before it is handed on first, as it would be had the text been cut here.
+                *text = text.get(at..).unwrap_or_default();
+                return if self.bytes.is_empty() { Err(bad) } else { Ok(&self.bytes) };
+            }
         }
+        *text = rest;
         Ok(&self.bytes)
     }
 
@@ -71,8 +75,9 @@ impl Payload {
             BLANK => Ok(()),
             PADDING if self.padded => Ok(()),
             PADDING => {
+                self.last_group()?;
                 self.padded = true;
-                self.last_group()
+                Ok(())
             }
             value if value < NOT_A_SYMBOL && !self.padded => {
                 self.group[self.symbols] = value;
@@ -90,12 +95,13 @@ impl Payload {
 
     fn last_group(&mut self) -> Result<(), BadPayload> {
         let [a, b, c, _] = self.group;
-        match std::mem::take(&mut self.symbols) {
+        match self.symbols {
             0 => {}
             2 => self.bytes.push(a << 2 | b >> 4),
             3 => self.bytes.extend_from_slice(&[a << 2 | b >> 4, b << 4 | c >> 2]),
             _ => return Err(BadPayload),
         }
+        self.symbols = 0;
         Ok(())
     }
 }

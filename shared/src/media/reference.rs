@@ -48,6 +48,8 @@ impl Reference {
     /// The value has ended: the link, if it is one, or what was too short to tell.
     pub fn finish(&self) -> Option<Referred<'_>> {
         match self.state {
+            // One byte more than a link may have stays, so that the rules refuse it.
+            State::Link if self.held.len() > MAX_LINK_BYTES => std::str::from_utf8(&self.held).ok().map(Referred::Link),
             State::Link => std::str::from_utf8(&self.held).ok().map(str::trim).map(Referred::Link),
             State::Undecided if !self.held.is_empty() => Some(Referred::Payload(&self.held)),
             State::Undecided | State::Payload | State::Unusable => None,
@@ -60,13 +62,7 @@ impl Reference {
         let text = self.held.get(start..).unwrap_or_default();
         let begins =
             |scheme: &str| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme.as_bytes()));
-        if self.state == State::Link {
-            if self.held.len() > MAX_LINK_BYTES {
-                self.state = State::Unusable;
-            }
-            return 0;
-        }
-        if text.len() < "https:".len() {
+        if self.state == State::Link || text.len() < "https:".len() {
             return 0;
         }
         if begins("data:") {

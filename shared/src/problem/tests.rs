@@ -74,14 +74,13 @@ fn every_code_is_complete() {
 
 #[test]
 fn a_document_has_every_member_in_order() {
-    let problem = Problem::new(Code::RateLimited)
-        .detail(Detail::RateLimit { limit: 5, window_ms: 60_000 })
-        .with_retry_after_ms(12_000);
+    let problem =
+        Problem::new(Code::RateLimited).detail(Detail::PromptLength { max: 4000 }).with_retry_after_ms(12_000);
     assert_eq!(
         String::from_utf8(problem.document(Lang::En, "r-1")).unwrap(),
         concat!(
             r#"{"type":"urn:imagegw:problem:rate_limited","title":"Too many requests","status":429,"#,
-            r#""detail":"At most 5 in 60 seconds","instance":"urn:imagegw:request:r-1","#,
+            r#""detail":"The prompt must have 1 to 4000 characters","instance":"urn:imagegw:request:r-1","#,
             r#""code":"rate_limited","request_id":"r-1","retryable":true,"retry_after_ms":12000,"#,
             r#""error":"Too many requests","message":"Too many requests"}"#
         )

@@ -91,7 +91,7 @@ pub struct Ark {
     next_slot: u32,
     usage: Usage,
     error: ErrorObject,
-    short: String,
+    short: Vec<u8>,
 }
 
 /// One picture: the event itself, or an item of `data`.
@@ -116,7 +116,7 @@ impl Ark {
             next_slot: 0,
             usage: Usage::default(),
             error: ErrorObject::default(),
-            short: String::new(),
+            short: Vec::new(),
         }
     }
 

@@ -15,6 +15,7 @@ use crate::update::{Stop, Update, Usage};
 const MAX_CHOICES: u32 = 8;
 /// Content that comes before its choice's `index` waits for it up to this size, then belongs to choice 0.
 const MAX_PENDING_BYTES: usize = 64 * 1024;
+const MAX_SHORT_BYTES: usize = 64;
 
 /// The body of `POST {base}/v1/chat/completions` that asks for one picture.
 ///
@@ -77,7 +78,7 @@ pub struct Chat {
     choices: Vec<Choice>,
     current: Current,
     referred: Option<(Reference, Picture)>,
-    short: String,
+    short: Vec<u8>,
     error: ErrorObject,
     usage: Usage,
     text_bytes: usize,
@@ -107,7 +108,7 @@ impl Chat {
             choices: Vec::new(),
             current: Current::default(),
             referred: None,
-            short: String::new(),
+            short: Vec::new(),
             error: ErrorObject::default(),
             usage: Usage::default(),
             text_bytes: 0,
@@ -221,6 +222,7 @@ impl Chat {
             Value::Text(text) => {
                 if let Some((reference, picture)) = &mut self.referred {
                     for payload in reference.push(text) {
+                        end_picture(&mut self.choices, slot, out);
                         picture.push(payload, out);
                     }
                 }
@@ -229,7 +231,10 @@ impl Chat {
                 let Some((reference, mut picture)) = self.referred.take() else { return };
                 match reference.finish() {
                     Some(Referred::Link(url)) => return link(slot, url, self.links, out),
-                    Some(Referred::Payload(payload)) => picture.push(payload, out),
+                    Some(Referred::Payload(payload)) => {
+                        end_picture(&mut self.choices, slot, out);
+                        picture.push(payload, out);
+                    }
                     None => {}
                 }
                 picture.finish(out);
@@ -315,6 +320,14 @@ impl Dialect for Chat {
     }
 }
 
+/// One picture at a time in a slot: the one in the text ends where another begins beside it.
+fn end_picture(choices: &mut [Choice], slot: u32, out: &mut Out<'_>) {
+    let choice = choices.iter_mut().find(|choice| choice.slot == slot);
+    if let Some(picture) = choice.and_then(|choice| choice.picture.take()) {
+        picture.finish(out);
+    }
+}
+
 fn link(slot: u32, url: &str, links: LocalLinks, out: &mut Out<'_>) {
     out(match check_generated(url, links) {
         Ok(url) => Update::ImageLinked { slot, url, pixels: None, draft: false },
@@ -322,13 +335,18 @@ fn link(slot: u32, url: &str, links: LocalLinks, out: &mut Out<'_>) {
     });
 }
 
-/// Gathers a string of which only a few values matter; returns it when it ends.
-pub(super) fn short_string<'a>(short: &'a mut String, value: Value<'_>) -> Option<&'a str> {
+/// Gathers a string of which only a few values matter; returns it when it ends, or U+FFFD if it is none of them.
+pub(super) fn short_string<'a>(short: &'a mut Vec<u8>, value: Value<'_>) -> Option<&'a str> {
     match value {
         Value::StringStart => short.clear(),
-        Value::Text(text) if short.len() + text.len() <= 64 => short.push_str(&String::from_utf8_lossy(text)),
-        Value::Text(_) => short.push('\u{FFFD}'),
-        Value::StringEnd => return Some(short),
+        Value::Text(text) => {
+            let room = (MAX_SHORT_BYTES + 1).saturating_sub(short.len()).min(text.len());
+            short.extend_from_slice(text.get(..room).unwrap_or_default());
+        }
+        Value::StringEnd => {
+            let text = std::str::from_utf8(short).ok().filter(|text| text.len() <= MAX_SHORT_BYTES);
+            return Some(text.unwrap_or("\u{FFFD}"));
+        }
         _ => {}
     }
     None

@@ -2,6 +2,7 @@ use super::reader::Dialect;
 use super::{ErrorFields, Failure, Out, classify};
 use crate::json::Segment::{Index, Key};
 use crate::json::{Segment, Token, Value};
+use crate::media::Utf8;
 use crate::update::Update;
 
 const MAX_TEXT_BYTES: usize = 256;
@@ -16,6 +17,8 @@ pub struct ErrorObject {
     /// A member that only errors have was seen.
     found: bool,
     object: String,
+    /// Joins the string under way.
+    text: Utf8,
     /// For a body that was read alone: the status it came with.
     status: Option<u16>,
 }
@@ -67,16 +70,20 @@ impl ErrorObject {
             _ => return,
         };
         match value {
-            Value::StringStart => field.clear(),
-            Value::Text(text) => append(field, text),
-            Value::Scalar(text) if text != "null" && field.is_empty() => append(field, text.as_bytes()),
+            Value::StringStart => {
+                field.clear();
+                self.text = Utf8::default();
+            }
+            Value::Text(text) => self.text.push(text, |text| append(field, text)),
+            Value::StringEnd => self.text.finish(|text| append(field, text)),
+            Value::Scalar(text) if text != "null" && field.is_empty() => append(field, text),
             _ => {}
         }
     }
 
     /// Ends the document: the failure it tells of, if it is an error at all or the event was named so.
     pub fn take(&mut self, event_type: &[u8]) -> Option<Failure> {
-        let Self { fields, found, object, status } = std::mem::take(self);
+        let Self { fields, found, object, status, .. } = std::mem::take(self);
         self.status = status;
         let is_error = found || object == "error" || event_type == b"error" || status.is_some();
         is_error.then(|| classify(status, &fields))
@@ -119,9 +126,10 @@ impl Dialect for ErrorObject {
     }
 }
 
-fn append(field: &mut String, text: &[u8]) {
-    for character in String::from_utf8_lossy(text).chars() {
-        if field.len() + character.len_utf8() > MAX_TEXT_BYTES {
+/// Stops where the longest character would not fit, so that the cutting of the text makes no difference.
+fn append(field: &mut String, text: &str) {
+    for character in text.chars() {
+        if field.len() + char::MAX_LEN_UTF8 > MAX_TEXT_BYTES {
             return;
         }
         field.push(character);

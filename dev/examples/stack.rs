@@ -1,0 +1,155 @@
+//! `cargo dev`: the product on one port of this machine, with no account and no key.
+//!
+//! The handlers are the ones that Lambda runs; the upstreams are the fakes of this crate.
+
+use std::io::{self, IsTerminal, Write};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{self, HeaderName, HeaderValue, StatusCode};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::{any, get};
+use clap::Parser;
+use dev::Shape;
+use shared::edge::MAX_BODY_BYTES;
+use tokio::net::TcpListener;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+
+/// The whole product on this machine: open the printed address in a browser, or paste the printed command.
+#[derive(Parser)]
+#[command(name = "cargo dev", version)]
+struct Options {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 8787)]
+    port: u16,
+    /// How much faster than life the simulators draw; `inf` waits for nothing.
+    #[arg(long, default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
+    /// How the chat simulator sends a picture: `deltas` in many small pieces, `whole` in one line.
+    #[arg(long, default_value_t = Shape::Deltas)]
+    shape: Shape,
+    /// Print nothing but the address.
+    #[arg(long)]
+    quiet: bool,
+}
+
+/// What the simulators take for a key. It opens nothing else.
+const KEY: &str = "local-stack";
+
+#[tokio::main]
+async fn main() -> io::Result<()> {
+    let options = Options::parse();
+    if !options.quiet {
+        tracing_subscriber::fmt()
+            .with_writer(io::stderr)
+            .with_max_level(tracing::Level::INFO)
+            .with_target(false)
+            .with_ansi(io::stderr().is_terminal())
+            .init();
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await.map_err(|error| {
+        let port = options.port;
+        io::Error::new(error.kind(), format!("port {port} of 127.0.0.1 cannot be opened ({error}): try --port 0"))
+    })?;
+    let address = listener.local_addr()?;
+    let router = routes(&options, address);
+    announce(address, options.quiet)?;
+    dev::serve(listener, router).await
+}
+
+fn routes(options: &Options, address: SocketAddr) -> Router {
+    let (speed, log) = (options.speed, !options.quiet);
+    let models = Shape::ALL.iter().map(|shape| format!("{MODEL}@{shape}")).collect::<Vec<_>>().join(",");
+    let environment = |name: &str| match name {
+        "IMAGE_API_BASE_URL" => Some(format!("http://{address}")),
+        "ARK_BASE_URL" => Some(format!("http://{address}/api/v3")),
+        "IMAGE_API_KEY" | "ARK_API_KEY" => Some(KEY.into()),
+        "IMAGE_CHAT_MODEL" => Some(MODEL.into()),
+        "IMAGE_MODELS" => Some(models.clone()),
+        _ => None,
+    };
+    let generate = Arc::new(generate_stream::App::from_env(&environment).with_local_links());
+    let faceflip = Arc::new(faceflip_stream::App::from_env(&environment).with_local_links());
+    let generate = any(move |request| {
+        let app = generate.clone();
+        async move { answer(request, |request| generate_stream::handle(app, request)).await }
+    });
+    let faceflip = any(move |request| {
+        let app = faceflip.clone();
+        async move { answer(request, |request| faceflip_stream::handle(app, request)).await }
+    });
+    Router::new()
+        .route("/", get(Html(dev::PAGE)))
+        .route("/api/generate-stream", generate.clone())
+        .route("/api/v1/faceflip/generate/stream", faceflip)
+        .fallback_service(generate.with_state(()))
+        .merge(dev::image_api::routes(dev::image_api::Options { key: KEY.into(), shape: options.shape, speed, log }))
+        .merge(dev::ark::routes(dev::ark::Options { key: KEY.into(), speed, log }))
+        .layer(cors())
+}
+
+const MODEL: &str = "gemini-2.5-flash-image";
+
+/// Hands a request to a handler as the function's `main` does: the body whole, within the platform's limit.
+async fn answer<F>(request: Request, handle: impl FnOnce(http::Request<bytes::Bytes>) -> F) -> Response
+where
+    F: Future<Output = http::Response<shared::edge::Body>>,
+{
+    let (parts, body) = request.into_parts();
+    // A little over the limit is read, so that the handler can say what fits; more is cut off as the platform does.
+    match axum::body::to_bytes(body, MAX_BODY_BYTES + MAX_BODY_BYTES / 4).await {
+        Ok(body) => handle(http::Request::from_parts(parts, body)).await.map(Body::new),
+        Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
+    }
+}
+
+/// What the Function URL's own CORS does on AWS, for pages on other ports of this machine.
+fn cors() -> CorsLayer {
+    let names = |names: &[&'static str]| names.iter().copied().map(HeaderName::from_static).collect::<Vec<_>>();
+    let is_local = |origin: &HeaderValue, _: &_| {
+        let origin = origin.to_str().unwrap_or_default();
+        ["http://localhost:", "http://127.0.0.1:"].iter().any(|start| origin.starts_with(start))
+    };
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::predicate(is_local))
+        .allow_methods([http::Method::GET, http::Method::POST])
+        .allow_headers(names(&[
+            "authorization",
+            "content-type",
+            "accept",
+            "idempotency-key",
+            "x-request-id",
+            "apikey",
+            "x-client-info",
+        ]))
+        .expose_headers(names(&["x-task-id", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy"]))
+        .max_age(std::time::Duration::from_secs(86400))
+        // Nothing is cached, and no header may come twice: refusals have a `Vary` of their own.
+        .vary([])
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(speed) if speed > 0.0 => Ok(speed),
+        _ => Err("a number above 0 is expected, such as 1, 10 or inf".into()),
+    }
+}
+
+fn announce(address: SocketAddr, quiet: bool) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if !quiet {
+        let post = |path: &str, body: &str| {
+            format!("curl -sN http://{address}{path} -H 'content-type: application/json' -d '{body}' | cut -c1-120")
+        };
+        let generate = r#"{"prompt":"a wedding photo by the sea","format":"events"}"#;
+        let faceflip = r#"{"urls":["https://example.com/image1.jpg"],"task_id":"task-1"}"#;
+        writeln!(out, "A page:      http://{address}/")?;
+        writeln!(out, "A picture:   {}", post("/api/generate-stream", generate))?;
+        writeln!(out, "From links:  {}", post("/api/v1/faceflip/generate/stream", faceflip))?;
+    }
+    writeln!(out, "listening on http://{address}")?;
+    out.flush()
+}

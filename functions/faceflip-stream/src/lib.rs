@@ -1,0 +1,156 @@
+//! `POST /api/v1/faceflip/generate/stream`: pictures made by ARK (Seedream) from pictures, told as the documented
+//! events, each picture as soon as ARK has finished it.
+
+mod request;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, header};
+use shared::config::{Environment, FaceflipConfig};
+use shared::edge::{Body, Call, Caller, Post, Route, Sender, Upstream, read_json, run, set_task_id};
+use shared::events::{Events, Style, padding};
+use shared::image_url::LocalLinks;
+use shared::outcome::Success;
+use shared::problem::{Code, Problem};
+use shared::secret::Secret;
+use shared::upstream::ark::{self, Ark, Settings};
+
+use crate::request::FaceflipRequest;
+
+/// The route.
+const ROUTE: Route = Route { path: "/api/v1/faceflip/generate/stream", method: Method::POST };
+
+/// What all requests of a process share.
+#[derive(Debug)]
+pub struct App {
+    ready: Option<Ready>,
+    links: LocalLinks,
+}
+
+#[derive(Debug)]
+struct Ready {
+    config: FaceflipConfig,
+    upstream: Upstream,
+}
+
+impl App {
+    /// Reads the configuration. A mistake is logged with its remedy and answered with 500 later; the process stays up.
+    pub fn from_env(env: Environment<'_>) -> Self {
+        let config = FaceflipConfig::from_env(env)
+            .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"));
+        let ready = config.ok().and_then(|config| {
+            let upstream = Upstream::new(&config.timing).ok()?;
+            Some(Ready { config, upstream })
+        });
+        Self { ready, links: LocalLinks::Refused }
+    }
+
+    /// Lets links to this machine pass. Only the local stack does that.
+    #[must_use]
+    pub fn with_local_links(self) -> Self {
+        Self { links: LocalLinks::Allowed, ..self }
+    }
+}
+
+/// Answers one request.
+pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
+    let caller = Caller::of(&request);
+    match caller.guard(respond(app, &caller, &request)).await {
+        Ok(response) => response,
+        Err(problem) if wants_document(request.headers()) => ROUTE.allow(caller.problem(&problem)),
+        Err(problem) => ROUTE.allow(refusal(&caller, &request, &problem)),
+    }
+}
+
+async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Result<Response<Body>, Problem> {
+    ROUTE.check(request)?;
+    let ready = app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
+    let wanted = FaceflipRequest::parse(read_json(request)?, app.links)?;
+    let key = key(ready)?;
+    let style = Style::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
+    let task_id = wanted.task_id.clone();
+    let task = Task { app: app.clone(), caller: caller.clone(), wanted, key };
+    let mut response = caller.stream(task.events(Events::new(task_id.clone(), caller.lang, style)));
+    set_task_id(&mut response, &task_id);
+    Ok(response)
+}
+
+fn key(ready: &Ready) -> Result<Secret, Problem> {
+    ready.config.ark.key.clone().ok_or_else(|| {
+        tracing::error!("no key for ARK: set ARK_API_KEY");
+        Code::ServiceUnavailable.into()
+    })
+}
+
+/// This route has only ever spoken events, so a page written to its documentation shows the message of one.
+fn refusal(caller: &Caller, request: &Request<Bytes>, problem: &Problem) -> Response<Body> {
+    let task_id = FaceflipRequest::task_id_of(request.body()).unwrap_or_default();
+    let style = Style::Faceflip { size: String::new(), urls: Vec::new() };
+    let mut events = Events::new(task_id, caller.lang, style);
+    events.error(problem, &caller.request_id);
+    caller.problem_event(problem, events.take())
+}
+
+fn wants_document(headers: &HeaderMap) -> bool {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    accept.split(',').filter_map(|range| range.split(';').next()).any(|media_type| {
+        ["application/json", "application/problem+json"].iter().any(|json| media_type.trim().eq_ignore_ascii_case(json))
+    })
+}
+
+/// One accepted request.
+struct Task {
+    app: Arc<App>,
+    caller: Caller,
+    wanted: FaceflipRequest,
+    key: Secret,
+}
+
+impl Task {
+    /// The head and the first two events go out at once: ARK's own head takes as long as its first picture.
+    fn events(self, mut events: Events) -> Body {
+        let tell = events.last_words(self.caller.request_id.clone());
+        Body::stream(
+            |sender| async move {
+                let mut first = Vec::new();
+                padding(&mut first);
+                events.start();
+                events.process(None);
+                first.extend_from_slice(&events.take());
+                sender.send(first).await;
+
+                match self.call(&mut events, &sender).await {
+                    Ok(success) => events.done(&success),
+                    Err(problem) => events.error(&problem, &self.caller.request_id),
+                }
+                sender.last(events.take()).await;
+            },
+            tell,
+        )
+    }
+
+    async fn call(&self, events: &mut Events, sender: &Sender) -> Result<Success, Problem> {
+        let Ready { config: FaceflipConfig { ark, timing }, upstream } =
+            self.app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
+        let settings = Settings {
+            model: &ark.model,
+            prompt: self.wanted.prompt.as_deref().unwrap_or(&ark.prompt),
+            size: &ark.size,
+            max_images: u32::from(ark.max_images),
+            watermark: ark.watermark,
+        };
+        let body =
+            serde_json::to_vec(&ark::Request::new(settings, &self.wanted.images)).map_err(|_| Code::InternalError)?;
+        let post = Post {
+            url: ark.endpoint("/images/generations"),
+            key: &self.key,
+            body,
+            request_id: &self.caller.request_id,
+        };
+        let call = Call { upstream, timing, deadline: self.caller.deadline };
+        let ended = run(call, post, Ark::new(self.app.links), events, sender).await;
+        ended.log(ROUTE.path, &self.caller.request_id, events.task_id());
+        Ok(ended.verdict?)
+    }
+}

@@ -1,0 +1,174 @@
+//! `POST /api/generate-stream`: a picture from a prompt and up to three reference pictures, streamed as it is made.
+//!
+//! One request is one straight line: route, configuration, body, secret, upstream, stream.
+
+mod present;
+mod request;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use shared::config::{Environment, GenerateConfig};
+use shared::edge::{Body, Call, Caller, Post, Route, Upstream, new_id, read_json, run, set_task_id, unix_seconds};
+use shared::events::{Events, Style, padding};
+use shared::image_url::LocalLinks;
+use shared::problem::{Code, Lang, Problem};
+use shared::secret::Secret;
+use shared::upstream::chat::{self, Chat};
+
+use crate::present::Relay;
+use crate::request::{Format, GenerateRequest};
+
+/// The route.
+const ROUTE: Route = Route { path: "/api/generate-stream", method: Method::POST };
+
+/// What all requests of a process share.
+#[derive(Debug)]
+pub struct App {
+    ready: Option<Ready>,
+    links: LocalLinks,
+}
+
+#[derive(Debug)]
+struct Ready {
+    config: GenerateConfig,
+    upstream: Upstream,
+}
+
+impl App {
+    /// Reads the configuration. A mistake is logged with its remedy and answered with 500 later; the process stays up.
+    pub fn from_env(env: Environment<'_>) -> Self {
+        let config = GenerateConfig::from_env(env)
+            .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"));
+        let ready = config.ok().and_then(|config| {
+            let upstream = Upstream::new(&config.timing).inspect_err(|error| {
+                tracing::error!(%error, "no TLS client can be built: are there root certificates on this system?");
+            });
+            Some(Ready { upstream: upstream.ok()?, config })
+        });
+        Self { ready, links: LocalLinks::Refused }
+    }
+
+    /// Lets links to this machine pass. Only the local stack does that.
+    #[must_use]
+    pub fn with_local_links(self) -> Self {
+        Self { links: LocalLinks::Allowed, ..self }
+    }
+}
+
+/// Answers one request.
+pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
+    let caller = Caller::of(&request);
+    match caller.guard(respond(app, &caller, &request)).await {
+        Ok(response) => response,
+        Err(problem) => ROUTE.allow(caller.problem(&problem)),
+    }
+}
+
+async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Result<Response<Body>, Problem> {
+    ROUTE.check(request)?;
+    let ready = app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
+    let wanted = GenerateRequest::parse(read_json(request)?, &ready.config.image_api, app.links)?;
+    let key = key(ready)?;
+    let task = Task { app: app.clone(), caller: caller.clone(), task_id: new_id(), key };
+    let task_id = task.task_id.clone();
+    let mut response = match wanted.format {
+        Format::Events => caller.stream(task.events(wanted)),
+        Format::Chat => {
+            let mut body = task.chat(wanted);
+            if let Some(problem) = body.hold(ready.config.timing.head_hold).await {
+                return Err(problem);
+            }
+            let mut first = Vec::new();
+            padding(&mut first);
+            caller.stream(body.after(first))
+        }
+    };
+    set_task_id(&mut response, &task_id);
+    Ok(response)
+}
+
+fn key(ready: &Ready) -> Result<Secret, Problem> {
+    ready.config.image_api.key.clone().ok_or_else(|| {
+        tracing::error!("no key for the image API: set IMAGE_API_KEY");
+        Code::ServiceUnavailable.into()
+    })
+}
+
+/// One accepted request.
+struct Task {
+    app: Arc<App>,
+    caller: Caller,
+    task_id: String,
+    key: Secret,
+}
+
+impl Task {
+    /// Typed events: the head and the first two go out at once, before the upstream is called.
+    fn events(self, wanted: GenerateRequest) -> Body {
+        let mut events = Events::new(self.task_id.clone(), self.caller.lang, Style::Generate { n: 1 });
+        let tell = events.last_words(self.caller.request_id.clone());
+        Body::stream(
+            |sender| async move {
+                let mut first = Vec::new();
+                padding(&mut first);
+                events.start();
+                events.process(None);
+                first.extend_from_slice(&events.take());
+                sender.send(first).await;
+
+                let verdict = self.call(&wanted, &mut events, &sender).await;
+                match verdict {
+                    Ok(success) => events.done(&success),
+                    Err(problem) => events.error(&problem, &self.caller.request_id),
+                }
+                sender.last(events.take()).await;
+            },
+            tell,
+        )
+    }
+
+    /// Chat chunks: the upstream's own bytes for as long as an older frontend reads them right.
+    fn chat(self, wanted: GenerateRequest) -> Body {
+        let (lang, request_id): (Lang, String) = (self.caller.lang, self.caller.request_id.clone());
+        let tell = move |problem: &Problem| present::chat_error(problem, lang, &request_id);
+        Body::stream(
+            |sender| async move {
+                let hold = self.app.ready.as_ref().map_or(Duration::ZERO, |ready| ready.config.timing.head_hold);
+                let mut relay = Relay::new(&self.task_id, &wanted.model, unix_seconds(), hold);
+                match self.call(&wanted, &mut relay, &sender).await {
+                    Ok(_) => sender.last(relay.done()).await,
+                    Err(problem) => {
+                        sender.send(relay.interrupted()).await;
+                        sender.fail(problem).await;
+                    }
+                }
+            },
+            tell,
+        )
+    }
+
+    async fn call(
+        &self,
+        wanted: &GenerateRequest,
+        present: &mut impl shared::edge::Present<Chat>,
+        sender: &shared::edge::Sender,
+    ) -> Result<shared::outcome::Success, Problem> {
+        let ready = self.app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
+        let images = wanted.images.iter().map(String::as_str);
+        let body = serde_json::to_vec(&chat::Request::new(&wanted.model, &wanted.prompt, images))
+            .map_err(|_| Code::InternalError)?;
+        let post = Post {
+            url: ready.config.image_api.endpoint("/v1/chat/completions"),
+            key: &self.key,
+            body,
+            request_id: &self.caller.request_id,
+        };
+        let call = Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline: self.caller.deadline };
+        let ended = run(call, post, Chat::new(self.app.links), present, sender).await;
+        ended.log(ROUTE.path, &self.caller.request_id, &self.task_id);
+        Ok(ended.verdict?)
+    }
+}

@@ -1,0 +1,31 @@
+//! The Lambda function: reads the environment once, then hands every invocation to [`generate_stream::handle`].
+
+use std::sync::Arc;
+
+use generate_stream::App;
+use lambda_http::{Error, service_fn};
+
+#[tokio::main]
+async fn main() -> Result<(), Error> {
+    lambda_http::tracing::init_default_subscriber();
+    #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+    let app = Arc::new(App::from_env(&|name| std::env::var(name).ok()));
+    lambda_http::run_with_streaming_response_concurrent(service_fn(move |event: lambda_http::Request| {
+        let app = app.clone();
+        async move { Ok::<_, std::convert::Infallible>(generate_stream::handle(app, shared_request(event)).await) }
+    }))
+    .await
+}
+
+/// The event as the handlers want it: bytes, and what the platform knows of the invocation.
+fn shared_request(event: lambda_http::Request) -> http::Request<bytes::Bytes> {
+    use lambda_http::{Body, RequestExt};
+    let deadline = event.lambda_context_ref().map(|context| context.deadline());
+    let mut request = event.map(|body| match body {
+        Body::Text(text) => text.into(),
+        Body::Binary(bytes) => bytes.into(),
+        _ => bytes::Bytes::new(),
+    });
+    request.extensions_mut().insert(shared::edge::Invocation::ending_at(deadline));
+    request
+}

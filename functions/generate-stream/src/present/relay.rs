@@ -1,0 +1,214 @@
+use std::time::Duration;
+
+use shared::edge::Present;
+use shared::outcome::Outcome;
+use shared::problem::{Lang, Problem};
+use shared::sse;
+use shared::update::Update;
+use shared::upstream::{Reader, chat::Chat};
+
+use super::chunks::Chunks;
+
+/// An event with this much in it and nothing wrong so far is not waited for any longer.
+const MAX_HELD_BYTES: usize = 128 * 1024;
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+
+/// Passes an upstream's chat stream on unchanged, as long as an older frontend reads it right; from the first thing
+/// that it would misread (another spelling, a link, a second picture, an error) the chunks are ours.
+///
+/// An event is held until it is known to be harmless: until its end, or until the first picture in the documented
+/// spelling has begun in it, which is then passed on as it comes.
+#[derive(Debug)]
+pub(crate) struct Relay {
+    mode: Mode,
+    /// Bytes of the event under way that were not passed on yet.
+    held: Vec<u8>,
+    /// A part of the event under way was passed on.
+    is_half_sent: bool,
+    /// The one picture that is passed on as it comes is under way.
+    in_picture: bool,
+    had_picture: bool,
+    /// What `held` says, in our words.
+    ours: Chunks,
+    out: Vec<u8>,
+    has_sent: bool,
+    /// How long the head may wait; a sign of life would send it.
+    head_hold: Duration,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// The upstream's bytes.
+    Theirs,
+    /// They were misreadable since the last cut.
+    Leaving,
+    /// Our chunks.
+    Ours,
+}
+
+/// A problem as the terminal event of a chat stream: there is no `[DONE]` after it.
+pub(crate) fn chat_error(problem: &Problem, lang: Lang, request_id: &str) -> Vec<u8> {
+    let mut out = b"event: error\ndata: ".to_vec();
+    out.extend_from_slice(&problem.chat_error(lang, request_id));
+    out.extend_from_slice(b"\n\n");
+    out
+}
+
+impl Relay {
+    pub(crate) fn new(task_id: &str, model: &str, created: u64, head_hold: Duration) -> Self {
+        Self {
+            mode: Mode::Theirs,
+            held: Vec::new(),
+            is_half_sent: false,
+            in_picture: false,
+            had_picture: false,
+            ours: Chunks::new(task_id, model, created),
+            out: Vec::new(),
+            has_sent: false,
+            head_hold,
+        }
+    }
+
+    /// The end of a success.
+    pub(crate) fn done(mut self) -> Vec<u8> {
+        if self.mode == Mode::Ours {
+            self.ours.stop();
+        }
+        self.out.extend_from_slice(&self.ours.take());
+        self.out.extend_from_slice(b"data: [DONE]\n\n");
+        self.out
+    }
+
+    /// What stands before a terminal error.
+    pub(crate) fn interrupted(mut self) -> Vec<u8> {
+        if self.is_half_sent {
+            self.out.extend_from_slice(b"\n\n");
+        }
+        self.out
+    }
+
+    fn note(&mut self, update: &Update<'_>) {
+        match *update {
+            Update::Text { slot: 0, .. } | Update::ImageBytes { .. } | Update::Usage(_) | Update::Stopped(_) => {}
+            Update::ImageStarted { slot: 0, documented: true, draft: false, .. } if !self.had_picture => {
+                self.had_picture = true;
+                self.in_picture = true;
+            }
+            Update::ImageFinished { slot: 0, .. } if self.in_picture => self.in_picture = false,
+            Update::Done => {}
+            _ => {
+                self.in_picture = false;
+                self.leave();
+            }
+        }
+        self.ours.update(update);
+    }
+
+    fn leave(&mut self) {
+        if self.mode == Mode::Theirs {
+            self.mode = Mode::Leaving;
+        }
+    }
+
+    /// Decides about the bytes just read.
+    fn cut(&mut self, was_in_picture: bool, reader: &Reader<Chat>) {
+        if reader.is_no_stream() {
+            self.leave();
+        }
+        match self.mode {
+            Mode::Leaving => {
+                // The end of the picture that was passed on so far must not be lost.
+                if was_in_picture {
+                    self.pass_on();
+                }
+                self.held.clear();
+                if std::mem::take(&mut self.is_half_sent) {
+                    self.out.extend_from_slice(reader.closers().as_bytes());
+                    self.out.extend_from_slice(b"\n\n");
+                }
+                self.mode = Mode::Ours;
+                self.out.extend_from_slice(&self.ours.take());
+            }
+            Mode::Theirs if reader.is_done() => self.held.clear(),
+            Mode::Theirs if reader.is_between_events() => {
+                self.pass_on();
+                self.is_half_sent = false;
+            }
+            Mode::Theirs if was_in_picture || self.in_picture || self.held.len() > MAX_HELD_BYTES => {
+                self.pass_on();
+            }
+            Mode::Theirs | Mode::Ours => {}
+        }
+    }
+
+    fn pass_on(&mut self) {
+        let bytes = if self.has_sent { &self.held } else { self.held.strip_prefix(BOM).unwrap_or(&self.held) };
+        if !bytes.is_empty() {
+            self.out.extend_from_slice(bytes);
+            self.has_sent = true;
+            self.is_half_sent = true;
+        }
+        self.held.clear();
+        self.ours.clear();
+        if self.in_picture {
+            self.ours.forget(0);
+        }
+    }
+}
+
+impl Present<Chat> for Relay {
+    fn piece(&mut self, mut piece: &[u8], reader: &mut Reader<Chat>, outcome: &mut Outcome) {
+        while !piece.is_empty() && !reader.is_over() {
+            let before = piece;
+            let was_in_picture = self.in_picture;
+            reader.advance(&mut piece, &mut |update| {
+                if outcome.observe(&update) {
+                    self.note(&update);
+                }
+            });
+            if self.mode == Mode::Ours {
+                self.out.extend_from_slice(&self.ours.take());
+                continue;
+            }
+            self.held.extend_from_slice(before.get(..before.len() - piece.len()).unwrap_or_default());
+            self.cut(was_in_picture, reader);
+        }
+    }
+
+    fn end(&mut self, reader: &mut Reader<Chat>, outcome: &mut Outcome) {
+        let closers = reader.closers();
+        let was_in_picture = self.in_picture;
+        // The last event may lack its blank line and still be whole.
+        if self.mode == Mode::Theirs && !self.held.is_empty() && closers.is_empty() && !reader.is_over() {
+            self.pass_on();
+        }
+        let mut is_whole = false;
+        reader.finish(&mut |update| {
+            if outcome.observe(&update) {
+                is_whole |= matches!(update, Update::ImageFinished { .. });
+                self.note(&update);
+            }
+        });
+        self.held.clear();
+        if self.is_half_sent && (is_whole || !was_in_picture) {
+            self.out.extend_from_slice(closers.as_bytes());
+            self.out.extend_from_slice(b"\n\n");
+            self.is_half_sent = false;
+        }
+        if was_in_picture && is_whole {
+            // All of the picture was passed on, except the parenthesis that the upstream forgot.
+            self.ours.content(")");
+        }
+        self.out.extend_from_slice(&self.ours.take());
+    }
+
+    fn silence(&mut self, elapsed: Duration) {
+        if !self.is_half_sent && (self.has_sent || elapsed > self.head_hold) {
+            sse::comment(&mut self.out, "ping");
+        }
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+}

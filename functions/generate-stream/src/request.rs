@@ -1,0 +1,113 @@
+//! The body of a request, once it is known to be right.
+
+use serde_json::{Map, Value};
+use shared::config::ImageApi;
+use shared::image_url::LocalLinks;
+use shared::input_image;
+use shared::problem::{Code, Detail, Problem};
+
+const MAX_PROMPT_CHARS: usize = 4000;
+const MAX_IMAGES: usize = 3;
+const MAX_N: u32 = 4;
+
+/// What to make, and how to tell it.
+#[derive(Debug, PartialEq)]
+pub(crate) struct GenerateRequest {
+    /// 1..=4000 characters, trimmed.
+    pub(crate) prompt: String,
+    /// Data URLs and links, in the form that is passed on.
+    pub(crate) images: Vec<String>,
+    /// On the configured list.
+    pub(crate) model: String,
+    pub(crate) format: Format,
+}
+
+/// The form of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Chat,
+    Events,
+}
+
+impl GenerateRequest {
+    /// Reads a body. Members that are not known are ignored, and `null` is as good as absent.
+    pub(crate) fn parse(body: Value, api: &ImageApi, links: LocalLinks) -> Result<Self, Problem> {
+        let Value::Object(mut body) = body else { return Err(Problem::invalid("", Detail::NotAnObject)) };
+        let mut take = |name: &str| take(&mut body, name);
+        let prompt = prompt(take("prompt"))?;
+        let images = images(take("image_inputs"), links)?;
+        check_n(take("n"))?;
+        let model = model(take("model"), api)?;
+        let format = format(take("format"))?;
+        Ok(Self { prompt, images, model, format })
+    }
+}
+
+fn take(body: &mut Map<String, Value>, name: &str) -> Option<Value> {
+    body.remove(name).filter(|value| !value.is_null())
+}
+
+fn prompt(value: Option<Value>) -> Result<String, Problem> {
+    const AT: &str = "/prompt";
+    match value {
+        None => Err(Problem::invalid(AT, Detail::Required)),
+        Some(Value::String(text)) => {
+            let prompt = text.trim();
+            match prompt.chars().count() {
+                1..=MAX_PROMPT_CHARS => Ok(prompt.to_owned()),
+                _ => Err(Problem::invalid(AT, Detail::PromptLength { max: MAX_PROMPT_CHARS })),
+            }
+        }
+        Some(_) => Err(Problem::invalid(AT, Detail::NotAString)),
+    }
+}
+
+fn images(value: Option<Value>, links: LocalLinks) -> Result<Vec<String>, Problem> {
+    const AT: &str = "/image_inputs";
+    let items = match value {
+        None => return Ok(Vec::new()),
+        Some(Value::Array(items)) => items,
+        Some(_) => return Err(Problem::invalid(AT, Detail::NotAListOfStrings)),
+    };
+    if items.len() > MAX_IMAGES {
+        return Err(Problem::invalid(AT, Detail::TooManyImages { max: MAX_IMAGES }));
+    }
+    let one = |(at, item): (usize, Value)| {
+        let at = format!("{AT}/{at}");
+        match item {
+            Value::String(text) if text.starts_with("http") => input_image::link(&text, links, &at),
+            Value::String(text) => input_image::data(&text, &at),
+            _ => Err(Problem::invalid(&at, Detail::NotAString)),
+        }
+    };
+    items.into_iter().enumerate().map(one).collect()
+}
+
+/// Accepted and not used: an upstream makes one picture a call, and one call is made.
+fn check_n(value: Option<Value>) -> Result<(), Problem> {
+    const AT: &str = "/n";
+    let Some(value) = value else { return Ok(()) };
+    let n = value.as_f64().filter(|n| n.fract() == 0.0).ok_or_else(|| Problem::invalid(AT, Detail::NotAWholeNumber))?;
+    if (1.0..=f64::from(MAX_N)).contains(&n) {
+        Ok(())
+    } else {
+        Err(Problem::invalid(AT, Detail::NRange { min: 1, max: MAX_N }))
+    }
+}
+
+fn model(value: Option<Value>, api: &ImageApi) -> Result<String, Problem> {
+    match value {
+        None => Ok(api.chat_model.clone()),
+        Some(Value::String(model)) if api.allows(&model) => Ok(model),
+        Some(Value::String(_)) => Err(Problem::new(Code::ModelNotAllowed).at("/model", Code::ModelNotAllowed)),
+        Some(_) => Err(Problem::invalid("/model", Detail::NotAString)),
+    }
+}
+
+fn format(value: Option<Value>) -> Result<Format, Problem> {
+    match value.as_ref().map(Value::as_str) {
+        None | Some(Some("chat")) => Ok(Format::Chat),
+        Some(Some("events")) => Ok(Format::Events),
+        Some(_) => Err(Problem::invalid("/format", Detail::FormatValues)),
+    }
+}

@@ -1,0 +1,185 @@
+use std::any::Any;
+use std::convert::Infallible;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body::Frame;
+use tokio::sync::mpsc;
+
+use crate::problem::{Code, Problem};
+
+/// A response body that cannot fail and, as a stream, ends in exactly one terminal event.
+///
+/// The runtime would write a body's error into the client's bytes and go on, and would end a body whose producer
+/// panicked as if all were well. So the error type is [`Infallible`], and a producer that panics or stops without last
+/// bytes is followed by a problem told in the form of the stream.
+///
+/// The producer runs inside the body, whoever polls it: dropping the body drops the upstream call, and nobody reads
+/// faster than the client does.
+pub struct Body {
+    now: Option<Bytes>,
+    stream: Option<Stream>,
+}
+
+struct Stream {
+    producer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    messages: mpsc::Receiver<Message>,
+    tell: Tell,
+}
+
+type Tell = Box<dyn FnOnce(&Problem) -> Vec<u8> + Send>;
+
+enum Message {
+    Bytes(Bytes),
+    Last(Bytes),
+    Failed(Box<Problem>),
+}
+
+/// The producer's end of a streamed [`Body`].
+#[derive(Clone)]
+pub struct Sender(mpsc::Sender<Message>);
+
+impl Sender {
+    /// Sends bytes; waits while the client has not taken the ones before.
+    pub async fn send(&self, bytes: impl Into<Bytes>) {
+        let bytes = bytes.into();
+        if !bytes.is_empty() {
+            self.message(Message::Bytes(bytes)).await;
+        }
+    }
+
+    /// Sends the bytes that end in the terminal event.
+    pub async fn last(&self, bytes: impl Into<Bytes>) {
+        self.message(Message::Last(bytes.into())).await;
+    }
+
+    /// Ends the stream with a problem. Before the first byte it can still become the response's status.
+    pub async fn fail(&self, problem: Problem) {
+        self.message(Message::Failed(Box::new(problem))).await;
+    }
+
+    async fn message(&self, message: Message) {
+        // The receiver lives in the body that polls us, so it is never gone while we run.
+        let _ = self.0.send(message).await;
+    }
+}
+
+impl Body {
+    /// A body that is there already.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self { now: Some(bytes.into()), stream: None }
+    }
+
+    /// A body made by `producer`. `tell` writes a problem as the terminal event of the stream.
+    pub fn stream<F: Future<Output = ()> + Send + 'static>(
+        producer: impl FnOnce(Sender) -> F,
+        tell: impl FnOnce(&Problem) -> Vec<u8> + Send + 'static,
+    ) -> Self {
+        let (sender, messages) = mpsc::channel(1);
+        let producer = Box::pin(producer(Sender(sender)));
+        Self { now: None, stream: Some(Stream { producer: Some(producer), messages, tell: Box::new(tell) }) }
+    }
+
+    /// Puts bytes in front of what is there.
+    #[must_use]
+    pub fn after(mut self, mut bytes: Vec<u8>) -> Self {
+        bytes.extend_from_slice(self.now.as_deref().unwrap_or_default());
+        self.now = Some(bytes.into());
+        self
+    }
+
+    /// Waits at most `hold` for the first bytes, so that a failure before them can become a status.
+    ///
+    /// The bytes stay in the body. A problem that comes first ends the body and is returned.
+    pub async fn hold(&mut self, hold: Duration) -> Option<Problem> {
+        let first = tokio::time::timeout(hold, std::future::poll_fn(|cx| self.poll_message(cx))).await;
+        match first {
+            Err(_) => None,
+            Ok(Some(Message::Failed(problem))) => {
+                self.stream = None;
+                Some(*problem)
+            }
+            Ok(Some(Message::Bytes(bytes))) => {
+                self.now = Some(bytes);
+                None
+            }
+            Ok(Some(Message::Last(bytes))) => {
+                self.now = Some(bytes);
+                self.stream = None;
+                None
+            }
+            Ok(None) => None,
+        }
+    }
+
+    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
+        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
+        loop {
+            if let Poll::Ready(Some(message)) = stream.messages.poll_recv(cx) {
+                return Poll::Ready(Some(message));
+            }
+            let Some(producer) = &mut stream.producer else {
+                return Poll::Ready(Some(Message::Failed(Box::new(Code::InternalError.into()))));
+            };
+            let polled = catch_unwind(AssertUnwindSafe(|| producer.as_mut().poll(cx)));
+            match polled {
+                Ok(Poll::Pending) => {
+                    return match stream.messages.poll_recv(cx) {
+                        Poll::Ready(Some(message)) => Poll::Ready(Some(message)),
+                        _ => Poll::Pending,
+                    };
+                }
+                Ok(Poll::Ready(())) => stream.producer = None,
+                Err(panic) => {
+                    tracing::error!(panic = panic_text(&*panic), "the producer of a stream panicked");
+                    stream.producer = None;
+                }
+            }
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        if let Some(bytes) = self.now.take() {
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        let bytes = match ready!(self.poll_message(cx)) {
+            None => return Poll::Ready(None),
+            Some(Message::Bytes(bytes)) => bytes,
+            Some(Message::Last(bytes)) => {
+                self.stream = None;
+                bytes
+            }
+            Some(Message::Failed(problem)) => {
+                let Some(stream) = self.stream.take() else { return Poll::Ready(None) };
+                // A blank line first: the event before may be half sent.
+                let mut bytes = b"\n\n".to_vec();
+                bytes.extend_from_slice(&(stream.tell)(&problem));
+                bytes.into()
+            }
+        };
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.now.is_none() && self.stream.is_none()
+    }
+}
+
+impl std::fmt::Debug for Body {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Body").finish_non_exhaustive()
+    }
+}
+
+/// Only the text of a panic that is fixed in the source: a formatted one may quote what it stumbled over.
+fn panic_text(panic: &(dyn Any + Send)) -> &'static str {
+    panic.downcast_ref::<&'static str>().copied().unwrap_or("(a message with values)")
+}

@@ -1,0 +1,179 @@
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use tokio::time::{Instant, timeout};
+
+use super::body::Sender;
+use super::clock::now;
+use super::upstream::{Post, Upstream};
+use crate::config::Timing;
+use crate::events::Events;
+use crate::outcome::{End, Outcome, Success};
+use crate::upstream::{Dialect, Failure, Reader};
+
+/// One upstream call: what it needs, apart from what is asked.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The way there.
+    pub upstream: &'a Upstream,
+    /// How long to wait for what.
+    pub timing: &'a Timing,
+    /// When the platform ends us, if it says so.
+    pub deadline: Option<Instant>,
+}
+
+/// How a call ended, and what it took.
+#[derive(Debug)]
+pub struct Ended {
+    /// The verdict.
+    pub verdict: Result<Success, Failure>,
+    /// Bytes the upstream sent.
+    pub bytes_in: u64,
+    /// From the request to the verdict.
+    pub took: Duration,
+}
+
+impl Ended {
+    /// The one line that a call leaves in the log: sizes and codes, never what was asked or shown.
+    pub fn log(&self, route: &str, request_id: &str, task_id: &str) {
+        let took_ms = self.took.as_millis() as u64;
+        let bytes_in = self.bytes_in;
+        match &self.verdict {
+            Ok(success) => {
+                let (images, failed) = (success.images.len(), success.failed.len());
+                tracing::info!(route, request_id, task_id, bytes_in, took_ms, images, failed, "succeeded");
+            }
+            Err(failure) => {
+                let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
+                tracing::warn!(route, request_id, task_id, bytes_in, took_ms, class, code, alarm, "failed");
+            }
+        }
+    }
+}
+
+/// Shows an answer to a client while it is read.
+pub trait Present<D: Dialect> {
+    /// Reads a piece and shows what it brings.
+    fn piece(&mut self, piece: &[u8], reader: &mut Reader<D>, outcome: &mut Outcome);
+
+    /// The answer has ended: reads what was held, shows it.
+    fn end(&mut self, reader: &mut Reader<D>, outcome: &mut Outcome);
+
+    /// No more will come for a while: what waits to be sent together should not wait longer.
+    fn flush(&mut self) {}
+
+    /// Nothing was said for a while; `elapsed` since the call began.
+    fn silence(&mut self, elapsed: Duration);
+
+    /// What there is to send.
+    fn take(&mut self) -> Vec<u8>;
+}
+
+/// The platform kills at its deadline; the terminal event must be out before.
+const MARGIN: Duration = Duration::from_secs(3);
+
+/// Sends the request, reads the answer into `present`, and sends on what that shows.
+pub async fn run<D: Dialect>(
+    call: Call<'_>,
+    post: Post<'_>,
+    dialect: D,
+    present: &mut impl Present<D>,
+    sender: &Sender,
+) -> Ended {
+    let Call { upstream, timing, deadline } = call;
+    let begun = now();
+    let end_by = begun + timing.total;
+    let end_by = deadline.map_or(end_by, |deadline| end_by.min(deadline.checked_sub(MARGIN).unwrap_or(begun)));
+
+    let mut reader = Reader::new(dialect);
+    let mut outcome = Outcome::default();
+    let mut bytes_in = 0;
+    let company = Company { begun, ping: timing.ping, sender };
+
+    let head = upstream.post(post, timing, end_by);
+    let end = match company.wait(head, present).await {
+        Err(failure) => End::Failed(failure),
+        Ok(mut answer) => loop {
+            let next = match answer.next().now_or_never() {
+                Some(next) => next,
+                None => {
+                    present.flush();
+                    sender.send(present.take()).await;
+                    company.wait(answer.next(), present).await
+                }
+            };
+            match next {
+                Err(failure) => break End::Failed(failure),
+                Ok(None) => break End::Clean,
+                Ok(Some(piece)) => {
+                    bytes_in += piece.len() as u64;
+                    let before = outcome.updates();
+                    present.piece(&piece, &mut reader, &mut outcome);
+                    if outcome.updates() > before {
+                        answer.progressed();
+                    }
+                    sender.send(present.take()).await;
+                    if reader.is_over() {
+                        break End::Clean;
+                    }
+                }
+            }
+        },
+    };
+    present.end(&mut reader, &mut outcome);
+    Ended { verdict: outcome.verdict(end), bytes_in, took: now() - begun }
+}
+
+/// Keeps the client company while it waits.
+struct Company<'a> {
+    begun: Instant,
+    ping: Duration,
+    sender: &'a Sender,
+}
+
+impl Company<'_> {
+    async fn wait<T, D: Dialect>(&self, future: impl Future<Output = T>, present: &mut impl Present<D>) -> T {
+        let mut future = pin!(future);
+        loop {
+            match timeout(self.ping, &mut future).await {
+                Ok(value) => return value,
+                Err(_) => {
+                    present.silence(now() - self.begun);
+                    self.sender.send(present.take()).await;
+                }
+            }
+        }
+    }
+}
+
+/// As typed events.
+impl<D: Dialect> Present<D> for Events {
+    fn piece(&mut self, piece: &[u8], reader: &mut Reader<D>, outcome: &mut Outcome) {
+        reader.push(piece, &mut |update| {
+            if outcome.observe(&update) {
+                self.update(&update);
+            }
+        });
+    }
+
+    fn end(&mut self, reader: &mut Reader<D>, outcome: &mut Outcome) {
+        reader.finish(&mut |update| {
+            if outcome.observe(&update) {
+                self.update(&update);
+            }
+        });
+    }
+
+    fn flush(&mut self) {
+        Events::flush(self);
+    }
+
+    fn silence(&mut self, elapsed: Duration) {
+        self.process(Some(elapsed.as_millis() as u64));
+    }
+
+    fn take(&mut self) -> Vec<u8> {
+        Events::take(self)
+    }
+}

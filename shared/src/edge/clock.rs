@@ -1,0 +1,21 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tokio::time::Instant;
+
+/// The one place that asks for the time.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub(super) fn now() -> Instant {
+    Instant::now()
+}
+
+/// Seconds since 1970.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub fn unix_seconds() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+/// How long until then; `None` if that is over.
+#[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub(super) fn from_now(then: SystemTime) -> Option<Duration> {
+    then.duration_since(SystemTime::now()).ok()
+}

@@ -1,0 +1,13 @@
+//! Everything we talk to, and the clock. Nothing else in this crate is async or knows what time it is.
+
+mod body;
+mod call;
+mod clock;
+mod reply;
+mod upstream;
+
+pub use body::{Body, Sender};
+pub use call::{Call, Ended, Present, run};
+pub use clock::unix_seconds;
+pub use reply::{Caller, Invocation, MAX_BODY_BYTES, Route, new_id, read_json, set_task_id};
+pub use upstream::{Answer, Post, Upstream};

@@ -1,0 +1,185 @@
+use std::panic::AssertUnwindSafe;
+use std::time::SystemTime;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use serde_json::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::body::Body;
+use super::clock;
+use crate::problem::{CONTENT_TYPE, Code, Detail, Lang, Problem};
+
+/// The largest body we read. The platform's own limit is 6 MB for the whole event, so a larger one never arrives there.
+pub const MAX_BODY_BYTES: usize = 6 * 1024 * 1024;
+/// What fits into that once base64 and the rest are taken off.
+const IMAGE_BYTES: usize = MAX_BODY_BYTES * 11 / 15;
+const JSON: &str = "application/json";
+
+/// What the runtime knows of an invocation and the request does not say. Travels in the request's extensions.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Invocation {
+    /// When the platform ends us; `None` where it does not say.
+    pub deadline: Option<Instant>,
+}
+
+impl Invocation {
+    /// Ends at a wall clock time. One in the past is what `cargo lambda watch` sends, and tells nothing.
+    pub fn ending_at(deadline: Option<SystemTime>) -> Self {
+        Self { deadline: deadline.and_then(clock::from_now).map(|left| clock::now() + left) }
+    }
+}
+
+/// A route: its path and the one method it knows.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Compared exactly.
+    pub path: &'static str,
+    /// Any other is answered with 405.
+    pub method: Method,
+}
+
+/// Who asks, as far as answering goes.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Ours, or the client's own if it has a decent form.
+    pub request_id: String,
+    /// For sentences.
+    pub lang: Lang,
+    /// See [`Invocation`].
+    pub deadline: Option<Instant>,
+}
+
+impl Caller {
+    /// Reads what a request says about its sender.
+    pub fn of<B>(request: &Request<B>) -> Self {
+        let headers = request.headers();
+        let request_id = text(headers, HeaderName::from_static("x-request-id")).filter(|id| is_decent_id(id));
+        Self {
+            request_id: request_id.map_or_else(new_id, str::to_owned),
+            lang: Lang::from_accept_language(text(headers, header::ACCEPT_LANGUAGE)),
+            deadline: request.extensions().get::<Invocation>().and_then(|invocation| invocation.deadline),
+        }
+    }
+
+    /// A problem as a document.
+    pub fn problem(&self, problem: &Problem) -> Response<Body> {
+        let mut response = Response::new(Body::whole(problem.document(self.lang, &self.request_id)));
+        self.refuse(&mut response, problem);
+        set(&mut response, header::CONTENT_TYPE, CONTENT_TYPE);
+        response
+    }
+
+    /// A problem as the one event of a stream, for clients that only ever read events.
+    pub fn problem_event(&self, problem: &Problem, event: Vec<u8>) -> Response<Body> {
+        let mut response = self.stream(Body::whole(event));
+        self.refuse(&mut response, problem);
+        response
+    }
+
+    /// The route's answer, or the problem that stopped it; a panic on the way is one too.
+    pub async fn guard(
+        &self,
+        answer: impl Future<Output = Result<Response<Body>, Problem>>,
+    ) -> Result<Response<Body>, Problem> {
+        AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+            tracing::error!(request_id = self.request_id, "the handler panicked");
+            Err(Code::InternalError.into())
+        })
+    }
+
+    /// An event stream.
+    pub fn stream(&self, body: Body) -> Response<Body> {
+        let mut response = Response::new(body);
+        self.headers(&mut response);
+        set(&mut response, header::CONTENT_TYPE, "text/event-stream; charset=utf-8");
+        set(&mut response, HeaderName::from_static("x-accel-buffering"), "no");
+        response
+    }
+
+    fn refuse(&self, response: &mut Response<Body>, problem: &Problem) {
+        self.headers(response);
+        *response.status_mut() =
+            StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        set(response, header::CONTENT_LANGUAGE, self.lang.as_tag());
+        set(response, header::VARY, "Accept-Language");
+        if let Some(seconds) = problem.retry_after_seconds() {
+            set(response, header::RETRY_AFTER, &seconds.to_string());
+        }
+    }
+
+    /// The headers of every response.
+    fn headers(&self, response: &mut Response<Body>) {
+        set(response, header::CACHE_CONTROL, "no-store, no-transform");
+        set(response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
+        set(response, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
+        set(response, header::REFERRER_POLICY, "no-referrer");
+        set(response, header::CONTENT_SECURITY_POLICY, "default-src 'none'; frame-ancestors 'none'");
+        set(response, HeaderName::from_static("cross-origin-resource-policy"), "cross-origin");
+        set(response, HeaderName::from_static("x-request-id"), &self.request_id);
+    }
+}
+
+impl Route {
+    /// Whether a request is for this route; the problem and the `Allow` header if not.
+    pub fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+        if request.uri().path() != self.path {
+            return Err(Code::RouteNotFound.into());
+        }
+        if request.method() != self.method {
+            return Err(Code::MethodNotAllowed.into());
+        }
+        Ok(())
+    }
+
+    /// Completes a refusal: a 405 says what is allowed.
+    pub fn allow(&self, mut response: Response<Body>) -> Response<Body> {
+        if response.status() == StatusCode::METHOD_NOT_ALLOWED {
+            set(&mut response, header::ALLOW, self.method.as_str());
+        }
+        response
+    }
+}
+
+/// The body as JSON, if it says so and is so.
+pub fn read_json(request: &Request<Bytes>) -> Result<Value, Problem> {
+    let headers = request.headers();
+    let media_type = text(headers, header::CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default();
+    if !media_type.trim().eq_ignore_ascii_case(JSON) || headers.contains_key(header::CONTENT_ENCODING) {
+        return Err(Problem::new(Code::UnsupportedMediaType).detail(Detail::JsonOnly));
+    }
+    if request.body().len() > MAX_BODY_BYTES {
+        let detail = Detail::BodyBytes { max_bytes: MAX_BODY_BYTES, image_bytes: IMAGE_BYTES };
+        return Err(Problem::new(Code::PayloadTooLarge).detail(detail));
+    }
+    serde_json::from_slice(request.body()).map_err(|_| Code::InvalidJson.into())
+}
+
+/// Adds the task to a response's headers, where its number can be one.
+pub fn set_task_id(response: &mut Response<Body>, task_id: &str) {
+    if is_decent_id(task_id) {
+        set(response, HeaderName::from_static("x-task-id"), task_id);
+    }
+}
+
+/// A fresh identifier.
+pub fn new_id() -> String {
+    Uuid::new_v4().to_string()
+}
+
+fn set(response: &mut Response<Body>, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).and_then(|value| value.to_str().ok())
+}
+
+fn is_decent_id(id: &str) -> bool {
+    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
+}

@@ -1,0 +1,184 @@
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use tokio::time::{Instant, timeout, timeout_at};
+use url::Url;
+
+use super::clock::now;
+use crate::config::Timing;
+use crate::secret::Secret;
+use crate::update::Update;
+use crate::upstream::{ErrorObject, Failure, Reader};
+
+/// As much of an error body as is read: nobody explains himself at greater length.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
+
+/// The way to an upstream: one client for the life of the process.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    client: reqwest::Client,
+}
+
+/// One paid call.
+#[derive(Debug)]
+pub struct Post<'a> {
+    /// Where to.
+    pub url: Url,
+    /// Sent as a bearer token.
+    pub key: &'a Secret,
+    /// JSON.
+    pub body: Vec<u8>,
+    /// Sent as `X-Client-Request-Id`, for the upstream's support.
+    pub request_id: &'a str,
+}
+
+/// An answer with a good status, in pieces.
+pub struct Answer {
+    pieces: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    idle: Duration,
+    progress: Duration,
+    progress_by: Instant,
+    end_by: Instant,
+}
+
+impl Upstream {
+    /// A client that follows no redirect (it would carry the key and the prompt along), uses no proxy, and keeps no
+    /// connection: one that froze together with the function fails when it is used again.
+    pub fn new(timing: &Timing) -> Result<Self, reqwest::Error> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(timing.connect)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .tcp_nodelay(true)
+            .build()?;
+        Ok(Self { client })
+    }
+
+    /// Sends the request and waits for the answer's head. Repeats it once if no connection came about, and never
+    /// otherwise: the upstream may have begun to work.
+    pub async fn post(&self, post: Post<'_>, timing: &Timing, end_by: Instant) -> Result<Answer, Failure> {
+        let head_by = (now() + timing.head).min(end_by);
+        let body = Bytes::from(post.body);
+        let mut tried = false;
+        let response = loop {
+            let mut bearer =
+                HeaderValue::try_from(format!("Bearer {}", post.key.expose())).map_err(|_| Failure::Auth)?;
+            bearer.set_sensitive(true);
+            let request = self
+                .client
+                .post(post.url.clone())
+                .header(AUTHORIZATION, bearer)
+                .header(CONTENT_TYPE, "application/json")
+                .header(ACCEPT, "text/event-stream")
+                .header(ACCEPT_ENCODING, "identity")
+                .header("x-client-request-id", post.request_id)
+                .body(body.clone());
+            match timeout_at(head_by, request.send()).await {
+                Err(_) if head_by == end_by => return Err(Failure::Deadline),
+                Err(_) => return Err(Failure::Timeout),
+                Ok(Ok(response)) => break response,
+                Ok(Err(error)) if error.is_connect() && !tried && !error.is_timeout() => tried = true,
+                Ok(Err(error)) => {
+                    let error = error.without_url();
+                    tracing::error!(error = error_chain(&error), "the upstream did not answer");
+                    return Err(send_failure(&error));
+                }
+            }
+        };
+        let status = response.status().as_u16();
+        let encoded = response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+        if !response.status().is_success() {
+            let failure = refusal(status, (!encoded).then_some(response)).await;
+            tracing::warn!(status, failure = failure.class(), alarm = failure.alarm(), "the upstream refused");
+            return Err(failure);
+        }
+        if encoded {
+            return Err(Failure::Protocol);
+        }
+        Ok(Answer {
+            pieces: Box::pin(response.bytes_stream()),
+            idle: timing.idle,
+            progress: timing.progress,
+            progress_by: now() + timing.progress,
+            end_by,
+        })
+    }
+}
+
+impl Answer {
+    /// The next piece, or `None` at the end. Can be dropped while it waits, and called again.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        let idle_by = now() + self.idle;
+        let by = idle_by.min(self.progress_by).min(self.end_by);
+        match timeout_at(by, self.pieces.next()).await {
+            Err(_) if by == self.end_by => Err(Failure::Deadline),
+            Err(_) => Err(Failure::Timeout),
+            Ok(None) => Ok(None),
+            Ok(Some(Ok(piece))) => Ok(Some(piece)),
+            Ok(Some(Err(error))) => {
+                tracing::warn!(error = error_chain(&error.without_url()), "the upstream's answer was cut");
+                Err(Failure::Truncated)
+            }
+        }
+    }
+
+    /// The answer said something: a sign of life alone (comments) does not put off the end.
+    pub fn progressed(&mut self) {
+        self.progress_by = now() + self.progress;
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
+fn send_failure(error: &reqwest::Error) -> Failure {
+    match (error.is_connect(), error.is_timeout()) {
+        (true, true) => Failure::ConnectTimeout,
+        (true, false) => Failure::Unreachable,
+        (false, true) => Failure::Timeout,
+        // The request may have arrived: whether it is being worked on, nobody knows.
+        (false, false) => Failure::Error,
+    }
+}
+
+async fn refusal(status: u16, response: Option<reqwest::Response>) -> Failure {
+    let mut reader = Reader::new(ErrorObject::with_status(status));
+    let mut failure = Failure::Error;
+    let mut on = |update: Update<'_>| {
+        if let Update::Failed(found) = update {
+            failure = found;
+        }
+    };
+    let mut left = MAX_ERROR_BYTES;
+    let mut pieces = response.map(|response| response.bytes_stream());
+    while let Some(stream) = &mut pieces
+        && let Ok(Some(Ok(piece))) = timeout(ERROR_BODY_WAIT, stream.next()).await
+        && left > 0
+    {
+        let piece = piece.get(..left).unwrap_or(&piece);
+        left -= piece.len();
+        reader.push(piece, &mut on);
+    }
+    reader.finish(&mut on);
+    failure
+}
+
+/// What went wrong underneath, without the URL. Texts of the operating system and of TLS, none of the upstream.
+fn error_chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

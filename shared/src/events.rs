@@ -1,0 +1,390 @@
+//! The typed events that browsers read, and how an answer's updates become them.
+//!
+//! Every event has an `id:` and an `event:` line, and repeats its name in the data:
+//! `{"event":"…","data":{…}}`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use serde::Serialize;
+
+use crate::media;
+use crate::outcome::{Failed, Image, Source, Success};
+use crate::problem::{Code, Lang, Problem};
+use crate::sse;
+use crate::update::{Update, Usage};
+
+/// Bytes of a picture in one `image.delta`: a multiple of three, so that every piece but the last needs no padding.
+pub const MAX_DELTA_BYTES: usize = 12 * 1024;
+
+/// What every event stream begins with: Safari shows nothing before it has read about 1 KiB.
+pub fn padding(out: &mut Vec<u8>) {
+    sse::comment(out, &" ".repeat(1024));
+}
+
+/// Whose events they are: the shapes differ where the product's documentation fixed them.
+#[derive(Debug, Clone)]
+pub enum Style {
+    /// `POST /api/generate-stream`.
+    Generate {
+        /// Pictures asked for.
+        n: u32,
+    },
+    /// `POST /api/v1/faceflip/generate/stream`.
+    Faceflip {
+        /// The tier asked for (`2K`), told as `size`.
+        size: String,
+        /// The links that came in, told again in `done`.
+        urls: Vec<String>,
+    },
+}
+
+/// Writes a task's events. What is written waits in a buffer for [`Events::take`].
+#[derive(Debug)]
+pub struct Events {
+    task_id: String,
+    lang: Lang,
+    style: Style,
+    ids: Ids,
+    pictures: Vec<Picture>,
+    out: Vec<u8>,
+}
+
+/// A picture under way: its bytes that do not fill a delta yet.
+#[derive(Debug)]
+struct Picture {
+    slot: u32,
+    waiting: Vec<u8>,
+}
+
+#[derive(Serialize)]
+struct Envelope<'a, T> {
+    event: &'a str,
+    data: T,
+}
+
+#[derive(Serialize)]
+struct Start<'a> {
+    task_id: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    n: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct Process<'a> {
+    task_id: &'a str,
+    message: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elapsed_ms: Option<u64>,
+}
+
+#[derive(Serialize)]
+struct Text<'a> {
+    index: u32,
+    text: &'a str,
+}
+
+#[derive(Serialize)]
+struct ImageStart {
+    index: u32,
+    media_type: &'static str,
+    draft: bool,
+}
+
+#[derive(Serialize)]
+struct ImageDone<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    task_id: Option<&'a str>,
+    index: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    media_type: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sha256: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    width: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    height: Option<u32>,
+}
+
+#[derive(Serialize)]
+struct FailedImage<'a> {
+    index: u32,
+    code: Code,
+    message: &'a str,
+}
+
+#[derive(Serialize)]
+struct GeneratedImage<'a> {
+    url: &'a str,
+    size: &'a str,
+}
+
+#[derive(Serialize)]
+struct Done<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    urls: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generated_images: Option<Vec<GeneratedImage<'a>>>,
+    task_id: &'a str,
+    images: Vec<ImageDone<'a>>,
+    failed: Vec<FailedImage<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<Usage>,
+}
+
+#[derive(Serialize)]
+struct Error<'a> {
+    task_id: &'a str,
+    error: &'a str,
+    message: &'a str,
+    code: Code,
+    retryable: bool,
+    request_id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    retry_after_ms: Option<u64>,
+    /// A stream with a whole picture ends in `done`, so there is never one to list; clients need not know that.
+    images: [(); 0],
+}
+
+/// Numbers the events of one stream; a copy goes on where the others are.
+#[derive(Debug, Clone, Default)]
+struct Ids(Arc<AtomicU64>);
+
+impl Ids {
+    fn next(&self) -> u64 {
+        self.0.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Events {
+    /// The events of one task, in one language.
+    pub fn new(task_id: String, lang: Lang, style: Style) -> Self {
+        Self { task_id, lang, style, ids: Ids::default(), pictures: Vec::new(), out: Vec::new() }
+    }
+
+    /// The task was accepted.
+    pub fn start(&mut self) {
+        let message = match self.lang {
+            Lang::Zh => "开始生成图像...",
+            Lang::En => "Starting to generate...",
+        };
+        let n = match self.style {
+            Style::Generate { n } => Some(n),
+            Style::Faceflip { .. } => None,
+        };
+        write(&mut self.out, &self.ids, "start", Start { task_id: &self.task_id, message, n });
+    }
+
+    /// The upstream is being called; `elapsed_ms` since the start where it has gone on for a while.
+    pub fn process(&mut self, elapsed_ms: Option<u64>) {
+        let message = match (&self.style, self.lang) {
+            (Style::Generate { .. }, Lang::Zh) => "正在调用模型生成图像...",
+            (Style::Faceflip { .. }, Lang::Zh) => "正在调用ARK模型生成图像...",
+            (Style::Generate { .. }, Lang::En) => "The model is generating the picture...",
+            (Style::Faceflip { .. }, Lang::En) => "The ARK model is generating pictures...",
+        };
+        write(&mut self.out, &self.ids, "process", Process { task_id: &self.task_id, message, elapsed_ms });
+    }
+
+    /// Shows an update that is new (see [`Outcome::observe`](crate::outcome::Outcome::observe)).
+    pub fn update(&mut self, update: &Update<'_>) {
+        match *update {
+            Update::Text { slot: index, text } => write(&mut self.out, &self.ids, "text", Text { index, text }),
+            Update::ImageStarted { slot, media_type, draft, .. } => {
+                self.pictures.retain(|picture| picture.slot != slot);
+                self.pictures.push(Picture { slot, waiting: Vec::new() });
+                let data = ImageStart { index: slot, media_type: media_type.as_str(), draft };
+                write(&mut self.out, &self.ids, "image.start", data);
+            }
+            Update::ImageBytes { slot, bytes } => self.bytes(slot, bytes),
+            Update::ImageFinished { slot, draft, ref image } => {
+                self.flush_slot(slot);
+                let source = Source::Inline(image.clone());
+                self.image_done(&Image { slot, source, draft });
+            }
+            Update::ImageLinked { slot, url, pixels, draft } => {
+                let source = Source::Link { url: url.to_owned(), pixels };
+                self.image_done(&Image { slot, source, draft });
+            }
+            Update::ImageRejected { slot, .. } => self.pictures.retain(|picture| picture.slot != slot),
+            Update::ImageFailed { .. } | Update::Usage(_) | Update::Stopped(_) | Update::Failed(_) | Update::Done => {}
+        }
+    }
+
+    /// Writes the bytes that wait for more: nothing else will come for a while.
+    pub fn flush(&mut self) {
+        let slots: Vec<u32> = self.pictures.iter().map(|picture| picture.slot).collect();
+        for slot in slots {
+            self.flush_slot(slot);
+        }
+    }
+
+    /// The terminal event of a success.
+    pub fn done(&mut self, success: &Success) {
+        let message = |failed: &Failed| failed.code().title(self.lang);
+        let failed =
+            success.failed.iter().map(|f| FailedImage { index: f.slot, code: f.code(), message: message(f) }).collect();
+        let (urls, generated_images) = match &self.style {
+            Style::Generate { .. } => (None, None),
+            Style::Faceflip { size, urls } => {
+                let links = success.images.iter().filter_map(|image| match &image.source {
+                    Source::Link { url, .. } => Some(GeneratedImage { url, size }),
+                    Source::Inline(_) => None,
+                });
+                (Some(urls.as_slice()), Some(links.collect()))
+            }
+        };
+        let images = success.images.iter().map(|image| ImageDone::new(image, &self.style, None)).collect();
+        let data = Done { urls, generated_images, task_id: &self.task_id, images, failed, usage: success.usage };
+        write(&mut self.out, &self.ids, "done", data);
+    }
+
+    /// The terminal event of a failure.
+    pub fn error(&mut self, problem: &Problem, request_id: &str) {
+        write_error(&mut self.out, &self.ids, &self.task_id, &self.style, self.lang, problem, request_id);
+    }
+
+    /// What writes the terminal event when the code that has the events is gone: after a panic.
+    pub fn last_words(&self, request_id: String) -> impl FnOnce(&Problem) -> Vec<u8> + Send + use<> {
+        let (ids, task_id, style, lang) = (self.ids.clone(), self.task_id.clone(), self.style.clone(), self.lang);
+        move |problem| {
+            let mut out = Vec::new();
+            write_error(&mut out, &ids, &task_id, &style, lang, problem, &request_id);
+            out
+        }
+    }
+
+    /// The task.
+    pub fn task_id(&self) -> &str {
+        &self.task_id
+    }
+
+    /// What was written since the last call.
+    pub fn take(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.out)
+    }
+
+    fn bytes(&mut self, slot: u32, mut bytes: &[u8]) {
+        let Some(picture) = self.pictures.iter_mut().find(|picture| picture.slot == slot) else { return };
+        while picture.waiting.len() + bytes.len() >= MAX_DELTA_BYTES {
+            let (now, rest) = bytes.split_at(MAX_DELTA_BYTES - picture.waiting.len());
+            bytes = rest;
+            if picture.waiting.is_empty() {
+                write_delta(&mut self.out, &self.ids, slot, now);
+            } else {
+                picture.waiting.extend_from_slice(now);
+                write_delta(&mut self.out, &self.ids, slot, &picture.waiting);
+                picture.waiting.clear();
+            }
+        }
+        picture.waiting.extend_from_slice(bytes);
+    }
+
+    fn flush_slot(&mut self, slot: u32) {
+        let Some(picture) = self.pictures.iter_mut().find(|picture| picture.slot == slot) else { return };
+        if !picture.waiting.is_empty() {
+            write_delta(&mut self.out, &self.ids, slot, &picture.waiting);
+            picture.waiting.clear();
+        }
+    }
+
+    fn image_done(&mut self, image: &Image) {
+        self.pictures.retain(|picture| picture.slot != image.slot);
+        let task_id = match self.style {
+            Style::Generate { .. } => None,
+            Style::Faceflip { .. } => Some(self.task_id.as_str()),
+        };
+        write(&mut self.out, &self.ids, "image.done", ImageDone::new(image, &self.style, task_id));
+    }
+}
+
+impl<'a> ImageDone<'a> {
+    fn new(image: &'a Image, style: &'a Style, task_id: Option<&'a str>) -> Self {
+        let mut done = Self {
+            task_id,
+            index: image.slot,
+            media_type: None,
+            bytes: None,
+            sha256: None,
+            url: None,
+            size: None,
+            width: None,
+            height: None,
+        };
+        match &image.source {
+            Source::Inline(whole) => {
+                done.media_type = Some(whole.media_type.as_str());
+                done.bytes = Some(whole.bytes);
+                done.sha256 = Some(hex(&whole.sha256));
+                (done.width, done.height) = (Some(whole.width), Some(whole.height));
+            }
+            Source::Link { url, pixels } => {
+                done.url = Some(url);
+                (done.width, done.height) = pixels.unzip();
+                done.size = match style {
+                    Style::Generate { .. } => pixels.map(|(width, height)| format!("{width}x{height}")),
+                    Style::Faceflip { size, .. } => Some(size.clone()),
+                };
+            }
+        }
+        done
+    }
+}
+
+fn write_error(
+    out: &mut Vec<u8>,
+    ids: &Ids,
+    task_id: &str,
+    style: &Style,
+    lang: Lang,
+    problem: &Problem,
+    request_id: &str,
+) {
+    let reason = problem.message(lang);
+    // The documentation of faceflip fixes the message; the reason stands beside it.
+    let message = match (style, lang) {
+        (Style::Generate { .. }, _) => reason,
+        (Style::Faceflip { .. }, Lang::Zh) => "图像生成失败",
+        (Style::Faceflip { .. }, Lang::En) => "Image generation failed",
+    };
+    let data = Error {
+        task_id,
+        error: reason,
+        message,
+        code: problem.code,
+        retryable: problem.retryable(),
+        request_id,
+        retry_after_ms: problem.retry_after_ms(),
+        images: [],
+    };
+    write(out, ids, "error", data);
+}
+
+fn write_delta(out: &mut Vec<u8>, ids: &Ids, slot: u32, bytes: &[u8]) {
+    // By hand: serde would copy the text once more to look for characters to escape, and base64 has none.
+    let mut data = format!(r#"{{"event":"image.delta","data":{{"index":{slot},"b64":""#).into_bytes();
+    media::encode(bytes, &mut data);
+    data.extend_from_slice(br#""}}"#);
+    sse::event(out, ids.next(), "image.delta", &data);
+}
+
+fn write<T: Serialize>(out: &mut Vec<u8>, ids: &Ids, event: &str, data: T) {
+    // Plain structs of numbers and strings cannot fail to serialise.
+    let data = serde_json::to_vec(&Envelope { event, data }).unwrap_or_default();
+    sse::event(out, ids.next(), event, &data);
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes
+        .iter()
+        .flat_map(|byte| [byte >> 4, byte & 15])
+        .filter_map(|digit| char::from_digit(digit.into(), 16))
+        .collect()
+}
