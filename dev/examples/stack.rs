@@ -142,7 +142,7 @@ fn announce(address: SocketAddr, quiet: bool) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if !quiet {
         let post = |path: &str, body: &str| {
-            format!("curl -sN http://{address}{path} -H 'content-type: application/json' -d '{body}' | cut -c1-120")
+            format!("curl -sN http://{address}{path} -H 'content-type: application/json' -d '{body}' | cut -c1-200")
         };
         let generate = r#"{"prompt":"a wedding photo by the sea","format":"events"}"#;
         let faceflip = r#"{"urls":["https://example.com/image1.jpg"],"task_id":"task-1"}"#;

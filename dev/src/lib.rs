@@ -15,6 +15,8 @@
 //! | `picture.rs` | a picture from a prompt: always the same bytes for the same prompt |
 //! | `landscape.rs`, `letters.rs` | how that picture is painted and labelled |
 //! | `input.rs` | what both ask of a request |
+//! | `transcript.rs` | an upstream that plays recorded bytes, and can break off |
+//! | `client.rs` | what a browser would make of an event stream |
 //! | `script.rs` | an answer as timed writes |
 //! | `server.rs` | a router on a socket |
 //! | `page.html` | the page that shows both routes at work |
@@ -23,6 +25,7 @@
 //! get files of their own.
 
 pub mod ark;
+pub mod client;
 pub mod image_api;
 mod input;
 mod landscape;
@@ -31,6 +34,7 @@ pub mod picture;
 mod script;
 mod server;
 mod shape;
+pub mod transcript;
 
 pub use server::{Running, serve, start};
 pub use shape::{Shape, UnknownShape};

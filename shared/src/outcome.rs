@@ -5,6 +5,9 @@ use crate::problem::Code;
 use crate::update::{Stop, Update, Usage};
 use crate::upstream::Failure;
 
+/// An answer has no more pictures than this; what follows says nothing new. ARK makes 15, each with a draft or two.
+const MAX_PICTURES: usize = 64;
+
 /// Watches an answer's updates.
 #[derive(Debug, Default)]
 pub struct Outcome {
@@ -95,7 +98,13 @@ impl Outcome {
                 self.close(*slot);
                 self.truncated |= matches!(why, Rejected::Truncated | Rejected::BadPayload);
             }
-            Update::ImageFailed { slot, failure } => self.failed.push(Failed { slot: *slot, failure: *failure }),
+            Update::ImageFailed { slot, failure } => {
+                let is_new = self.failed.len() < MAX_PICTURES;
+                if is_new {
+                    self.failed.push(Failed { slot: *slot, failure: *failure });
+                }
+                return is_new;
+            }
             Update::Usage(usage) => self.usage = Some(*usage),
             // A filter is the reason that matters, whatever else is said beside it.
             Update::Stopped(stop) if self.stop != Some(Stop::Filtered) => self.stop = Some(*stop),
@@ -174,7 +183,9 @@ impl Outcome {
     }
 
     fn keep(&mut self, image: Image) -> bool {
-        let is_new = !self.images.iter().any(|known| known.is_same_as(&image));
+        // A final picture is news even where a draft had the same bytes.
+        let is_known = self.images.iter().any(|known| known.is_same_as(&image) && (!known.draft || image.draft));
+        let is_new = !is_known && self.images.len() < MAX_PICTURES;
         if is_new {
             self.images.push(image);
         }
@@ -187,7 +198,7 @@ impl Outcome {
 }
 
 impl Image {
-    /// Equal bytes are one picture, whichever slot they came in by a relay's habit of writing everything twice.
+    /// Equal bytes in one slot are one picture: relays have a habit of writing everything twice.
     fn is_same_as(&self, other: &Image) -> bool {
         self.slot == other.slot
             && match (&self.source, &other.source) {

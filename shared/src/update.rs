@@ -76,6 +76,22 @@ pub enum Update<'a> {
     Done,
 }
 
+impl Update<'_> {
+    /// The slot that the update is about, if it is about one.
+    pub fn slot(&self) -> Option<u32> {
+        match *self {
+            Update::Text { slot, .. }
+            | Update::ImageStarted { slot, .. }
+            | Update::ImageBytes { slot, .. }
+            | Update::ImageFinished { slot, .. }
+            | Update::ImageLinked { slot, .. }
+            | Update::ImageRejected { slot, .. }
+            | Update::ImageFailed { slot, .. } => Some(slot),
+            Update::Usage(_) | Update::Stopped(_) | Update::Failed(_) | Update::Done => None,
+        }
+    }
+}
+
 /// Why a model stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {

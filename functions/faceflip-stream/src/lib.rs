@@ -40,7 +40,7 @@ impl App {
         let config = FaceflipConfig::from_env(env)
             .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"));
         let ready = config.ok().and_then(|config| {
-            let upstream = Upstream::new(&config.timing).ok()?;
+            let upstream = Upstream::new(&config.timing)?;
             Some(Ready { config, upstream })
         });
         Self { ready, links: LocalLinks::Refused }

@@ -43,10 +43,8 @@ impl App {
         let config = GenerateConfig::from_env(env)
             .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"));
         let ready = config.ok().and_then(|config| {
-            let upstream = Upstream::new(&config.timing).inspect_err(|error| {
-                tracing::error!(%error, "no TLS client can be built: are there root certificates on this system?");
-            });
-            Some(Ready { upstream: upstream.ok()?, config })
+            let upstream = Upstream::new(&config.timing)?;
+            Some(Ready { config, upstream })
         });
         Self { ready, links: LocalLinks::Refused }
     }

@@ -183,3 +183,93 @@ impl std::fmt::Debug for Body {
 fn panic_text(panic: &(dyn Any + Send)) -> &'static str {
     panic.downcast_ref::<&'static str>().copied().unwrap_or("(a message with values)")
 }
+
+#[cfg(test)]
+mod tests {
+    use http_body::Body as _;
+
+    use super::*;
+
+    /// Everything a client gets.
+    async fn read(mut body: Body) -> String {
+        let mut text = String::new();
+        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let Ok(frame) = frame;
+            text.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
+        }
+        assert!(body.is_end_stream());
+        text
+    }
+
+    fn tell(problem: &Problem) -> Vec<u8> {
+        format!("<{problem}>").into_bytes()
+    }
+
+    #[tokio::test]
+    async fn a_producer_says_its_own_last_words() {
+        let producer = |sender: Sender| async move {
+            sender.send("a").await;
+            sender.send("").await;
+            sender.last("b").await;
+            sender.send("after the end").await;
+        };
+        assert_eq!(read(Body::stream(producer, tell)).await, "ab");
+    }
+
+    #[tokio::test]
+    async fn a_producer_that_panics_or_stops_is_followed_by_a_terminal_event() {
+        let panics = |sender: Sender| async move {
+            sender.send("half an ev").await;
+            panic!("on purpose");
+        };
+        assert_eq!(read(Body::stream(panics, tell)).await, "half an ev\n\n<internal_error>");
+        let stops = |sender: Sender| async move { sender.send("a").await };
+        assert_eq!(read(Body::stream(stops, tell)).await, "a\n\n<internal_error>");
+        let late = |sender: Sender| async move {
+            sender.last("done").await;
+            panic!("on purpose");
+        };
+        assert_eq!(read(Body::stream(late, tell)).await, "done");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_problem_before_the_first_bytes_can_be_a_status() {
+        let hold = Duration::from_secs(8);
+        let fails = |sender: Sender| async move { sender.fail(Code::UpstreamBusy.into()).await };
+        let mut body = Body::stream(fails, tell);
+        assert_eq!(body.hold(hold).await, Some(Code::UpstreamBusy.into()));
+
+        let late = |sender: Sender| async move {
+            tokio::time::sleep(Duration::from_secs(9)).await;
+            sender.fail(Code::UpstreamBusy.into()).await;
+        };
+        let mut body = Body::stream(late, tell);
+        assert_eq!(body.hold(hold).await, None);
+        assert_eq!(read(body.after(b"first ".to_vec())).await, "first \n\n<upstream_busy>");
+
+        let speaks = |sender: Sender| async move {
+            sender.send("a").await;
+            sender.last("b").await;
+        };
+        let mut body = Body::stream(speaks, tell);
+        assert_eq!(body.hold(hold).await, None);
+        assert_eq!(read(body.after(b"first ".to_vec())).await, "first ab");
+    }
+
+    #[tokio::test]
+    async fn a_producer_does_not_run_ahead_of_the_client() {
+        let sent = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+        let count = sent.clone();
+        let mut body = Body::stream(
+            |sender| async move {
+                for _ in 0..100 {
+                    sender.send("x").await;
+                    count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+                }
+            },
+            tell,
+        );
+        std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
+        assert!(sent.load(std::sync::atomic::Ordering::SeqCst) <= 2, "{sent:?}");
+    }
+}

@@ -125,12 +125,20 @@ impl Reader {
         self.state == State::Root
     }
 
-    /// The text that would end the document here, valid where a string or a whole value was being read.
+    /// The text that would end the document here, wherever that is.
     pub fn closers(&self) -> String {
-        let mut text = String::new();
-        if self.state == State::String {
-            text.push('"');
-        }
+        let mut text = match (self.state, self.escape) {
+            (State::Key, Escape::Backslash) => r#"\":null"#.into(),
+            (State::Key, _) => r#"":null"#.into(),
+            (State::NextKey, _) => r#""":null"#.into(),
+            (State::Colon, _) => ":null".into(),
+            (State::Value, _) => "null".into(),
+            (State::String, Escape::None) => "\"".into(),
+            (State::String, Escape::Backslash) => r#"\""#.into(),
+            (State::String, Escape::Unicode { digits, .. }) => "0".repeat(4 - usize::from(digits)) + "\"",
+            (State::Scalar, _) => self.scalar_closer(),
+            (State::FirstItem | State::FirstKey | State::AfterValue | State::Root, _) => String::new(),
+        };
         for segment in self.path.iter().rev() {
             text.push(match segment {
                 Segment::Key(_) => '}',
@@ -138,6 +146,17 @@ impl Reader {
             });
         }
         text
+    }
+
+    fn scalar_closer(&self) -> String {
+        let literals = ["true", "false", "null"];
+        let rest = literals.iter().find_map(|literal| literal.as_bytes().strip_prefix(self.scalar.as_slice()));
+        let is_open_number = matches!(self.scalar.last(), Some(b'-' | b'+' | b'.' | b'e' | b'E'));
+        match rest {
+            Some(rest) => String::from_utf8_lossy(rest).into_owned(),
+            None if is_open_number => "0".into(),
+            None => String::new(),
+        }
     }
 
     /// Reads on until the next token and takes what it read off the front of `piece`; `None` when it is used up.

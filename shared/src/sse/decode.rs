@@ -245,7 +245,7 @@ impl Decoder {
 
     /// Whether the next byte begins a new event (a line feed that belongs to a carriage return aside).
     pub fn is_between_events(&self) -> bool {
-        !self.in_block && matches!(self.state, State::Bom(_) | State::LineStart)
+        !self.in_block && matches!(self.state, State::Bom(0) | State::LineStart)
     }
 
     fn begin_field(&mut self) {

@@ -33,7 +33,7 @@ pub trait Dialect {
 }
 
 const DONE: &[u8] = b"[DONE]";
-/// How far ahead the end of a picture is looked for: what is not read yet is searched again.
+/// How far ahead the end of a picture is looked for.
 const CUT_BYTES: usize = 4 * 1024;
 /// Documents that are none, before the answer counts as unreadable.
 const MAX_MALFORMED: u32 = 3;
@@ -54,7 +54,11 @@ pub struct Reader<D> {
     skip_line: bool,
     malformed: u32,
     documents: u32,
+    /// Documents in the event under way, as far as they have begun.
+    event_documents: u32,
     bytes: u64,
+    /// The end of a picture is not looked for again in this many bytes.
+    searched: usize,
     is_done: bool,
     is_over: bool,
 }
@@ -78,7 +82,9 @@ impl<D: Dialect> Reader<D> {
             skip_line: false,
             malformed: 0,
             documents: 0,
+            event_documents: 0,
             bytes: 0,
+            searched: 0,
             is_done: false,
             is_over: false,
         }
@@ -97,15 +103,17 @@ impl<D: Dialect> Reader<D> {
         let before = *piece;
         let mut part = before;
         if self.dialect.in_documented_image() {
-            part = part.get(..CUT_BYTES).unwrap_or(part);
-            if let Some(end) = find(b')', part) {
-                part = part.get(..=end).unwrap_or(part);
+            if self.searched == 0 {
+                let ahead = part.get(..CUT_BYTES).unwrap_or(part);
+                self.searched = find(b')', ahead).map_or(ahead.len(), |end| end + 1);
             }
+            part = part.get(..self.searched).unwrap_or(part);
         }
         let whole = part.len();
         self.read(&mut part, out);
         let read = whole - part.len();
         self.bytes += read as u64;
+        self.searched = self.searched.saturating_sub(read);
         *piece = before.get(read..).unwrap_or_default();
         if self.bytes > MAX_CALL_BYTES {
             self.fail(Failure::Protocol, out);
@@ -144,6 +152,11 @@ impl<D: Dialect> Reader<D> {
         }
     }
 
+    /// Whether the event under way holds several documents, which only a lenient reader tells apart.
+    pub fn is_irregular(&self) -> bool {
+        self.event_documents > 1
+    }
+
     /// Whether the answer turned out to be something else than an event stream.
     pub fn is_no_stream(&self) -> bool {
         matches!(self.framing, Framing::Document | Framing::Page)
@@ -176,6 +189,7 @@ impl<D: Dialect> Reader<D> {
                 Ok(sse::Part::Newline) => self.line_end(out),
                 Ok(sse::Part::End) => {
                     self.line_end(out);
+                    self.event_documents = 0;
                     if !self.json.is_between_documents() {
                         self.malformed_document(out);
                     }
@@ -203,6 +217,7 @@ impl<D: Dialect> Reader<D> {
             self.done_matched = Some(matched + 1);
             if matched + 1 == DONE.len() {
                 self.is_done = true;
+                self.event_documents += 1;
                 out(Update::Done);
                 return;
             }
@@ -223,7 +238,9 @@ impl<D: Dialect> Reader<D> {
         loop {
             match self.json.next(&mut text) {
                 Ok(Some(token)) => {
-                    let ended = token.path.is_empty() && token.value == json::Value::Close;
+                    let is_root = token.path.is_empty();
+                    self.event_documents += u32::from(is_root && token.value == json::Value::Open);
+                    let ended = is_root && token.value == json::Value::Close;
                     self.dialect.token(token, out);
                     if ended {
                         self.documents += 1;

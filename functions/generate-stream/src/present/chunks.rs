@@ -100,6 +100,11 @@ impl Chunks {
         self.chunk(None, Some("stop"));
     }
 
+    /// Whether there is nothing to write, now or when a picture is whole.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.out.is_empty() && self.pictures.is_empty()
+    }
+
     pub(crate) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
     }

@@ -25,11 +25,17 @@ pub(crate) struct Relay {
     held: Vec<u8>,
     /// A part of the event under way was passed on.
     is_half_sent: bool,
+    /// What would end the JSON of that part.
+    closers: String,
     /// The one picture that is passed on as it comes is under way.
     in_picture: bool,
     had_picture: bool,
     /// What `held` says, in our words.
     ours: Chunks,
+    /// What the other choices say. It waits while the picture is passed on, and is all that is shown of them.
+    others: Chunks,
+    /// Which choice the event under way speaks of.
+    whose: Whose,
     out: Vec<u8>,
     has_sent: bool,
     /// How long the head may wait; a sign of life would send it.
@@ -46,6 +52,15 @@ enum Mode {
     Ours,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// Nothing was said yet.
+    Unknown,
+    /// The first choice, which is passed on.
+    First,
+    Others,
+}
+
 /// A problem as the terminal event of a chat stream: there is no `[DONE]` after it.
 pub(crate) fn chat_error(problem: &Problem, lang: Lang, request_id: &str) -> Vec<u8> {
     let mut out = b"event: error\ndata: ".to_vec();
@@ -60,9 +75,12 @@ impl Relay {
             mode: Mode::Theirs,
             held: Vec::new(),
             is_half_sent: false,
+            closers: String::new(),
             in_picture: false,
             had_picture: false,
             ours: Chunks::new(task_id, model, created),
+            others: Chunks::new(task_id, model, created),
+            whose: Whose::Unknown,
             out: Vec::new(),
             has_sent: false,
             head_hold,
@@ -88,13 +106,24 @@ impl Relay {
     }
 
     fn note(&mut self, update: &Update<'_>) {
+        if let Some(slot) = update.slot() {
+            if slot != 0 {
+                self.whose = Whose::Others;
+                self.others.update(update);
+                if !self.in_picture {
+                    self.leave();
+                }
+                return;
+            }
+            self.whose = Whose::First;
+        }
         match *update {
-            Update::Text { slot: 0, .. } | Update::ImageBytes { .. } | Update::Usage(_) | Update::Stopped(_) => {}
-            Update::ImageStarted { slot: 0, documented: true, draft: false, .. } if !self.had_picture => {
+            Update::Text { .. } | Update::ImageBytes { .. } | Update::Usage(_) | Update::Stopped(_) => {}
+            Update::ImageStarted { documented: true, draft: false, .. } if !self.had_picture => {
                 self.had_picture = true;
                 self.in_picture = true;
             }
-            Update::ImageFinished { slot: 0, .. } if self.in_picture => self.in_picture = false,
+            Update::ImageFinished { .. } if self.in_picture => self.in_picture = false,
             Update::Done => {}
             _ => {
                 self.in_picture = false;
@@ -112,41 +141,59 @@ impl Relay {
 
     /// Decides about the bytes just read.
     fn cut(&mut self, was_in_picture: bool, reader: &Reader<Chat>) {
-        if reader.is_no_stream() {
+        let picture_ended = was_in_picture && !self.in_picture;
+        if reader.is_no_stream() || reader.is_irregular() || (picture_ended && !self.others.is_empty()) {
             self.leave();
         }
         match self.mode {
             Mode::Leaving => {
                 // The end of the picture that was passed on so far must not be lost.
                 if was_in_picture {
-                    self.pass_on();
+                    self.pass_on(reader);
                 }
                 self.held.clear();
-                if std::mem::take(&mut self.is_half_sent) {
-                    self.out.extend_from_slice(reader.closers().as_bytes());
-                    self.out.extend_from_slice(b"\n\n");
-                }
+                self.close_event();
                 self.mode = Mode::Ours;
-                self.out.extend_from_slice(&self.ours.take());
+                self.write();
             }
             Mode::Theirs if reader.is_done() => self.held.clear(),
+            Mode::Theirs if self.whose == Whose::Others => self.held.clear(),
             Mode::Theirs if reader.is_between_events() => {
-                self.pass_on();
+                self.pass_on(reader);
                 self.is_half_sent = false;
             }
-            Mode::Theirs if was_in_picture || self.in_picture || self.held.len() > MAX_HELD_BYTES => {
-                self.pass_on();
+            Mode::Theirs if (was_in_picture || self.in_picture) && self.whose == Whose::First => {
+                self.pass_on(reader);
             }
+            Mode::Theirs if self.held.len() > MAX_HELD_BYTES => self.pass_on(reader),
             Mode::Theirs | Mode::Ours => {}
+        }
+        if reader.is_between_events() {
+            self.whose = Whose::Unknown;
         }
     }
 
-    fn pass_on(&mut self) {
+    /// Writes what there is in our words.
+    fn write(&mut self) {
+        self.out.extend_from_slice(&self.ours.take());
+        self.out.extend_from_slice(&self.others.take());
+    }
+
+    /// Ends an event of which only a part was passed on, so that this part can be read.
+    fn close_event(&mut self) {
+        if std::mem::take(&mut self.is_half_sent) {
+            self.out.extend_from_slice(self.closers.as_bytes());
+            self.out.extend_from_slice(b"\n\n");
+        }
+    }
+
+    fn pass_on(&mut self, reader: &Reader<Chat>) {
         let bytes = if self.has_sent { &self.held } else { self.held.strip_prefix(BOM).unwrap_or(&self.held) };
         if !bytes.is_empty() {
             self.out.extend_from_slice(bytes);
             self.has_sent = true;
             self.is_half_sent = true;
+            self.closers = reader.closers();
         }
         self.held.clear();
         self.ours.clear();
@@ -167,7 +214,7 @@ impl Present<Chat> for Relay {
                 }
             });
             if self.mode == Mode::Ours {
-                self.out.extend_from_slice(&self.ours.take());
+                self.write();
                 continue;
             }
             self.held.extend_from_slice(before.get(..before.len() - piece.len()).unwrap_or_default());
@@ -176,30 +223,31 @@ impl Present<Chat> for Relay {
     }
 
     fn end(&mut self, reader: &mut Reader<Chat>, outcome: &mut Outcome) {
-        let closers = reader.closers();
-        let was_in_picture = self.in_picture;
+        let (was_theirs, was_in_picture) = (self.mode == Mode::Theirs, self.in_picture);
         // The last event may lack its blank line and still be whole.
-        if self.mode == Mode::Theirs && !self.held.is_empty() && closers.is_empty() && !reader.is_over() {
-            self.pass_on();
+        if was_theirs && self.whose != Whose::Others && reader.closers().is_empty() && !reader.is_over() {
+            self.pass_on(reader);
         }
         let mut is_whole = false;
         reader.finish(&mut |update| {
             if outcome.observe(&update) {
-                is_whole |= matches!(update, Update::ImageFinished { .. });
+                is_whole |= matches!(update, Update::ImageFinished { slot: 0, .. });
                 self.note(&update);
             }
         });
-        self.held.clear();
-        if self.is_half_sent && (is_whole || !was_in_picture) {
-            self.out.extend_from_slice(closers.as_bytes());
-            self.out.extend_from_slice(b"\n\n");
-            self.is_half_sent = false;
+        if was_theirs {
+            // What was held of the text has been passed on already.
+            self.ours.clear();
+        }
+        if is_whole || !was_in_picture {
+            self.close_event();
         }
         if was_in_picture && is_whole {
             // All of the picture was passed on, except the parenthesis that the upstream forgot.
             self.ours.content(")");
         }
-        self.out.extend_from_slice(&self.ours.take());
+        self.held.clear();
+        self.write();
     }
 
     fn silence(&mut self, elapsed: Duration) {
@@ -212,3 +260,6 @@ impl Present<Chat> for Relay {
         std::mem::take(&mut self.out)
     }
 }
+
+#[cfg(test)]
+mod tests;

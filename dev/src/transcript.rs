@@ -1,0 +1,121 @@
+//! An upstream that answers every POST with the same recorded bytes, and can break off.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::http::{Response, StatusCode, header};
+use axum::response::IntoResponse;
+use bytes::Bytes;
+use futures_util::stream;
+
+/// What is answered, and how.
+#[derive(Clone, Debug)]
+pub struct Transcript {
+    /// Status of the head.
+    pub status: u16,
+    /// `Content-Type` of the head.
+    pub content_type: &'static str,
+    /// The body.
+    pub bytes: Bytes,
+    /// The body is written in pieces of this size.
+    pub piece_bytes: usize,
+    /// Waits before the head.
+    pub head_after: Duration,
+    /// What happens behind the last byte.
+    pub ending: Ending,
+}
+
+/// How an answer ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As it should.
+    Clean,
+    /// The connection is dropped in the middle of the body.
+    Abort,
+    /// Nothing comes any more, and the connection stays.
+    Stall,
+}
+
+impl Transcript {
+    /// An event stream that is written at once and ends as it should.
+    pub fn events(bytes: impl Into<Bytes>) -> Self {
+        Self {
+            status: 200,
+            content_type: "text/event-stream",
+            bytes: bytes.into(),
+            piece_bytes: usize::MAX,
+            head_after: Duration::ZERO,
+            ending: Ending::Clean,
+        }
+    }
+}
+
+/// What an upstream has seen so far.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
+    requests: Arc<AtomicU32>,
+    open: Arc<AtomicU32>,
+}
+
+impl Seen {
+    /// Requests that came.
+    pub fn requests(&self) -> u32 {
+        self.requests.load(Ordering::SeqCst)
+    }
+
+    /// Answers that are neither complete nor given up by the client.
+    pub fn open(&self) -> u32 {
+        self.open.load(Ordering::SeqCst)
+    }
+}
+
+/// Counts an answer as open for as long as it lives.
+struct Open(Arc<AtomicU32>);
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Plays `transcript` on every path.
+pub fn routes(transcript: Transcript) -> (Router, Seen) {
+    let seen = Seen::default();
+    let counters = seen.clone();
+    let router = Router::new().fallback(move |_: Request| {
+        counters.requests.fetch_add(1, Ordering::SeqCst);
+        counters.open.fetch_add(1, Ordering::SeqCst);
+        play(transcript.clone(), Open(counters.open.clone()))
+    });
+    (router, seen)
+}
+
+async fn play(transcript: Transcript, open: Open) -> impl IntoResponse {
+    tokio::time::sleep(transcript.head_after).await;
+    let Transcript { status, content_type, bytes, piece_bytes, ending, .. } = transcript;
+    let body = stream::unfold((bytes, Some(open)), move |(mut rest, open)| async move {
+        if !rest.is_empty() {
+            let piece = rest.split_to(rest.len().min(piece_bytes));
+            return Some((Ok(piece), (rest, open)));
+        }
+        match ending {
+            Ending::Clean => None,
+            // Once is enough: the server closes the connection at the first error. It would take what it has not
+            // written yet along, so that is given time.
+            Ending::Abort => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                open.map(|_| (Err(std::io::Error::other("cut")), (rest, None)))
+            }
+            Ending::Stall => std::future::pending().await,
+        }
+    });
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = Response::new(Body::from_stream(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response
+}

@@ -1,0 +1,211 @@
+//! The route as a client sees it: the handler in process, ARK behind a socket.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dev::client::{Event, events};
+use dev::transcript::{self, Ending, Transcript};
+use dev::{Running, ark};
+use faceflip_stream::{App, handle};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use shared::edge::Body;
+
+const KEY: &str = "a-key-of-this-test";
+const PATH: &str = "/api/v1/faceflip/generate/stream";
+
+fn app(base: &str, variables: &[(&str, &str)]) -> Arc<App> {
+    let get = |name: &str| match name {
+        "ARK_BASE_URL" => Some(base.to_owned()),
+        "ARK_API_KEY" => Some(KEY.to_owned()),
+        _ => None,
+    };
+    let set = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    Arc::new(
+        App::from_env(&|name| set(name).or_else(|| get(name)).filter(|value| !value.is_empty())).with_local_links(),
+    )
+}
+
+async fn simulator(speed: f64) -> Running {
+    dev::start(ark::routes(ark::Options { key: KEY.into(), speed, log: false })).await.unwrap()
+}
+
+fn post(body: Value) -> Request<Bytes> {
+    let request = Request::post(PATH).header("content-type", "application/json");
+    request.body(body.to_string().into()).unwrap()
+}
+
+fn wanted() -> Value {
+    json!({"urls": ["https://example.com/image1.jpg", "https://example.com/image2.jpg"], "task_id": "任务 1"})
+}
+
+async fn bytes(response: Response<Body>) -> Bytes {
+    tokio::time::timeout(Duration::from_secs(20), response.into_body().collect()).await.unwrap().unwrap().to_bytes()
+}
+
+fn data(event: &Event) -> Value {
+    let data: Value = serde_json::from_str(&event.data).unwrap();
+    assert_eq!(data["event"], event.name.as_str(), "the envelope names the event");
+    data["data"].clone()
+}
+
+fn names(events: &[Event]) -> Vec<&str> {
+    events.iter().map(|event| event.name.as_str()).collect()
+}
+
+#[tokio::test]
+async fn the_documented_events_to_the_letter() {
+    let upstream = simulator(f64::INFINITY).await;
+    let variables = [("ARK_MAX_IMAGES", "1"), ("FACEFLIP_PROMPT", "换脸")];
+    let response = handle(app(&upstream.url("/api/v3"), &variables), post(wanted())).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+    assert!(!response.headers().contains_key("x-task-id"), "this one cannot stand in a header");
+    let bytes = bytes(response).await;
+    let text = String::from_utf8(bytes[1028..].to_vec()).unwrap();
+    let url = data(&events(&bytes)[2])["url"].as_str().unwrap().to_owned();
+    let expected = [
+        r#"id: 0|event: start|data: {"event":"start","data":{"task_id":"任务 1","message":"开始生成图像..."}}||"#,
+        r#"id: 1|event: process|data: {"event":"process","data":{"task_id":"任务 1","message":"正在调用ARK模型生成图像..."}}||"#,
+        r#"id: 2|event: image.done|data: {"event":"image.done","data":{"task_id":"任务 1","index":0,"url":"URL","size":"2K","width":2496,"height":1664}}||"#,
+        r#"id: 3|event: done|data: {"event":"done","data":{"urls":["https://example.com/image1.jpg","https://example.com/image2.jpg"],"generated_images":[{"url":"URL","size":"2K"}],"task_id":"任务 1","images":[{"index":0,"url":"URL","size":"2K","width":2496,"height":1664}],"failed":[],"usage":{"output_tokens":16224,"total_tokens":16224,"generated_images":1}}}||"#,
+    ];
+    assert_eq!(text, expected.concat().replace('|', "\n").replace("URL", &url));
+
+    let picture = ark::picture_for("换脸", 0);
+    let served = reqwest::get(&url).await.unwrap().bytes().await.unwrap();
+    assert_eq!(served, picture.bytes, "the link leads to what was drawn");
+}
+
+#[tokio::test]
+async fn each_picture_comes_when_it_is_ready() {
+    let upstream = simulator(30.0).await;
+    let mut body = handle(app(&upstream.url("/api/v3"), &[]), post(wanted())).await.into_body();
+    let mut frames = Vec::new();
+    while let Some(frame) = body.frame().await {
+        frames.push(names(&events(&frame.unwrap().into_data().unwrap())).join(" "));
+    }
+    assert_eq!(frames[..4], ["start process", "image.done", "image.done", "image.done"]);
+    assert_eq!(frames.last().unwrap(), "done");
+}
+
+#[tokio::test]
+async fn english_for_who_asks_for_it_and_a_prompt_of_ones_own() {
+    let upstream = simulator(f64::INFINITY).await;
+    let mut request = post(json!({"urls": ["https://example.com/a.jpg"], "task_id": "t", "prompt": "a sketch"}));
+    request.headers_mut().insert("accept-language", "en".parse().unwrap());
+    let response = handle(app(&upstream.url("/api/v3"), &[("ARK_MAX_IMAGES", "1")]), request).await;
+    assert_eq!(response.headers()["x-task-id"], "t");
+    let events = events(&bytes(response).await);
+    assert_eq!(data(&events[0])["message"], "Starting to generate...");
+    let url = data(&events[2])["url"].as_str().unwrap().to_owned();
+    let served = reqwest::get(&url).await.unwrap().bytes().await.unwrap();
+    assert_eq!(served, ark::picture_for("a sketch", 0).bytes);
+}
+
+/// Every transcript of ARK through the whole route.
+#[tokio::test]
+async fn every_ark_transcript() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
+    let manifest: Value = serde_json::from_slice(&std::fs::read(format!("{folder}/MANIFEST.json")).unwrap()).unwrap();
+    let fixtures = manifest["fixtures"].as_array().unwrap().iter();
+    let fixtures: Vec<_> = fixtures.filter(|fixture| fixture["file"].as_str().unwrap().starts_with('a')).collect();
+    assert_eq!(fixtures.len(), 20);
+    for fixture in fixtures {
+        let name = fixture["file"].as_str().unwrap();
+        let recorded = std::fs::read(format!("{folder}/{name}")).unwrap();
+        let expect = &fixture["expect"];
+        let is_ok = expect["outcome"] == "ok";
+        let status = fixture["status"].as_u64().unwrap() as u16;
+        let (router, upstream) = transcript::routes(Transcript { status, ..Transcript::events(recorded) });
+        let running = dev::start(router).await.unwrap();
+        let response = handle(app(&running.url(""), &[]), post(wanted())).await;
+        assert_eq!(response.status(), StatusCode::OK, "{name}: the head does not wait for ARK's");
+        let events = events(&bytes(response).await);
+        assert_eq!(names(&events)[..2], ["start", "process"], "{name}");
+        let terminals = names(&events).into_iter().filter(|name| matches!(*name, "done" | "error"));
+        assert_eq!(terminals.collect::<Vec<_>>(), [if is_ok { "done" } else { "error" }], "{name}");
+        let last = data(events.last().unwrap());
+        if is_ok {
+            let indexes =
+                |list: &Value| list.as_array().unwrap().iter().map(|item| item["index"].clone()).collect::<Value>();
+            if !expect["indexes"].is_null() {
+                assert_eq!(indexes(&last["images"]), expect["indexes"], "{name}");
+                let links = last["generated_images"].as_array().unwrap();
+                assert_eq!(links.len(), expect["indexes"].as_array().unwrap().len(), "{name}");
+                assert!(links.iter().all(|link| link["size"] == "2K"), "{name}");
+            }
+            let failed = if expect["failed"].is_null() { json!([]) } else { expect["failed"].clone() };
+            assert_eq!(indexes(&last["failed"]), failed, "{name}");
+        } else {
+            assert_eq!(last["message"], "图像生成失败", "{name}");
+            assert!(last["error"].as_str().is_some_and(|reason| !reason.is_empty()), "{name}");
+            assert_eq!(last["retry_after_ms"].is_u64(), last["retryable"].as_bool().unwrap(), "{name}");
+        }
+        assert_eq!(upstream.requests(), 1, "{name}: one paid call");
+    }
+}
+
+#[tokio::test]
+async fn pictures_survive_a_cut() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
+    let recorded = Bytes::from(std::fs::read(format!("{folder}/a01_three_ok.sse")).unwrap());
+    let second = recorded.windows(2).position(|bytes| bytes == b"\n\n").unwrap() + 2;
+    for ending in [Ending::Abort, Ending::Stall, Ending::Clean] {
+        let transcript = Transcript { ending, ..Transcript::events(recorded.slice(..second + 90)) };
+        let (router, _) = transcript::routes(transcript);
+        let running = dev::start(router).await.unwrap();
+        let app = app(&running.url(""), &[("UPSTREAM_IDLE_MS", "300")]);
+        let events = events(&bytes(handle(app, post(wanted())).await).await);
+        assert_eq!(names(&events), ["start", "process", "image.done", "done"], "{ending:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_refusal_is_the_documented_event_or_a_document() {
+    let app = app("http://127.0.0.1:9", &[]);
+    let rows = [
+        (json!({"task_id": "t"}), 400, "invalid_request", "t"),
+        (json!({"urls": [], "task_id": "t"}), 400, "invalid_request", "t"),
+        (json!({"urls": vec!["https://example.com/a.jpg"; 11], "task_id": "t"}), 400, "invalid_request", "t"),
+        (json!({"urls": ["https://example.com/a.jpg"]}), 400, "invalid_request", ""),
+        (json!({"urls": ["https://example.com/a.jpg"], "task_id": ""}), 400, "invalid_request", ""),
+        (json!({"urls": ["https://example.com/a.jpg"], "task_id": "x".repeat(257)}), 400, "invalid_request", ""),
+        (json!({"urls": ["https://example.com/a.jpg"], "task_id": 7}), 400, "invalid_request", ""),
+        (json!({"urls": ["http://example.com/a.jpg"], "task_id": "t"}), 400, "invalid_url", "t"),
+        (json!({"urls": ["https://169.254.169.254/"], "task_id": "t"}), 400, "invalid_url", "t"),
+        (json!({"urls": ["data:image/png;base64,AAAA"], "task_id": "t"}), 400, "invalid_image", "t"),
+        (json!({"urls": [1], "task_id": "t"}), 400, "invalid_request", "t"),
+        (json!({"urls": ["https://example.com/a.jpg"], "task_id": "t", "prompt": ""}), 400, "invalid_request", "t"),
+        (json!([]), 400, "invalid_request", ""),
+    ];
+    for (body, status, code, task_id) in rows {
+        let response = handle(app.clone(), post(body.clone())).await;
+        assert_eq!(response.status(), status, "{body}");
+        assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+        let events = events(&bytes(response).await);
+        assert_eq!(names(&events), ["error"], "{body}");
+        let error = data(&events[0]);
+        assert_eq!([&error["code"], &error["task_id"]], [code, task_id], "{body}");
+        assert_eq!(error["message"], "图像生成失败");
+
+        for accept in ["application/json", "text/html, application/problem+json;q=0.9"] {
+            let mut request = post(body.clone());
+            request.headers_mut().insert("accept", accept.parse().unwrap());
+            let response = handle(app.clone(), request).await;
+            assert_eq!(response.status(), status);
+            let problem: Value = serde_json::from_slice(&bytes(response).await).unwrap();
+            assert_eq!([&problem["code"], &problem["status"]], [&json!(code), &json!(status)], "{body}");
+        }
+    }
+    let get = Request::get(PATH).header("accept", "application/json").body(Bytes::new()).unwrap();
+    let response = handle(app.clone(), get).await;
+    assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"POST".parse().unwrap()));
+    let other = Request::post("/api/v1/faceflip").body(Bytes::new()).unwrap();
+    assert_eq!(handle(app.clone(), other).await.status(), StatusCode::NOT_FOUND);
+    let text = Request::post(PATH).header("content-type", "text/plain").body(Bytes::from("{}")).unwrap();
+    assert_eq!(handle(app, text).await.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
+}

@@ -1,0 +1,208 @@
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use dev::client::events;
+use dev::picture::{Format, draw};
+use serde_json::Value;
+use shared::image_url::LocalLinks;
+use shared::outcome::End;
+
+use super::*;
+
+/// What a client gets for an answer that comes in these pieces, with the terminal event.
+fn relay<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut relay = Relay::new("task", "model", 0, Duration::ZERO);
+    let mut reader = Reader::new(Chat::new(LocalLinks::Refused));
+    let mut outcome = Outcome::default();
+    let mut sent = Vec::new();
+    for piece in pieces {
+        relay.piece(piece, &mut reader, &mut outcome);
+        // Taken off again below: between events it harms nobody.
+        relay.silence(Duration::from_secs(10));
+        let bytes = relay.take();
+        sent.extend_from_slice(bytes.strip_suffix(b": ping\n\n").unwrap_or(&bytes));
+    }
+    relay.end(&mut reader, &mut outcome);
+    match outcome.verdict(End::Clean) {
+        Ok(_) => sent.extend_from_slice(&relay.done()),
+        Err(failure) => {
+            sent.extend_from_slice(&relay.interrupted());
+            sent.extend_from_slice(&chat_error(&failure.into(), Lang::En, "request"));
+        }
+    }
+    sent
+}
+
+/// The content that an older frontend gathers: every chunk must be JSON on its own.
+fn content(sent: &[u8]) -> String {
+    let mut content = String::new();
+    for event in events(sent) {
+        let Ok(chunk) = serde_json::from_str::<Value>(&event.data) else { continue };
+        content.push_str(chunk["choices"][0]["delta"]["content"].as_str().unwrap_or_default());
+    }
+    content
+}
+
+fn pictures(content: &str) -> Vec<Vec<u8>> {
+    let starts = content.match_indices("![image](data:image/").map(|(at, _)| &content[at..]);
+    let payload = |text: &str| text.split_once("base64,")?.1.split_once(')').map(|(payload, _)| payload.to_owned());
+    starts.filter_map(payload).filter_map(|payload| STANDARD.decode(payload).ok()).collect()
+}
+
+fn chunk(content: &str) -> String {
+    format!(
+        "data: {{\"id\":\"x\",\"choices\":[{{\"delta\":{{\"content\":\"{content}\"}},\"logprobs\":null,\
+         \"finish_reason\":null,\"index\":0}}],\"usage\":null}}\n\n"
+    )
+}
+
+/// Some 200 KB of PNG, different for each `variant`: more than anything here holds back.
+fn picture(variant: u32) -> (Vec<u8>, String) {
+    let bytes = draw("relay", variant, Format::Png, 256, 256).bytes.to_vec();
+    let base64 = STANDARD.encode(&bytes);
+    (bytes, base64)
+}
+
+const CUTS: [usize; 6] = [1, 7, 1021, 16 * 1024, 100_003, usize::MAX];
+
+#[test]
+fn a_large_documented_picture_passes_unchanged_and_as_it_comes() {
+    let (_, base64) = picture(0);
+    let stream = chunk("here: ") + &chunk(&format!("![image](data:image/png;base64,{base64})")) + "data: [DONE]\n\n";
+    for cut in CUTS {
+        assert_eq!(relay(stream.as_bytes().chunks(cut)), stream.as_bytes(), "pieces of {cut}");
+    }
+    let mut relay = Relay::new("task", "model", 0, Duration::ZERO);
+    let mut reader = Reader::new(Chat::new(LocalLinks::Refused));
+    let mut outcome = Outcome::default();
+    let (mut read, mut sent, mut behind) = (0, 0, 0);
+    for piece in stream.as_bytes().chunks(4096) {
+        relay.piece(piece, &mut reader, &mut outcome);
+        read += piece.len();
+        sent += relay.take().len();
+        behind = behind.max(read - sent);
+    }
+    assert!(behind < 100 * 1024, "up to {behind} bytes were held");
+}
+
+#[test]
+fn a_second_picture_in_the_same_event_is_told_in_our_words() {
+    let ((first, a), (second, b)) = (picture(1), picture(2));
+    let text = format!("![image](data:image/png;base64,{a})\\n![image](data:image/png;base64,{b}) done");
+    let stream = chunk(&text) + &chunk("more") + "data: [DONE]\n\n";
+    for cut in CUTS {
+        let sent = relay(stream.as_bytes().chunks(cut));
+        let content = content(&sent);
+        assert!(pictures(&content) == [first.clone(), second.clone()], "pieces of {cut}");
+        assert!(content.ends_with(" donemore"), "pieces of {cut}: {}", &content[content.len() - 40..]);
+        assert!(sent.ends_with(b"data: [DONE]\n\n"));
+    }
+}
+
+#[test]
+fn other_spellings_are_told_in_the_documented_one() {
+    let (bytes, base64) = picture(3);
+    let spellings = [
+        format!("![a cat](data:image/png;base64,{base64})"),
+        format!("data:image/png;base64,{base64}"),
+        base64.clone(),
+        format!("![image](data:image/png;charset=x;base64,{base64})"),
+    ];
+    for spelling in spellings {
+        let stream = chunk(&spelling) + "data: [DONE]\n\n";
+        for cut in CUTS {
+            let content = content(&relay(stream.as_bytes().chunks(cut)));
+            assert!(pictures(&content) == std::slice::from_ref(&bytes), "{:.40} in pieces of {cut}", spelling);
+        }
+    }
+}
+
+#[test]
+fn a_forgotten_parenthesis_is_added_and_a_cut_picture_is_not_closed() {
+    let (bytes, base64) = picture(4);
+    let whole = chunk(&format!("![image](data:image/png;base64,{base64}"));
+    for (stream, expected) in [
+        (whole.clone() + "data: [DONE]\n\n", Some(&bytes)),
+        (whole.trim_end().to_owned(), Some(&bytes)),
+        // Cut behind the base64, inside the event.
+        (whole[..whole.find("\"},\"logprobs").unwrap()].to_owned(), Some(&bytes)),
+        (whole[..whole.len() / 2].to_owned(), None),
+        (chunk(&format!("![image](data:image/png;base64,{}", &base64[..base64.len() / 2])) + "data: [DONE]\n\n", None),
+    ] {
+        for cut in CUTS {
+            let sent = relay(stream.as_bytes().chunks(cut));
+            let content = content(&sent);
+            match expected {
+                Some(bytes) => {
+                    assert!(pictures(&content) == std::slice::from_ref(bytes), "pieces of {cut}");
+                    assert!(sent.ends_with(b"data: [DONE]\n\n"), "pieces of {cut}");
+                }
+                None => {
+                    assert!(pictures(&content).is_empty(), "pieces of {cut}");
+                    let last = events(&sent).pop().unwrap();
+                    assert_eq!(last.name, "error", "pieces of {cut}");
+                    assert!(last.data.contains("stream_interrupted"));
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn an_error_object_is_never_passed_on() {
+    let (bytes, base64) = picture(5);
+    let secret = "sk-canary-of-the-upstream";
+    let error = format!("data: {{\"error\":{{\"message\":\"key {secret} is bad\",\"type\":\"server_error\"}}}}\n\n");
+    let inside = chunk(&format!("![image](data:image/png;base64,{base64})"))
+        .replace("\"usage\":null", &format!("\"error\":{{\"message\":\"{secret}\"}}"));
+    for (stream, has_picture) in [
+        (chunk("hm") + &error, false),
+        (error.clone() + "data: [DONE]\n\n", false),
+        (chunk(&format!("![image](data:image/png;base64,{base64})")) + &error, true),
+        (inside, true),
+    ] {
+        for cut in CUTS {
+            let sent = relay(stream.as_bytes().chunks(cut));
+            assert!(!String::from_utf8_lossy(&sent).contains(secret), "pieces of {cut}");
+            let found = pictures(&content(&sent));
+            assert!(found == if has_picture { vec![bytes.clone()] } else { vec![] }, "pieces of {cut}");
+            assert_eq!(sent.ends_with(b"data: [DONE]\n\n"), has_picture, "pieces of {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_byte_order_mark_is_dropped() {
+    let (_, base64) = picture(6);
+    let stream = chunk(&format!("![image](data:image/png;base64,{base64})")) + "data: [DONE]\n\n";
+    let marked = [BOM, stream.as_bytes()].concat();
+    for cut in CUTS {
+        assert_eq!(relay(marked.chunks(cut)), stream.as_bytes(), "pieces of {cut}");
+    }
+}
+
+#[test]
+fn every_transcript_says_the_same_at_every_cut() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
+    let mut read = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        if !matches!(name.as_bytes()[0], b'c' | b'e' | b'f') {
+            continue;
+        }
+        read += 1;
+        let bytes = std::fs::read(&path).unwrap();
+        let summary = |sent: &[u8]| {
+            let last = events(sent).pop();
+            (content(sent), last.map(|event| (event.name, event.data)))
+        };
+        let whole = summary(&relay([&bytes[..]]));
+        let step = if bytes.len() > 8000 { 4999 } else { 13 };
+        for at in (0..bytes.len()).step_by(step) {
+            let (a, b) = bytes.split_at(at);
+            assert_eq!(summary(&relay([a, b])), whole, "{name} cut at {at}");
+        }
+        assert_eq!(summary(&relay(bytes.chunks(1))), whole, "{name} byte by byte");
+    }
+    assert_eq!(read, 42, "transcripts");
+}

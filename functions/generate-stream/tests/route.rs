@@ -1,0 +1,443 @@
+//! The route as a client sees it: the handler in process, the upstream behind a socket.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use dev::client::{Event, events};
+use dev::transcript::{self, Ending, Transcript};
+use dev::{Running, Shape, image_api};
+use generate_stream::{App, handle};
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use shared::edge::Body;
+
+const KEY: &str = "a-key-of-this-test";
+const PADDING: usize = 1028;
+
+/// A route whose upstream is at `base`, with some variables set.
+fn app(base: &str, variables: &[(&str, &str)]) -> Arc<App> {
+    let get = |name: &str| match name {
+        "IMAGE_API_BASE_URL" => Some(base.to_owned()),
+        "IMAGE_API_KEY" => Some(KEY.to_owned()),
+        "IMAGE_CHAT_MODEL" => Some("gemini-2.5-flash-image".to_owned()),
+        "IMAGE_MODELS" => Some("gemini-2.5-flash-image@whole,gemini-2.5-flash-image@deltas".to_owned()),
+        _ => None,
+    };
+    let set = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    Arc::new(
+        App::from_env(&|name| set(name).or_else(|| get(name)).filter(|value| !value.is_empty())).with_local_links(),
+    )
+}
+
+async fn simulator() -> Running {
+    let options = image_api::Options { key: KEY.into(), shape: Shape::Deltas, speed: f64::INFINITY, log: false };
+    dev::start(image_api::routes(options)).await.unwrap()
+}
+
+fn post(body: Value) -> Request<Bytes> {
+    let request = Request::post("/api/generate-stream").header("content-type", "application/json");
+    request.body(body.to_string().into()).unwrap()
+}
+
+async fn bytes(response: Response<Body>) -> Bytes {
+    tokio::time::timeout(Duration::from_secs(20), response.into_body().collect()).await.unwrap().unwrap().to_bytes()
+}
+
+async fn problem(response: Response<Body>) -> Value {
+    assert_eq!(response.headers()["content-type"], "application/problem+json; charset=utf-8");
+    serde_json::from_slice(&bytes(response).await).unwrap()
+}
+
+fn data(event: &Event) -> Value {
+    let data: Value = serde_json::from_str(&event.data).unwrap();
+    assert_eq!(data["event"], event.name.as_str(), "the envelope names the event");
+    data["data"].clone()
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// All chat content of a stream that older frontends would gather.
+fn content(events: &[Event]) -> String {
+    let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
+    chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+}
+
+/// The first picture that the documented regular expression finds:
+/// `/!\[image\]\(data:\s*image\/([^;]+);\s*base64,\s*\n?([^)]+)\)/i`.
+fn first_picture(content: &str) -> Option<Vec<u8>> {
+    let (_, rest) = content.split_once("![image](data:")?;
+    let rest = rest.trim_start().strip_prefix("image/")?;
+    let (_, rest) = rest.split_once(';')?;
+    let rest = rest.trim_start().strip_prefix("base64,")?;
+    let (payload, _) = rest.split_once(')')?;
+    let payload: String = payload.chars().filter(|symbol| !symbol.is_whitespace()).collect();
+    STANDARD.decode(payload).ok()
+}
+
+fn terminals(events: &[Event]) -> Vec<&str> {
+    let is_terminal = |event: &&Event| matches!(event.name.as_str(), "done" | "error") || event.data == "[DONE]";
+    events.iter().filter(is_terminal).map(|event| if event.name.is_empty() { "[DONE]" } else { &event.name }).collect()
+}
+
+#[tokio::test]
+async fn typed_events_bring_the_picture_that_was_drawn() {
+    let upstream = simulator().await;
+    for model in ["gemini-2.5-flash-image@whole", "gemini-2.5-flash-image@deltas"] {
+        let app = app(&upstream.url(""), &[]);
+        let request = json!({"prompt": " 一张婚纱照 ", "format": "events", "model": model, "n": 3.0, "unknown": [1]});
+        let response = handle(app, post(request)).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
+        assert_eq!(response.headers()["cache-control"], "no-store, no-transform");
+        assert_eq!(response.headers()["x-accel-buffering"], "no");
+        let task_id = response.headers()["x-task-id"].to_str().unwrap().to_owned();
+        let bytes = bytes(response).await;
+        assert!(bytes.starts_with(b": ") && bytes[..PADDING].ends_with(b"\n\n"), "padding first");
+
+        let events = events(&bytes);
+        let ids: Vec<_> = events.iter().map(|event| event.id.parse::<usize>().unwrap()).collect();
+        assert_eq!(ids, (0..events.len()).collect::<Vec<_>>());
+        assert_eq!([events[0].name.as_str(), &events[1].name], ["start", "process"]);
+        assert_eq!(data(&events[0])["task_id"], task_id.as_str());
+
+        let drawn = image_api::picture_for("一张婚纱照");
+        let mut picture = Vec::new();
+        for delta in events.iter().filter(|event| event.name == "image.delta") {
+            let piece = STANDARD.decode(data(delta)["b64"].as_str().unwrap()).unwrap();
+            assert!(piece.len() <= 12 * 1024);
+            picture.extend_from_slice(&piece);
+        }
+        assert_eq!(hash(&picture), drawn.sha256);
+        assert_eq!(terminals(&events), ["done"]);
+        let done = data(events.last().unwrap());
+        let image = json!({
+            "index": 0, "media_type": "image/png", "bytes": drawn.bytes.len(), "sha256": drawn.sha256,
+            "width": drawn.width, "height": drawn.height,
+        });
+        assert_eq!(done["images"], json!([image]));
+        assert_eq!(done["failed"], json!([]));
+        assert!(done["usage"]["total_tokens"].as_u64().unwrap() > 0);
+        let image_done = events.iter().find(|event| event.name == "image.done").unwrap();
+        assert_eq!(data(image_done), image);
+    }
+}
+
+#[tokio::test]
+async fn events_leave_as_they_are_made() {
+    let options = image_api::Options { key: KEY.into(), shape: Shape::Deltas, speed: 10.0, log: false };
+    let upstream = dev::start(image_api::routes(options)).await.unwrap();
+    let response = handle(app(&upstream.url(""), &[]), post(json!({"prompt": "x", "format": "events"}))).await;
+    let mut body = response.into_body();
+    let mut frames = 0;
+    let mut frames_with_picture = 0;
+    while let Some(frame) = body.frame().await {
+        let bytes = frame.unwrap().into_data().unwrap();
+        frames += 1;
+        if frames == 1 {
+            assert_eq!(events(&bytes).len(), 2, "start and process come first, before the upstream has answered");
+        }
+        frames_with_picture += usize::from(bytes.windows(11).any(|window| window == b"image.delta"));
+    }
+    assert!(frames_with_picture > 20, "{frames_with_picture} of {frames} frames bring parts of the picture");
+}
+
+#[tokio::test]
+async fn reference_pictures_reach_the_upstream() {
+    let upstream = simulator().await;
+    let pixel = "data:image/PNG;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
+    let request = json!({"prompt": "x", "format": "events", "image_inputs": [pixel, "https://example.com/a.png#part"]});
+    let bytes = bytes(handle(app(&upstream.url(""), &[]), post(request)).await).await;
+    let events = events(&bytes);
+    let text: String =
+        events.iter().filter(|event| event.name == "text").map(|event| data(event)["text"].to_string()).collect();
+    assert!(text.contains('2'), "the simulator tells how many pictures came: {text}");
+    assert_eq!(terminals(&events), ["done"]);
+}
+
+/// Every transcript of the chat dialect through the whole route, in both formats.
+#[tokio::test]
+async fn every_chat_transcript_in_both_formats() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
+    let manifest: Value = serde_json::from_slice(&std::fs::read(format!("{folder}/MANIFEST.json")).unwrap()).unwrap();
+    let mut seen = 0;
+    for fixture in manifest["fixtures"].as_array().unwrap() {
+        let name = fixture["file"].as_str().unwrap();
+        if !matches!(name.as_bytes()[0], b'c' | b'e' | b'f' | b'h') {
+            continue;
+        }
+        seen += 1;
+        let recorded = Bytes::from(std::fs::read(format!("{folder}/{name}")).unwrap());
+        let content_type = match fixture["content_type"].as_str().unwrap() {
+            "text/event-stream" => "text/event-stream",
+            "text/html" => "text/html",
+            _ => "application/json",
+        };
+        let expect = &fixture["expect"];
+        let is_ok = expect["outcome"] == "ok";
+        for piece_bytes in [usize::MAX, 701] {
+            let status = fixture["status"].as_u64().unwrap() as u16;
+            let transcript = Transcript { status, content_type, piece_bytes, ..Transcript::events(recorded.clone()) };
+            let (router, upstream) = transcript::routes(transcript);
+            let running = dev::start(router).await.unwrap();
+
+            let typed = handle(app(&running.url(""), &[]), post(json!({"prompt": "x", "format": "events"}))).await;
+            assert_eq!(typed.status(), StatusCode::OK, "{name}");
+            let typed = events(&bytes(typed).await);
+            assert_eq!(terminals(&typed), [if is_ok { "done" } else { "error" }], "{name}");
+            let last = data(typed.last().unwrap());
+            let hashes: Vec<_> = typed
+                .iter()
+                .filter(|event| event.name == "image.done")
+                .map(|event| data(event)["sha256"].clone())
+                .collect();
+            if let Some(images) = expect["images"].as_array() {
+                let expected: Vec<_> = images.iter().map(|image| image["sha256"].clone()).collect();
+                assert_eq!(hashes, expected, "{name}");
+            }
+            if let Some(urls) = expect["urls"].as_array() {
+                assert_eq!(last["images"][0]["url"], urls[0], "{name}");
+            }
+
+            let chat = handle(app(&running.url(""), &[]), post(json!({"prompt": "x"}))).await;
+            if chat.status() != StatusCode::OK {
+                assert!(!is_ok, "{name}");
+                let problem = problem(chat).await;
+                assert_eq!(problem["code"], last["code"], "{name}: both formats tell the same");
+            } else {
+                let chat = bytes(chat).await;
+                let streamed = events(&chat);
+                assert_eq!(terminals(&streamed), [if is_ok { "[DONE]" } else { "error" }], "{name}");
+                assert_eq!(terminals(&streamed).len(), 1);
+                let content = content(&streamed);
+                let inline = !hashes.is_empty() && hashes.iter().all(|hash| !hash.is_null());
+                if is_ok && inline {
+                    let found = first_picture(&content).unwrap_or_else(|| panic!("{name}: {content}"));
+                    assert!(hashes.contains(&hash(&found).into()), "{name}");
+                }
+                if let Some(urls) = expect["urls"].as_array() {
+                    assert!(content.contains(&format!("![image]({})", urls[0].as_str().unwrap())), "{name}: {content}");
+                }
+                if name.starts_with("c01") || name.starts_with("c03") || name.starts_with("c04") {
+                    assert_eq!(chat.slice(PADDING..), recorded, "{name}: the upstream's bytes, unchanged");
+                }
+            }
+            assert_eq!(upstream.requests(), 2, "{name}: one paid call a request");
+        }
+    }
+    assert_eq!(seen, 50, "transcripts");
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_off_ends_in_one_error() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
+    let whole = Bytes::from(std::fs::read(format!("{folder}/c01_newapi_one_giant_chunk.sse")).unwrap());
+    let half = whole.slice(..whole.len() / 2);
+    let cases = [
+        (half.clone(), Ending::Abort, "stream_interrupted"),
+        (half.clone(), Ending::Clean, "stream_interrupted"),
+        (half, Ending::Stall, "upstream_timeout"),
+        (Bytes::new(), Ending::Clean, "stream_interrupted"),
+        (whole.clone(), Ending::Abort, ""),
+        (whole.slice(..whole.len() - 20), Ending::Stall, ""),
+    ];
+    for (recorded, ending, code) in cases {
+        let transcript = Transcript { ending, piece_bytes: 500, ..Transcript::events(recorded.clone()) };
+        let (router, _) = transcript::routes(transcript);
+        let running = dev::start(router).await.unwrap();
+        let variables = [("UPSTREAM_IDLE_MS", "300"), ("PING_MS", "100")];
+        for format in ["events", "chat"] {
+            let app = app(&running.url(""), &variables);
+            let response = handle(app, post(json!({"prompt": "x", "format": format}))).await;
+            if response.status() != StatusCode::OK {
+                assert_eq!((problem(response).await["code"].as_str().unwrap(), format), (code, "chat"));
+                continue;
+            }
+            let events = events(&bytes(response).await);
+            let last = events.last().unwrap();
+            match (format, code) {
+                (_, "") => assert_eq!(terminals(&events), [if format == "chat" { "[DONE]" } else { "done" }]),
+                ("events", code) => {
+                    assert_eq!((data(last)["code"].as_str(), terminals(&events).len()), (Some(code), 1))
+                }
+                (_, code) => {
+                    let error: Value = serde_json::from_str(&last.data).unwrap();
+                    assert_eq!((error["error"]["code"].as_str(), last.name.as_str()), (Some(code), "error"));
+                    assert_eq!(terminals(&events).len(), 1);
+                    assert_eq!(first_picture(&content(&events)), None, "half a picture is none");
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn chat_holds_its_head_for_early_faults_and_not_for_ever() {
+    let slow = Transcript { head_after: Duration::from_millis(400), status: 429, ..Transcript::events("{}") };
+    let (router, _) = transcript::routes(slow);
+    let running = dev::start(router).await.unwrap();
+
+    let response = handle(app(&running.url(""), &[]), post(json!({"prompt": "x"}))).await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(response.headers().contains_key("retry-after"));
+    assert_eq!(problem(response).await["code"], "upstream_busy");
+
+    let impatient = app(&running.url(""), &[("HEAD_HOLD_MS", "50"), ("PING_MS", "100")]);
+    let response = handle(impatient, post(json!({"prompt": "x"}))).await;
+    assert_eq!(response.status(), StatusCode::OK);
+    let bytes = bytes(response).await;
+    assert!(bytes.windows(6).any(|window| window == b": ping"), "silence is filled");
+    let events = events(&bytes);
+    let error: Value = serde_json::from_str(&events.last().unwrap().data).unwrap();
+    assert_eq!(error["error"]["code"], "upstream_busy");
+    assert_eq!(error["error"]["retryable"], true);
+    assert_eq!(terminals(&events), ["error"]);
+}
+
+#[tokio::test]
+async fn typed_events_say_that_they_wait() {
+    let slow = Transcript { head_after: Duration::from_millis(500), ..Transcript::events("data: [DONE]\n\n") };
+    let (router, _) = transcript::routes(slow);
+    let running = dev::start(router).await.unwrap();
+    let app = app(&running.url(""), &[("PING_MS", "100")]);
+    let events = events(&bytes(handle(app, post(json!({"prompt": "x", "format": "events"}))).await).await);
+    let waits: Vec<_> =
+        events.iter().filter(|event| event.name == "process").map(|event| data(event)["elapsed_ms"].as_u64()).collect();
+    assert!(waits.len() >= 3 && waits[1] >= Some(100), "{waits:?}");
+    assert_eq!(data(events.last().unwrap())["code"], "no_image");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_ends_the_paid_call() {
+    let stalled = Transcript { ending: Ending::Stall, ..Transcript::events(": here\n\n") };
+    let (router, upstream) = transcript::routes(stalled);
+    let running = dev::start(router).await.unwrap();
+    let mut body =
+        handle(app(&running.url(""), &[]), post(json!({"prompt": "x", "format": "events"}))).await.into_body();
+    body.frame().await.unwrap().unwrap();
+    let reading = tokio::time::timeout(Duration::from_millis(300), body.frame()).await;
+    assert!(reading.is_err(), "nothing more comes");
+    assert_eq!(upstream.open(), 1);
+    drop(body);
+    for _ in 0..100 {
+        if upstream.open() == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("the upstream's answer is still open a second later");
+}
+
+#[tokio::test]
+async fn faults_before_the_answer_have_their_status() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let unreachable = app(&format!("http://{closed}"), &[]);
+    let response = handle(unreachable, post(json!({"prompt": "x"}))).await;
+    assert_eq!(
+        (response.status().as_u16(), problem(response).await["code"].as_str().unwrap()),
+        (502, "upstream_unreachable")
+    );
+
+    let without_key = app("http://127.0.0.1:1", &[("IMAGE_API_KEY", "")]);
+    let response = handle(without_key, post(json!({"prompt": "x"}))).await;
+    assert_eq!(
+        (response.status().as_u16(), problem(response).await["code"].as_str().unwrap()),
+        (503, "service_unavailable")
+    );
+
+    let misconfigured = app("http://relay.example.com", &[]);
+    let response = handle(misconfigured, post(json!({"prompt": "x"}))).await;
+    assert_eq!(
+        (response.status().as_u16(), problem(response).await["code"].as_str().unwrap()),
+        (500, "service_misconfigured")
+    );
+}
+
+#[tokio::test]
+async fn bad_input_gets_its_problem() {
+    const GIF: &str = "data:image/gif;base64,R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==";
+    let (router, upstream) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
+    let running = dev::start(router).await.unwrap();
+    let long = "长".repeat(4001);
+    let rows = [
+        ("", 400, "invalid_json", None),
+        ("{", 400, "invalid_json", None),
+        ("\u{feff}{}", 400, "invalid_json", None),
+        ("[]", 400, "invalid_request", Some("")),
+        ("{}", 400, "invalid_request", Some("/prompt")),
+        (r#"{"prompt":null}"#, 400, "invalid_request", Some("/prompt")),
+        (r#"{"prompt":7}"#, 400, "invalid_request", Some("/prompt")),
+        (r#"{"prompt":" \n "}"#, 400, "invalid_request", Some("/prompt")),
+        (&format!(r#"{{"prompt":"{long}"}}"#), 400, "invalid_request", Some("/prompt")),
+        (r#"{"prompt":"x","image_inputs":"y"}"#, 400, "invalid_request", Some("/image_inputs")),
+        (r#"{"prompt":"x","image_inputs":["","","",""]}"#, 400, "invalid_request", Some("/image_inputs")),
+        (r#"{"prompt":"x","image_inputs":[7]}"#, 400, "invalid_request", Some("/image_inputs/0")),
+        (r#"{"prompt":"x","image_inputs":["y"]}"#, 400, "invalid_image", Some("/image_inputs/0")),
+        (
+            &format!(r#"{{"prompt":"x","image_inputs":["{GIF}"]}}"#),
+            415,
+            "unsupported_media_type",
+            Some("/image_inputs/0"),
+        ),
+        (r#"{"prompt":"x","image_inputs":["https://10.0.0.1/a.png"]}"#, 400, "invalid_url", Some("/image_inputs/0")),
+        (r#"{"prompt":"x","n":0}"#, 400, "invalid_request", Some("/n")),
+        (r#"{"prompt":"x","n":5}"#, 400, "invalid_request", Some("/n")),
+        (r#"{"prompt":"x","n":1.5}"#, 400, "invalid_request", Some("/n")),
+        (r#"{"prompt":"x","n":"2"}"#, 400, "invalid_request", Some("/n")),
+        (r#"{"prompt":"x","model":"another"}"#, 400, "model_not_allowed", Some("/model")),
+        (r#"{"prompt":"x","model":1}"#, 400, "invalid_request", Some("/model")),
+        (r#"{"prompt":"x","format":"xml"}"#, 400, "invalid_request", Some("/format")),
+    ];
+    let check = async |request: Request<Bytes>, status: u16, code: &str, pointer: Option<&str>| {
+        let body = String::from_utf8_lossy(request.body()).chars().take(80).collect::<String>();
+        let response = handle(app(&running.url(""), &[]), request).await;
+        assert_eq!(response.status(), status, "{body}");
+        for name in
+            ["cache-control", "x-request-id", "x-content-type-options", "strict-transport-security", "referrer-policy"]
+        {
+            assert_eq!(response.headers().get_all(name).iter().count(), 1, "{name}");
+        }
+        let problem = problem(response).await;
+        assert_eq!(problem["code"], code, "{body}");
+        assert_eq!(problem["errors"][0]["pointer"].as_str(), pointer, "{body}");
+    };
+    let request = |body: &str| {
+        Request::post("/api/generate-stream")
+            .header("content-type", "application/json; charset=utf-8")
+            .body(Bytes::from(body.to_owned()))
+            .unwrap()
+    };
+    for (body, status, code, pointer) in rows {
+        check(request(body), status, code, pointer).await;
+    }
+    let good = || Bytes::from(r#"{"prompt":"x"}"#);
+    let large = Bytes::from(vec![b' '; 6 * 1024 * 1024 + 1]);
+    let json = |builder: http::request::Builder| builder.header("content-type", "application/json");
+    check(json(Request::post("/api/generate-stream")).body(large).unwrap(), 413, "payload_too_large", None).await;
+    check(json(Request::post("/api/generate-stream/")).body(good()).unwrap(), 404, "route_not_found", None).await;
+    check(json(Request::get("/")).body(good()).unwrap(), 404, "route_not_found", None).await;
+    for method in ["GET", "HEAD", "PUT", "DELETE", "TRACE", "QUERY"] {
+        let request = json(Request::builder().method(method).uri("/api/generate-stream")).body(good()).unwrap();
+        let response = handle(app(&running.url(""), &[]), request).await;
+        assert_eq!(
+            (response.status().as_u16(), &response.headers()["allow"]),
+            (405, &"POST".parse().unwrap()),
+            "{method}"
+        );
+    }
+    for media_type in ["text/plain", "application/jsonx", "multipart/form-data; boundary=x", ""] {
+        let request = Request::post("/api/generate-stream").header("content-type", media_type).body(good()).unwrap();
+        check(request, 415, "unsupported_media_type", None).await;
+    }
+    check(Request::post("/api/generate-stream").body(good()).unwrap(), 415, "unsupported_media_type", None).await;
+    let packed = json(Request::post("/api/generate-stream")).header("content-encoding", "gzip").body(good()).unwrap();
+    check(packed, 415, "unsupported_media_type", None).await;
+    assert_eq!(upstream.requests(), 0, "nothing was paid for");
+}
