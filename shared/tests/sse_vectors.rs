@@ -29,6 +29,7 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
                     events.push((event_type, String::from_utf8_lossy(&data).into_owned(), id));
                     data.clear();
                 }
+                Part::Blank => {}
                 Part::Idle => break,
             }
         }

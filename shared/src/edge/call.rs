@@ -2,7 +2,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use super::body::Sender;
 use super::clock::now;
@@ -89,7 +89,7 @@ pub async fn run<D: Dialect>(
     let mut reader = Reader::new(dialect);
     let mut outcome = Outcome::default();
     let mut bytes_in = 0;
-    let company = Company { begun, ping: timing.ping, sender };
+    let mut company = Company { begun, ping: timing.ping, said_at: begun, sender };
 
     let head = upstream.post(post, timing, end_by);
     let end = match company.wait(head, present).await {
@@ -99,7 +99,7 @@ pub async fn run<D: Dialect>(
                 Some(next) => next,
                 None => {
                     present.flush();
-                    sender.send(present.take()).await;
+                    company.say(present).await;
                     company.wait(answer.next(), present).await
                 }
             };
@@ -113,7 +113,7 @@ pub async fn run<D: Dialect>(
                     if outcome.updates() > before {
                         answer.progressed();
                     }
-                    sender.send(present.take()).await;
+                    company.say(present).await;
                     if reader.is_over() {
                         break End::Clean;
                     }
@@ -125,22 +125,34 @@ pub async fn run<D: Dialect>(
     Ended { verdict: outcome.verdict(end), bytes_in, took: now() - begun }
 }
 
-/// Keeps the client company while it waits.
+/// Keeps the client company: something is said at least every `ping`, whatever the upstream does.
 struct Company<'a> {
     begun: Instant,
     ping: Duration,
+    said_at: Instant,
     sender: &'a Sender,
 }
 
 impl Company<'_> {
-    async fn wait<T, D: Dialect>(&self, future: impl Future<Output = T>, present: &mut impl Present<D>) -> T {
+    /// Sends what there is.
+    async fn say<D: Dialect>(&mut self, present: &mut impl Present<D>) {
+        let bytes = present.take();
+        if !bytes.is_empty() {
+            self.sender.send(bytes).await;
+            self.said_at = now();
+        }
+    }
+
+    async fn wait<T, D: Dialect>(&mut self, future: impl Future<Output = T>, present: &mut impl Present<D>) -> T {
         let mut future = pin!(future);
         loop {
-            match timeout(self.ping, &mut future).await {
+            match timeout_at(self.said_at + self.ping, &mut future).await {
                 Ok(value) => return value,
                 Err(_) => {
                     present.silence(now() - self.begun);
-                    self.sender.send(present.take()).await;
+                    self.say(present).await;
+                    // Also when there was nothing that could be said: in the middle of an event.
+                    self.said_at = now();
                 }
             }
         }

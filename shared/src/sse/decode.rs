@@ -9,6 +9,8 @@ pub enum Part<'a> {
     Newline,
     /// A blank line ended an event that has data: everything since the last `End` is one event.
     End,
+    /// A blank line ended something without data: comments, other fields, nothing at all.
+    Blank,
     /// The piece is used up.
     Idle,
 }
@@ -143,9 +145,7 @@ impl Decoder {
                     b'\r' | b'\n' => {
                         self.end_line(byte);
                         *piece = after;
-                        if self.blank_line() {
-                            return Ok(Part::End);
-                        }
+                        return Ok(if self.blank_line() { Part::End } else { Part::Blank });
                     }
                     b':' => self.state = State::Skip,
                     _ => {

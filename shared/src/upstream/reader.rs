@@ -54,8 +54,7 @@ pub struct Reader<D> {
     skip_line: bool,
     malformed: u32,
     documents: u32,
-    /// Documents in the event under way, as far as they have begun.
-    event_documents: u32,
+    event: Event,
     bytes: u64,
     /// The end of a picture is not looked for again in this many bytes.
     searched: usize,
@@ -71,6 +70,15 @@ enum Framing {
     Page,
 }
 
+/// What the event under way consists of.
+#[derive(Debug, Default)]
+struct Event {
+    /// As far as they have begun.
+    documents: u32,
+    is_malformed: bool,
+    has_ended: bool,
+}
+
 impl<D: Dialect> Reader<D> {
     /// A reader at the start of an answer.
     pub fn new(dialect: D) -> Self {
@@ -82,7 +90,7 @@ impl<D: Dialect> Reader<D> {
             skip_line: false,
             malformed: 0,
             documents: 0,
-            event_documents: 0,
+            event: Event::default(),
             bytes: 0,
             searched: 0,
             is_done: false,
@@ -108,6 +116,9 @@ impl<D: Dialect> Reader<D> {
                 self.searched = find(b')', ahead).map_or(ahead.len(), |end| end + 1);
             }
             part = part.get(..self.searched).unwrap_or(part);
+        }
+        if self.event.has_ended {
+            self.event = Event::default();
         }
         let whole = part.len();
         self.read(&mut part, out);
@@ -152,9 +163,14 @@ impl<D: Dialect> Reader<D> {
         }
     }
 
-    /// Whether the event under way holds several documents, which only a lenient reader tells apart.
+    /// Whether the event under way, or the one that ended with the last byte read, is one document and nothing else.
+    pub fn is_one_document(&self) -> bool {
+        self.event.documents == 1 && !self.event.is_malformed
+    }
+
+    /// Whether that event holds several documents or none that can be read.
     pub fn is_irregular(&self) -> bool {
-        self.event_documents > 1
+        self.event.documents > 1 || self.event.is_malformed
     }
 
     /// Whether the answer turned out to be something else than an event stream.
@@ -189,12 +205,12 @@ impl<D: Dialect> Reader<D> {
                 Ok(sse::Part::Newline) => self.line_end(out),
                 Ok(sse::Part::End) => {
                     self.line_end(out);
-                    self.event_documents = 0;
                     if !self.json.is_between_documents() {
                         self.malformed_document(out);
                     }
+                    self.event.has_ended = true;
                 }
-                Ok(sse::Part::Idle) => {}
+                Ok(sse::Part::Blank | sse::Part::Idle) => {}
                 Err(_) => self.fail(Failure::Protocol, out),
             },
         }
@@ -217,7 +233,7 @@ impl<D: Dialect> Reader<D> {
             self.done_matched = Some(matched + 1);
             if matched + 1 == DONE.len() {
                 self.is_done = true;
-                self.event_documents += 1;
+                self.event.documents += 1;
                 out(Update::Done);
                 return;
             }
@@ -239,7 +255,7 @@ impl<D: Dialect> Reader<D> {
             match self.json.next(&mut text) {
                 Ok(Some(token)) => {
                     let is_root = token.path.is_empty();
-                    self.event_documents += u32::from(is_root && token.value == json::Value::Open);
+                    self.event.documents += u32::from(is_root && token.value == json::Value::Open);
                     let ended = is_root && token.value == json::Value::Close;
                     self.dialect.token(token, out);
                     if ended {
@@ -265,6 +281,7 @@ impl<D: Dialect> Reader<D> {
         self.json.reset();
         self.dialect.abandon();
         self.malformed += 1;
+        self.event.is_malformed = true;
         if self.malformed == MAX_MALFORMED {
             out(Update::Failed(Failure::Protocol));
         }

@@ -159,13 +159,17 @@ impl Relay {
             Mode::Theirs if reader.is_done() => self.held.clear(),
             Mode::Theirs if self.whose == Whose::Others => self.held.clear(),
             Mode::Theirs if reader.is_between_events() => {
-                self.pass_on(reader);
+                // What is no event of a chat stream (a comment, an error in plain text) says nothing to a frontend.
+                if reader.is_one_document() || self.is_half_sent {
+                    self.pass_on(reader);
+                }
+                self.held.clear();
                 self.is_half_sent = false;
             }
             Mode::Theirs if (was_in_picture || self.in_picture) && self.whose == Whose::First => {
                 self.pass_on(reader);
             }
-            Mode::Theirs if self.held.len() > MAX_HELD_BYTES => self.pass_on(reader),
+            Mode::Theirs if self.held.len() > MAX_HELD_BYTES && reader.is_one_document() => self.pass_on(reader),
             Mode::Theirs | Mode::Ours => {}
         }
         if reader.is_between_events() {
@@ -225,7 +229,12 @@ impl Present<Chat> for Relay {
     fn end(&mut self, reader: &mut Reader<Chat>, outcome: &mut Outcome) {
         let (was_theirs, was_in_picture) = (self.mode == Mode::Theirs, self.in_picture);
         // The last event may lack its blank line and still be whole.
-        if was_theirs && self.whose != Whose::Others && reader.closers().is_empty() && !reader.is_over() {
+        if was_theirs
+            && !self.held.is_empty()
+            && self.whose != Whose::Others
+            && reader.closers().is_empty()
+            && reader.is_one_document()
+        {
             self.pass_on(reader);
         }
         let mut is_whole = false;

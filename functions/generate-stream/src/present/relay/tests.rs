@@ -159,12 +159,23 @@ fn an_error_object_is_never_passed_on() {
         (error.clone() + "data: [DONE]\n\n", false),
         (chunk(&format!("![image](data:image/png;base64,{base64})")) + &error, true),
         (inside, true),
+        // None of these is an object, and none is meant for a user's eyes.
+        (format!("data: Error: {secret}\n\n") + "data: [DONE]\n\n", false),
+        (format!("Error: {secret}\n"), false),
+        (format!("Error: {secret}\n\n") + &chunk(&format!("![image](data:image/png;base64,{base64})")), true),
+        (chunk("hm") + &format!(": {secret}\n\ndata: {{\"choices\":[{secret}\n\n"), false),
     ] {
         for cut in CUTS {
             let sent = relay(stream.as_bytes().chunks(cut));
-            assert!(!String::from_utf8_lossy(&sent).contains(secret), "pieces of {cut}");
+            let text = String::from_utf8_lossy(&sent);
+            assert!(!text.contains(secret), "{stream:.60} in pieces of {cut}: {text:.300}");
             let found = pictures(&content(&sent));
-            assert!(found == if has_picture { vec![bytes.clone()] } else { vec![] }, "pieces of {cut}");
+            assert!(
+                found == if has_picture { vec![bytes.clone()] } else { vec![] },
+                "{:.60} in pieces of {cut}: {:.300}",
+                stream,
+                String::from_utf8_lossy(&sent[sent.len().saturating_sub(300)..])
+            );
             assert_eq!(sent.ends_with(b"data: [DONE]\n\n"), has_picture, "pieces of {cut}");
         }
     }
