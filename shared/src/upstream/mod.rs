@@ -1,4 +1,4 @@
-//! The upstreams' wire formats: a request out, events in, [`Update`](crate::update::Update)s on. One file a dialect.
+//! The upstreams' wire formats: a request out, events in, [`Update`]s on. One file a dialect.
 
 pub mod ark;
 pub mod chat;
