@@ -9,11 +9,12 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{self, HeaderName, HeaderValue, StatusCode};
+use axum::http::{self, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get};
 use clap::Parser;
 use dev::Shape;
+use dev::secrets::Vault;
 use shared::edge::MAX_BODY_BYTES;
 use tokio::net::TcpListener;
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -38,6 +39,8 @@ struct Options {
 
 /// What the simulators take for a key. It opens nothing else.
 const KEY: &str = "local-stack";
+/// Where the handlers find it: they fetch it through AWS's own SDK.
+const SECRET_ID: &str = "local-keys";
 
 #[tokio::main]
 async fn main() -> io::Result<()> {
@@ -66,7 +69,8 @@ fn routes(options: &Options, address: SocketAddr) -> Router {
     let environment = |name: &str| match name {
         "IMAGE_API_BASE_URL" => Some(format!("http://{address}")),
         "ARK_BASE_URL" => Some(format!("http://{address}/api/v3")),
-        "IMAGE_API_KEY" | "ARK_API_KEY" => Some(KEY.into()),
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER" => Some(format!("http://{address}")),
+        "IMAGE_API_KEY_SECRET_ARN" | "ARK_API_KEY_SECRET_ARN" => Some(SECRET_ID.into()),
         "IMAGE_CHAT_MODEL" => Some(MODEL.into()),
         "IMAGE_MODELS" => Some(models.clone()),
         _ => None,
@@ -81,8 +85,12 @@ fn routes(options: &Options, address: SocketAddr) -> Router {
         let app = faceflip.clone();
         async move { answer(request, |request| faceflip_stream::handle(app, request)).await }
     });
+    let vault = Vault::default();
+    vault.put(SECRET_ID, KEY);
+    let page = ([(header::CACHE_CONTROL, "no-store")], Html(dev::PAGE));
     Router::new()
-        .route("/", get(Html(dev::PAGE)))
+        .route("/", get(page))
+        .merge(dev::secrets::routes(vault))
         .route("/api/generate-stream", generate.clone())
         .route("/api/v1/faceflip/generate/stream", faceflip)
         .fallback_service(generate.with_state(()))

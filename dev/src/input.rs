@@ -53,7 +53,6 @@ pub(crate) fn check_image(url: &str) -> Result<(), Refused> {
 
 /// `https`, or `http` to this machine, where the links of the local stack lead.
 fn is_link(url: &str) -> bool {
-    ["https://", "http://127.0.0.1:", "http://localhost:"]
-        .iter()
-        .any(|start| url.strip_prefix(start).is_some_and(|rest| !rest.is_empty()))
+    let starts = ["https://", "http://127.0.0.1:", "http://127.0.0.1/", "http://localhost:", "http://localhost/"];
+    starts.iter().any(|start| url.strip_prefix(start).is_some_and(|rest| !rest.is_empty()))
 }

@@ -15,13 +15,14 @@
 //! | `picture.rs` | a picture from a prompt: always the same bytes for the same prompt |
 //! | `landscape.rs`, `letters.rs` | how that picture is painted and labelled |
 //! | `input.rs` | what both ask of a request |
+//! | `secrets.rs` | AWS Secrets Manager |
 //! | `transcript.rs` | an upstream that plays recorded bytes, and can break off |
 //! | `client.rs` | what a browser would make of an event stream |
 //! | `script.rs` | an answer as timed writes |
 //! | `server.rs` | a router on a socket |
 //! | `page.html` | the page that shows both routes at work |
 //!
-//! More shapes, faults, sign-in (`supabase.rs`), `secrets.rs`, `dynamodb.rs` and `runtime_api.rs`
+//! More shapes, faults, sign-in (`supabase.rs`), `dynamodb.rs` and `runtime_api.rs`
 //! get files of their own.
 
 pub mod ark;
@@ -32,6 +33,7 @@ mod landscape;
 mod letters;
 pub mod picture;
 mod script;
+pub mod secrets;
 mod server;
 mod shape;
 pub mod transcript;

@@ -26,6 +26,8 @@ pub struct GenerateConfig {
     pub image_api: ImageApi,
     /// How long it may take.
     pub timing: Timing,
+    /// Another Secrets Manager than AWS's own.
+    pub secrets_endpoint: Option<Url>,
 }
 
 impl GenerateConfig {
@@ -37,7 +39,8 @@ impl GenerateConfig {
         Reader::read(environment, |reader| {
             let image_api = ImageApi::read(reader);
             let timing = Timing::read(reader);
-            Some(Self { image_api: image_api?, timing: timing? })
+            let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
+            Some(Self { image_api: image_api?, timing: timing?, secrets_endpoint: secrets_endpoint? })
         })
     }
 }
@@ -49,6 +52,8 @@ pub struct FaceflipConfig {
     pub ark: Ark,
     /// How long it may take.
     pub timing: Timing,
+    /// Another Secrets Manager than AWS's own.
+    pub secrets_endpoint: Option<Url>,
 }
 
 impl FaceflipConfig {
@@ -60,9 +65,31 @@ impl FaceflipConfig {
         Reader::read(environment, |reader| {
             let ark = Ark::read(reader);
             let timing = Timing::read(reader);
-            Some(Self { ark: ark?, timing: timing? })
+            let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
+            Some(Self { ark: ark?, timing: timing?, secrets_endpoint: secrets_endpoint? })
         })
     }
+}
+
+/// Where an upstream's key is.
+#[derive(Debug, Clone)]
+pub enum Key {
+    /// Nowhere: the function starts, and answers that it is not ready.
+    Missing {
+        /// The variable that could hold it.
+        given: &'static str,
+        /// The variable that could name the secret that holds it.
+        managed: &'static str,
+    },
+    /// In a variable.
+    Given(Secret),
+    /// In Secrets Manager.
+    Managed {
+        /// ARN or name of the secret.
+        id: String,
+        /// The member that holds the key, where the secret is a JSON object.
+        member: &'static str,
+    },
 }
 
 /// The image API behind `POST /api/generate-stream`.
@@ -71,8 +98,8 @@ pub struct ImageApi {
     /// Without a slash at the end (unless it has no path at all) and without `/v1`; see
     /// [`Self::endpoint`].
     pub base_url: Url,
-    /// The key, where a plain variable holds it.
-    pub key: Option<Secret>,
+    /// Where the key is.
+    pub key: Key,
     /// The model for requests that name none.
     pub chat_model: String,
     /// The models that a request may name, [`Self::chat_model`] first, each once.
@@ -93,7 +120,7 @@ impl ImageApi {
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         reader.mode(&variables::IMAGE_API_MODE);
         let base_url = reader.base_url(&variables::IMAGE_API_BASE_URL).map(without_v1);
-        let key = reader.key(&variables::IMAGE_API_KEY);
+        let key = reader.key(&variables::IMAGE_API_KEY, &variables::IMAGE_API_KEY_SECRET_ARN);
         let chat_model = reader.model(&variables::IMAGE_CHAT_MODEL);
         let listed = reader.models(&variables::IMAGE_MODELS);
         let chat_model = chat_model?;
@@ -104,7 +131,7 @@ impl ImageApi {
                 models.push(model);
             }
         }
-        Some(Self { base_url: base_url?, key, chat_model, models })
+        Some(Self { base_url: base_url?, key: key?, chat_model, models })
     }
 }
 
@@ -113,8 +140,8 @@ impl ImageApi {
 pub struct Ark {
     /// Without a slash at the end; see [`Self::endpoint`].
     pub base_url: Url,
-    /// The key, where a plain variable holds it.
-    pub key: Option<Secret>,
+    /// Where the key is.
+    pub key: Key,
     /// A model, or an endpoint's id.
     pub model: String,
     /// A tier (`2K`) or pixels (`2048x2048`).
@@ -135,7 +162,7 @@ impl Ark {
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let base_url = reader.base_url(&variables::ARK_BASE_URL);
-        let key = reader.key(&variables::ARK_API_KEY);
+        let key = reader.key(&variables::ARK_API_KEY, &variables::ARK_API_KEY_SECRET_ARN);
         let model = reader.model(&variables::ARK_MODEL);
         let size = reader.image_size(&variables::ARK_SIZE);
         let max_images = reader.number(&variables::ARK_MAX_IMAGES);
@@ -143,7 +170,7 @@ impl Ark {
         let prompt = reader.text(&variables::FACEFLIP_PROMPT);
         Some(Self {
             base_url: base_url?,
-            key,
+            key: key?,
             model: model?,
             size: size?,
             max_images: u8::try_from(max_images?).ok()?,

@@ -347,16 +347,16 @@ fn write_error(
     problem: &Problem,
     request_id: &str,
 ) {
-    let reason = problem.message(lang);
+    let reason = problem.reason(lang);
     // The documentation of faceflip fixes the message; the reason stands beside it.
     let message = match (style, lang) {
-        (Style::Generate { .. }, _) => reason,
+        (Style::Generate { .. }, _) => problem.message(lang),
         (Style::Faceflip { .. }, Lang::Zh) => "图像生成失败",
         (Style::Faceflip { .. }, Lang::En) => "Image generation failed",
     };
     let data = Error {
         task_id,
-        error: reason,
+        error: &reason,
         message,
         code: problem.code,
         retryable: problem.retryable(),

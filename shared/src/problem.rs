@@ -183,6 +183,11 @@ impl Problem {
         self.code.title(lang)
     }
 
+    /// The most that can be said: what is wrong with this request, where that is known.
+    pub fn reason(&self, lang: Lang) -> String {
+        self.detail.map_or_else(|| self.message(lang).to_owned(), |detail| detail.sentence(lang))
+    }
+
     /// Whether the same request can succeed later.
     pub const fn retryable(&self) -> bool {
         self.code.retryable()
@@ -214,7 +219,7 @@ impl Problem {
             kind: self.kind(),
             title,
             status: self.code.status(),
-            detail: self.detail.map_or_else(|| title.to_owned(), |detail| detail.sentence(lang)),
+            detail: self.reason(lang),
             instance: format!("urn:imagegw:request:{request_id}"),
             code: self.code,
             request_id,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
 use shared::config::{Environment, FaceflipConfig};
-use shared::edge::{Body, Call, Caller, Post, Route, Sender, Upstream, read_json, run, set_task_id};
+use shared::edge::{Body, Call, Caller, KeyStore, Names, Post, Route, Sender, Upstream, read_json, run, set_task_id};
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
 use shared::outcome::Success;
@@ -32,6 +32,7 @@ pub struct App {
 struct Ready {
     config: FaceflipConfig,
     upstream: Upstream,
+    keys: KeyStore,
 }
 
 impl App {
@@ -41,7 +42,8 @@ impl App {
             .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"));
         let ready = config.ok().and_then(|config| {
             let upstream = Upstream::new(&config.timing)?;
-            Some(Ready { config, upstream })
+            let keys = KeyStore::new(config.ark.key.clone(), config.secrets_endpoint.clone());
+            Some(Ready { config, upstream, keys })
         });
         Self { ready, links: LocalLinks::Refused }
     }
@@ -67,20 +69,13 @@ async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Re
     ROUTE.check(request)?;
     let ready = app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
     let wanted = FaceflipRequest::parse(read_json(request)?, app.links)?;
-    let key = key(ready)?;
+    let key = ready.keys.get().await?;
     let style = Style::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
     let task_id = wanted.task_id.clone();
     let task = Task { app: app.clone(), caller: caller.clone(), wanted, key };
     let mut response = caller.stream(task.events(Events::new(task_id.clone(), caller.lang, style)));
     set_task_id(&mut response, &task_id);
     Ok(response)
-}
-
-fn key(ready: &Ready) -> Result<Secret, Problem> {
-    ready.config.ark.key.clone().ok_or_else(|| {
-        tracing::error!("no key for ARK: set ARK_API_KEY");
-        Code::ServiceUnavailable.into()
-    })
 }
 
 /// This route has only ever spoken events, so a page written to its documentation shows the message of one.
@@ -131,7 +126,7 @@ impl Task {
     }
 
     async fn call(&self, events: &mut Events, sender: &Sender) -> Result<Success, Problem> {
-        let Ready { config: FaceflipConfig { ark, timing }, upstream } =
+        let Ready { config: FaceflipConfig { ark, timing, .. }, upstream, keys } =
             self.app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
         let settings = Settings {
             model: &ark.model,
@@ -144,13 +139,14 @@ impl Task {
             serde_json::to_vec(&ark::Request::new(settings, &self.wanted.images)).map_err(|_| Code::InternalError)?;
         let post = Post {
             url: ark.endpoint("/images/generations"),
-            key: &self.key,
+            key: self.key.clone(),
+            keys,
             body,
             request_id: &self.caller.request_id,
         };
-        let call = Call { upstream, timing, deadline: self.caller.deadline };
+        let names = Names { route: ROUTE.path, request_id: &self.caller.request_id, task_id: &self.wanted.task_id };
+        let call = Call { upstream, timing, deadline: self.caller.deadline, names };
         let ended = run(call, post, Ark::new(self.app.links), events, sender).await;
-        ended.log(ROUTE.path, &self.caller.request_id, events.task_id());
         Ok(ended.verdict?)
     }
 }

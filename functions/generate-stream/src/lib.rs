@@ -11,7 +11,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use shared::config::{Environment, GenerateConfig};
-use shared::edge::{Body, Call, Caller, Post, Route, Upstream, new_id, read_json, run, set_task_id, unix_seconds};
+use shared::edge::{
+    Body, Call, Caller, KeyStore, Names, Post, Route, Upstream, new_id, read_json, run, set_task_id, unix_seconds,
+};
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
 use shared::problem::{Code, Lang, Problem};
@@ -35,6 +37,7 @@ pub struct App {
 struct Ready {
     config: GenerateConfig,
     upstream: Upstream,
+    keys: KeyStore,
 }
 
 impl App {
@@ -44,7 +47,8 @@ impl App {
             .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"));
         let ready = config.ok().and_then(|config| {
             let upstream = Upstream::new(&config.timing)?;
-            Some(Ready { config, upstream })
+            let keys = KeyStore::new(config.image_api.key.clone(), config.secrets_endpoint.clone());
+            Some(Ready { config, upstream, keys })
         });
         Self { ready, links: LocalLinks::Refused }
     }
@@ -69,7 +73,7 @@ async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Re
     ROUTE.check(request)?;
     let ready = app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
     let wanted = GenerateRequest::parse(read_json(request)?, &ready.config.image_api, app.links)?;
-    let key = key(ready)?;
+    let key = ready.keys.get().await?;
     let task = Task { app: app.clone(), caller: caller.clone(), task_id: new_id(), key };
     let task_id = task.task_id.clone();
     let mut response = match wanted.format {
@@ -86,13 +90,6 @@ async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Re
     };
     set_task_id(&mut response, &task_id);
     Ok(response)
-}
-
-fn key(ready: &Ready) -> Result<Secret, Problem> {
-    ready.config.image_api.key.clone().ok_or_else(|| {
-        tracing::error!("no key for the image API: set IMAGE_API_KEY");
-        Code::ServiceUnavailable.into()
-    })
 }
 
 /// One accepted request.
@@ -160,13 +157,15 @@ impl Task {
             .map_err(|_| Code::InternalError)?;
         let post = Post {
             url: ready.config.image_api.endpoint("/v1/chat/completions"),
-            key: &self.key,
+            key: self.key.clone(),
+            keys: &ready.keys,
             body,
             request_id: &self.caller.request_id,
         };
-        let call = Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline: self.caller.deadline };
+        let names = Names { route: ROUTE.path, request_id: &self.caller.request_id, task_id: &self.task_id };
+        let call =
+            Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline: self.caller.deadline, names };
         let ended = run(call, post, Chat::new(self.app.links), present, sender).await;
-        ended.log(ROUTE.path, &self.caller.request_id, &self.task_id);
         Ok(ended.verdict?)
     }
 }

@@ -2,7 +2,7 @@
 //! remembered.
 
 use super::variables::{Values, Variable};
-use super::{Environment, is_loopback};
+use super::{Environment, Key, is_loopback};
 use crate::secret::Secret;
 use std::fmt;
 use url::Url;
@@ -78,11 +78,19 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn key(&mut self, variable: &Variable) -> Option<Secret> {
-        let value = self.optional(variable)?;
-        match Secret::parse(&value) {
-            Ok(secret) => Some(secret),
-            Err(error) => self.mistake(variable, error.to_string()),
+    /// A key in a variable of its own, or the secret that holds it.
+    pub(super) fn key(&mut self, given: &Variable, managed: &Variable) -> Option<Key> {
+        match (self.optional(given), self.optional(managed)) {
+            (None, None) => Some(Key::Missing { given: given.name, managed: managed.name }),
+            (Some(value), None) => match Secret::parse(&value) {
+                Ok(secret) => Some(Key::Given(secret)),
+                Err(error) => self.mistake(given, error.to_string()),
+            },
+            (None, Some(id)) if id.len() <= 2048 && id.chars().all(|c| c.is_ascii_graphic()) => {
+                Some(Key::Managed { id, member: given.name })
+            }
+            (None, Some(_)) => self.refuse(managed),
+            (Some(_), Some(_)) => self.mistake(given, format!("and {} are both set: keep one", managed.name)),
         }
     }
 
@@ -116,6 +124,14 @@ impl<'a> Reader<'a> {
         match value.split_once('x') {
             Some((width, height)) if is_side(width) && is_side(height) => Some(value),
             _ => self.refuse(variable),
+        }
+    }
+
+    /// `Some(None)` if it is not set.
+    pub(super) fn optional_url(&mut self, variable: &Variable) -> Option<Option<Url>> {
+        match self.optional(variable) {
+            None => Some(None),
+            Some(_) => self.base_url(variable).map(Some),
         }
     }
 

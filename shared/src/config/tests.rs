@@ -5,10 +5,12 @@ const BASE: (&str, &str) = ("IMAGE_API_BASE_URL", "https://api.example.com");
 
 #[test]
 fn defaults() {
-    let GenerateConfig { image_api, timing } = generate(&[BASE]).unwrap();
+    let GenerateConfig { image_api, timing, secrets_endpoint: None } = generate(&[BASE]).unwrap() else {
+        panic!("no stand-in unasked")
+    };
     assert_eq!(image_api.chat_model, "gemini-2.5-flash-image");
     assert_eq!(image_api.models, ["gemini-2.5-flash-image"]);
-    assert!(image_api.key.is_none());
+    assert!(matches!(image_api.key, Key::Missing { given: "IMAGE_API_KEY", .. }));
     assert_eq!(
         timing,
         Timing {
@@ -21,7 +23,7 @@ fn defaults() {
             total: Duration::from_secs(600),
         }
     );
-    let FaceflipConfig { ark, timing: same } = faceflip(&[]).unwrap();
+    let FaceflipConfig { ark, timing: same, .. } = faceflip(&[]).unwrap();
     assert_eq!(same, timing);
     assert_eq!(
         ark.endpoint("/images/generations").as_str(),
@@ -29,7 +31,7 @@ fn defaults() {
     );
     assert_eq!(ark.model, "doubao-seedream-4-0-250828");
     assert_eq!((ark.size.as_str(), ark.max_images, ark.watermark), ("2K", 3, false));
-    assert!(ark.key.is_none() && ark.prompt.contains("人脸"));
+    assert!(matches!(ark.key, Key::Missing { .. }) && ark.prompt.contains("人脸"));
 }
 
 #[test]
@@ -43,7 +45,7 @@ fn values_are_taken() {
     ])
     .unwrap()
     .image_api;
-    assert_eq!(image_api.key.as_ref().unwrap().expose(), "canary");
+    assert!(matches!(&image_api.key, Key::Given(secret) if secret.expose() == "canary"));
     assert_eq!(image_api.models, ["[线路一]gemini-3", "a/b", "gemini-2.5-flash-image"]);
     assert!(image_api.allows("a/b") && !image_api.allows("a"));
 

@@ -41,6 +41,8 @@ pub enum Values {
     BaseUrl,
     /// A key.
     Key,
+    /// The ARN or the name of a secret.
+    SecretId,
     /// One model.
     Model,
     /// Models, separated by commas.
@@ -63,6 +65,7 @@ impl fmt::Display for Values {
             Values::Mode => f.write_str("chat"),
             Values::BaseUrl => f.write_str("an https URL (http for a loopback host)"),
             Values::Key => f.write_str("a key"),
+            Values::SecretId => f.write_str("the ARN or the name of a secret"),
             Values::Model => f.write_str("a model name"),
             Values::Models => f.write_str("model names, separated by commas"),
             Values::ImageSize => f.write_str("1K, 1.5K, 2K, 3K, 4K or WIDTHxHEIGHT"),
@@ -99,6 +102,8 @@ variables! {
         "the image API, with or without /v1; required";
     IMAGE_API_KEY: Values::Key, None,
         "the image API's key, at home";
+    IMAGE_API_KEY_SECRET_ARN: Values::SecretId, None,
+        "the secret in Secrets Manager that holds the image API's key, on AWS";
     IMAGE_CHAT_MODEL: Values::Model, Some(DOCUMENTED_MODEL),
         "the model for requests that name none";
     IMAGE_MODELS: Values::Models, Some(DOCUMENTED_MODEL),
@@ -107,6 +112,8 @@ variables! {
         "ARK; /images/generations is appended";
     ARK_API_KEY: Values::Key, None,
         "ARK's key, at home";
+    ARK_API_KEY_SECRET_ARN: Values::SecretId, None,
+        "the secret in Secrets Manager that holds ARK's key, on AWS";
     ARK_MODEL: Values::Model, Some("doubao-seedream-4-0-250828"),
         "ARK's model or endpoint id";
     ARK_SIZE: Values::ImageSize, Some("2K"),
@@ -118,6 +125,8 @@ variables! {
     FACEFLIP_PROMPT: Values::Text { max: 4_000 },
         Some("请以所给照片中的人物为主角，把人脸自然地融合到同一画面中：保持每个人的五官、神态和发型真实相似，肤色、光线与透视协调一致，构图完整，画质清晰写实，不添加文字和水印。"),
         "the prompt for requests that have none";
+    AWS_ENDPOINT_URL_SECRETS_MANAGER: Values::BaseUrl, None,
+        "another Secrets Manager than that of the function's region, at home";
     HEAD_HOLD_MS: Values::Milliseconds { min: 0, max: LONGEST_MS }, Some("8000"),
         "how long the head of a chat stream waits for the upstream's answer";
     PING_MS: DURATION, Some("10000"),

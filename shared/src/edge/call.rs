@@ -10,6 +10,7 @@ use super::upstream::{Post, Upstream};
 use crate::config::Timing;
 use crate::events::Events;
 use crate::outcome::{End, Outcome, Success};
+use crate::problem::Code;
 use crate::upstream::{Dialect, Failure, Reader};
 
 /// One upstream call: what it needs, apart from what is asked.
@@ -21,6 +22,8 @@ pub struct Call<'a> {
     pub timing: &'a Timing,
     /// When the platform ends us, if it says so.
     pub deadline: Option<Instant>,
+    /// Whose it is.
+    pub names: Names<'a>,
 }
 
 /// How a call ended, and what it took.
@@ -34,12 +37,30 @@ pub struct Ended {
     pub took: Duration,
 }
 
-impl Ended {
-    /// The one line that a call leaves in the log: sizes and codes, never what was asked or shown.
-    pub fn log(&self, route: &str, request_id: &str, task_id: &str) {
-        let took_ms = self.took.as_millis() as u64;
-        let bytes_in = self.bytes_in;
-        match &self.verdict {
+/// Whose call it is, for the one line that it leaves in the log: sizes and codes, never what was asked or shown.
+#[derive(Debug, Clone, Copy)]
+pub struct Names<'a> {
+    /// The route's path.
+    pub route: &'static str,
+    /// The request.
+    pub request_id: &'a str,
+    /// The task.
+    pub task_id: &'a str,
+}
+
+/// Writes the line when the call has ended, or when it is dropped before: then the client has left.
+struct Line<'a> {
+    names: Names<'a>,
+    is_written: bool,
+}
+
+impl Line<'_> {
+    fn write(mut self, ended: &Ended) {
+        self.is_written = true;
+        let Names { route, request_id, task_id } = self.names;
+        let took_ms = ended.took.as_millis() as u64;
+        let bytes_in = ended.bytes_in;
+        match &ended.verdict {
             Ok(success) => {
                 let (images, failed) = (success.images.len(), success.failed.len());
                 tracing::info!(route, request_id, task_id, bytes_in, took_ms, images, failed, "succeeded");
@@ -48,6 +69,15 @@ impl Ended {
                 let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
                 tracing::warn!(route, request_id, task_id, bytes_in, took_ms, class, code, alarm, "failed");
             }
+        }
+    }
+}
+
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        if !self.is_written && !std::thread::panicking() {
+            let Names { route, request_id, task_id } = self.names;
+            tracing::info!(route, request_id, task_id, code = Code::ClientClosed.as_str(), "the client has left");
         }
     }
 }
@@ -81,7 +111,8 @@ pub async fn run<D: Dialect>(
     present: &mut impl Present<D>,
     sender: &Sender,
 ) -> Ended {
-    let Call { upstream, timing, deadline } = call;
+    let Call { upstream, timing, deadline, names } = call;
+    let line = Line { names, is_written: false };
     let begun = now();
     let end_by = begun + timing.total;
     let end_by = deadline.map_or(end_by, |deadline| end_by.min(deadline.checked_sub(MARGIN).unwrap_or(begun)));
@@ -122,7 +153,9 @@ pub async fn run<D: Dialect>(
         },
     };
     present.end(&mut reader, &mut outcome);
-    Ended { verdict: outcome.verdict(end), bytes_in, took: now() - begun }
+    let ended = Ended { verdict: outcome.verdict(end), bytes_in, took: now() - begun };
+    line.write(&ended);
+    ended
 }
 
 /// Keeps the client company: something is said at least every `ping`, whatever the upstream does.

@@ -8,14 +8,18 @@ pub(super) fn now() -> Instant {
     Instant::now()
 }
 
-/// Seconds since 1970.
+/// The time of day.
 #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+pub(super) fn wall() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Seconds since 1970.
 pub fn unix_seconds() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+    wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
 /// How long until then; `None` if that is over.
-#[expect(clippy::disallowed_methods, reason = "this is the clock")]
 pub(super) fn from_now(then: SystemTime) -> Option<Duration> {
-    then.duration_since(SystemTime::now()).ok()
+    then.duration_since(wall()).ok()
 }

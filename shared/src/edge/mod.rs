@@ -4,10 +4,12 @@ mod body;
 mod call;
 mod clock;
 mod reply;
+mod secrets;
 mod upstream;
 
 pub use body::{Body, Sender};
-pub use call::{Call, Ended, Present, run};
+pub use call::{Call, Ended, Names, Present, run};
 pub use clock::unix_seconds;
 pub use reply::{Caller, Invocation, MAX_BODY_BYTES, Route, new_id, read_json, set_task_id};
+pub use secrets::KeyStore;
 pub use upstream::{Answer, Post, Upstream};

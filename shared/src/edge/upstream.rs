@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 use super::clock::now;
+use super::secrets::KeyStore;
 use crate::config::Timing;
 use crate::secret::Secret;
 use crate::update::Update;
@@ -29,7 +30,9 @@ pub struct Post<'a> {
     /// Where to.
     pub url: Url,
     /// Sent as a bearer token.
-    pub key: &'a Secret,
+    pub key: Secret,
+    /// Asked for another one, once, if that is not accepted.
+    pub keys: &'a KeyStore,
     /// JSON.
     pub body: Vec<u8>,
     /// Sent as `X-Client-Request-Id`, for the upstream's support.
@@ -64,20 +67,29 @@ impl Upstream {
         Some(Self { client: client.ok()? })
     }
 
-    /// Sends the request and waits for the answer's head. Repeats it once if no connection came about, and never
-    /// otherwise: the upstream may have begun to work.
-    pub async fn post(&self, post: Post<'_>, timing: &Timing, end_by: Instant) -> Result<Answer, Failure> {
+    /// Sends the request and waits for the answer's head. Repeats it once if no connection came about, and once if the
+    /// key was refused and has changed since; never otherwise, for the upstream may have begun to work.
+    pub async fn post(&self, mut post: Post<'_>, timing: &Timing, end_by: Instant) -> Result<Answer, Failure> {
+        let body = Bytes::from(std::mem::take(&mut post.body));
+        match self.send(&post, body.clone(), timing, end_by).await {
+            Err(Failure::Auth) => {
+                post.key = post.keys.renewed(&post.key).await.ok_or(Failure::Auth)?;
+                self.send(&post, body, timing, end_by).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn send(&self, post: &Post<'_>, body: Bytes, timing: &Timing, end_by: Instant) -> Result<Answer, Failure> {
         let head_by = (now() + timing.head).min(end_by);
-        let body = Bytes::from(post.body);
+        let mut bearer = HeaderValue::try_from(format!("Bearer {}", post.key.expose())).map_err(|_| Failure::Auth)?;
+        bearer.set_sensitive(true);
         let mut tried = false;
         let response = loop {
-            let mut bearer =
-                HeaderValue::try_from(format!("Bearer {}", post.key.expose())).map_err(|_| Failure::Auth)?;
-            bearer.set_sensitive(true);
             let request = self
                 .client
                 .post(post.url.clone())
-                .header(AUTHORIZATION, bearer)
+                .header(AUTHORIZATION, bearer.clone())
                 .header(CONTENT_TYPE, "application/json")
                 .header(ACCEPT, "text/event-stream")
                 .header(ACCEPT_ENCODING, "identity")

@@ -187,7 +187,7 @@ impl Reader {
                         self.state = State::Restart;
                         return Some(Found::Text(&self.held));
                     }
-                    _ if self.held.len() == MAX_ALT_BYTES => return self.miss(),
+                    _ if self.held.len() >= MAX_ALT_BYTES => return self.miss(),
                     b'[' => self.hold(byte, after, piece, State::Alt { depth: depth + 1 }),
                     b']' => self.hold(byte, after, piece, State::AltEnd { depth }),
                     _ => self.hold(byte, after, piece, State::Alt { depth }),

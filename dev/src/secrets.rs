@@ -1,0 +1,123 @@
+//! AWS Secrets Manager, as far as a function uses it: `GetSecretValue` in AWS's JSON 1.1 protocol.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::post;
+use serde_json::{Value, json};
+
+/// The secrets, for whoever puts them there and for the fake that hands them out.
+#[derive(Clone, Debug, Default)]
+pub struct Vault(Arc<Mutex<Contents>>);
+
+#[derive(Debug, Default)]
+struct Contents {
+    values: HashMap<String, String>,
+    /// Takes effect when the next call has been answered.
+    next: Option<(String, String)>,
+    fault: Option<Fault>,
+    delay: Duration,
+    calls: u32,
+}
+
+/// How the service fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The role may not read the secret (400).
+    AccessDenied,
+    /// Too many calls (400).
+    Throttling,
+    /// The service's own fault (500).
+    InternalServiceError,
+}
+
+impl Vault {
+    /// Puts a value, or replaces it.
+    pub fn put(&self, id: &str, value: &str) {
+        self.contents().values.insert(id.to_owned(), value.to_owned());
+    }
+
+    /// Replaces a value as soon as one more call has been answered with the old one.
+    pub fn put_after_next_call(&self, id: &str, value: &str) {
+        self.contents().next = Some((id.to_owned(), value.to_owned()));
+    }
+
+    /// Lets every call fail, or none.
+    pub fn fail(&self, fault: Option<Fault>) {
+        self.contents().fault = fault;
+    }
+
+    /// Lets every answer wait.
+    pub fn delay(&self, delay: Duration) {
+        self.contents().delay = delay;
+    }
+
+    /// Calls that came.
+    pub fn calls(&self) -> u32 {
+        self.contents().calls
+    }
+
+    fn contents(&self) -> MutexGuard<'_, Contents> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The service, at `POST /`.
+pub fn routes(vault: Vault) -> Router {
+    Router::new().route("/", post(answer)).with_state(vault)
+}
+
+async fn answer(State(vault): State<Vault>, headers: HeaderMap, body: Bytes) -> Response {
+    let delay = vault.contents().delay;
+    tokio::time::sleep(delay).await;
+    let mut contents = vault.contents();
+    contents.calls += 1;
+    let is = |name: &str, wanted: &str| headers.get(name).is_some_and(|value| value == wanted);
+    let signed = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+    if !signed.starts_with("AWS4-HMAC-SHA256 ") || !is("content-type", "application/x-amz-json-1.1") {
+        return failure(StatusCode::BAD_REQUEST, "IncompleteSignature");
+    }
+    if !is("x-amz-target", "secretsmanager.GetSecretValue") {
+        return failure(StatusCode::BAD_REQUEST, "UnknownOperationException");
+    }
+    match contents.fault {
+        Some(Fault::AccessDenied) => return failure(StatusCode::BAD_REQUEST, "AccessDeniedException"),
+        Some(Fault::Throttling) => return failure(StatusCode::BAD_REQUEST, "ThrottlingException"),
+        Some(Fault::InternalServiceError) => {
+            return failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalServiceError");
+        }
+        None => {}
+    }
+    let request: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let Some(id) = request["SecretId"].as_str() else {
+        return failure(StatusCode::BAD_REQUEST, "InvalidParameterException");
+    };
+    let value = contents.values.get(id).cloned();
+    if let Some((id, value)) = contents.next.take() {
+        contents.values.insert(id, value);
+    }
+    match value {
+        None => failure(StatusCode::BAD_REQUEST, "ResourceNotFoundException"),
+        Some(value) => reply(
+            StatusCode::OK,
+            json!({
+                "ARN": id, "Name": "a-secret", "SecretString": value, "CreatedDate": 1_795_215_600.0,
+                "VersionId": "11111111-2222-3333-4444-555555555555", "VersionStages": ["AWSCURRENT"],
+            }),
+        ),
+    }
+}
+
+fn failure(status: StatusCode, code: &str) -> Response {
+    reply(status, json!({"__type": code, "Message": "as asked"}))
+}
+
+fn reply(status: StatusCode, body: Value) -> Response {
+    (status, [(header::CONTENT_TYPE, "application/x-amz-json-1.1")], body.to_string()).into_response()
+}
