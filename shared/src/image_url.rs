@@ -25,6 +25,13 @@ pub enum LocalLinks {
     Allowed,
 }
 
+impl LocalLinks {
+    /// For the links that an upstream makes: they may lead to this machine only while the upstream itself is there.
+    pub fn beside(upstream: &Url) -> Self {
+        if crate::config::is_loopback(upstream) { Self::Allowed } else { Self::Refused }
+    }
+}
+
 /// The rule that a link breaks; the problem code is always `invalid_url`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UrlRefusal {

@@ -48,7 +48,7 @@ impl App {
         Self { ready, links: LocalLinks::Refused }
     }
 
-    /// Lets links to this machine pass. Only the local stack does that.
+    /// Lets pictures lie on this machine. Only the local stack does that.
     #[must_use]
     pub fn with_local_links(self) -> Self {
         Self { links: LocalLinks::Allowed, ..self }
@@ -144,9 +144,10 @@ impl Task {
             body,
             request_id: &self.caller.request_id,
         };
+        let links = LocalLinks::beside(&ark.base_url);
         let names = Names { route: ROUTE.path, request_id: &self.caller.request_id, task_id: &self.wanted.task_id };
         let call = Call { upstream, timing, deadline: self.caller.deadline, names };
-        let ended = run(call, post, Ark::new(self.app.links), events, sender).await;
+        let ended = run(call, post, Ark::new(links), events, sender).await;
         Ok(ended.verdict?)
     }
 }

@@ -53,7 +53,7 @@ impl App {
         Self { ready, links: LocalLinks::Refused }
     }
 
-    /// Lets links to this machine pass. Only the local stack does that.
+    /// Lets reference pictures lie on this machine. Only the local stack does that.
     #[must_use]
     pub fn with_local_links(self) -> Self {
         Self { links: LocalLinks::Allowed, ..self }
@@ -162,10 +162,11 @@ impl Task {
             body,
             request_id: &self.caller.request_id,
         };
+        let links = LocalLinks::beside(&ready.config.image_api.base_url);
         let names = Names { route: ROUTE.path, request_id: &self.caller.request_id, task_id: &self.task_id };
         let call =
             Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline: self.caller.deadline, names };
-        let ended = run(call, post, Chat::new(self.app.links), present, sender).await;
+        let ended = run(call, post, Chat::new(links), present, sender).await;
         Ok(ended.verdict?)
     }
 }

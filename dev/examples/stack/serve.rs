@@ -1,9 +1,7 @@
-//! `cargo dev`: the product on one port of this machine, with no account and no key.
-//!
-//! The handlers are the ones that Lambda runs; the upstreams are the fakes of this crate.
+//! The routes, the fakes and the page on one port.
 
-use std::io::{self, IsTerminal, Write};
-use std::net::{Ipv4Addr, SocketAddr};
+use std::io::{self, Write};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -12,61 +10,24 @@ use axum::extract::Request;
 use axum::http::{self, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get};
-use clap::Parser;
 use dev::Shape;
 use dev::secrets::Vault;
 use shared::edge::MAX_BODY_BYTES;
-use tokio::net::TcpListener;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-/// The whole product on this machine: open the printed address in a browser, or paste the printed command.
-#[derive(Parser)]
-#[command(name = "cargo dev", version)]
-struct Options {
-    /// Port on 127.0.0.1; 0 takes a free one.
-    #[arg(long, default_value_t = 8787)]
-    port: u16,
-    /// How much faster than life the simulators draw; `inf` waits for nothing.
-    #[arg(long, default_value_t = 1.0, value_parser = speed)]
-    speed: f64,
-    /// How the chat simulator sends a picture: `deltas` in many small pieces, `whole` in one line.
-    #[arg(long, default_value_t = Shape::Deltas)]
-    shape: Shape,
-    /// Print nothing but the address.
-    #[arg(long)]
-    quiet: bool,
-}
+use crate::Serve;
+use crate::environment::Environment;
 
 /// What the simulators take for a key. It opens nothing else.
 const KEY: &str = "local-stack";
 /// Where the handlers find it: they fetch it through AWS's own SDK.
 const SECRET_ID: &str = "local-keys";
 
-#[tokio::main]
-async fn main() -> io::Result<()> {
-    let options = Options::parse();
-    if !options.quiet {
-        tracing_subscriber::fmt()
-            .with_writer(io::stderr)
-            .with_max_level(tracing::Level::INFO)
-            .with_target(false)
-            .with_ansi(io::stderr().is_terminal())
-            .init();
-    }
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await.map_err(|error| {
-        let port = options.port;
-        io::Error::new(error.kind(), format!("port {port} of 127.0.0.1 cannot be opened ({error}): try --port 0"))
-    })?;
-    let address = listener.local_addr()?;
-    let router = routes(&options, address);
-    announce(address, options.quiet)?;
-    dev::serve(listener, router).await
-}
-
-fn routes(options: &Options, address: SocketAddr) -> Router {
+/// Everything that answers.
+pub(crate) fn routes(options: &Serve, environment: &Environment, address: SocketAddr) -> Router {
     let (speed, log) = (options.speed, !options.quiet);
     let models = Shape::ALL.iter().map(|shape| format!("{MODEL}@{shape}")).collect::<Vec<_>>().join(",");
-    let environment = |name: &str| match name {
+    let stand_ins = |name: &str| match name {
         "IMAGE_API_BASE_URL" => Some(format!("http://{address}")),
         "ARK_BASE_URL" => Some(format!("http://{address}/api/v3")),
         "AWS_ENDPOINT_URL_SECRETS_MANAGER" => Some(format!("http://{address}")),
@@ -75,8 +36,18 @@ fn routes(options: &Options, address: SocketAddr) -> Router {
         "IMAGE_MODELS" => Some(models.clone()),
         _ => None,
     };
-    let generate = Arc::new(generate_stream::App::from_env(&environment).with_local_links());
-    let faceflip = Arc::new(faceflip_stream::App::from_env(&environment).with_local_links());
+    // An address in the environment takes the place of the stand-in of that name; keys are used for real calls only.
+    let environment = |name: &str| match (options.real, name) {
+        (true, _) => environment.get(name),
+        (false, name) if name.contains("_URL") => environment.of_process(name).or_else(|| stand_ins(name)),
+        (false, name) => stand_ins(name),
+    };
+    let mut generate = generate_stream::App::from_env(&environment);
+    let mut faceflip = faceflip_stream::App::from_env(&environment);
+    if !options.real {
+        (generate, faceflip) = (generate.with_local_links(), faceflip.with_local_links());
+    }
+    let (generate, faceflip) = (Arc::new(generate), Arc::new(faceflip));
     let generate = any(move |request| {
         let app = generate.clone();
         async move { answer(request, |request| generate_stream::handle(app, request)).await }
@@ -139,21 +110,20 @@ fn cors() -> CorsLayer {
         .vary([])
 }
 
-fn speed(text: &str) -> Result<f64, String> {
-    match text.parse() {
-        Ok(speed) if speed > 0.0 => Ok(speed),
-        _ => Err("a number above 0 is expected, such as 1, 10 or inf".into()),
-    }
-}
-
-fn announce(address: SocketAddr, quiet: bool) -> io::Result<()> {
+/// Says where it listens, and what to paste.
+pub(crate) fn announce(options: &Serve, environment: &Environment, address: SocketAddr) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    if !quiet {
+    if !options.quiet {
         let post = |path: &str, body: &str| {
             format!("curl -sN http://{address}{path} -H 'content-type: application/json' -d '{body}' | cut -c1-200")
         };
         let generate = r#"{"prompt":"a wedding photo by the sea","format":"events"}"#;
         let faceflip = r#"{"urls":["https://example.com/image1.jpg"],"task_id":"task-1"}"#;
+        match (options.real, environment.keys().as_slice()) {
+            (true, _) => writeln!(out, "The real upstreams are called. This costs money.")?,
+            (false, []) => {}
+            (false, keys) => writeln!(out, "{} is set and not used: --real would use it.", keys.join(" and "))?,
+        }
         writeln!(out, "A page:      http://{address}/")?;
         writeln!(out, "A picture:   {}", post("/api/generate-stream", generate))?;
         writeln!(out, "From links:  {}", post("/api/v1/faceflip/generate/stream", faceflip))?;

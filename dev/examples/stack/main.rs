@@ -1,0 +1,112 @@
+//! `cargo dev`: the product on one port of this machine, with no account and no key.
+//!
+//! The handlers are the ones that Lambda runs; the upstreams are the fakes of this crate, or with `--real` the real
+//! ones.
+
+mod check;
+mod environment;
+mod serve;
+mod setup;
+mod smoke;
+
+use std::io::{self, IsTerminal};
+use std::net::Ipv4Addr;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use dev::Shape;
+use tokio::net::TcpListener;
+
+use environment::Environment;
+
+/// The whole product on this machine: open the printed address in a browser, or paste the printed command.
+#[derive(Parser)]
+#[command(name = "cargo dev", bin_name = "cargo dev", version, args_conflicts_with_subcommands = true)]
+struct Command {
+    #[command(subcommand)]
+    action: Option<Action>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Args)]
+struct Serve {
+    /// Port on 127.0.0.1; 0 takes a free one.
+    #[arg(long, default_value_t = 8787)]
+    port: u16,
+    /// How much faster than life the simulators draw; `inf` waits for nothing.
+    #[arg(long, default_value_t = 1.0, value_parser = speed)]
+    speed: f64,
+    /// How the chat simulator sends a picture: `deltas` in many small pieces, `whole` in one line.
+    #[arg(long, default_value_t = Shape::Deltas)]
+    shape: Shape,
+    /// Print nothing but the address.
+    #[arg(long)]
+    quiet: bool,
+    /// Call the real upstreams with the keys of the environment or of `.env`. This costs money.
+    #[arg(long)]
+    real: bool,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Ask for addresses and keys, and write them to `.env`.
+    Setup,
+    /// Say what the environment and `.env` lack for the real upstreams.
+    Check,
+    /// Run every route and say what came: of a local stack, or of a deployed function (which costs money).
+    Smoke {
+        /// Where the routes are; without it a local stack is started.
+        url: Option<String>,
+        /// Sent as a bearer token.
+        #[arg(long)]
+        token: Option<String>,
+    },
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let command = Command::parse();
+    let result = match command.action {
+        None => serve(command.serve).await.map(|()| true),
+        Some(Action::Setup) => setup::run().map(|()| true),
+        Some(Action::Check) => check::run(),
+        Some(Action::Smoke { url, token }) => smoke::run(url, token).await,
+    };
+    match result {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            complain(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn serve(options: Serve) -> io::Result<()> {
+    if !options.quiet {
+        let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(tracing::Level::INFO);
+        log.with_target(false).with_ansi(io::stderr().is_terminal()).init();
+    }
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await.map_err(|error| {
+        let port = options.port;
+        io::Error::new(error.kind(), format!("port {port} of 127.0.0.1 cannot be opened ({error}): try --port 0"))
+    })?;
+    let address = listener.local_addr()?;
+    let environment = Environment::read()?;
+    let router = serve::routes(&options, &environment, address);
+    serve::announce(&options, &environment, address)?;
+    dev::serve(listener, router).await
+}
+
+fn speed(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(speed) if speed > 0.0 => Ok(speed),
+        _ => Err("a number above 0 is expected, such as 1, 10 or inf".into()),
+    }
+}
+
+#[expect(clippy::print_stderr, reason = "a command says why it failed")]
+fn complain(error: &io::Error) {
+    eprintln!("cargo dev: {error}");
+}
