@@ -19,6 +19,24 @@ use url::{Host, Url};
 /// The environment: a variable's name in, its value out.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
+/// What every function that calls an upstream is told.
+pub trait FunctionConfig: Sized {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every mistake in the variables it uses.
+    fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes>;
+
+    /// Where the upstream's key is.
+    fn key(&self) -> &Key;
+
+    /// How long it may take.
+    fn timing(&self) -> &Timing;
+
+    /// Another Secrets Manager than AWS's own.
+    fn secrets_endpoint(&self) -> Option<&Url>;
+}
+
 /// What the function `generate-stream` needs from here.
 #[derive(Debug, Clone)]
 pub struct GenerateConfig {
@@ -30,18 +48,26 @@ pub struct GenerateConfig {
     pub secrets_endpoint: Option<Url>,
 }
 
-impl GenerateConfig {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// Every mistake in the variables it uses.
-    pub fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
+impl FunctionConfig for GenerateConfig {
+    fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
         Reader::read(environment, |reader| {
             let image_api = ImageApi::read(reader);
             let timing = Timing::read(reader);
             let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
             Some(Self { image_api: image_api?, timing: timing?, secrets_endpoint: secrets_endpoint? })
         })
+    }
+
+    fn key(&self) -> &Key {
+        &self.image_api.key
+    }
+
+    fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    fn secrets_endpoint(&self) -> Option<&Url> {
+        self.secrets_endpoint.as_ref()
     }
 }
 
@@ -56,18 +82,26 @@ pub struct FaceflipConfig {
     pub secrets_endpoint: Option<Url>,
 }
 
-impl FaceflipConfig {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// Every mistake in the variables it uses.
-    pub fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
+impl FunctionConfig for FaceflipConfig {
+    fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
         Reader::read(environment, |reader| {
             let ark = Ark::read(reader);
             let timing = Timing::read(reader);
             let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
             Some(Self { ark: ark?, timing: timing?, secrets_endpoint: secrets_endpoint? })
         })
+    }
+
+    fn key(&self) -> &Key {
+        &self.ark.key
+    }
+
+    fn timing(&self) -> &Timing {
+        &self.timing
+    }
+
+    fn secrets_endpoint(&self) -> Option<&Url> {
+        self.secrets_endpoint.as_ref()
     }
 }
 

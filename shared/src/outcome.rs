@@ -122,11 +122,6 @@ impl Outcome {
         self.updates
     }
 
-    /// Whether a picture is whole already.
-    pub fn has_image(&self) -> bool {
-        self.images.iter().any(|image| !image.draft)
-    }
-
     /// The verdict. At least one whole picture is a success, whatever came after it.
     pub fn verdict(self, end: End) -> Result<Success, Failure> {
         if self.images.is_empty() {

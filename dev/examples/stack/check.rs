@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use shared::config::{FaceflipConfig, GenerateConfig, Key, Mistakes};
+use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, Key, Mistakes};
 
 use crate::environment::Environment;
 

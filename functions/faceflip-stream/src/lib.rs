@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, header};
-use shared::config::{Environment, FaceflipConfig};
-use shared::edge::{Body, Call, Caller, KeyStore, Names, Post, Route, Sender, Upstream, read_json, run, set_task_id};
+use shared::config::FaceflipConfig;
+use shared::edge::{Body, Call, Caller, Names, Post, Ready, Route, Sender, read_json, run, set_task_id};
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
 use shared::outcome::Success;
@@ -22,38 +22,7 @@ use crate::request::FaceflipRequest;
 const ROUTE: Route = Route { path: "/api/v1/faceflip/generate/stream", method: Method::POST };
 
 /// What all requests of a process share.
-#[derive(Debug)]
-pub struct App {
-    ready: Option<Ready>,
-    links: LocalLinks,
-}
-
-#[derive(Debug)]
-struct Ready {
-    config: FaceflipConfig,
-    upstream: Upstream,
-    keys: KeyStore,
-}
-
-impl App {
-    /// Reads the configuration. A mistake is logged with its remedy and answered with 500 later; the process stays up.
-    pub fn from_env(env: Environment<'_>) -> Self {
-        let config = FaceflipConfig::from_env(env)
-            .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"));
-        let ready = config.ok().and_then(|config| {
-            let upstream = Upstream::new(&config.timing)?;
-            let keys = KeyStore::new(config.ark.key.clone(), config.secrets_endpoint.clone());
-            Some(Ready { config, upstream, keys })
-        });
-        Self { ready, links: LocalLinks::Refused }
-    }
-
-    /// Lets pictures lie on this machine. Only the local stack does that.
-    #[must_use]
-    pub fn with_local_links(self) -> Self {
-        Self { links: LocalLinks::Allowed, ..self }
-    }
-}
+pub type App = shared::edge::App<FaceflipConfig>;
 
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
@@ -67,8 +36,8 @@ pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
 
 async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Result<Response<Body>, Problem> {
     ROUTE.check(request)?;
-    let ready = app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
-    let wanted = FaceflipRequest::parse(read_json(request)?, app.links)?;
+    let ready = app.ready()?;
+    let wanted = FaceflipRequest::parse(read_json(request)?, app.links())?;
     let key = ready.keys.get().await?;
     let style = Style::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
     let task_id = wanted.task_id.clone();
@@ -126,8 +95,7 @@ impl Task {
     }
 
     async fn call(&self, events: &mut Events, sender: &Sender) -> Result<Success, Problem> {
-        let Ready { config: FaceflipConfig { ark, timing, .. }, upstream, keys } =
-            self.app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
+        let Ready { config: FaceflipConfig { ark, timing, .. }, upstream, keys } = self.app.ready()?;
         let settings = Settings {
             model: &ark.model,
             prompt: self.wanted.prompt.as_deref().unwrap_or(&ark.prompt),

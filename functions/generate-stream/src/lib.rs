@@ -10,10 +10,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
-use shared::config::{Environment, GenerateConfig};
-use shared::edge::{
-    Body, Call, Caller, KeyStore, Names, Post, Route, Upstream, new_id, read_json, run, set_task_id, unix_seconds,
-};
+use shared::config::GenerateConfig;
+use shared::edge::{Body, Call, Caller, Names, Post, Route, new_id, read_json, run, set_task_id, unix_seconds};
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
 use shared::problem::{Code, Lang, Problem};
@@ -27,38 +25,7 @@ use crate::request::{Format, GenerateRequest};
 const ROUTE: Route = Route { path: "/api/generate-stream", method: Method::POST };
 
 /// What all requests of a process share.
-#[derive(Debug)]
-pub struct App {
-    ready: Option<Ready>,
-    links: LocalLinks,
-}
-
-#[derive(Debug)]
-struct Ready {
-    config: GenerateConfig,
-    upstream: Upstream,
-    keys: KeyStore,
-}
-
-impl App {
-    /// Reads the configuration. A mistake is logged with its remedy and answered with 500 later; the process stays up.
-    pub fn from_env(env: Environment<'_>) -> Self {
-        let config = GenerateConfig::from_env(env)
-            .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"));
-        let ready = config.ok().and_then(|config| {
-            let upstream = Upstream::new(&config.timing)?;
-            let keys = KeyStore::new(config.image_api.key.clone(), config.secrets_endpoint.clone());
-            Some(Ready { config, upstream, keys })
-        });
-        Self { ready, links: LocalLinks::Refused }
-    }
-
-    /// Lets reference pictures lie on this machine. Only the local stack does that.
-    #[must_use]
-    pub fn with_local_links(self) -> Self {
-        Self { links: LocalLinks::Allowed, ..self }
-    }
-}
+pub type App = shared::edge::App<GenerateConfig>;
 
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
@@ -71,8 +38,8 @@ pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
 
 async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Result<Response<Body>, Problem> {
     ROUTE.check(request)?;
-    let ready = app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
-    let wanted = GenerateRequest::parse(read_json(request)?, &ready.config.image_api, app.links)?;
+    let ready = app.ready()?;
+    let wanted = GenerateRequest::parse(read_json(request)?, &ready.config.image_api, app.links())?;
     let key = ready.keys.get().await?;
     let task = Task { app: app.clone(), caller: caller.clone(), task_id: new_id(), key };
     let task_id = task.task_id.clone();
@@ -131,7 +98,7 @@ impl Task {
         let tell = move |problem: &Problem| present::chat_error(problem, lang, &request_id);
         Body::stream(
             |sender| async move {
-                let hold = self.app.ready.as_ref().map_or(Duration::ZERO, |ready| ready.config.timing.head_hold);
+                let hold = self.app.ready().map_or(Duration::ZERO, |ready| ready.config.timing.head_hold);
                 let mut relay = Relay::new(&self.task_id, &wanted.model, unix_seconds(), hold);
                 match self.call(&wanted, &mut relay, &sender).await {
                     Ok(_) => sender.last(relay.done()).await,
@@ -151,7 +118,7 @@ impl Task {
         present: &mut impl shared::edge::Present<Chat>,
         sender: &shared::edge::Sender,
     ) -> Result<shared::outcome::Success, Problem> {
-        let ready = self.app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
+        let ready = self.app.ready()?;
         let images = wanted.images.iter().map(String::as_str);
         let body = serde_json::to_vec(&chat::Request::new(&wanted.model, &wanted.prompt, images))
             .map_err(|_| Code::InternalError)?;

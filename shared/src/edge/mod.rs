@@ -1,5 +1,6 @@
 //! Everything we talk to, and the clock. Nothing else in this crate is async or knows what time it is.
 
+mod app;
 mod body;
 mod call;
 mod clock;
@@ -7,6 +8,7 @@ mod reply;
 mod secrets;
 mod upstream;
 
+pub use app::{App, Ready};
 pub use body::{Body, Sender};
 pub use call::{Call, Ended, Names, Present, run};
 pub use clock::unix_seconds;

@@ -84,21 +84,6 @@ impl Image {
         }
     }
 
-    /// Whether the bytes so far are known to be those of a picture.
-    pub fn has_started(&self) -> bool {
-        self.started
-    }
-
-    /// Why the picture is lost already, if it is.
-    pub fn flaw(&self) -> Option<Rejected> {
-        self.flaw
-    }
-
-    /// Whether the bytes so far end a picture.
-    pub fn is_whole(&self) -> bool {
-        self.flaw.is_none() && self.sniffer.finish().is_ok()
-    }
-
     /// The payload has ended: what came of it?
     pub fn finish(mut self, mut on: impl FnMut(Progress<'_>)) -> Result<Whole, Rejected> {
         if self.flaw.is_none() {

@@ -105,16 +105,6 @@ impl Reader {
         matches!(self.state, State::Payload { documented: true, .. })
     }
 
-    /// Whether the base64 of a picture is under way.
-    pub fn in_image(&self) -> bool {
-        matches!(self.state, State::Payload { .. })
-    }
-
-    /// Whether part of the text is held back because it may become a picture.
-    pub fn is_undecided(&self) -> bool {
-        !matches!(self.state, State::Beginning | State::Text | State::Payload { .. })
-    }
-
     /// Reads on until the next find and takes what it read off the front of `piece`; `None` when it is used up.
     pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Option<Found<'a>> {
         match std::mem::replace(&mut self.held_is, Held::Open) {
