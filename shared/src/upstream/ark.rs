@@ -260,13 +260,14 @@ impl Dialect for Ark {
     }
 
     fn finish(&mut self, out: &mut Out<'_>) {
-        if let Some(picture) = self.item.picture.take() {
-            picture.finish(out);
-        }
+        self.abandon(out);
     }
 
-    fn abandon(&mut self) {
-        self.item = Item::default();
+    fn abandon(&mut self, out: &mut Out<'_>) {
+        // A link that was cut is none, but a picture may be whole.
+        if let Some(picture) = std::mem::take(&mut self.item).picture {
+            picture.finish(out);
+        }
         self.error = ErrorObject::default();
     }
 }

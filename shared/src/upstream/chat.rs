@@ -297,7 +297,7 @@ impl Dialect for Chat {
     }
 
     fn finish(&mut self, out: &mut Out<'_>) {
-        self.abandon();
+        self.abandon(out);
         for Choice { slot, mut reader, picture, mut text } in std::mem::take(&mut self.choices) {
             if let Some(Found::Text(bytes)) = reader.finish() {
                 text.push(bytes, |text| out(Update::Text { slot, text }));
@@ -309,9 +309,13 @@ impl Dialect for Chat {
         }
     }
 
-    fn abandon(&mut self) {
+    /// What came before the break stays: a picture may be whole by then. A link is not: it may be half of one.
+    fn abandon(&mut self, out: &mut Out<'_>) {
+        self.settle(self.current.slot.unwrap_or(0), out);
         self.current = Current::default();
-        self.referred = None;
+        if let Some((_, picture)) = self.referred.take() {
+            picture.finish(out);
+        }
         self.error = ErrorObject::default();
     }
 

@@ -19,7 +19,7 @@ pub trait Dialect {
     fn finish(&mut self, out: &mut Out<'_>);
 
     /// A document broke off: what it told so far may be half of something.
-    fn abandon(&mut self) {}
+    fn abandon(&mut self, _out: &mut Out<'_>) {}
 
     /// What it means that the answer is a page of HTML.
     fn page(&self) -> Failure {
@@ -279,7 +279,7 @@ impl<D: Dialect> Reader<D> {
 
     fn malformed_document(&mut self, out: &mut Out<'_>) {
         self.json.reset();
-        self.dialect.abandon();
+        self.dialect.abandon(out);
         self.malformed += 1;
         self.event.is_malformed = true;
         if self.malformed == MAX_MALFORMED {

@@ -1,0 +1,80 @@
+//! An answer read to its end, told so that it does not depend on how its bytes were cut.
+
+use std::collections::HashMap;
+
+use sha2::{Digest, Sha256};
+use shared::outcome::{End, Outcome, Success};
+use shared::update::Update;
+use shared::upstream::{Dialect, Failure, Reader};
+
+/// Updates as they came; neighbours of a kind are one.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Seen {
+    Text(u32, String),
+    Bytes(u32, Vec<u8>),
+    Other(String),
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Answer {
+    pub(crate) seen: Vec<Seen>,
+    /// The bytes of every picture that was whole, with its slot.
+    pub(crate) pictures: Vec<(u32, Vec<u8>)>,
+    pub(crate) verdict: Result<Success, Failure>,
+    damaged: usize,
+}
+
+impl Answer {
+    pub(crate) fn text(&self, of: u32) -> String {
+        let texts = self.seen.iter().map(|seen| match seen {
+            Seen::Text(slot, text) if *slot == of => text.as_str(),
+            _ => "",
+        });
+        texts.collect()
+    }
+}
+
+/// Reads an answer, and sees to it that the bytes handed on are those that the updates tell of.
+pub(crate) fn read<'a, D: Dialect>(dialect: D, pieces: impl IntoIterator<Item = &'a [u8]>) -> Answer {
+    let (mut seen, mut pictures, mut damaged) = (Vec::new(), Vec::new(), 0);
+    let mut open: HashMap<u32, Vec<u8>> = HashMap::new();
+    let mut outcome = Outcome::default();
+    let mut on = |update: Update<'_>| {
+        outcome.observe(&update);
+        match &update {
+            Update::ImageStarted { slot, .. } => drop(open.insert(*slot, Vec::new())),
+            Update::ImageBytes { slot, bytes } => {
+                assert!(!bytes.is_empty() && bytes.len() <= 12 * 1024, "{} bytes at once", bytes.len());
+                open.get_mut(slot).expect("bytes of a picture that has begun").extend_from_slice(bytes);
+            }
+            Update::ImageFinished { slot, image, .. } => {
+                let bytes = open.remove(slot).expect("the end of a picture that has begun");
+                assert_eq!(bytes.len() as u64, image.bytes);
+                assert_eq!(Sha256::digest(&bytes)[..], image.sha256);
+                pictures.push((*slot, bytes));
+            }
+            Update::ImageRejected { slot, .. } => drop(open.remove(slot)),
+            _ => {}
+        }
+        // A piece of text that is none is told of after the whole piece, so its place depends on the cutting.
+        if matches!(update, Update::Failed(Failure::Protocol)) && matches!(seen.last(), Some(Seen::Text(..))) {
+            damaged += 1;
+            return;
+        }
+        match (update, seen.last_mut()) {
+            (Update::Text { slot, text }, Some(Seen::Text(last, before))) if slot == *last => before.push_str(text),
+            (Update::ImageBytes { slot, bytes }, Some(Seen::Bytes(last, before))) if slot == *last => {
+                before.extend_from_slice(bytes);
+            }
+            (Update::Text { slot, text }, _) => seen.push(Seen::Text(slot, text.to_owned())),
+            (Update::ImageBytes { slot, bytes }, _) => seen.push(Seen::Bytes(slot, bytes.to_owned())),
+            (other, _) => seen.push(Seen::Other(format!("{other:?}"))),
+        }
+    };
+    let mut reader = Reader::new(dialect);
+    for piece in pieces {
+        reader.push(piece, &mut on);
+    }
+    reader.finish(&mut on);
+    Answer { seen, pictures, verdict: outcome.verdict(End::Clean), damaged }
+}
