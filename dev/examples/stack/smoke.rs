@@ -15,12 +15,18 @@ use crate::{Serve, serve};
 
 /// A picture may take minutes.
 const WAIT: Duration = Duration::from_secs(660);
+const GENERATE: &str = "/api/generate-stream";
+const FACEFLIP: &str = "/api/v1/faceflip/generate/stream";
 
 /// Runs every route at `url`, or of a local stack. Returns whether all is well.
 pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Result<bool> {
     let mut stack = JoinSet::new();
     let base = match url {
-        Some(url) => url.trim_end_matches('/').to_owned(),
+        // The outputs of a deployment name a route's whole address.
+        Some(url) => [GENERATE, FACEFLIP]
+            .iter()
+            .fold(url.trim_end_matches('/'), |url, path| url.strip_suffix(path).unwrap_or(url))
+            .to_owned(),
         None => start(&mut stack).await?,
     };
     let client = Client::builder().timeout(WAIT).build().map_err(io::Error::other)?;
@@ -32,17 +38,15 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
             None => request,
         }
     };
-    let generate = "/api/generate-stream";
-    let faceflip = "/api/v1/faceflip/generate/stream";
     let prompt = "a small red house by the sea";
     let picture = "https://ark-project.tos-cn-beijing.volces.com/doc_image/seedream4_imagesToimages_1.png";
     let task_id = format!("smoke-{}", std::process::id());
     let tries = [
-        ("events", post(generate, json!({"prompt": prompt, "format": "events"})), Expect::Picture),
-        ("chat", post(generate, json!({"prompt": prompt})), Expect::Picture),
-        ("refused", post(generate, json!({"prompt": ""})), Expect::Refusal),
-        ("faceflip", post(faceflip, json!({"urls": [picture], "task_id": task_id})), Expect::Picture),
-        ("refused", post(faceflip, json!({"urls": [], "task_id": task_id})), Expect::Refusal),
+        ("events", post(GENERATE, json!({"prompt": prompt, "format": "events"})), Expect::Picture),
+        ("chat", post(GENERATE, json!({"prompt": prompt})), Expect::Picture),
+        ("refused", post(GENERATE, json!({"prompt": ""})), Expect::Refusal),
+        ("faceflip", post(FACEFLIP, json!({"urls": [picture], "task_id": task_id})), Expect::Picture),
+        ("refused", post(FACEFLIP, json!({"urls": [], "task_id": task_id})), Expect::Refusal),
     ];
     let mut out = io::stdout().lock();
     writeln!(out, "{base}")?;

@@ -1,0 +1,263 @@
+//! The deployment template says what the code, the local stack and the README say.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fs;
+
+use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, VARIABLES, Values, Variable};
+
+/// What a function is given before it reads it: these come with sign-in, limits and the ledger.
+const COMING: &[&str] = &["LEDGER_TABLE", "RATE_LIMITS_TABLE", "RL_LIMIT", "RL_WINDOW_MS", "SUPABASE_URL"];
+
+const ALLOWED_HEADERS: &[&str] =
+    &["authorization", "content-type", "accept", "idempotency-key", "x-request-id", "apikey", "x-client-info"];
+const EXPOSED_HEADERS: &[&str] = &["x-task-id", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy"];
+
+/// On its own log group, its own secret and the two tables.
+const ACTIONS: &[&str] = &[
+    "[logs:CreateLogStream, logs:PutLogEvents]",
+    "secretsmanager:GetSecretValue",
+    "[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem]",
+];
+
+fn file(path: &str) -> String {
+    fs::read_to_string(format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
+}
+
+/// YAML as the template writes it: two spaces a level, and a value on the line of its key or below it.
+#[derive(Debug, Clone, PartialEq)]
+struct Yaml(String);
+
+impl Yaml {
+    fn template() -> Self {
+        let text = file("template.yaml");
+        let lines = text.lines().filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#'));
+        Self(lines.collect::<Vec<_>>().join("\n"))
+    }
+
+    fn get(&self, key: &str) -> Option<Self> {
+        let mut lines = self.0.lines();
+        let inline = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?.trim();
+        if !inline.is_empty() {
+            return Some(Self(inline.trim_matches('"').into()));
+        }
+        Some(Self(lines.map_while(|line| line.strip_prefix("  ")).collect::<Vec<_>>().join("\n")))
+    }
+
+    #[track_caller]
+    fn at(&self, path: &[&str]) -> Self {
+        path.iter().fold(self.clone(), |block, key| block.get(key).unwrap_or_else(|| panic!("no {key} of {path:?}")))
+    }
+
+    fn members(&self) -> Vec<(String, Self)> {
+        let keys = self.0.lines().filter(|line| !line.starts_with([' ', '-'])).map(|line| line.split(':').next());
+        keys.map(|key| (key.unwrap().to_owned(), self.get(key.unwrap()).unwrap())).collect()
+    }
+
+    fn list(&self) -> Vec<&str> {
+        let inner =
+            self.0.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or_else(|| panic!("{self:?}"));
+        inner.split(',').map(str::trim).collect()
+    }
+
+    fn number(&self) -> u64 {
+        self.0.parse().unwrap()
+    }
+}
+
+/// The template's functions: their binary and what they are.
+fn functions() -> Vec<(String, Yaml)> {
+    let resources = Yaml::template().at(&["Resources"]).members();
+    let functions =
+        resources.into_iter().filter(|(_, resource)| resource.at(&["Type"]).0 == "AWS::Serverless::Function");
+    functions.map(|(_, function)| (function.at(&["Metadata", "BuildProperties", "Binary"]).0, function)).collect()
+}
+
+fn environment(function: &Yaml) -> Vec<(String, Yaml)> {
+    function.at(&["Properties", "Environment", "Variables"]).members()
+}
+
+/// The names that a function's configuration asks for.
+fn asked(binary: &str) -> BTreeSet<String> {
+    let names = RefCell::new(BTreeSet::new());
+    let environment = |name: &str| {
+        names.borrow_mut().insert(name.to_owned());
+        None
+    };
+    match binary {
+        "generate-stream" => drop(GenerateConfig::from_env(&environment)),
+        "faceflip-stream" => drop(FaceflipConfig::from_env(&environment)),
+        _ => panic!("what does {binary} read?"),
+    }
+    names.into_inner()
+}
+
+fn known(name: &str) -> Option<&'static Variable> {
+    VARIABLES.iter().find(|variable| variable.name == name)
+}
+
+#[test]
+fn every_function_is_deployed() {
+    let folders = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/../functions")).unwrap();
+    let folders: BTreeSet<_> = folders.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let functions = functions();
+    assert_eq!(functions.iter().map(|(binary, _)| binary.clone()).collect::<BTreeSet<_>>(), folders);
+    for (binary, function) in functions {
+        assert_eq!(function.at(&["Metadata", "BuildMethod"]).0, "rust-cargolambda", "{binary}");
+        // The README's lines call it so.
+        assert_eq!(function.at(&["Properties", "FunctionName"]).0, format!("!Sub ${{AWS::StackName}}-{binary}"));
+        let properties: Vec<_> = function.at(&["Properties"]).members().into_iter().map(|(name, _)| name).collect();
+        // Anything else would replace what holds for all.
+        assert_eq!(properties, ["Description", "FunctionName", "Role", "LoggingConfig", "Environment"], "{binary}");
+    }
+}
+
+#[test]
+fn functions_stream_and_outlive_the_longest_call() {
+    let all = Yaml::template().at(&["Globals", "Function"]);
+    assert_eq!(all.at(&["FunctionUrlConfig", "InvokeMode"]).0, "RESPONSE_STREAM");
+    assert_eq!(all.at(&["FunctionUrlConfig", "AuthType"]).0, "NONE");
+    assert_eq!(all.at(&["Runtime"]).0, "provided.al2023");
+    assert_eq!(all.at(&["MemorySize"]).number(), 256);
+    let longest_ms: u64 = known("UPSTREAM_TOTAL_MS").unwrap().default.unwrap().parse().unwrap();
+    assert_eq!(all.at(&["Timeout"]).number(), longest_ms / 1000 + 60);
+}
+
+#[test]
+fn every_route_has_a_function_and_a_printed_address() {
+    let outputs = Yaml::template().at(&["Outputs"]);
+    let (manifest, readme) = (file("Cargo.toml"), file("README.md"));
+    for (output, binary) in [("GenerateStreamUrl", "generate-stream"), ("FaceflipStreamUrl", "faceflip-stream")] {
+        let source = file(&format!("functions/{binary}/src/lib.rs"));
+        let path = source.split("path: \"").nth(1).unwrap().split('"').next().unwrap();
+        let address = outputs.at(&[output, "Value"]).0;
+        assert!(address.ends_with(&format!("FunctionUrl}}{}", path.trim_start_matches('/'))), "{address}");
+        assert!(manifest.contains(&format!("\n\"{path}\" = \"{binary}\"\n")), "cargo lambda watch routes {path}");
+    }
+    for (output, _) in outputs.members() {
+        assert!(readme.contains(&format!("`{output}`")), "the README says what {output} is for");
+    }
+}
+
+#[test]
+fn functions_are_given_what_they_read() {
+    for name in COMING {
+        assert!(known(name).is_none(), "{name} has come: take it off the list");
+    }
+    for (binary, function) in functions() {
+        let asked = asked(&binary);
+        for (name, _) in environment(&function) {
+            let expected = asked.contains(&name) && known(&name).is_some();
+            assert!(expected || COMING.contains(&name.as_str()), "{binary} is given {name}, which it does not read");
+        }
+    }
+}
+
+#[test]
+fn what_is_not_read_yet_says_so() {
+    let parameters = Yaml::template().at(&["Parameters"]);
+    for (name, value) in functions().iter().flat_map(|(_, function)| environment(function)) {
+        let Some(parameter) = value.0.strip_prefix("!Ref ").and_then(|name| parameters.get(name)) else { continue };
+        let says = parameter.at(&["Description"]).0;
+        assert_eq!(says.starts_with("COMING"), COMING.contains(&name.as_str()), "{name}: {says}");
+    }
+}
+
+#[test]
+fn defaults_are_those_of_the_code() {
+    let parameters = Yaml::template().at(&["Parameters"]);
+    let mut compared = 0;
+    for (name, value) in functions().iter().flat_map(|(_, function)| environment(function)) {
+        let (Some(variable), Some(parameter)) = (known(&name), value.0.strip_prefix("!Ref ")) else { continue };
+        let default = parameters.at(&[parameter, "Default"]).0;
+        match variable.default {
+            Some(expected) => assert!(default.is_empty() || default == expected, "{name} is {default}"),
+            None => assert_eq!(name, "IMAGE_API_BASE_URL", "only the template knows an address"),
+        }
+        compared += 1;
+    }
+    assert!(compared >= 9, "{compared} were compared");
+}
+
+#[test]
+fn no_key_is_ever_in_a_variable() {
+    let template = Yaml::template();
+    for (binary, function) in functions() {
+        let environment = environment(&function);
+        assert!(environment.len() > 5, "{binary}");
+        for (name, value) in &environment {
+            assert!(value.0.starts_with("!Ref ") || value.0.starts_with("!If ["), "{name} is written out: {value:?}");
+            assert!(known(name).is_none_or(|variable| variable.values != Values::Key), "{name}");
+            let words: Vec<_> = name.split('_').collect();
+            let last = words.last().copied().unwrap_or_default();
+            assert!(!["KEY", "SECRET", "TOKEN", "PASSWORD"].contains(&last), "{name} looks like a key");
+        }
+        let secrets: Vec<_> = environment.iter().filter(|(name, _)| name.ends_with("_SECRET_ARN")).collect();
+        assert_eq!(secrets.len(), 1, "{binary} has one secret");
+    }
+    for never in ["SecretString", "NoEcho", "resolve:secretsmanager"] {
+        assert!(!template.0.contains(never), "{never} puts a key where it can be read back");
+    }
+}
+
+#[test]
+fn each_role_reaches_its_own_secret_and_the_tables() {
+    let resources = Yaml::template().at(&["Resources"]);
+    assert!(!resources.0.contains('*'), "nothing is allowed by a star");
+    for (binary, function) in functions() {
+        let secret = environment(&function).into_iter().find(|(name, _)| name.ends_with("_SECRET_ARN")).unwrap().1.0;
+        let role = function.at(&["Properties", "Role"]).0;
+        let role = role.strip_prefix("!GetAtt ").and_then(|rest| rest.strip_suffix(".Arn")).unwrap().to_owned();
+        let policies = resources.at(&[&role, "Properties", "Policies"]).0;
+        let all = |key: &str| -> Vec<_> {
+            policies.lines().filter_map(|line| line.trim().strip_prefix(key)).map(str::to_owned).collect()
+        };
+        let logs = function.at(&["Properties", "LoggingConfig", "LogGroup"]).0.replace("!Ref", "!GetAtt") + ".Arn";
+        let tables = "[!GetAtt RateLimitsTable.Arn, !GetAtt LedgerTable.Arn]".to_owned();
+        assert_eq!(all("Resource: "), [logs, secret, tables], "{binary}");
+        assert_eq!(all("Action: "), ACTIONS, "{binary}");
+    }
+}
+
+#[test]
+fn the_tables_are_what_the_expressions_expect() {
+    let resources = Yaml::template().at(&["Resources"]);
+    for (table, kept) in [("RateLimitsTable", "Delete"), ("LedgerTable", "Retain")] {
+        let table = resources.at(&[table]);
+        assert_eq!(table.at(&["DeletionPolicy"]).0, kept);
+        assert_eq!(table.at(&["UpdateReplacePolicy"]).0, kept);
+        assert_eq!(table.at(&["Properties", "BillingMode"]).0, "PAY_PER_REQUEST");
+        assert_eq!(table.at(&["Properties", "SSESpecification"]).0, "{ SSEEnabled: true }");
+        assert_eq!(table.at(&["Properties", "TimeToLiveSpecification"]).0, "{ AttributeName: ttl, Enabled: true }");
+    }
+    let key = |table: &str| resources.at(&[table, "Properties", "KeySchema"]).0;
+    assert_eq!(key("RateLimitsTable"), "- { AttributeName: pk, KeyType: HASH }");
+    assert_eq!(key("LedgerTable"), "- { AttributeName: pk, KeyType: HASH }\n- { AttributeName: sk, KeyType: RANGE }");
+    assert!(resources.at(&["LedgerTable"]).0.contains("PointInTimeRecoveryEnabled: true"));
+}
+
+#[test]
+fn one_list_of_cors_everywhere() {
+    let template = Yaml::template();
+    assert_eq!(template.0.matches("Cors:").count(), 1, "in one place");
+    let cors = template.at(&["Globals", "Function", "FunctionUrlConfig", "Cors"]);
+    assert_eq!(cors.at(&["AllowOrigins"]).0, "!Ref AllowedOrigins");
+    assert_eq!(cors.at(&["AllowHeaders"]).list(), ALLOWED_HEADERS);
+    assert_eq!(cors.at(&["ExposeHeaders"]).list(), EXPOSED_HEADERS);
+    assert_eq!(cors.at(&["MaxAge"]).number(), 86400);
+    // With them a page of an allowed origin would send cookies, which nothing here reads.
+    assert_eq!(cors.get("AllowCredentials"), None);
+
+    let stack = file("dev/examples/stack/serve.rs");
+    let words = |call: &str| {
+        let arguments = stack.split(call).nth(1).unwrap().split(']').next().unwrap().to_owned();
+        arguments.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(words(".allow_headers("), ALLOWED_HEADERS);
+    assert_eq!(words(".expose_headers("), EXPOSED_HEADERS);
+    let methods = stack.split(".allow_methods([").nth(1).unwrap().split(']').next().unwrap();
+    let methods: Vec<_> = methods.split(',').map(|method| method.rsplit(':').next().unwrap()).collect();
+    assert_eq!(cors.at(&["AllowMethods"]).list(), methods);
+    assert!(stack.contains("from_secs(86400)"));
+}
