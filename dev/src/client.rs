@@ -1,4 +1,6 @@
-//! A client's reading of an event stream that has ended, for tests: what a browser would have seen.
+//! A client's reading of an answer that has ended, for tests: what a browser would have seen.
+
+use serde_json::Value;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,4 +33,31 @@ fn event(block: &str) -> Option<Event> {
     let data = field("data");
     let last = |name: &str| field(name).pop().unwrap_or_default();
     (!data.is_empty()).then(|| Event { id: last("id"), name: last("event"), data: data.join("\n") })
+}
+
+/// Everything that a client takes for the end of an answer; a right one has exactly one.
+///
+/// `done`, `[DONE]` or `error <code>` for an event, `problem <code>` for a problem document.
+pub fn endings(content_type: &str, body: &[u8]) -> Vec<String> {
+    let code = |value: &Value| value["code"].as_str().unwrap_or("without a code").to_owned();
+    match content_type.split(';').next() {
+        Some("text/event-stream") => events(body)
+            .into_iter()
+            .filter_map(|event| match (event.name.as_str(), event.data.as_str()) {
+                ("error", data) => {
+                    let data: Value = serde_json::from_str(data).unwrap_or_default();
+                    // Typed events have an envelope, chat streams an error object.
+                    let inner = data.get("data").or(data.get("error")).unwrap_or(&data);
+                    Some(format!("error {}", code(inner)))
+                }
+                ("done", _) => Some(event.name),
+                (_, "[DONE]") => Some(event.data),
+                _ => None,
+            })
+            .collect(),
+        Some("application/problem+json") => {
+            vec![format!("problem {}", code(&serde_json::from_slice(body).unwrap_or_default()))]
+        }
+        _ => Vec::new(),
+    }
 }

@@ -1,4 +1,4 @@
-//! Fake upstreams for the local stack and for tests.
+//! Fake upstreams and a fake platform, for the local stack and for tests.
 //!
 //! Each speaks a real wire format over a socket, accepts exactly the requests that we mean to send
 //! and refuses everything else as the real service would. Nothing here knows our own code: a fake
@@ -17,21 +17,32 @@
 //! | `input.rs` | what both ask of a request |
 //! | `secrets.rs` | AWS Secrets Manager |
 //! | `transcript.rs` | an upstream that plays recorded bytes, and can break off |
-//! | `client.rs` | what a browser would make of an event stream |
+//! | `runtime_api.rs` | the Lambda Runtime API, from the function's side of the wall |
+//! | `function.rs` | a real function binary that runs under it |
+//! | `function_url.rs` | an HTTP request as the event that AWS makes of it |
+//! | `samples.rs` | the events in `events/`, and what each should give |
+//! | `client.rs` | what a browser would make of an answer |
+//! | `cut.rs` | long lines, shortened for a terminal |
 //! | `script.rs` | an answer as timed writes |
 //! | `server.rs` | a router on a socket |
 //! | `page.html` | the page that shows both routes at work |
 //!
-//! More shapes, faults, sign-in (`supabase.rs`), `dynamodb.rs` and `runtime_api.rs`
-//! get files of their own.
+//! More shapes, faults, sign-in (`supabase.rs`) and `dynamodb.rs` get files of their own.
+
+#![forbid(unsafe_code)]
 
 pub mod ark;
 pub mod client;
+pub mod cut;
+pub mod function;
+pub mod function_url;
 pub mod image_api;
 mod input;
 mod landscape;
 mod letters;
 pub mod picture;
+pub mod runtime_api;
+pub mod samples;
 mod script;
 pub mod secrets;
 mod server;

@@ -23,6 +23,8 @@ pub struct Transcript {
     pub bytes: Bytes,
     /// The body is written in pieces of this size.
     pub piece_bytes: usize,
+    /// Waits before every piece.
+    pub piece_after: Duration,
     /// Waits before the head.
     pub head_after: Duration,
     /// What happens behind the last byte.
@@ -48,6 +50,7 @@ impl Transcript {
             content_type: "text/event-stream",
             bytes: bytes.into(),
             piece_bytes: usize::MAX,
+            piece_after: Duration::ZERO,
             head_after: Duration::ZERO,
             ending: Ending::Clean,
         }
@@ -96,9 +99,12 @@ pub fn routes(transcript: Transcript) -> (Router, Seen) {
 
 async fn play(transcript: Transcript, open: Open) -> impl IntoResponse {
     tokio::time::sleep(transcript.head_after).await;
-    let Transcript { status, content_type, bytes, piece_bytes, ending, .. } = transcript;
+    let Transcript { status, content_type, bytes, piece_bytes, piece_after, ending, .. } = transcript;
     let body = stream::unfold((bytes, Some(open)), move |(mut rest, open)| async move {
         if !rest.is_empty() {
+            if !piece_after.is_zero() {
+                tokio::time::sleep(piece_after).await;
+            }
             let piece = rest.split_to(rest.len().min(piece_bytes));
             return Some((Ok(piece), (rest, open)));
         }

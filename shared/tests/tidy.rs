@@ -73,6 +73,13 @@ fn each_part_can_be_read_alone() {
 }
 
 #[test]
+fn one_file_is_unsafe() {
+    for path in ["shared/src", "functions", "dev"] {
+        none_of(path, &["edge/nodelay.rs"], &["unsafe {", "unsafe fn", "unsafe impl"]);
+    }
+}
+
+#[test]
 fn functions_do_not_know_each_other() {
     none_of("functions/generate-stream/src", &[], &["faceflip"]);
     none_of("functions/faceflip-stream/src", &[], &["generate_stream"]);

@@ -1,6 +1,8 @@
 //! `POST /api/v1/faceflip/generate/stream`: pictures made by ARK (Seedream) from pictures, told as the documented
 //! events, each picture as soon as ARK has finished it.
 
+#![forbid(unsafe_code)]
+
 mod request;
 
 use std::sync::Arc;

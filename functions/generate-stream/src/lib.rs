@@ -2,6 +2,8 @@
 //!
 //! One request is one straight line: route, configuration, body, secret, upstream, stream.
 
+#![forbid(unsafe_code)]
+
 mod present;
 mod request;
 

@@ -1,16 +1,22 @@
 //! The Lambda function: reads the environment once, then hands every invocation to [`generate_stream::handle`].
 
+#![forbid(unsafe_code)]
+
 use std::sync::Arc;
 
 use generate_stream::App;
 use lambda_http::{Error, service_fn};
+use shared::edge::RuntimeApi;
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     lambda_http::tracing::init_default_subscriber();
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
-    let app = Arc::new(App::from_env(&|name| std::env::var(name).ok()));
+    let environment = |name: &str| std::env::var(name).ok();
+    let app = Arc::new(App::from_env(&environment));
+    let runtime = RuntimeApi::new(environment("AWS_LAMBDA_RUNTIME_API").as_deref());
     lambda_http::run_with_streaming_response_concurrent(service_fn(move |event: lambda_http::Request| {
+        runtime.send_at_once();
         let app = app.clone();
         async move { Ok::<_, std::convert::Infallible>(generate_stream::handle(app, shared_request(event)).await) }
     }))

@@ -1,0 +1,127 @@
+//! A real function binary in an environment like Lambda's.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, Read};
+use std::path::Path;
+use std::pin::pin;
+use std::process::{Child, Command, ExitStatus};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use serde_json::Value;
+
+use crate::runtime_api::{Deadline, Failed, Invocation, RuntimeApi};
+
+/// How often we look at what cannot wake us.
+const GLANCE: Duration = Duration::from_millis(10);
+/// How long a line may take from the function to its log.
+const LOG_WAIT: Duration = Duration::from_secs(5);
+
+/// A running function; killed when dropped.
+pub struct Function {
+    api: RuntimeApi,
+    child: Mutex<Child>,
+    log: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Function {
+    /// Starts `binary` under a Runtime API of its own. Its environment is the variables of Lambda and those of
+    /// `environment`, and nothing of ours. `AWS_LAMBDA_MAX_CONCURRENCY` lets it take several events at once.
+    ///
+    /// # Errors
+    /// When no port can be opened or the binary cannot be run.
+    pub async fn spawn(binary: &Path, environment: &[(&str, &str)]) -> io::Result<Self> {
+        let api = RuntimeApi::start().await?;
+        let (mut reader, writer) = io::pipe()?;
+        let name = binary.file_stem().unwrap_or_default();
+        let child = Command::new(binary)
+            .env_clear()
+            .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
+            .env("AWS_LAMBDA_FUNCTION_NAME", name)
+            .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+            .envs(environment.iter().copied())
+            .stdout(writer.try_clone()?)
+            .stderr(writer)
+            .spawn()
+            .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", binary.display())))?;
+        let log = Arc::new(Mutex::new(Vec::new()));
+        let written = Arc::clone(&log);
+        thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            while let Ok(count @ 1..) = reader.read(&mut buffer) {
+                lock(&written).extend_from_slice(&buffer[..count]);
+            }
+        });
+        Ok(Self { api, child: Mutex::new(child), log })
+    }
+
+    /// Sends an event and waits until its response has begun.
+    ///
+    /// # Errors
+    /// As [`RuntimeApi::invoke`]; and when the process ends, now or earlier.
+    pub async fn invoke(&self, event: &Value, deadline: Deadline) -> Result<Invocation, Failed> {
+        let ended = async {
+            let status = self.ended().await.map_or_else(|error| error.to_string(), |status| status.to_string());
+            Err(Failed(format!("the process has ended: {status}")))
+        };
+        first(self.api.invoke(event, deadline), ended).await
+    }
+
+    /// Whether the process lives.
+    pub fn is_running(&self) -> bool {
+        matches!(lock(&self.child).try_wait(), Ok(None))
+    }
+
+    /// What it has written so far, on both outputs.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&lock(&self.log)).into_owned()
+    }
+
+    /// Whether `text` stands in the log, now or a little later.
+    pub async fn has_logged(&self, text: &str) -> bool {
+        let found = async {
+            while !self.log().contains(text) {
+                tokio::time::sleep(GLANCE).await;
+            }
+        };
+        tokio::time::timeout(LOG_WAIT, found).await.is_ok()
+    }
+
+    async fn ended(&self) -> io::Result<ExitStatus> {
+        loop {
+            if let Some(status) = lock(&self.child).try_wait()? {
+                return Ok(status);
+            }
+            tokio::time::sleep(GLANCE).await;
+        }
+    }
+}
+
+impl fmt::Debug for Function {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Function").field("api", &self.api).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Function {
+    fn drop(&mut self) {
+        let mut child = lock(&self.child);
+        // It may have ended by itself; either way nothing is left of it.
+        let _ = child.kill();
+        let _ = child.wait();
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+async fn first<T>(one: impl Future<Output = T>, other: impl Future<Output = T>) -> T {
+    match select(pin!(one), pin!(other)).await {
+        Either::Left((value, _)) | Either::Right((value, _)) => value,
+    }
+}

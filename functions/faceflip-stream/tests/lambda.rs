@@ -1,0 +1,181 @@
+//! The real binary under a Lambda Runtime API, as AWS runs it.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use dev::client::{endings, events};
+use dev::function::Function;
+use dev::function_url::payload;
+use dev::runtime_api::{Deadline, Invocation};
+use dev::samples::samples;
+use dev::transcript::{self, Ending, Seen, Transcript};
+use dev::{Running, ark};
+use serde_json::{Value, json};
+
+const NAME: &str = "faceflip-stream";
+const BINARY: &str = env!("CARGO_BIN_EXE_faceflip-stream");
+const KEY: &str = "a-key-of-this-test";
+const LONG: Deadline = Deadline::In(Duration::from_secs(660));
+
+/// The function with ARK at `base`, and some more variables.
+async fn function(base: &str, more: &[(&str, &str)]) -> Function {
+    let mut environment = vec![("ARK_BASE_URL", base), ("ARK_API_KEY", KEY)];
+    environment.extend(more);
+    Function::spawn(Path::new(BINARY), &environment).await.unwrap()
+}
+
+async fn simulator() -> Running {
+    let options = ark::Options { key: KEY.into(), speed: f64::INFINITY, log: false };
+    dev::start(ark::routes(options)).await.unwrap()
+}
+
+/// An ARK that makes one picture, and then nothing more for as long as one waits; or none at all.
+async fn stalled(pictures: usize) -> (Running, Seen) {
+    let picture = r#"{"type":"image_generation.partial_succeeded","model":"m","created":1,"image_index":0,"url":"https://links.example.com/0.jpeg","size":"2496x1664"}"#;
+    let said = format!("event: image_generation.partial_succeeded\ndata: {picture}\n\n").repeat(pictures);
+    let (router, seen) = transcript::routes(Transcript { ending: Ending::Stall, ..Transcript::events(said) });
+    (dev::start(router).await.unwrap(), seen)
+}
+
+fn event() -> Value {
+    let body = json!({"urls": ["https://example.com/image1.jpg"], "task_id": "task-1"}).to_string();
+    let headers = [("content-type", "application/json")];
+    payload("POST", "/api/v1/faceflip/generate/stream", &headers, &body, false)
+}
+
+/// Status and endings of a whole answer.
+async fn outcome(mut invocation: Invocation) -> (u16, Vec<String>) {
+    let body = tokio::time::timeout(Duration::from_secs(30), invocation.rest()).await.unwrap().unwrap();
+    (invocation.prelude.status_code, endings(&invocation.prelude.headers["content-type"], &body))
+}
+
+fn ends_in(status: u16, ending: &str) -> (u16, Vec<String>) {
+    (status, vec![ending.to_owned()])
+}
+
+#[tokio::test]
+async fn every_sample_does_what_its_table_says() {
+    let upstream = simulator().await;
+    let function = function(&upstream.url("/api/v3"), &[]).await;
+    let samples = samples(NAME).unwrap();
+    assert!(samples.len() >= 10, "{}", samples.len());
+    for sample in samples {
+        let invocation = function.invoke(&sample.event, LONG).await.unwrap();
+        let headers = invocation.prelude.headers.clone();
+        assert_eq!(headers["cache-control"], "no-store, no-transform", "{}", sample.name);
+        assert_eq!(headers["x-request-id"].len(), 36, "{}: one, and ours", sample.name);
+        assert!(!headers.contains_key("access-control-allow-origin"), "{}: the Function URL adds its own", sample.name);
+        assert!(invocation.prelude.cookies.is_empty());
+        assert_eq!(headers.get("allow").map(String::as_str), (sample.status == 405).then_some("POST"));
+        let is_document = sample.ending.starts_with("problem");
+        let content_type = if is_document { "application/problem+json" } else { "text/event-stream" };
+        assert_eq!(headers["content-type"], format!("{content_type}; charset=utf-8"), "{}", sample.name);
+        assert_eq!(headers.contains_key("x-accel-buffering"), !is_document, "{}", sample.name);
+        assert_eq!(outcome(invocation).await, ends_in(sample.status, &sample.ending), "{}", sample.name);
+    }
+    assert!(function.is_running());
+}
+
+#[tokio::test]
+async fn each_picture_comes_while_ark_still_works() {
+    let (upstream, seen) = stalled(1).await;
+    let function = function(&upstream.url(""), &[]).await;
+    let mut invocation = function.invoke(&event(), LONG).await.unwrap();
+    let mut body = Vec::new();
+    let reading = async {
+        while events(&body).len() < 3 {
+            body.extend_from_slice(&invocation.next().await.unwrap().unwrap().bytes);
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap();
+    let names: Vec<_> = events(&body).into_iter().map(|event| event.name).collect();
+    assert_eq!(names, ["start", "process", "image.done"]);
+    assert_eq!(seen.open(), 1, "ARK has not ended");
+}
+
+#[tokio::test]
+async fn the_first_event_does_not_wait_for_an_acknowledgement() {
+    const STREAMS: usize = 16;
+    let (router, _) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
+    let upstream = dev::start(router).await.unwrap();
+    let function = function(&upstream.url(""), &[]).await;
+    let mut late = 0;
+    for _ in 0..STREAMS {
+        let mut invocation = function.invoke(&event(), LONG).await.unwrap();
+        let first = invocation.next().await.unwrap().unwrap();
+        late += usize::from(first.at - invocation.prelude_at >= Duration::from_millis(30));
+        invocation.rest().await.unwrap();
+    }
+    assert!(late < 4, "{late} of {STREAMS}: it is 40 ms and most of them with Nagle's algorithm");
+}
+
+#[tokio::test]
+async fn four_at_once_where_the_platform_asks_for_it() {
+    for (variables, expected) in [(&[("AWS_LAMBDA_MAX_CONCURRENCY", "4")][..], 4), (&[], 1)] {
+        let (upstream, seen) = stalled(0).await;
+        let function = function(&upstream.url(""), variables).await;
+        let event = event();
+        let invoke = || async {
+            let mut invocation = function.invoke(&event, LONG).await.unwrap();
+            invocation.rest().await
+        };
+        let all = async { tokio::join!(invoke(), invoke(), invoke(), invoke()) };
+        let open = async {
+            while seen.open() < expected {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            // One too many would show itself now.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        };
+        tokio::select! {
+            _ = all => panic!("the upstream never ends"),
+            opened = tokio::time::timeout(Duration::from_secs(20), open) => opened.unwrap(),
+        }
+        assert_eq!(seen.open(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_near_deadline_ends_the_stream_in_time() {
+    for (pictures, ending) in [(0, "error deadline_exceeded"), (1, "done")] {
+        let (upstream, _) = stalled(pictures).await;
+        let function = function(&upstream.url(""), &[]).await;
+        let mut invocation = function.invoke(&event(), Deadline::In(Duration::from_secs(6))).await.unwrap();
+        let (mut body, mut last) = (Vec::new(), invocation.prelude_at);
+        while let Some(frame) = invocation.next().await.unwrap() {
+            body.extend_from_slice(&frame.bytes);
+            last = frame.at;
+        }
+        assert_eq!(endings("text/event-stream", &body), [ending], "{pictures} pictures");
+        assert!(last - invocation.handed_out < Duration::from_secs(4), "two seconds are left");
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_in_1970_says_nothing() {
+    let upstream = simulator().await;
+    let function = function(&upstream.url("/api/v3"), &[]).await;
+    for _ in 0..2 {
+        let invocation = function.invoke(&event(), Deadline::Unknown).await.unwrap();
+        assert_eq!(outcome(invocation).await, ends_in(200, "done"));
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
+    let rows = [
+        ([("ARK_API_KEY", ""), ("ARK_SIZE", "2K")], 503, "service_unavailable", "ARK_API_KEY"),
+        ([("ARK_API_KEY", KEY), ("ARK_SIZE", "9K")], 500, "service_misconfigured", "ARK_SIZE"),
+    ];
+    for (environment, status, code, remedy) in rows {
+        let function = Function::spawn(Path::new(BINARY), &environment).await.unwrap();
+        for _ in 0..2 {
+            let invocation = function.invoke(&event(), LONG).await.unwrap();
+            assert_eq!(outcome(invocation).await, ends_in(status, &format!("error {code}")));
+        }
+        assert!(function.is_running());
+        assert!(function.has_logged(remedy).await, "{}", function.log());
+        assert!(!function.log().contains(KEY), "{}", function.log());
+    }
+}

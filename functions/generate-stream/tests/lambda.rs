@@ -1,0 +1,279 @@
+//! The real binary under a Lambda Runtime API, as AWS runs it.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
+
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use dev::client::endings;
+use dev::function::Function;
+use dev::function_url::payload;
+use dev::runtime_api::{Deadline, Invocation};
+use dev::samples::samples;
+use dev::secrets::{self, Vault};
+use dev::transcript::{self, Ending, Seen, Transcript};
+use dev::{Running, Shape, image_api};
+use serde_json::{Value, json};
+
+const NAME: &str = "generate-stream";
+const BINARY: &str = env!("CARGO_BIN_EXE_generate-stream");
+const KEY: &str = "a-key-of-this-test";
+const LONG: Deadline = Deadline::In(Duration::from_secs(660));
+
+/// The function with its upstream at `base`, and some more variables.
+async fn function(base: &str, more: &[(&str, &str)]) -> Function {
+    let mut environment = vec![("IMAGE_API_BASE_URL", base), ("IMAGE_API_KEY", KEY)];
+    environment.extend(more);
+    Function::spawn(Path::new(BINARY), &environment).await.unwrap()
+}
+
+async fn simulator(speed: f64) -> Running {
+    let options = image_api::Options { key: KEY.into(), shape: Shape::Deltas, speed, log: false };
+    dev::start(image_api::routes(options)).await.unwrap()
+}
+
+/// An upstream that says something, and then nothing more for as long as one waits.
+async fn stalled() -> (Running, Seen) {
+    let chunk = r#"{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"好的"}}]}"#;
+    let said = format!("data: {chunk}\n\n");
+    let (router, seen) = transcript::routes(Transcript { ending: Ending::Stall, ..Transcript::events(said) });
+    (dev::start(router).await.unwrap(), seen)
+}
+
+fn event(format: &str) -> Value {
+    let body = json!({"prompt": "x", "format": format}).to_string();
+    payload("POST", "/api/generate-stream", &[("content-type", "application/json")], &body, false)
+}
+
+/// Status and endings of a whole answer.
+async fn outcome(mut invocation: Invocation) -> (u16, Vec<String>) {
+    let body = tokio::time::timeout(Duration::from_secs(30), invocation.rest()).await.unwrap().unwrap();
+    (invocation.prelude.status_code, endings(&invocation.prelude.headers["content-type"], &body))
+}
+
+fn ends_in(status: u16, ending: &str) -> (u16, Vec<String>) {
+    (status, vec![ending.to_owned()])
+}
+
+#[tokio::test]
+async fn every_sample_does_what_its_table_says() {
+    let upstream = simulator(f64::INFINITY).await;
+    let function = function(&upstream.url(""), &[]).await;
+    let samples = samples(NAME).unwrap();
+    assert!(samples.len() >= 10, "{}", samples.len());
+    for sample in samples {
+        let invocation = function.invoke(&sample.event, LONG).await.unwrap();
+        let headers = invocation.prelude.headers.clone();
+        assert_eq!(headers["cache-control"], "no-store, no-transform", "{}", sample.name);
+        assert_eq!(headers["x-request-id"].len(), 36, "{}: one, and ours", sample.name);
+        assert!(!headers.contains_key("access-control-allow-origin"), "{}: the Function URL adds its own", sample.name);
+        assert!(invocation.prelude.cookies.is_empty());
+        assert_eq!(headers.get("allow").map(String::as_str), (sample.status == 405).then_some("POST"));
+        match sample.status {
+            200 => {
+                assert_eq!(headers["content-type"], "text/event-stream; charset=utf-8", "{}", sample.name);
+                assert_eq!((headers["x-accel-buffering"].as_str(), headers["x-task-id"].len()), ("no", 36));
+            }
+            _ => {
+                assert_eq!(headers["content-type"], "application/problem+json; charset=utf-8", "{}", sample.name);
+                let lang = if sample.name.ends_with("-english") { "en" } else { "zh-CN" };
+                assert_eq!(headers["content-language"], lang, "{}", sample.name);
+            }
+        }
+        assert_eq!(outcome(invocation).await, ends_in(sample.status, &sample.ending), "{}", sample.name);
+    }
+    assert!(function.is_running());
+}
+
+#[tokio::test]
+async fn the_stream_begins_while_the_upstream_still_speaks() {
+    for (format, first) in [("events", "event: start"), ("chat", "好的")] {
+        let (upstream, seen) = stalled().await;
+        let function = function(&upstream.url(""), &[]).await;
+        let mut invocation = function.invoke(&event(format), LONG).await.unwrap();
+        let mut text = String::new();
+        let reading = async {
+            while !text.contains(first) || seen.requests() == 0 {
+                text.push_str(std::str::from_utf8(&invocation.next().await.unwrap().unwrap().bytes).unwrap());
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), reading).await.unwrap();
+        assert_eq!(seen.open(), 1, "{format}: the upstream has not ended");
+    }
+}
+
+#[tokio::test]
+async fn the_first_event_does_not_wait_for_an_acknowledgement() {
+    const STREAMS: usize = 16;
+    let (router, _) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
+    let upstream = dev::start(router).await.unwrap();
+    let function = function(&upstream.url(""), &[]).await;
+    let mut late = 0;
+    for _ in 0..STREAMS {
+        let mut invocation = function.invoke(&event("events"), LONG).await.unwrap();
+        let first = invocation.next().await.unwrap().unwrap();
+        late += usize::from(first.at - invocation.prelude_at >= Duration::from_millis(30));
+        invocation.rest().await.unwrap();
+    }
+    assert!(late < 4, "{late} of {STREAMS}: it is 40 ms and most of them with Nagle's algorithm");
+}
+
+#[tokio::test]
+async fn four_at_once_where_the_platform_asks_for_it() {
+    for (variables, expected) in [(&[("AWS_LAMBDA_MAX_CONCURRENCY", "4")][..], 4), (&[], 1)] {
+        let (upstream, seen) = stalled().await;
+        let function = function(&upstream.url(""), variables).await;
+        let event = event("events");
+        let invoke = || async {
+            let mut invocation = function.invoke(&event, LONG).await.unwrap();
+            invocation.rest().await
+        };
+        let all = async { tokio::join!(invoke(), invoke(), invoke(), invoke()) };
+        let open = async {
+            while seen.open() < expected {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            // One too many would show itself now.
+            tokio::time::sleep(Duration::from_millis(300)).await;
+        };
+        tokio::select! {
+            _ = all => panic!("the upstream never ends"),
+            opened = tokio::time::timeout(Duration::from_secs(20), open) => opened.unwrap(),
+        }
+        assert_eq!(seen.open(), expected);
+    }
+}
+
+#[tokio::test]
+async fn a_near_deadline_ends_the_stream_in_time() {
+    let (upstream, _) = stalled().await;
+    let function = function(&upstream.url(""), &[]).await;
+    for format in ["events", "chat"] {
+        let mut invocation = function.invoke(&event(format), Deadline::In(Duration::from_secs(6))).await.unwrap();
+        let (mut body, mut last) = (Vec::new(), invocation.prelude_at);
+        while let Some(frame) = invocation.next().await.unwrap() {
+            body.extend_from_slice(&frame.bytes);
+            last = frame.at;
+        }
+        assert_eq!(endings("text/event-stream", &body), ["error deadline_exceeded"], "{format}");
+        assert!(last - invocation.handed_out < Duration::from_secs(4), "{format}: two seconds are left");
+    }
+}
+
+#[tokio::test]
+async fn a_deadline_in_1970_says_nothing() {
+    let upstream = simulator(f64::INFINITY).await;
+    let function = function(&upstream.url(""), &[]).await;
+    let invocation = function.invoke(&event("events"), Deadline::Unknown).await.unwrap();
+    assert_eq!(outcome(invocation).await, ends_in(200, "done"));
+}
+
+#[tokio::test]
+async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
+    let rows = [
+        (
+            [("IMAGE_API_BASE_URL", "http://127.0.0.1:9"), ("IMAGE_API_KEY", "")],
+            503,
+            "service_unavailable",
+            "IMAGE_API_KEY",
+        ),
+        (
+            [("IMAGE_API_BASE_URL", "http://relay.example.com"), ("IMAGE_API_KEY", KEY)],
+            500,
+            "service_misconfigured",
+            "IMAGE_API_BASE_URL",
+        ),
+    ];
+    for (environment, status, code, remedy) in rows {
+        let function = Function::spawn(Path::new(BINARY), &environment).await.unwrap();
+        for _ in 0..2 {
+            let invocation = function.invoke(&event("chat"), LONG).await.unwrap();
+            assert_eq!(outcome(invocation).await, ends_in(status, &format!("problem {code}")));
+        }
+        assert!(function.is_running());
+        assert!(function.has_logged(remedy).await, "{}", function.log());
+        assert!(!function.log().contains(KEY), "{}", function.log());
+    }
+}
+
+#[tokio::test]
+async fn the_key_comes_from_secrets_manager() {
+    const ID: &str = "arn:aws:secretsmanager:us-east-1:000000000000:secret:image-api-AbCdEf";
+    let vault = Vault::default();
+    vault.put(ID, KEY);
+    let upstream = simulator(f64::INFINITY).await;
+    let running = dev::start(secrets::routes(vault.clone())).await.unwrap();
+    let (base, manager) = (upstream.url(""), running.url(""));
+    let environment = [
+        ("IMAGE_API_BASE_URL", base.as_str()),
+        ("IMAGE_API_KEY_SECRET_ARN", ID),
+        ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &manager),
+    ];
+    let function = Function::spawn(Path::new(BINARY), &environment).await.unwrap();
+    for _ in 0..2 {
+        let invocation = function.invoke(&event("events"), LONG).await.unwrap();
+        assert_eq!(outcome(invocation).await, ends_in(200, "done"));
+    }
+    assert_eq!(vault.calls(), 1);
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_off_leaves_the_process_alone() {
+    let whole = std::fs::read(concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../shared/tests/data/fixtures/c01_newapi_one_giant_chunk.sse"
+    ));
+    let half = Bytes::from(whole.unwrap()).split_to(2000);
+    let (router, seen) = transcript::routes(Transcript { ending: Ending::Abort, ..Transcript::events(half) });
+    let upstream = dev::start(router).await.unwrap();
+    let function = function(&upstream.url(""), &[]).await;
+    for paid in 1..=2 {
+        let invocation = function.invoke(&event("events"), LONG).await.unwrap();
+        assert_eq!(outcome(invocation).await, ends_in(200, "error stream_interrupted"));
+        assert_eq!(seen.requests(), paid);
+    }
+    assert!(function.is_running());
+}
+
+/// No check: how soon small events, 8 ms apart, reach the platform.
+/// `cargo test -p generate-stream --test lambda -- --ignored --nocapture`
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn delays() {
+    const STREAMS: usize = 40;
+    const EVENTS: usize = 50;
+    let chunk = json!({"object": "chat.completion.chunk", "choices": [{"index": 0, "delta": {"content": "word"}}]});
+    let said = format!("data: {chunk}\n\n");
+    let (router, _) = transcript::routes(Transcript {
+        piece_bytes: said.len(),
+        piece_after: Duration::from_millis(8),
+        ..Transcript::events(said.repeat(EVENTS))
+    });
+    let upstream = dev::start(router).await.unwrap();
+    let function = function(&upstream.url(""), &[]).await;
+    let (mut firsts, mut gaps) = (Vec::new(), Vec::new());
+    for _ in 0..STREAMS {
+        let mut invocation = function.invoke(&event("events"), LONG).await.unwrap();
+        let mut before = invocation.prelude_at;
+        let mut frames = Vec::new();
+        while let Some(frame) = invocation.next().await.unwrap() {
+            frames.push((frame.at - before).as_secs_f64() * 1e3);
+            before = frame.at;
+        }
+        firsts.push(frames.remove(0));
+        gaps.extend(frames);
+    }
+    for (what, mut ms) in [("first event after the prelude", firsts), ("between events", gaps)] {
+        ms.sort_by(f64::total_cmp);
+        let at = |part: f64| ms[((ms.len() - 1) as f64 * part) as usize];
+        let (late, burst) = (ms.iter().filter(|ms| **ms >= 35.0).count(), ms.iter().filter(|ms| **ms < 1.0).count());
+        println!(
+            "{what}: n {}, median {:.1} ms, p90 {:.1}, p99 {:.1}, max {:.1}; {late} of 35 ms or more, {burst} under 1 ms",
+            ms.len(),
+            at(0.5),
+            at(0.9),
+            at(0.99),
+            at(1.0),
+        );
+    }
+}
