@@ -10,8 +10,7 @@ const MAX_URLS: usize = 10;
 const MAX_TASK_ID_CHARS: usize = 256;
 const MAX_PROMPT_CHARS: usize = 4000;
 
-/// What to make.
-#[derive(Debug, PartialEq)]
+/// What to make. Not `Debug`: nothing of it belongs into a log.
 pub(crate) struct FaceflipRequest {
     /// Any text: it is told again, and nothing else is done with it.
     pub(crate) task_id: String,

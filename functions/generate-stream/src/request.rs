@@ -10,8 +10,7 @@ const MAX_PROMPT_CHARS: usize = 4000;
 const MAX_IMAGES: usize = 3;
 const MAX_N: u32 = 4;
 
-/// What to make, and how to tell it.
-#[derive(Debug, PartialEq)]
+/// What to make, and how to tell it. Not `Debug`: nothing of it belongs into a log.
 pub(crate) struct GenerateRequest {
     /// 1..=4000 characters, trimmed.
     pub(crate) prompt: String,

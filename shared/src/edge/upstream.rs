@@ -24,8 +24,7 @@ pub struct Upstream {
     client: reqwest::Client,
 }
 
-/// One paid call.
-#[derive(Debug)]
+/// One paid call. Not `Debug`: its body is what the user asked.
 pub struct Post<'a> {
     /// Where to.
     pub url: Url,

@@ -15,7 +15,7 @@ use crate::update::{Stop, Update, Usage};
 /// The body that asks for pictures. ARK ignores keys it does not know and charges all the same, so nothing else is sent.
 ///
 /// Fields: [image generation API](https://www.volcengine.com/docs/82379/1541523).
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct Request<'a> {
     model: &'a str,
     prompt: &'a str,
@@ -31,20 +31,20 @@ pub struct Request<'a> {
 }
 
 /// One picture is sent as a string, as in all of ARK's samples.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(untagged)]
 enum Images<'a> {
     One(&'a str),
     Several(&'a [String]),
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct SequentialOptions {
     max_images: u32,
 }
 
 /// How ARK is asked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub struct Settings<'a> {
     /// Model or endpoint id.
     pub model: &'a str,

@@ -21,7 +21,7 @@ const MAX_SHORT_BYTES: usize = 64;
 ///
 /// `content` is an array even for text alone (one relay refuses a string), there is no system message (Gemini's image
 /// models refuse it), and `modalities` is what OpenRouter needs to make a picture at all.
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 pub struct Request<'a> {
     model: &'a str,
     stream: bool,
@@ -30,25 +30,25 @@ pub struct Request<'a> {
     messages: [Message<'a>; 1],
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct StreamOptions {
     include_usage: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct Message<'a> {
     role: &'static str,
     content: Vec<Content<'a>>,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 enum Content<'a> {
     Text { text: &'a str },
     ImageUrl { image_url: ImageUrl<'a> },
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Serialize)]
 struct ImageUrl<'a> {
     url: &'a str,
 }
