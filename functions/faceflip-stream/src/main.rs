@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use faceflip_stream::App;
 use lambda_http::{Error, service_fn};
-use shared::edge::RuntimeApi;
+use shared::edge::{RuntimeApi, log_panics};
 
 #[tokio::main]
 async fn main() -> Result<(), Error> {
     lambda_http::tracing::init_default_subscriber();
+    log_panics();
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
     let environment = |name: &str| std::env::var(name).ok();
     let app = Arc::new(App::from_env(&environment));

@@ -1,4 +1,3 @@
-use std::any::Any;
 use std::convert::Infallible;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -133,10 +132,8 @@ impl Body {
                     };
                 }
                 Ok(Poll::Ready(())) => stream.producer = None,
-                Err(panic) => {
-                    tracing::error!(panic = panic_text(&*panic), "the producer of a stream panicked");
-                    stream.producer = None;
-                }
+                // The hook has logged it.
+                Err(_) => stream.producer = None,
             }
         }
     }
@@ -177,11 +174,6 @@ impl std::fmt::Debug for Body {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Body").finish_non_exhaustive()
     }
-}
-
-/// Only the text of a panic that is fixed in the source: a formatted one may quote what it stumbled over.
-fn panic_text(panic: &(dyn Any + Send)) -> &'static str {
-    panic.downcast_ref::<&'static str>().copied().unwrap_or("(a message with values)")
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::body::Sender;
 use super::clock::now;
+use super::reply::is_decent_id;
 use super::upstream::{Post, Upstream};
 use crate::config::Timing;
 use crate::events::Events;
@@ -48,6 +49,13 @@ pub struct Names<'a> {
     pub task_id: &'a str,
 }
 
+impl Names<'_> {
+    /// The task as a log may hold it: some routes take any text for one, and users' text is none of a log's business.
+    fn logged_task_id(&self) -> &str {
+        if is_decent_id(self.task_id) { self.task_id } else { "(free text)" }
+    }
+}
+
 /// Writes the line when the call has ended, or when it is dropped before: then the client has left.
 struct Line<'a> {
     names: Names<'a>,
@@ -57,7 +65,7 @@ struct Line<'a> {
 impl Line<'_> {
     fn write(mut self, ended: &Ended) {
         self.is_written = true;
-        let Names { route, request_id, task_id } = self.names;
+        let (Names { route, request_id, .. }, task_id) = (self.names, self.names.logged_task_id());
         let took_ms = ended.took.as_millis() as u64;
         let bytes_in = ended.bytes_in;
         match &ended.verdict {
@@ -76,7 +84,7 @@ impl Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         if !self.is_written && !std::thread::panicking() {
-            let Names { route, request_id, task_id } = self.names;
+            let (Names { route, request_id, .. }, task_id) = (self.names, self.names.logged_task_id());
             tracing::info!(route, request_id, task_id, code = Code::ClientClosed.as_str(), "the client has left");
         }
     }
@@ -220,5 +228,19 @@ impl<D: Dialect> Present<D> for Events {
 
     fn take(&mut self) -> Vec<u8> {
         Events::take(self)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_is_free_text_stays_out_of_the_log() {
+        let logged = |task_id: &'static str| Names { route: "/", request_id: "r", task_id }.logged_task_id().to_owned();
+        assert_eq!(logged("task_1795215600000"), "task_1795215600000");
+        for text in ["a wedding photo of Ann", "任务", "line\nbreak", ""] {
+            assert_eq!(logged(text), "(free text)", "{text:?}");
+        }
     }
 }

@@ -180,6 +180,7 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
-fn is_decent_id(id: &str) -> bool {
+/// Whether an id has the form `[A-Za-z0-9_.:-]{1,128}`: fit for a header and for a log.
+pub(super) fn is_decent_id(id: &str) -> bool {
     (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
 }
