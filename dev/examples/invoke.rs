@@ -1,7 +1,7 @@
 //! `cargo invoke events/<file>.json`: a real function binary, one event, the answer printed as it comes.
 //!
-//! The binary runs under a Lambda Runtime API with nothing in its environment but what Lambda has; the upstreams are
-//! the fakes of this crate. No account, no key, no Docker.
+//! The binary runs under a Lambda Runtime API with nothing in its environment but what Lambda has; the upstreams and
+//! Supabase are the fakes of this crate. No account, no key, no Docker.
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -13,10 +13,12 @@ use clap::Parser;
 use dev::cut::Cut;
 use dev::function::Function;
 use dev::runtime_api::{Deadline, Failed, Invocation};
+use dev::supabase::{self, Project};
 use dev::{Running, Shape, ark, image_api, samples};
 use serde_json::Value;
 
-/// Runs the function that an event in `events/` is for, and prints its answer while it arrives.
+/// Runs the function that an event in `events/` is for, and prints its answer while it arrives. `$TOKEN` in an event
+/// becomes a fresh token.
 #[derive(Parser)]
 #[command(name = "cargo invoke", version)]
 struct Options {
@@ -37,6 +39,7 @@ type Failure = Box<dyn Error + Send + Sync>;
 
 /// What the simulators take for a key. It opens nothing else.
 const KEY: &str = "local-stack";
+const USER: &str = "demo@example.com";
 /// Characters of a line on a terminal.
 const LINE_CHARS: usize = 200;
 /// As the deployed functions have it.
@@ -60,18 +63,20 @@ async fn run(options: &Options) -> Result<(), Failure> {
     if options.speed.is_nan() || options.speed <= 0.0 {
         return Err("--speed must be above 0, such as 1, 10 or inf".into());
     }
-    let event = std::fs::read(&options.event).map_err(|error| format!("{}: {error}", options.event.display()))?;
-    let event: Value = serde_json::from_slice(&event)?;
+    let project = Project::new();
+    let stand_ins = stand_ins(options.speed, project.clone()).await?;
+    let token = project.token(&Project::claims(&stand_ins.url("/auth/v1"), USER));
+    let event = samples::event(&options.event, &token)?;
     let name = function_of(&options.event)?;
     let binary = match &options.binary {
         Some(binary) => binary.clone(),
         None => build(&name)?,
     };
-    let upstreams = upstreams(options.speed).await?;
-    let (image_api, ark) = (upstreams.url(""), upstreams.url("/api/v3"));
+    let (base, ark) = (stand_ins.url(""), stand_ins.url("/api/v3"));
     let environment = [
         ("AWS_LAMBDA_FUNCTION_NAME", name.as_str()),
-        ("IMAGE_API_BASE_URL", image_api.as_str()),
+        ("SUPABASE_URL", base.as_str()),
+        ("IMAGE_API_BASE_URL", base.as_str()),
         ("IMAGE_API_KEY", KEY),
         ("ARK_BASE_URL", ark.as_str()),
         ("ARK_API_KEY", KEY),
@@ -113,10 +118,10 @@ fn build(function: &str) -> Result<PathBuf, Failure> {
     binary.ok_or_else(|| format!("cargo names no binary for {function}").into())
 }
 
-async fn upstreams(speed: f64) -> io::Result<Running> {
+async fn stand_ins(speed: f64, project: Project) -> io::Result<Running> {
     let image_api = image_api::Options { key: KEY.into(), shape: Shape::Deltas, speed, log: false };
     let ark = ark::Options { key: KEY.into(), speed, log: false };
-    dev::start(image_api::routes(image_api).merge(ark::routes(ark))).await
+    dev::start(image_api::routes(image_api).merge(ark::routes(ark)).merge(supabase::routes(project))).await
 }
 
 async fn show(mut invocation: Invocation, full: bool) -> Result<(), Failure> {

@@ -20,11 +20,16 @@ const GLANCE: Duration = Duration::from_millis(10);
 /// How long a line may take from the function to its log.
 const LOG_WAIT: Duration = Duration::from_secs(5);
 
-/// A running function; killed when dropped.
+/// Shorter texts stand in every log by chance.
+const LEAST_PRIVATE_BYTES: usize = 8;
+
+/// A running function; killed when dropped. Panics then if its log tells a key, a token, or what a user asked.
 pub struct Function {
     api: RuntimeApi,
     child: Mutex<Child>,
     log: Arc<Mutex<Vec<u8>>>,
+    /// What it was given or sent, and must not tell.
+    private: Mutex<Vec<String>>,
 }
 
 impl Function {
@@ -56,7 +61,9 @@ impl Function {
                 lock(&written).extend_from_slice(&buffer[..count]);
             }
         });
-        Ok(Self { api, child: Mutex::new(child), log })
+        let is_key = |name: &str| ["KEY", "SECRET"].iter().any(|end| name.ends_with(end));
+        let keys = environment.iter().filter(|(name, _)| is_key(name)).map(|(_, value)| (*value).to_owned());
+        Ok(Self { api, child: Mutex::new(child), log, private: Mutex::new(keys.collect()) })
     }
 
     /// Sends an event and waits until its response has begun.
@@ -68,6 +75,7 @@ impl Function {
             let status = self.ended().await.map_or_else(|error| error.to_string(), |status| status.to_string());
             Err(Failed(format!("the process has ended: {status}")))
         };
+        lock(&self.private).extend(private(event));
         first(self.api.invoke(event, deadline), ended).await
     }
 
@@ -113,7 +121,24 @@ impl Drop for Function {
         // It may have ended by itself; either way nothing is left of it.
         let _ = child.kill();
         let _ = child.wait();
+        drop(child);
+        let log = self.log();
+        let told: Vec<_> = lock(&self.private)
+            .iter()
+            .filter(|text| text.len() >= LEAST_PRIVATE_BYTES && log.contains(text.as_str()))
+            .cloned()
+            .collect();
+        assert!(told.is_empty() || thread::panicking(), "the log tells {told:?}:\n{log}");
     }
+}
+
+/// The token of an event, and what its body asks for.
+fn private(event: &Value) -> Vec<String> {
+    let token = event["headers"]["authorization"].as_str().and_then(|value| value.split_once(' '));
+    let body: Value = serde_json::from_str(event["body"].as_str().unwrap_or_default()).unwrap_or_default();
+    let lists = ["urls", "image_inputs"].iter().filter_map(|name| body[name].as_array()).flatten();
+    let asked = lists.chain([&body["prompt"]]).filter_map(Value::as_str);
+    token.map(|(_, token)| token).into_iter().chain(asked).map(str::to_owned).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

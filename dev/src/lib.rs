@@ -16,6 +16,11 @@
 //! | `landscape.rs`, `letters.rs` | how that picture is painted and labelled |
 //! | `input.rs` | what both ask of a request |
 //! | `secrets.rs` | AWS Secrets Manager |
+//! | `supabase.rs` | Supabase Auth: the key set, which can be turned and can fail |
+//! | `supabase/sign_in.rs` | who signs in with a password, and what they get |
+//! | `supabase/key.rs` | the keys, and tokens signed with them |
+//! | `user.rs` | a signed-in user, for tests that are about something else |
+//! | `canary.rs` | texts that must never come out, and an upstream that tells them |
 //! | `transcript.rs` | an upstream that plays recorded bytes, and can break off |
 //! | `runtime_api.rs` | the Lambda Runtime API, from the function's side of the wall |
 //! | `function.rs` | a real function binary that runs under it |
@@ -27,11 +32,12 @@
 //! | `server.rs` | a router on a socket |
 //! | `page.html` | the page that shows both routes at work |
 //!
-//! More shapes, faults, sign-in (`supabase.rs`) and `dynamodb.rs` get files of their own.
+//! More shapes and faults get files of their own.
 
 #![forbid(unsafe_code)]
 
 pub mod ark;
+pub mod canary;
 pub mod client;
 pub mod cut;
 pub mod function;
@@ -47,7 +53,9 @@ mod script;
 pub mod secrets;
 mod server;
 mod shape;
+pub mod supabase;
 pub mod transcript;
+pub mod user;
 
 pub use server::{Running, serve, start};
 pub use shape::{Shape, UnknownShape};

@@ -8,6 +8,8 @@ use serde_json::Value;
 
 /// Where they are.
 pub const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../events");
+/// Stands for a user's token, since a real one would expire.
+const PLACEHOLDER: &str = "$TOKEN";
 
 /// One sample event.
 #[derive(Clone, Debug)]
@@ -22,11 +24,11 @@ pub struct Sample {
     pub ending: String,
 }
 
-/// The samples of `function`, in the order of the table in `events/README.md`.
+/// The samples of `function` with `token` as the user's, in the order of the table in `events/README.md`.
 ///
 /// # Errors
 /// When a file cannot be read, or the folder and the table do not name the same ones.
-pub fn samples(function: &str) -> io::Result<Vec<Sample>> {
+pub fn samples(function: &str, token: &str) -> io::Result<Vec<Sample>> {
     let rows = rows(&fs::read_to_string(Path::new(FOLDER).join("README.md"))?);
     let mut files = names()?;
     let mut named: Vec<_> = rows.iter().map(|row| row.0.clone()).collect();
@@ -36,7 +38,21 @@ pub fn samples(function: &str) -> io::Result<Vec<Sample>> {
         return Err(io::Error::other(format!("events/ has {files:?}, and its table {named:?}")));
     }
     let mine = rows.into_iter().filter(|(name, ..)| belongs(name, function));
-    mine.map(|(name, status, ending)| Ok(Sample { event: read(&name)?, name, status, ending })).collect()
+    let sample = |(name, status, ending)| {
+        let event = event(&Path::new(FOLDER).join(format!("{name}.json")), token)?;
+        Ok(Sample { name, event, status, ending })
+    };
+    mine.map(sample).collect()
+}
+
+/// One file's event, with `token` as the user's.
+///
+/// # Errors
+/// When it cannot be read, or is no JSON.
+pub fn event(file: &Path, token: &str) -> io::Result<Value> {
+    let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
+    let text = fs::read_to_string(file).map_err(named)?.replace(PLACEHOLDER, token);
+    serde_json::from_str(&text).map_err(|error| named(error.into()))
 }
 
 /// Whether a sample of this name is for `function`.
@@ -51,11 +67,6 @@ fn names() -> io::Result<Vec<String>> {
         names.extend(name.strip_suffix(".json").map(str::to_owned));
     }
     Ok(names)
-}
-
-fn read(name: &str) -> io::Result<Value> {
-    let bytes = fs::read(Path::new(FOLDER).join(format!("{name}.json")))?;
-    serde_json::from_slice(&bytes).map_err(|error| io::Error::other(format!("{name}: {error}")))
 }
 
 /// Name, status and ending of every row: ``| `name` | 200 | `done` | … |``.

@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{Response, StatusCode, header};
+use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::{Response, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::stream;
@@ -19,6 +20,8 @@ pub struct Transcript {
     pub status: u16,
     /// `Content-Type` of the head.
     pub content_type: &'static str,
+    /// One more header of the head.
+    pub header: Option<(HeaderName, HeaderValue)>,
     /// The body.
     pub bytes: Bytes,
     /// The body is written in pieces of this size.
@@ -48,6 +51,7 @@ impl Transcript {
         Self {
             status: 200,
             content_type: "text/event-stream",
+            header: None,
             bytes: bytes.into(),
             piece_bytes: usize::MAX,
             piece_after: Duration::ZERO,
@@ -99,7 +103,7 @@ pub fn routes(transcript: Transcript) -> (Router, Seen) {
 
 async fn play(transcript: Transcript, open: Open) -> impl IntoResponse {
     tokio::time::sleep(transcript.head_after).await;
-    let Transcript { status, content_type, bytes, piece_bytes, piece_after, ending, .. } = transcript;
+    let Transcript { status, content_type, header, bytes, piece_bytes, piece_after, ending, .. } = transcript;
     let body = stream::unfold((bytes, Some(open)), move |(mut rest, open)| async move {
         if !rest.is_empty() {
             if !piece_after.is_zero() {
@@ -122,6 +126,7 @@ async fn play(transcript: Transcript, open: Open) -> impl IntoResponse {
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = Response::new(Body::from_stream(body));
     *response.status_mut() = status;
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static(content_type));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    response.headers_mut().extend(header);
     response
 }

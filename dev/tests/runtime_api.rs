@@ -124,7 +124,7 @@ async fn what_is_no_streamed_response_is_told() {
 #[test]
 fn every_sample_is_an_event_as_we_make_them() {
     let functions = ["generate-stream", "faceflip-stream"];
-    let samples: Vec<_> = functions.iter().flat_map(|function| samples(function).unwrap()).collect();
+    let samples: Vec<_> = functions.iter().flat_map(|function| samples(function, "a.b.c").unwrap()).collect();
     let files = std::fs::read_dir(dev::samples::FOLDER).unwrap().count();
     assert_eq!(samples.len() + 1, files, "every file but the README is a sample of a function");
     for sample in samples {

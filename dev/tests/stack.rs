@@ -4,7 +4,10 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
+
+use dev::supabase::{self, Fault, Project};
+use serde_json::json;
 
 /// The example's binary lies beside the tests' own folder.
 fn stack(folder: &PathBuf) -> Command {
@@ -22,6 +25,25 @@ fn run(folder: &PathBuf, arguments: &[&str], typed: &str) -> (bool, String) {
     (status.success(), String::from_utf8([stdout, stderr].concat()).unwrap())
 }
 
+/// A stack on a free port, and what it says until it listens.
+fn start(mut stack: Command) -> (Child, String) {
+    let mut child = stack.args(["--port", "0"]).spawn().unwrap();
+    let mut said = String::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        said.push_str(&line.unwrap());
+        said.push('\n');
+        if said.contains("listening on http://127.0.0.1:") {
+            break;
+        }
+    }
+    (child, said)
+}
+
+fn stop(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("stack-{name}-{}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
@@ -36,7 +58,7 @@ fn setup_asks_and_check_is_content() {
     assert!(!ready && said.contains("ARK_API_KEY is not set") && said.contains("cargo dev setup"), "{said}");
 
     fs::write(folder.join(".env"), "# mine\nPING_MS=5000\nARK_API_KEY='old'\n").unwrap();
-    let (done, said) = run(&folder, &["setup"], "https://relay.example.com/v1\ncanary-1\n\ncanary-2\n");
+    let (done, said) = run(&folder, &["setup"], "https://relay.example.com/v1\ncanary-1\n\ncanary-2\n\n");
     assert!(done && !said.contains("canary") && !said.contains("old"), "{said}");
     let written = fs::read_to_string(folder.join(".env")).unwrap();
     let expected = "# mine\nPING_MS=5000\nIMAGE_API_BASE_URL='https://relay.example.com/v1'\nIMAGE_API_KEY='canary-1'\n\
@@ -50,8 +72,13 @@ fn setup_asks_and_check_is_content() {
 
     let (ready, said) = run(&folder, &["check"], "");
     assert!(ready && !said.contains("canary"), "{said}");
-    let (kept, _) = run(&folder, &["setup"], "\n\n\n\n");
+    assert_eq!(said.matches("SUPABASE_URL is not set: the demo users may call").count(), 2, "{said}");
+    let (kept, _) = run(&folder, &["setup"], "\n\n\n\n\n");
     assert!(kept && fs::read_to_string(folder.join(".env")).unwrap() == expected);
+    let (done, said) = run(&folder, &["setup"], "\n\n\n\nhttps://abc.supabase.co\n");
+    assert!(done && said.contains("(SUPABASE_URL) [none]"), "{said}");
+    let with_project = format!("{expected}SUPABASE_URL='https://abc.supabase.co'\n");
+    assert_eq!(fs::read_to_string(folder.join(".env")).unwrap(), with_project);
     let (done, said) = run(&folder, &["setup"], "");
     assert!(!done && said.contains("terminal"), "{said}");
 
@@ -61,14 +88,87 @@ fn setup_asks_and_check_is_content() {
     fs::remove_dir_all(folder).unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn check_looks_for_the_keys_that_tokens_are_checked_with() {
+    let folder = folder("check");
+    let project = Project::new();
+    let supabase = dev::start(supabase::routes(project.clone())).await.unwrap();
+    let upstreams = "IMAGE_API_BASE_URL=https://relay.example.com\nIMAGE_API_KEY=a\nARK_API_KEY=b\n";
+    let check = |of_project: &str| {
+        fs::write(folder.join(".env"), format!("{upstreams}SUPABASE_URL={}\n{of_project}", supabase.url(""))).unwrap();
+        run(&folder, &["check"], "")
+    };
+    let (ready, said) = check("");
+    assert!(ready && said.matches("the users of SUPABASE_URL may call").count() == 2, "{said}");
+    let (ready, said) = check("FACEFLIP_AUTH=anonymous");
+    assert!(ready && said.matches("FACEFLIP_AUTH=anonymous: so may anybody").count() == 1, "{said}");
+
+    project.list(Some(json!({"keys": []})));
+    let (ready, said) = check("");
+    assert!(!ready && said.matches("missing").count() == 2 + 1, "{said}");
+    assert!(
+        said.contains("create a signing key in Supabase (Settings, JWT keys), or set SUPABASE_JWT_SECRET"),
+        "{said}"
+    );
+    let (ready, said) = check("SUPABASE_JWT_SECRET=a-legacy-secret-of-at-least-32-bytes");
+    assert!(ready && !said.contains("legacy"), "{said}");
+    let (ready, said) = check("SUPABASE_JWT_SECRET=canary");
+    assert!(!ready && said.contains("must have at least 32 bytes") && !said.contains("canary"), "{said}");
+
+    project.list(None);
+    project.fail(Some(Fault::Status(500)));
+    let (ready, said) = check("");
+    assert!(!ready && said.matches("cannot be fetched: is it the project's address").count() == 2, "{said}");
+    drop(supabase);
+    fs::remove_dir_all(folder).unwrap();
+}
+
 #[test]
 fn smoke_runs_every_route() {
     let folder = folder("smoke");
     let (well, said) = run(&folder, &["smoke"], "");
     assert!(well, "{said}");
-    assert_eq!(said.matches("\nok ").count(), 5, "{said}");
+    assert_eq!(said.matches("\nok ").count(), 9, "{said}");
     let (well, said) = run(&folder, &["smoke", "http://127.0.0.1:9"], "");
-    assert!(!well && said.matches("FAILED").count() == 5, "{said}");
+    assert!(!well && said.matches("FAILED").count() == 4, "{said}");
+
+    let mut command = stack(&folder);
+    command.args(["--quiet", "--speed", "inf"]);
+    let (child, said) = start(command);
+    let by_name = said.trim_end().rsplit(' ').next().unwrap().replace("127.0.0.1", "localhost");
+    let (well, said) = run(&folder, &["smoke", &by_name], "");
+    assert!(well, "a token is the same under both names: {said}");
+    stop(child);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_project_takes_the_place_of_the_demo_users() {
+    let folder = folder("project");
+    let project = Project::new();
+    let supabase = dev::start(supabase::routes(project.clone())).await.unwrap();
+    let mut command = stack(&folder);
+    command.env("SUPABASE_URL", supabase.url("")).args(["--speed", "inf"]);
+    let (child, said) = start(command);
+    assert!(said.contains("authorization: Bearer $TOKEN\"") && !said.contains("demo"), "{said}");
+    let address = said.trim_end().rsplit(' ').next().unwrap();
+
+    let (well, said) = run(&folder, &["smoke", address], "");
+    assert!(!well && said.contains("needs a user's access token"), "{said}");
+    assert_eq!((said.matches("\nok ").count(), said.matches("FAILED").count()), (4, 0), "{said}");
+    let token = project.token(&Project::claims(&supabase.url("/auth/v1"), "someone@example.com"));
+    let (well, said) = run(&folder, &["smoke", address, "--token", &token], "");
+    assert!(well && said.matches("\nok ").count() == 9, "{said}");
+    stop(child);
+
+    fs::write(folder.join(".env"), format!("SUPABASE_URL={}\n", supabase.url(""))).unwrap();
+    for (real, has_demo_users) in [(None, true), (Some("--real"), false)] {
+        let mut command = stack(&folder);
+        command.args(real);
+        let (child, said) = start(command);
+        stop(child);
+        assert_eq!(said.contains("demo@example.com"), has_demo_users, "{said}");
+    }
     fs::remove_dir_all(folder).unwrap();
 }
 
@@ -76,22 +176,14 @@ fn smoke_runs_every_route() {
 fn keys_of_the_environment_are_mentioned_and_not_used() {
     let folder = folder("keys");
     fs::write(folder.join(".env"), "IMAGE_API_KEY=canary\n").unwrap();
-    let mut child = stack(&folder).args(["--port", "0"]).spawn().unwrap();
-    let mut said = String::new();
-    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
-        said.push_str(&line.unwrap());
-        if said.contains("listening on http://127.0.0.1:") {
-            break;
-        }
-    }
-    child.kill().unwrap();
-    child.wait().unwrap();
+    let (child, said) = start(stack(&folder));
+    stop(child);
     assert!(said.contains("IMAGE_API_KEY is set and not used") && !said.contains("canary"), "{said}");
 
-    let mut child = stack(&folder).args(["--port", "0", "--quiet"]).spawn().unwrap();
-    let first = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
-    child.kill().unwrap();
-    child.wait().unwrap();
-    assert!(first.starts_with("listening on http://127.0.0.1:"), "{first}");
+    let mut quiet = stack(&folder);
+    quiet.arg("--quiet");
+    let (child, said) = start(quiet);
+    stop(child);
+    assert!(said.starts_with("listening on http://127.0.0.1:"), "{said}");
     fs::remove_dir_all(folder).unwrap();
 }

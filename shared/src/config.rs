@@ -11,6 +11,7 @@ mod variables;
 pub use reader::{Mistake, Mistakes};
 pub use variables::{VARIABLES, Values, Variable};
 
+use crate::auth::{self, Rules};
 use crate::secret::Secret;
 use reader::Reader;
 use std::time::Duration;
@@ -27,6 +28,9 @@ pub trait FunctionConfig: Sized {
     /// Every mistake in the variables it uses.
     fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes>;
 
+    /// Who may call.
+    fn sign_in(&self) -> &SignIn;
+
     /// Where the upstream's key is.
     fn key(&self) -> &Key;
 
@@ -40,6 +44,8 @@ pub trait FunctionConfig: Sized {
 /// What the function `generate-stream` needs from here.
 #[derive(Debug, Clone)]
 pub struct GenerateConfig {
+    /// Who may call.
+    pub sign_in: SignIn,
     /// The image API.
     pub image_api: ImageApi,
     /// How long it may take.
@@ -51,11 +57,21 @@ pub struct GenerateConfig {
 impl FunctionConfig for GenerateConfig {
     fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
         Reader::read(environment, |reader| {
+            let sign_in = SignIn::read(reader, true);
             let image_api = ImageApi::read(reader);
             let timing = Timing::read(reader);
             let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
-            Some(Self { image_api: image_api?, timing: timing?, secrets_endpoint: secrets_endpoint? })
+            Some(Self {
+                sign_in: sign_in?,
+                image_api: image_api?,
+                timing: timing?,
+                secrets_endpoint: secrets_endpoint?,
+            })
         })
+    }
+
+    fn sign_in(&self) -> &SignIn {
+        &self.sign_in
     }
 
     fn key(&self) -> &Key {
@@ -74,6 +90,8 @@ impl FunctionConfig for GenerateConfig {
 /// What the function `faceflip-stream` needs from here.
 #[derive(Debug, Clone)]
 pub struct FaceflipConfig {
+    /// Who may call.
+    pub sign_in: SignIn,
     /// ARK.
     pub ark: Ark,
     /// How long it may take.
@@ -85,11 +103,17 @@ pub struct FaceflipConfig {
 impl FunctionConfig for FaceflipConfig {
     fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
         Reader::read(environment, |reader| {
+            let is_required = reader.sign_in(&variables::FACEFLIP_AUTH);
+            let sign_in = SignIn::read(reader, is_required.unwrap_or(true));
             let ark = Ark::read(reader);
             let timing = Timing::read(reader);
             let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
-            Some(Self { ark: ark?, timing: timing?, secrets_endpoint: secrets_endpoint? })
+            Some(Self { sign_in: sign_in?, ark: ark?, timing: timing?, secrets_endpoint: secrets_endpoint? })
         })
+    }
+
+    fn sign_in(&self) -> &SignIn {
+        &self.sign_in
     }
 
     fn key(&self) -> &Key {
@@ -105,7 +129,60 @@ impl FunctionConfig for FaceflipConfig {
     }
 }
 
-/// Where an upstream's key is.
+/// Who may call.
+#[derive(Debug, Clone)]
+pub struct SignIn {
+    /// Whose users. There is none only where nobody need sign in.
+    pub supabase: Option<Supabase>,
+    /// Whether a caller must be a user.
+    pub is_required: bool,
+}
+
+/// A Supabase project, as far as its tokens are concerned.
+#[derive(Debug, Clone)]
+pub struct Supabase {
+    /// Where its public keys are.
+    pub key_set: Url,
+    /// The shared secret that an older project signs with.
+    pub legacy_secret: Key,
+    /// Which of its tokens are for us.
+    pub rules: Rules,
+}
+
+impl SignIn {
+    fn read(reader: &mut Reader<'_>, is_required: bool) -> Option<Self> {
+        let supabase = Supabase::read(reader, is_required)?;
+        Some(Self { supabase, is_required })
+    }
+}
+
+impl Supabase {
+    /// `Some(None)` if there is no project and none is needed.
+    fn read(reader: &mut Reader<'_>, is_required: bool) -> Option<Option<Self>> {
+        let url = match is_required {
+            true => reader.base_url(&variables::SUPABASE_URL).map(Some),
+            false => reader.optional_url(&variables::SUPABASE_URL),
+        };
+        let legacy_secret = reader.key(&variables::SUPABASE_JWT_SECRET, &variables::SUPABASE_JWT_SECRET_ARN);
+        if let Some(Key::Given(secret)) = &legacy_secret
+            && auth::Key::legacy(secret).is_none()
+        {
+            reader.too_short(&variables::SUPABASE_JWT_SECRET, auth::Key::MIN_SECRET_BYTES);
+        }
+        let allows_anonymous = reader.flag(&variables::ALLOW_ANONYMOUS);
+        let oauth_clients = reader.client_ids(&variables::ALLOWED_OAUTH_CLIENTS);
+        let (Some(url), legacy_secret) = (url?, legacy_secret?) else { return Some(None) };
+        let issuer = below(&url, "/auth/v1");
+        let rules = Rules {
+            issuer: issuer.as_str().to_owned(),
+            allows_anonymous: allows_anonymous?,
+            oauth_clients: oauth_clients?,
+        };
+        Some(Some(Self { key_set: below(&issuer, "/.well-known/jwks.json"), legacy_secret, rules }))
+    }
+}
+
+/// Where a key is.
 #[derive(Debug, Clone)]
 pub enum Key {
     /// Nowhere: the function starts, and answers that it is not ready.
@@ -212,6 +289,27 @@ impl Ark {
             prompt: prompt?,
         })
     }
+}
+
+/// What may be used how often, and where that is counted and written down.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ledger {
+    /// The table of the token buckets.
+    pub rate_limits_table: String,
+    /// The table of tasks and balances.
+    pub ledger_table: String,
+    /// Upstream calls that a user may make in a window.
+    pub limit: u32,
+    /// Upstream calls that may come from one address in a window, of those who have no account.
+    pub guest_limit: u32,
+    /// The window.
+    pub window_ms: u64,
+    /// Whether everybody is let in while the table cannot be reached.
+    pub fails_open: bool,
+    /// What a new user has, where generations cost credits.
+    pub credits_initial: Option<u64>,
+    /// How long a task stays in the log.
+    pub log_days: u64,
 }
 
 /// How long an upstream call, and silence towards the client, may last.

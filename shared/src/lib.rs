@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![cfg_attr(not(feature = "edge"), forbid(unsafe_code))]
 
+pub mod auth;
 pub mod config;
 #[cfg(feature = "edge")]
 pub mod edge;

@@ -108,7 +108,7 @@ pub enum Stop {
 }
 
 /// Token counts as far as the upstream tells them.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
     /// Tokens read.
     #[serde(skip_serializing_if = "Option::is_none")]

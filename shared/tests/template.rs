@@ -7,16 +7,19 @@ use std::fs;
 
 use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, VARIABLES, Values, Variable};
 
-/// What a function is given before it reads it: these come with sign-in, limits and the ledger.
-const COMING: &[&str] = &["LEDGER_TABLE", "RATE_LIMITS_TABLE", "RL_LIMIT", "RL_WINDOW_MS", "SUPABASE_URL"];
+/// What a function is given before it reads it: these come with limits and the ledger.
+const COMING: &[&str] = &["LEDGER_TABLE", "RATE_LIMITS_TABLE", "RL_LIMIT", "RL_WINDOW_MS"];
+/// What only a deployer knows.
+const NO_DEFAULT: &[&str] = &["SUPABASE_URL"];
 
 const ALLOWED_HEADERS: &[&str] =
     &["authorization", "content-type", "accept", "idempotency-key", "x-request-id", "apikey", "x-client-info"];
 const EXPOSED_HEADERS: &[&str] = &["x-task-id", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy"];
 
-/// On its own log group, its own secret and the two tables.
+/// On its own log group, its own secret, the legacy secret where there is one, and the two tables.
 const ACTIONS: &[&str] = &[
     "[logs:CreateLogStream, logs:PutLogEvents]",
+    "secretsmanager:GetSecretValue",
     "secretsmanager:GetSecretValue",
     "[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem]",
 ];
@@ -170,10 +173,12 @@ fn defaults_are_those_of_the_code() {
     let mut compared = 0;
     for (name, value) in functions().iter().flat_map(|(_, function)| environment(function)) {
         let (Some(variable), Some(parameter)) = (known(&name), value.0.strip_prefix("!Ref ")) else { continue };
-        let default = parameters.at(&[parameter, "Default"]).0;
-        match variable.default {
-            Some(expected) => assert!(default.is_empty() || default == expected, "{name} is {default}"),
-            None => assert_eq!(name, "IMAGE_API_BASE_URL", "only the template knows an address"),
+        let default = parameters.at(&[parameter]).get("Default").map(|default| default.0);
+        match (variable.default, default.as_deref()) {
+            (_, None) => assert!(NO_DEFAULT.contains(&name.as_str()), "{name} has no default"),
+            (_, Some("")) => {}
+            (Some(expected), Some(default)) => assert_eq!(default, expected, "{name}"),
+            (None, Some(_)) => assert_eq!(name, "IMAGE_API_BASE_URL", "only the template knows an address"),
         }
         compared += 1;
     }
@@ -194,7 +199,7 @@ fn no_key_is_ever_in_a_variable() {
             assert!(!["KEY", "SECRET", "TOKEN", "PASSWORD"].contains(&last), "{name} looks like a key");
         }
         let secrets: Vec<_> = environment.iter().filter(|(name, _)| name.ends_with("_SECRET_ARN")).collect();
-        assert_eq!(secrets.len(), 1, "{binary} has one secret");
+        assert_eq!(secrets.len(), 2, "{binary} has its upstream's key, and the legacy secret");
     }
     for never in ["SecretString", "NoEcho", "resolve:secretsmanager"] {
         assert!(!template.0.contains(never), "{never} puts a key where it can be read back");
@@ -206,7 +211,8 @@ fn each_role_reaches_its_own_secret_and_the_tables() {
     let resources = Yaml::template().at(&["Resources"]);
     assert!(!resources.0.contains('*'), "nothing is allowed by a star");
     for (binary, function) in functions() {
-        let secret = environment(&function).into_iter().find(|(name, _)| name.ends_with("_SECRET_ARN")).unwrap().1.0;
+        let secret =
+            environment(&function).into_iter().find(|(name, _)| name.ends_with("_KEY_SECRET_ARN")).unwrap().1.0;
         let role = function.at(&["Properties", "Role"]).0;
         let role = role.strip_prefix("!GetAtt ").and_then(|rest| rest.strip_suffix(".Arn")).unwrap().to_owned();
         let policies = resources.at(&[&role, "Properties", "Policies"]).0;
@@ -215,7 +221,9 @@ fn each_role_reaches_its_own_secret_and_the_tables() {
         };
         let logs = function.at(&["Properties", "LoggingConfig", "LogGroup"]).0.replace("!Ref", "!GetAtt") + ".Arn";
         let tables = "[!GetAtt RateLimitsTable.Arn, !GetAtt LedgerTable.Arn]".to_owned();
-        assert_eq!(all("Resource: "), [logs, secret, tables], "{binary}");
+        let legacy = "!Ref SupabaseJwtSecretArn".to_owned();
+        assert!(policies.contains("- HasLegacySecret\n"), "an empty ARN is no resource");
+        assert_eq!(all("Resource: "), [logs, secret, legacy, tables], "{binary}");
         assert_eq!(all("Action: "), ACTIONS, "{binary}");
     }
 }

@@ -1,20 +1,19 @@
-//! `cargo dev check`: is everything there that the real upstreams need?
+//! `cargo dev check`: is everything there that the real upstreams need, and can users sign in?
 
 use std::io::{self, Write};
 
-use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, Key, Mistakes};
+use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, Key};
+use shared::edge::SignIn;
+use shared::problem::Code;
 
 use crate::environment::Environment;
 
 /// Says it, and returns whether it is.
-pub(crate) fn run() -> io::Result<bool> {
+pub(crate) async fn run() -> io::Result<bool> {
     let environment = Environment::read()?;
-    let get = |name: &str| environment.get(name);
-    let generate = GenerateConfig::from_env(&get).map(|config| config.image_api.key);
-    let faceflip = FaceflipConfig::from_env(&get).map(|config| config.ark.key);
     let mut out = io::stdout().lock();
-    let generate = report(&mut out, "POST /api/generate-stream", generate)?;
-    let faceflip = report(&mut out, "POST /api/v1/faceflip/generate/stream", faceflip)?;
+    let generate = report::<GenerateConfig>(&mut out, "POST /api/generate-stream", &environment).await?;
+    let faceflip = report::<FaceflipConfig>(&mut out, "POST /api/v1/faceflip/generate/stream", &environment).await?;
     if generate && faceflip {
         writeln!(out, "Run `cargo dev --real` to call the real upstreams. This costs money.")?;
     } else {
@@ -23,21 +22,64 @@ pub(crate) fn run() -> io::Result<bool> {
     Ok(generate && faceflip)
 }
 
-fn report(out: &mut impl Write, route: &str, key: Result<Key, Mistakes>) -> io::Result<bool> {
-    match key {
-        Ok(Key::Given(_)) => writeln!(out, "ready    {route}")?,
-        Ok(Key::Managed { id, .. }) => writeln!(out, "ready    {route} (its key is the secret {id})")?,
-        Ok(Key::Missing { given, .. }) => {
-            writeln!(out, "missing  {route}\n         {given} is not set")?;
-            return Ok(false);
-        }
+/// What a line begins with: nothing is in the way, a key is missing, or something is there and wrong.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Mark {
+    Ready,
+    Missing,
+    Wrong,
+}
+
+async fn report<C: FunctionConfig>(out: &mut impl Write, route: &str, environment: &Environment) -> io::Result<bool> {
+    let has_stand_in = environment.get("SUPABASE_URL").is_none();
+    // `--real` takes the stand-in where no project is given; its port does not matter here.
+    let stand_in = |name: &str| (name == "SUPABASE_URL").then(|| "http://127.0.0.1:8787".to_owned());
+    let (mark, lines) = match C::from_env(&|name| environment.get(name).or_else(|| stand_in(name))) {
         Err(mistakes) => {
-            writeln!(out, "wrong    {route}")?;
-            for mistake in mistakes.0 {
-                writeln!(out, "         {} {}", mistake.variable, mistake.says)?;
-            }
-            return Ok(false);
+            let lines = mistakes.0.iter().map(|mistake| format!("{} {}", mistake.variable, mistake.says));
+            (Mark::Wrong, lines.collect())
+        }
+        Ok(config) => {
+            let (key, of_key) = match config.key() {
+                Key::Given(_) => (Mark::Ready, None),
+                Key::Managed { id, .. } => (Mark::Ready, Some(format!("its key is the secret {id}"))),
+                Key::Missing { given, .. } => (Mark::Missing, Some(format!("{given} is not set"))),
+            };
+            let (users, of_users) = users(&config, has_stand_in).await;
+            let open = (!config.sign_in().is_required).then(|| "FACEFLIP_AUTH=anonymous: so may anybody".to_owned());
+            (key.max(users), of_key.into_iter().chain([of_users]).chain(open).collect::<Vec<_>>())
+        }
+    };
+    let word = match mark {
+        Mark::Ready => "ready",
+        Mark::Missing => "missing",
+        Mark::Wrong => "wrong",
+    };
+    writeln!(out, "{word:<7}  {route}")?;
+    lines.iter().try_for_each(|line| writeln!(out, "         {line}"))?;
+    Ok(mark == Mark::Ready)
+}
+
+/// Who may call, and whether their tokens can be checked.
+async fn users(config: &impl FunctionConfig, has_stand_in: bool) -> (Mark, String) {
+    if has_stand_in {
+        return (Mark::Ready, "SUPABASE_URL is not set: the demo users may call".into());
+    }
+    let state = match SignIn::new(config.sign_in(), config.secrets_endpoint()) {
+        Some(sign_in) => sign_in.state().await,
+        None => return (Mark::Wrong, "this system has no root certificates: nothing can be fetched".into()),
+    };
+    match state {
+        Ok(()) => (Mark::Ready, "the users of SUPABASE_URL may call: its key set is there".into()),
+        Err(Code::ServiceMisconfigured) => {
+            let says = "the key set of SUPABASE_URL has no usable key: create a signing key in Supabase (Settings, JWT \
+                        keys), or set SUPABASE_JWT_SECRET";
+            (Mark::Missing, says.into())
+        }
+        Err(_) => {
+            let says =
+                "the key set of SUPABASE_URL cannot be fetched: is it the project's address, and can it be reached?";
+            (Mark::Wrong, says.into())
         }
     }
-    Ok(true)
 }

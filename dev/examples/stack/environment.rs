@@ -30,7 +30,7 @@ impl Environment {
 
     /// A variable of the process, or else of the file.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        self.of_process(name).or_else(|| self.file.get(name).cloned())
+        self.of_process(name).or_else(|| self.file.get(name).filter(|value| !value.is_empty()).cloned())
     }
 
     /// The keys that are set somewhere.

@@ -1,7 +1,7 @@
 //! `cargo dev`: the product on one port of this machine, with no account and no key.
 //!
-//! The handlers are the ones that Lambda runs; the upstreams are the fakes of this crate, or with `--real` the real
-//! ones.
+//! The handlers are the ones that Lambda runs; Supabase and the upstreams are the fakes of this crate, or with `--real`
+//! the real ones.
 
 mod check;
 mod environment;
@@ -22,6 +22,7 @@ use environment::Environment;
 /// The whole product on this machine: open the printed address in a browser, or paste the printed command.
 #[derive(Parser)]
 #[command(name = "cargo dev", bin_name = "cargo dev", version, args_conflicts_with_subcommands = true)]
+#[command(after_help = "Users: demo@example.com and demo+<word>@example.com, with the password demo.")]
 struct Command {
     #[command(subcommand)]
     action: Option<Action>,
@@ -43,7 +44,8 @@ struct Serve {
     /// Print nothing but the address.
     #[arg(long)]
     quiet: bool,
-    /// Call the real upstreams with the keys of the environment or of `.env`. This costs money.
+    /// Call the real upstreams with the keys of the environment or of `.env`. This costs money. The users are those of
+    /// SUPABASE_URL there, or else the demo users.
     #[arg(long)]
     real: bool,
 }
@@ -58,7 +60,7 @@ enum Action {
     Smoke {
         /// Where the routes are; without it a local stack is started.
         url: Option<String>,
-        /// Sent as a bearer token.
+        /// The access token of a user; a local stack needs none.
         #[arg(long)]
         token: Option<String>,
     },
@@ -70,7 +72,7 @@ async fn main() -> ExitCode {
     let result = match command.action {
         None => serve(command.serve).await.map(|()| true),
         Some(Action::Setup) => setup::run().map(|()| true),
-        Some(Action::Check) => check::run(),
+        Some(Action::Check) => check::run().await,
         Some(Action::Smoke { url, token }) => smoke::run(url, token).await,
     };
     match result {

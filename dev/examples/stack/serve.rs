@@ -8,11 +8,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{self, HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::map_request;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get};
 use dev::Shape;
 use dev::secrets::Vault;
-use shared::edge::MAX_BODY_BYTES;
+use dev::supabase::Project;
+use shared::edge::{Invocation, MAX_BODY_BYTES};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::Serve;
@@ -22,15 +24,19 @@ use crate::environment::Environment;
 const KEY: &str = "local-stack";
 /// Where the handlers find it: they fetch it through AWS's own SDK.
 const SECRET_ID: &str = "local-keys";
+/// What a Supabase project that takes the stand-in's place may bring along.
+const OF_SUPABASE: [&str; 4] =
+    ["SUPABASE_JWT_SECRET", "SUPABASE_JWT_SECRET_ARN", "ALLOW_ANONYMOUS", "ALLOWED_OAUTH_CLIENTS"];
 
 /// Everything that answers.
 pub(crate) fn routes(options: &Serve, environment: &Environment, address: SocketAddr) -> Router {
     let (speed, log) = (options.speed, !options.quiet);
+    let has_own_users = has_own_users(options, environment);
     let models = Shape::ALL.iter().map(|shape| format!("{MODEL}@{shape}")).collect::<Vec<_>>().join(",");
     let stand_ins = |name: &str| match name {
         "IMAGE_API_BASE_URL" => Some(format!("http://{address}")),
         "ARK_BASE_URL" => Some(format!("http://{address}/api/v3")),
-        "AWS_ENDPOINT_URL_SECRETS_MANAGER" => Some(format!("http://{address}")),
+        "AWS_ENDPOINT_URL_SECRETS_MANAGER" | "SUPABASE_URL" => Some(format!("http://{address}")),
         "IMAGE_API_KEY_SECRET_ARN" | "ARK_API_KEY_SECRET_ARN" => Some(SECRET_ID.into()),
         "IMAGE_CHAT_MODEL" => Some(MODEL.into()),
         "IMAGE_MODELS" => Some(models.clone()),
@@ -38,8 +44,10 @@ pub(crate) fn routes(options: &Serve, environment: &Environment, address: Socket
     };
     // An address in the environment takes the place of the stand-in of that name; keys are used for real calls only.
     let environment = |name: &str| match (options.real, name) {
+        (true, "SUPABASE_URL") => environment.get(name).or_else(|| stand_ins(name)),
         (true, _) => environment.get(name),
         (false, name) if name.contains("_URL") => environment.of_process(name).or_else(|| stand_ins(name)),
+        (false, name) if has_own_users && OF_SUPABASE.contains(&name) => environment.of_process(name),
         (false, name) => stand_ins(name),
     };
     let mut generate = generate_stream::App::from_env(&environment);
@@ -58,10 +66,12 @@ pub(crate) fn routes(options: &Serve, environment: &Environment, address: Socket
     });
     let vault = Vault::default();
     vault.put(SECRET_ID, KEY);
+    let users = if has_own_users { Router::new() } else { supabase(address) };
     let page = ([(header::CACHE_CONTROL, "no-store")], Html(dev::PAGE));
     Router::new()
         .route("/", get(page))
         .merge(dev::secrets::routes(vault))
+        .merge(users)
         .route("/api/generate-stream", generate.clone())
         .route("/api/v1/faceflip/generate/stream", faceflip)
         .fallback_service(generate.with_state(()))
@@ -72,12 +82,31 @@ pub(crate) fn routes(options: &Serve, environment: &Environment, address: Socket
 
 const MODEL: &str = "gemini-2.5-flash-image";
 
+/// Whether users of a real Supabase project call, and not those of the stand-in.
+fn has_own_users(options: &Serve, environment: &Environment) -> bool {
+    let url = if options.real { environment.get("SUPABASE_URL") } else { environment.of_process("SUPABASE_URL") };
+    url.is_some()
+}
+
+/// The stand-in of Supabase. Its tokens name it as the handlers know it, also where a page calls it `localhost`.
+fn supabase(address: SocketAddr) -> Router {
+    let name_it = move |mut request: Request| async move {
+        if let Ok(host) = HeaderValue::try_from(address.to_string()) {
+            request.headers_mut().insert(header::HOST, host);
+        }
+        request
+    };
+    dev::supabase::routes(Project::new()).layer(map_request(name_it))
+}
+
 /// Hands a request to a handler as the function's `main` does: the body whole, within the platform's limit.
 async fn answer<F>(request: Request, handle: impl FnOnce(http::Request<bytes::Bytes>) -> F) -> Response
 where
     F: Future<Output = http::Response<shared::edge::Body>>,
 {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
+    // We listen for this machine only.
+    parts.extensions.insert(Invocation::new(None, Some("127.0.0.1")));
     // A little over the limit is read, so that the handler can say what fits; more is cut off as the platform does.
     match axum::body::to_bytes(body, MAX_BODY_BYTES + MAX_BODY_BYTES / 4).await {
         Ok(body) => handle(http::Request::from_parts(parts, body)).await.map(Body::new),
@@ -114,8 +143,21 @@ fn cors() -> CorsLayer {
 pub(crate) fn announce(options: &Serve, environment: &Environment, address: SocketAddr) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if !options.quiet {
+        let (users, token) = match has_own_users(options, environment) {
+            true => (
+                "those of SUPABASE_URL; TOKEN is the access token of one, from supabase.auth.getSession()",
+                "$TOKEN".to_owned(),
+            ),
+            false => (
+                "demo@example.com and demo+<word>@example.com, password demo; a SUPABASE_URL takes their place",
+                format!("$({})", sign_in(address)),
+            ),
+        };
         let post = |path: &str, body: &str| {
-            format!("curl -sN http://{address}{path} -H 'content-type: application/json' -d '{body}' | cut -c1-200")
+            format!(
+                "curl -sN http://{address}{path} -H \"authorization: Bearer {token}\" \
+                 -H 'content-type: application/json' -d '{body}' | cut -c1-200"
+            )
         };
         let generate = r#"{"prompt":"a wedding photo by the sea","format":"events"}"#;
         let faceflip = r#"{"urls":["https://example.com/image1.jpg"],"task_id":"task-1"}"#;
@@ -124,10 +166,17 @@ pub(crate) fn announce(options: &Serve, environment: &Environment, address: Sock
             (false, []) => {}
             (false, keys) => writeln!(out, "{} is set and not used: --real would use it.", keys.join(" and "))?,
         }
+        writeln!(out, "Users:       {users}")?;
         writeln!(out, "A page:      http://{address}/")?;
         writeln!(out, "A picture:   {}", post("/api/generate-stream", generate))?;
         writeln!(out, "From links:  {}", post("/api/v1/faceflip/generate/stream", faceflip))?;
     }
     writeln!(out, "listening on http://{address}")?;
     out.flush()
+}
+
+/// What prints a fresh token: Supabase's own sign-in with a password.
+fn sign_in(address: SocketAddr) -> String {
+    let user = r#"{"email":"demo@example.com","password":"demo"}"#;
+    format!("curl -s 'http://{address}/auth/v1/token?grant_type=password' -d '{user}' | cut -d'\"' -f4")
 }

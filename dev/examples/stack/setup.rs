@@ -14,7 +14,7 @@ struct Question {
     is_secret: bool,
 }
 
-const QUESTIONS: [Question; 4] = [
+const QUESTIONS: [Question; 5] = [
     Question {
         variable: "IMAGE_API_BASE_URL",
         asks: "Address of the image API",
@@ -29,6 +29,12 @@ const QUESTIONS: [Question; 4] = [
         is_secret: false,
     },
     Question { variable: "ARK_API_KEY", asks: "Its key", default: "", is_secret: true },
+    Question {
+        variable: "SUPABASE_URL",
+        asks: "Address of the Supabase project whose users may call; none means the demo users",
+        default: "",
+        is_secret: false,
+    },
 ];
 
 /// Asks, and writes what was answered; what stands in the file beside stays as it is.
@@ -40,11 +46,11 @@ pub(crate) fn run() -> io::Result<()> {
     let mut answers = Vec::new();
     for question in &QUESTIONS {
         let known = known.get(question.variable).map(String::as_str).unwrap_or_default();
-        let shown = match (question.is_secret, known) {
-            (true, "") => "none",
-            (true, _) => "unchanged",
-            (false, "") => question.default,
-            (false, known) => known,
+        let shown = match (question.is_secret, known, question.default) {
+            (_, "", "") => "none",
+            (_, "", default) => default,
+            (true, ..) => "unchanged",
+            (false, known, _) => known,
         };
         write!(out, "{} ({}) [{shown}]: ", question.asks, question.variable)?;
         out.flush()?;

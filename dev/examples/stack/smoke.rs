@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use dev::client::{Event, events};
+use dev::supabase::Project;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -18,7 +19,7 @@ const WAIT: Duration = Duration::from_secs(660);
 const GENERATE: &str = "/api/generate-stream";
 const FACEFLIP: &str = "/api/v1/faceflip/generate/stream";
 
-/// Runs every route at `url`, or of a local stack. Returns whether all is well.
+/// Runs every route at `url`, or of a local stack. Returns whether all is well; what was not run is not.
 pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Result<bool> {
     let mut stack = JoinSet::new();
     let base = match url {
@@ -30,10 +31,14 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
         None => start(&mut stack).await?,
     };
     let client = Client::builder().timeout(WAIT).build().map_err(io::Error::other)?;
-    let post = |path: &str, body: Value| {
+    let token = match token {
+        Some(token) => Some(token),
+        None => sign_in(&client, &base).await,
+    };
+    let post = |path: &str, token: Option<&str>, body: Value| {
         let request = client.post(format!("{base}{path}")).header("content-type", "application/json");
         let request = request.body(body.to_string());
-        match &token {
+        match token {
             Some(token) => request.bearer_auth(token),
             None => request,
         }
@@ -41,30 +46,61 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
     let prompt = "a small red house by the sea";
     let picture = "https://ark-project.tos-cn-beijing.volces.com/doc_image/seedream4_imagesToimages_1.png";
     let task_id = format!("smoke-{}", std::process::id());
-    let tries = [
-        ("events", post(GENERATE, json!({"prompt": prompt, "format": "events"})), Expect::Picture),
-        ("chat", post(GENERATE, json!({"prompt": prompt})), Expect::Picture),
-        ("refused", post(GENERATE, json!({"prompt": ""})), Expect::Refusal),
-        ("faceflip", post(FACEFLIP, json!({"urls": [picture], "task_id": task_id})), Expect::Picture),
-        ("refused", post(FACEFLIP, json!({"urls": [], "task_id": task_id})), Expect::Refusal),
-    ];
+    // Costs nothing, even where whoever asks is let in.
+    let bad = |path| match path {
+        GENERATE => json!({"prompt": ""}),
+        _ => json!({"urls": [], "task_id": task_id}),
+    };
+    let forged = Project::new().token(&Project::claims(&format!("{base}/auth/v1"), "demo@example.com"));
+    let mut tries = Vec::new();
+    for path in [GENERATE, FACEFLIP] {
+        let closed = if path == GENERATE { Expect::Refusal("auth_required") } else { Expect::FaceflipAuth };
+        tries.push((path, "no token", post(path, None, bad(path)), closed));
+        tries.push((path, "forged", post(path, Some(&forged), bad(path)), Expect::Refusal("token_invalid")));
+        let Some(token) = token.as_deref() else { continue };
+        let post = |body| post(path, Some(token), body);
+        match path {
+            GENERATE => {
+                tries.push((path, "events", post(json!({"prompt": prompt, "format": "events"})), Expect::Picture));
+                tries.push((path, "chat", post(json!({"prompt": prompt})), Expect::Picture));
+            }
+            _ => tries.push((path, "events", post(json!({"urls": [picture], "task_id": task_id})), Expect::Picture)),
+        }
+        tries.push((path, "bad", post(bad(path)), Expect::Refusal("invalid_request")));
+    }
     let mut out = io::stdout().lock();
     writeln!(out, "{base}")?;
     let mut all_well = true;
     let mut found = 0;
-    for (name, request, expect) in tries {
+    for (path, name, request, expect) in tries {
         let verdict = look(request, expect).await;
         let (mark, text) = match &verdict {
             Ok(Some(text)) => ("ok    ", text.clone()),
             Ok(None) => ("-     ", "not at this address: each deployed function has its own".into()),
             Err(text) => ("FAILED", text.clone()),
         };
-        writeln!(out, "{mark}  {name:<9} {text}")?;
+        let route = if path == GENERATE { "generate" } else { "faceflip" };
+        writeln!(out, "{mark}  {route}  {name:<8}  {text}")?;
         out.flush()?;
         all_well &= verdict.is_ok();
         found += usize::from(matches!(verdict, Ok(Some(_))));
     }
-    Ok(all_well && found > 0)
+    if token.is_none() {
+        writeln!(out, "No picture was asked for: that needs a user's access token. Give it with --token.")?;
+    }
+    Ok(all_well && found > 0 && token.is_some())
+}
+
+/// A token of a local stack's demo user.
+async fn sign_in(client: &Client, base: &str) -> Option<String> {
+    if !["http://127.0.0.1:", "http://localhost:"].iter().any(|local| base.starts_with(local)) {
+        return None;
+    }
+    let user = json!({"email": "demo@example.com", "password": "demo"});
+    let request = client.post(format!("{base}/auth/v1/token?grant_type=password")).body(user.to_string());
+    let session = request.send().await.ok()?.bytes().await.ok()?;
+    let session: Value = serde_json::from_slice(&session).ok()?;
+    session["access_token"].as_str().map(str::to_owned)
 }
 
 async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<String> {
@@ -79,7 +115,10 @@ async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<String> {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expect {
     Picture,
-    Refusal,
+    /// With this code.
+    Refusal(&'static str),
+    /// With `auth_required`, or because of the body where anybody may call.
+    FaceflipAuth,
 }
 
 /// What came, `None` if the route is elsewhere, or what is wrong.
@@ -98,14 +137,23 @@ async fn look(request: RequestBuilder, expect: Expect) -> Result<Option<String>,
         return Ok(None);
     }
     let events = events(&bytes);
+    let said = what_is_said(&bytes, &events);
+    let code = said.split(':').next().unwrap_or_default();
+    let refused = |expected: &str| match code == expected {
+        true => Ok(Some(format!("{status}, {code}, as it should be"))),
+        false => Err(format!("{status}, {said}, where {expected} was expected")),
+    };
     match expect {
-        Expect::Refusal if status == StatusCode::BAD_REQUEST => Ok(Some(format!("{status}, as it should be"))),
-        Expect::Refusal => Err(format!("{status} where 400 was expected")),
-        Expect::Picture if status != StatusCode::OK => Err(format!("{status}: {}", what_is_said(&bytes, &events))),
+        Expect::Refusal(expected) => refused(expected),
+        Expect::FaceflipAuth if code == "invalid_request" => {
+            Ok(Some("anybody may call: FACEFLIP_AUTH=anonymous".into()))
+        }
+        Expect::FaceflipAuth => refused("auth_required"),
+        Expect::Picture if status != StatusCode::OK => Err(format!("{status}, {said}")),
         Expect::Picture => {
             let last = events.last().ok_or("an empty stream")?;
             if last.name != "done" && last.data != "[DONE]" {
-                return Err(what_is_said(&bytes, &events));
+                return Err(said);
             }
             if whole > Duration::from_secs(2) && first > whole / 10 * 9 {
                 return Err(format!(

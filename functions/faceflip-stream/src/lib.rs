@@ -8,7 +8,8 @@ mod request;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use shared::auth::Principal;
 use shared::config::FaceflipConfig;
 use shared::edge::{Body, Call, Caller, Names, Post, Ready, Route, Sender, read_json, run, set_task_id};
 use shared::events::{Events, Style, padding};
@@ -39,19 +40,22 @@ pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
 async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Result<Response<Body>, Problem> {
     ROUTE.check(request)?;
     let ready = app.ready()?;
+    let principal = ready.sign_in.check(request, caller).await?;
     let wanted = FaceflipRequest::parse(read_json(request)?, app.links())?;
     let key = ready.keys.get().await?;
     let style = Style::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
     let task_id = wanted.task_id.clone();
-    let task = Task { app: app.clone(), caller: caller.clone(), wanted, key };
+    let task = Task { app: app.clone(), caller: caller.clone(), principal, wanted, key };
     let mut response = caller.stream(task.events(Events::new(task_id.clone(), caller.lang, style)));
     set_task_id(&mut response, &task_id);
     Ok(response)
 }
 
-/// This route has only ever spoken events, so a page written to its documentation shows the message of one.
+/// This route has only ever spoken events, so a page written to its documentation shows the message of one. What a
+/// caller sent who has not signed in is not read, also for that.
 fn refusal(caller: &Caller, request: &Request<Bytes>, problem: &Problem) -> Response<Body> {
-    let task_id = FaceflipRequest::task_id_of(request.body()).unwrap_or_default();
+    let is_stranger = problem.code.status() == StatusCode::UNAUTHORIZED;
+    let task_id = (!is_stranger).then(|| FaceflipRequest::task_id_of(request.body())).flatten().unwrap_or_default();
     let style = Style::Faceflip { size: String::new(), urls: Vec::new() };
     let mut events = Events::new(task_id, caller.lang, style);
     events.error(problem, &caller.request_id);
@@ -69,6 +73,7 @@ fn wants_document(headers: &HeaderMap) -> bool {
 struct Task {
     app: Arc<App>,
     caller: Caller,
+    principal: Principal,
     wanted: FaceflipRequest,
     key: Secret,
 }
@@ -97,7 +102,7 @@ impl Task {
     }
 
     async fn call(&self, events: &mut Events, sender: &Sender) -> Result<Success, Problem> {
-        let Ready { config: FaceflipConfig { ark, timing, .. }, upstream, keys } = self.app.ready()?;
+        let Ready { config: FaceflipConfig { ark, timing, .. }, upstream, keys, .. } = self.app.ready()?;
         let settings = Settings {
             model: &ark.model,
             prompt: self.wanted.prompt.as_deref().unwrap_or(&ark.prompt),
@@ -115,7 +120,12 @@ impl Task {
             request_id: &self.caller.request_id,
         };
         let links = LocalLinks::beside(&ark.base_url);
-        let names = Names { route: ROUTE.path, request_id: &self.caller.request_id, task_id: &self.wanted.task_id };
+        let names = Names {
+            route: ROUTE.path,
+            principal: &self.principal,
+            request_id: &self.caller.request_id,
+            task_id: &self.wanted.task_id,
+        };
         let call = Call { upstream, timing, deadline: self.caller.deadline, names };
         let ended = run(call, post, Ark::new(links), events, sender).await;
         Ok(ended.verdict?)

@@ -36,7 +36,9 @@ impl FaceflipRequest {
         struct Named {
             task_id: String,
         }
-        let named: Named = serde_json::from_slice(body).ok()?;
+        // A list would be read as the members in their order.
+        let object = body.trim_ascii_start().starts_with(b"{").then_some(body)?;
+        let named: Named = serde_json::from_slice(object).ok()?;
         task_id(Some(Value::String(named.task_id))).ok()
     }
 

@@ -9,8 +9,9 @@ use dev::function::Function;
 use dev::function_url::payload;
 use dev::runtime_api::{Deadline, Invocation};
 use dev::samples::samples;
+use dev::supabase::{self, Algorithm, Project, legacy_token};
 use dev::transcript::{self, Ending, Seen, Transcript};
-use dev::{Running, ark};
+use dev::{Running, ark, user};
 use serde_json::{Value, json};
 
 const NAME: &str = "faceflip-stream";
@@ -21,6 +22,7 @@ const LONG: Deadline = Deadline::In(Duration::from_secs(660));
 /// The function with ARK at `base`, and some more variables.
 async fn function(base: &str, more: &[(&str, &str)]) -> Function {
     let mut environment = vec![("ARK_BASE_URL", base), ("ARK_API_KEY", KEY)];
+    environment.extend(user::VARIABLES);
     environment.extend(more);
     Function::spawn(Path::new(BINARY), &environment).await.unwrap()
 }
@@ -39,8 +41,12 @@ async fn stalled(pictures: usize) -> (Running, Seen) {
 }
 
 fn event() -> Value {
+    sent_with(&[("authorization", &user::bearer())])
+}
+
+fn sent_with(headers: &[(&str, &str)]) -> Value {
     let body = json!({"urls": ["https://example.com/image1.jpg"], "task_id": "task-1"}).to_string();
-    let headers = [("content-type", "application/json")];
+    let headers = [headers, &[("content-type", "application/json")]].concat();
     payload("POST", "/api/v1/faceflip/generate/stream", &headers, &body, false)
 }
 
@@ -58,7 +64,7 @@ fn ends_in(status: u16, ending: &str) -> (u16, Vec<String>) {
 async fn every_sample_does_what_its_table_says() {
     let upstream = simulator().await;
     let function = function(&upstream.url("/api/v3"), &[]).await;
-    let samples = samples(NAME).unwrap();
+    let samples = samples(NAME, &user::token()).unwrap();
     assert!(samples.len() >= 10, "{}", samples.len());
     for sample in samples {
         let invocation = function.invoke(&sample.event, LONG).await.unwrap();
@@ -169,6 +175,7 @@ async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
         ([("ARK_API_KEY", KEY), ("ARK_SIZE", "9K")], 500, "service_misconfigured", "ARK_SIZE"),
     ];
     for (environment, status, code, remedy) in rows {
+        let environment = [environment, user::VARIABLES].concat();
         let function = Function::spawn(Path::new(BINARY), &environment).await.unwrap();
         for _ in 0..2 {
             let invocation = function.invoke(&event(), LONG).await.unwrap();
@@ -177,5 +184,77 @@ async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
         assert!(function.is_running());
         assert!(function.has_logged(remedy).await, "{}", function.log());
         assert!(!function.log().contains(KEY), "{}", function.log());
+    }
+}
+
+/// A library without its crypto backend refuses garbage politely and panics at the first good token.
+#[tokio::test]
+async fn a_good_token_of_every_algorithm_is_let_in() {
+    const SECRET: &str = "a-legacy-secret-of-this-test-and-of-nothing-else";
+    let (upstream, project) = (simulator().await, Project::new());
+    let auth = dev::start(supabase::routes(project.clone())).await.unwrap();
+    let claims = Project::claims(&auth.url("/auth/v1"), "demo@example.com");
+    let mut tokens = vec![("HS256", legacy_token(SECRET, None, &claims)), ("ES256", project.token(&claims))];
+    for (name, algorithm) in [("RS256", Algorithm::Rs256), ("EdDSA", Algorithm::EdDsa)] {
+        project.rotate(algorithm);
+        tokens.push((name, project.token(&claims)));
+    }
+    let address = auth.url("");
+    let variables = [("SUPABASE_URL", address.as_str()), ("SUPABASE_JWT_SECRET", SECRET)];
+    let function = function(&upstream.url("/api/v3"), &variables).await;
+    for (name, token) in tokens {
+        let invocation = function.invoke(&sent_with(&[("authorization", &format!("Bearer {token}"))]), LONG).await;
+        assert_eq!(outcome(invocation.unwrap()).await, ends_in(200, "done"), "{name}");
+    }
+    assert_eq!(project.fetches(), 1, "at the start, and never again");
+}
+
+#[tokio::test]
+async fn where_nobody_need_sign_in_callers_are_told_apart_by_their_address() {
+    let upstream = simulator().await;
+    let function = function(&upstream.url("/api/v3"), &[("FACEFLIP_AUTH", "anonymous"), ("SUPABASE_URL", "")]).await;
+    let callers = async |requests: &[(&str, &[(&str, &str)])]| {
+        let before = function.log().len();
+        for (address, headers) in requests {
+            let mut event = sent_with(headers);
+            event["requestContext"]["http"]["sourceIp"] = json!(address);
+            let invocation = function.invoke(&event, LONG).await.unwrap();
+            assert_eq!(outcome(invocation).await, ends_in(200, "done"));
+        }
+        loop {
+            let log = function.log().split_off(before);
+            let callers: Vec<_> = log.split("caller=").skip(1).map(|rest| rest[..18].to_owned()).collect();
+            if callers.len() == requests.len() {
+                return callers;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let one = ("203.0.113.7", &[][..]);
+    let pretends = ("203.0.113.7", &[("x-forwarded-for", "198.51.100.9"), ("forwarded", "for=198.51.100.9")][..]);
+    let signed = ("203.0.113.7", &[("authorization", "Bearer of nothing")][..]);
+    let neighbour = ("203.0.113.8", &[][..]);
+    let [a, b, c, d] = &callers(&[one, pretends, signed, neighbour]).await[..] else { panic!("four") };
+    assert!(a == b && b == c, "no header says who calls: {a} {b} {c}");
+    assert_ne!(a, d);
+    let [e, f, g] = &callers(&[("2001:db8::1", &[]), ("2001:db8::2", &[]), ("2001:db8:0:1::1", &[])]).await[..] else {
+        panic!("three")
+    };
+    assert!(e == f && f != g, "a subscriber has 64 bits: {e} {f} {g}");
+}
+
+#[tokio::test]
+async fn a_token_that_is_sent_must_be_right_also_where_none_is_needed() {
+    let upstream = simulator().await;
+    let function = function(&upstream.url("/api/v3"), &[("FACEFLIP_AUTH", "anonymous")]).await;
+    let bearer = user::bearer();
+    let rows: [(&[(&str, &str)], _); 3] = [
+        (&[], ends_in(200, "done")),
+        (&[("authorization", &bearer)], ends_in(200, "done")),
+        (&[("authorization", "Bearer not.a.token")], ends_in(401, "error token_invalid")),
+    ];
+    for (headers, expected) in rows {
+        let invocation = function.invoke(&sent_with(headers), LONG).await.unwrap();
+        assert_eq!(outcome(invocation).await, expected);
     }
 }

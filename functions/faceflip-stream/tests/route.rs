@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dev::client::{Event, events};
 use dev::transcript::{self, Ending, Transcript};
-use dev::{Running, ark};
+use dev::{Running, ark, user};
 use faceflip_stream::{App, handle};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -23,7 +23,10 @@ fn app(base: &str, variables: &[(&str, &str)]) -> Arc<App> {
         "ARK_API_KEY" => Some(KEY.to_owned()),
         _ => None,
     };
-    let set = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let find = |variables: &[(&str, &str)], name: &str| {
+        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    };
+    let set = |name: &str| find(variables, name).or_else(|| find(&user::VARIABLES, name));
     Arc::new(
         App::from_env(&|name| set(name).or_else(|| get(name)).filter(|value| !value.is_empty())).with_local_links(),
     )
@@ -35,7 +38,7 @@ async fn simulator(speed: f64) -> Running {
 
 fn post(body: Value) -> Request<Bytes> {
     let request = Request::post(PATH).header("content-type", "application/json");
-    request.body(body.to_string().into()).unwrap()
+    request.header("authorization", user::bearer()).body(body.to_string().into()).unwrap()
 }
 
 fn wanted() -> Value {
@@ -43,7 +46,10 @@ fn wanted() -> Value {
 }
 
 async fn bytes(response: Response<Body>) -> Bytes {
-    tokio::time::timeout(Duration::from_secs(20), response.into_body().collect()).await.unwrap().unwrap().to_bytes()
+    let whole = tokio::time::timeout(Duration::from_secs(20), response.into_body().collect());
+    let bytes = whole.await.unwrap().unwrap().to_bytes();
+    assert!(!bytes.windows(KEY.len()).any(|part| part == KEY.as_bytes()), "the key came out");
+    bytes
 }
 
 fn data(event: &Event) -> Value {
@@ -201,11 +207,24 @@ async fn a_refusal_is_the_documented_event_or_a_document() {
             assert_eq!([&problem["code"], &problem["status"]], [&json!(code), &json!(status)], "{body}");
         }
     }
+    let stranger = Request::post(PATH).header("content-type", "application/json").body(wanted().to_string().into());
+    let response = handle(app.clone(), stranger.unwrap()).await;
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["www-authenticate"]),
+        (401, &"Bearer".parse().unwrap())
+    );
+    let events = events(&bytes(response).await);
+    assert_eq!(names(&events), ["error"]);
+    let error = data(&events[0]);
+    assert_eq!([&error["code"], &error["task_id"]], ["auth_required", ""], "what a stranger sends is not read");
+    assert_eq!([&error["message"], &error["error"]], ["图像生成失败", "请先登录"]);
+
     let get = Request::get(PATH).header("accept", "application/json").body(Bytes::new()).unwrap();
     let response = handle(app.clone(), get).await;
     assert_eq!((response.status().as_u16(), &response.headers()["allow"]), (405, &"POST".parse().unwrap()));
     let other = Request::post("/api/v1/faceflip").body(Bytes::new()).unwrap();
     assert_eq!(handle(app.clone(), other).await.status(), StatusCode::NOT_FOUND);
-    let text = Request::post(PATH).header("content-type", "text/plain").body(Bytes::from("{}")).unwrap();
+    let text = Request::post(PATH).header("content-type", "text/plain").header("authorization", user::bearer());
+    let text = text.body(Bytes::from("{}")).unwrap();
     assert_eq!(handle(app, text).await.status(), StatusCode::UNSUPPORTED_MEDIA_TYPE);
 }

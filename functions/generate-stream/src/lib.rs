@@ -1,6 +1,6 @@
 //! `POST /api/generate-stream`: a picture from a prompt and up to three reference pictures, streamed as it is made.
 //!
-//! One request is one straight line: route, configuration, body, secret, upstream, stream.
+//! One request is one straight line: route, configuration, sign-in, body, secret, upstream, stream.
 
 #![forbid(unsafe_code)]
 
@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
+use shared::auth::Principal;
 use shared::config::GenerateConfig;
 use shared::edge::{Body, Call, Caller, Names, Post, Route, new_id, read_json, run, set_task_id, unix_seconds};
 use shared::events::{Events, Style, padding};
@@ -41,9 +42,10 @@ pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
 async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Result<Response<Body>, Problem> {
     ROUTE.check(request)?;
     let ready = app.ready()?;
+    let principal = ready.sign_in.check(request, caller).await?;
     let wanted = GenerateRequest::parse(read_json(request)?, &ready.config.image_api, app.links())?;
     let key = ready.keys.get().await?;
-    let task = Task { app: app.clone(), caller: caller.clone(), task_id: new_id(), key };
+    let task = Task { app: app.clone(), caller: caller.clone(), principal, task_id: new_id(), key };
     let task_id = task.task_id.clone();
     let mut response = match wanted.format {
         Format::Events => caller.stream(task.events(wanted)),
@@ -65,6 +67,7 @@ async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Re
 struct Task {
     app: Arc<App>,
     caller: Caller,
+    principal: Principal,
     task_id: String,
     key: Secret,
 }
@@ -132,7 +135,12 @@ impl Task {
             request_id: &self.caller.request_id,
         };
         let links = LocalLinks::beside(&ready.config.image_api.base_url);
-        let names = Names { route: ROUTE.path, request_id: &self.caller.request_id, task_id: &self.task_id };
+        let names = Names {
+            route: ROUTE.path,
+            principal: &self.principal,
+            request_id: &self.caller.request_id,
+            task_id: &self.task_id,
+        };
         let call =
             Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline: self.caller.deadline, names };
         let ended = run(call, post, Chat::new(links), present, sender).await;

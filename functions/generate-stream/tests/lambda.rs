@@ -11,8 +11,9 @@ use dev::function_url::payload;
 use dev::runtime_api::{Deadline, Invocation};
 use dev::samples::samples;
 use dev::secrets::{self, Vault};
+use dev::supabase::{self, Algorithm, Project, legacy_token};
 use dev::transcript::{self, Ending, Seen, Transcript};
-use dev::{Running, Shape, image_api};
+use dev::{Running, Shape, image_api, user};
 use serde_json::{Value, json};
 
 const NAME: &str = "generate-stream";
@@ -23,6 +24,7 @@ const LONG: Deadline = Deadline::In(Duration::from_secs(660));
 /// The function with its upstream at `base`, and some more variables.
 async fn function(base: &str, more: &[(&str, &str)]) -> Function {
     let mut environment = vec![("IMAGE_API_BASE_URL", base), ("IMAGE_API_KEY", KEY)];
+    environment.extend(user::VARIABLES);
     environment.extend(more);
     Function::spawn(Path::new(BINARY), &environment).await.unwrap()
 }
@@ -42,7 +44,13 @@ async fn stalled() -> (Running, Seen) {
 
 fn event(format: &str) -> Value {
     let body = json!({"prompt": "x", "format": format}).to_string();
-    payload("POST", "/api/generate-stream", &[("content-type", "application/json")], &body, false)
+    payload(
+        "POST",
+        "/api/generate-stream",
+        &[("content-type", "application/json"), ("authorization", &user::bearer())],
+        &body,
+        false,
+    )
 }
 
 /// Status and endings of a whole answer.
@@ -59,7 +67,7 @@ fn ends_in(status: u16, ending: &str) -> (u16, Vec<String>) {
 async fn every_sample_does_what_its_table_says() {
     let upstream = simulator(f64::INFINITY).await;
     let function = function(&upstream.url(""), &[]).await;
-    let samples = samples(NAME).unwrap();
+    let samples = samples(NAME, &user::token()).unwrap();
     assert!(samples.len() >= 10, "{}", samples.len());
     for sample in samples {
         let invocation = function.invoke(&sample.event, LONG).await.unwrap();
@@ -185,6 +193,7 @@ async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
         ),
     ];
     for (environment, status, code, remedy) in rows {
+        let environment = [environment, user::VARIABLES].concat();
         let function = Function::spawn(Path::new(BINARY), &environment).await.unwrap();
         for _ in 0..2 {
             let invocation = function.invoke(&event("chat"), LONG).await.unwrap();
@@ -209,12 +218,52 @@ async fn the_key_comes_from_secrets_manager() {
         ("IMAGE_API_KEY_SECRET_ARN", ID),
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &manager),
     ];
+    let environment = [&environment[..], &user::VARIABLES].concat();
     let function = Function::spawn(Path::new(BINARY), &environment).await.unwrap();
     for _ in 0..2 {
         let invocation = function.invoke(&event("events"), LONG).await.unwrap();
         assert_eq!(outcome(invocation).await, ends_in(200, "done"));
     }
     assert_eq!(vault.calls(), 1);
+}
+
+/// A library without its crypto backend refuses garbage politely and panics at the first good token.
+#[tokio::test]
+async fn a_good_token_of_every_algorithm_is_let_in() {
+    const SECRET: &str = "a-legacy-secret-of-this-test-and-of-nothing-else";
+    let (upstream, project) = (simulator(f64::INFINITY).await, Project::new());
+    let auth = dev::start(supabase::routes(project.clone())).await.unwrap();
+    let claims = Project::claims(&auth.url("/auth/v1"), "demo@example.com");
+    let mut tokens = vec![("HS256", legacy_token(SECRET, None, &claims)), ("ES256", project.token(&claims))];
+    for (name, algorithm) in [("RS256", Algorithm::Rs256), ("EdDSA", Algorithm::EdDsa)] {
+        project.rotate(algorithm);
+        tokens.push((name, project.token(&claims)));
+    }
+    let address = auth.url("");
+    let function =
+        function(&upstream.url(""), &[("SUPABASE_URL", address.as_str()), ("SUPABASE_JWT_SECRET", SECRET)]).await;
+    for (name, token) in tokens {
+        let bearer = format!("Bearer {token}");
+        let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
+        let event = payload("POST", "/api/generate-stream", &headers, r#"{"prompt":"x"}"#, false);
+        let invocation = function.invoke(&event, LONG).await.unwrap();
+        assert_eq!(outcome(invocation).await, ends_in(200, "[DONE]"), "{name}");
+    }
+    assert_eq!(project.fetches(), 1, "at the start, and never again");
+}
+
+#[tokio::test]
+async fn a_project_that_nobody_can_be_checked_for_is_told_its_remedy() {
+    let (upstream, project) = (simulator(f64::INFINITY).await, Project::new());
+    project.list(Some(json!({"keys": []})));
+    let auth = dev::start(supabase::routes(project.clone())).await.unwrap();
+    let address = auth.url("");
+    let variables = [("SUPABASE_URL", address.as_str()), ("SUPABASE_JWT_SECRET", "")];
+    let function = function(&upstream.url(""), &variables).await;
+    let invocation = function.invoke(&event("chat"), LONG).await.unwrap();
+    assert_eq!(outcome(invocation).await, ends_in(500, "problem service_misconfigured"));
+    assert!(function.has_logged("SUPABASE_JWT_SECRET_ARN").await, "{}", function.log());
+    assert!(function.is_running());
 }
 
 #[tokio::test]

@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dev::client::{Event, events};
 use dev::transcript::{self, Ending, Transcript};
-use dev::{Running, Shape, image_api};
+use dev::{Running, Shape, image_api, user};
 use generate_stream::{App, handle};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -29,7 +29,10 @@ fn app(base: &str, variables: &[(&str, &str)]) -> Arc<App> {
         "IMAGE_MODELS" => Some("gemini-2.5-flash-image@whole,gemini-2.5-flash-image@deltas".to_owned()),
         _ => None,
     };
-    let set = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    let find = |variables: &[(&str, &str)], name: &str| {
+        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    };
+    let set = |name: &str| find(variables, name).or_else(|| find(&user::VARIABLES, name));
     Arc::new(
         App::from_env(&|name| set(name).or_else(|| get(name)).filter(|value| !value.is_empty())).with_local_links(),
     )
@@ -42,11 +45,14 @@ async fn simulator() -> Running {
 
 fn post(body: Value) -> Request<Bytes> {
     let request = Request::post("/api/generate-stream").header("content-type", "application/json");
-    request.body(body.to_string().into()).unwrap()
+    request.header("authorization", user::bearer()).body(body.to_string().into()).unwrap()
 }
 
 async fn bytes(response: Response<Body>) -> Bytes {
-    tokio::time::timeout(Duration::from_secs(20), response.into_body().collect()).await.unwrap().unwrap().to_bytes()
+    let whole = tokio::time::timeout(Duration::from_secs(20), response.into_body().collect());
+    let bytes = whole.await.unwrap().unwrap().to_bytes();
+    assert!(!bytes.windows(KEY.len()).any(|part| part == KEY.as_bytes()), "the key came out");
+    bytes
 }
 
 async fn problem(response: Response<Body>) -> Value {
@@ -410,6 +416,7 @@ async fn bad_input_gets_its_problem() {
     };
     let request = |body: &str| {
         Request::post("/api/generate-stream")
+            .header("authorization", user::bearer())
             .header("content-type", "application/json; charset=utf-8")
             .body(Bytes::from(body.to_owned()))
             .unwrap()
@@ -419,7 +426,8 @@ async fn bad_input_gets_its_problem() {
     }
     let good = || Bytes::from(r#"{"prompt":"x"}"#);
     let large = Bytes::from(vec![b' '; 6 * 1024 * 1024 + 1]);
-    let json = |builder: http::request::Builder| builder.header("content-type", "application/json");
+    let signed_in = |builder: http::request::Builder| builder.header("authorization", user::bearer());
+    let json = |builder| signed_in(builder).header("content-type", "application/json");
     check(json(Request::post("/api/generate-stream")).body(large).unwrap(), 413, "payload_too_large", None).await;
     check(json(Request::post("/api/generate-stream/")).body(good()).unwrap(), 404, "route_not_found", None).await;
     check(json(Request::get("/")).body(good()).unwrap(), 404, "route_not_found", None).await;
@@ -433,10 +441,12 @@ async fn bad_input_gets_its_problem() {
         );
     }
     for media_type in ["text/plain", "application/jsonx", "multipart/form-data; boundary=x", ""] {
-        let request = Request::post("/api/generate-stream").header("content-type", media_type).body(good()).unwrap();
+        let request = signed_in(Request::post("/api/generate-stream")).header("content-type", media_type);
+        let request = request.body(good()).unwrap();
         check(request, 415, "unsupported_media_type", None).await;
     }
-    check(Request::post("/api/generate-stream").body(good()).unwrap(), 415, "unsupported_media_type", None).await;
+    check(signed_in(Request::post("/api/generate-stream")).body(good()).unwrap(), 415, "unsupported_media_type", None)
+        .await;
     let packed = json(Request::post("/api/generate-stream")).header("content-encoding", "gzip").body(good()).unwrap();
     check(packed, 415, "unsupported_media_type", None).await;
     assert_eq!(upstream.requests(), 0, "nothing was paid for");

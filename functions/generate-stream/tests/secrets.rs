@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dev::Running;
 use dev::secrets::{Fault, Vault, routes};
-use dev::{Shape, image_api};
+use dev::{Shape, image_api, user};
 use generate_stream::{App, handle};
 use http::Request;
 use http_body_util::BodyExt;
@@ -92,13 +92,13 @@ async fn a_refused_key_is_fetched_anew_and_the_call_repeated_once_if_it_changed(
             "IMAGE_API_BASE_URL" => Some(base.clone()),
             "IMAGE_API_KEY_SECRET_ARN" => Some(ID.to_owned()),
             "AWS_ENDPOINT_URL_SECRETS_MANAGER" => Some(endpoint.clone()),
-            _ => None,
+            _ => user::VARIABLES.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
         });
         std::sync::Arc::new(app)
     };
     let post = || {
         let request = Request::post("/api/generate-stream").header("content-type", "application/json");
-        request.body(json!({"prompt": "x"}).to_string().into()).unwrap()
+        request.header("authorization", user::bearer()).body(json!({"prompt": "x"}).to_string().into()).unwrap()
     };
 
     let unchanged = app(&running);

@@ -104,6 +104,28 @@ impl<'a> Reader<'a> {
         }
     }
 
+    pub(super) fn too_short(&mut self, variable: &Variable, min_bytes: usize) {
+        self.mistake::<()>(variable, format!("must have at least {min_bytes} bytes"));
+    }
+
+    /// Whether a user must sign in.
+    pub(super) fn sign_in(&mut self, variable: &Variable) -> Option<bool> {
+        match self.required(variable)?.as_str() {
+            "required" => Some(true),
+            "anonymous" => Some(false),
+            _ => self.refuse(variable),
+        }
+    }
+
+    /// What stands between the commas; nothing if it is not set.
+    pub(super) fn client_ids(&mut self, variable: &Variable) -> Option<Vec<String>> {
+        let value = self.optional(variable).unwrap_or_default();
+        let ids = value.split(',').map(str::trim).filter(|id| !id.is_empty());
+        let ids: Vec<_> = ids.map(str::to_owned).collect();
+        let is_id = |id: &String| id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
+        if ids.iter().all(is_id) { Some(ids) } else { self.refuse(variable) }
+    }
+
     pub(super) fn model(&mut self, variable: &Variable) -> Option<String> {
         let value = self.required(variable)?;
         if is_model(&value) { Some(value) } else { self.refuse(variable) }

@@ -2,12 +2,18 @@ use super::*;
 use std::collections::HashSet;
 
 const BASE: (&str, &str) = ("IMAGE_API_BASE_URL", "https://api.example.com");
+const PROJECT: (&str, &str) = ("SUPABASE_URL", "https://abc.supabase.co/");
 
 #[test]
 fn defaults() {
-    let GenerateConfig { image_api, timing, secrets_endpoint: None } = generate(&[BASE]).unwrap() else {
+    let GenerateConfig { sign_in, image_api, timing, secrets_endpoint: None } = generate(&[BASE]).unwrap() else {
         panic!("no stand-in unasked")
     };
+    let Supabase { key_set, legacy_secret, rules } = sign_in.supabase.unwrap();
+    assert_eq!(key_set.as_str(), "https://abc.supabase.co/auth/v1/.well-known/jwks.json");
+    assert!(sign_in.is_required && matches!(legacy_secret, Key::Missing { .. }));
+    let issuer = "https://abc.supabase.co/auth/v1".to_owned();
+    assert_eq!(rules, Rules { issuer, allows_anonymous: false, oauth_clients: Vec::new() });
     assert_eq!(image_api.chat_model, "gemini-2.5-flash-image");
     assert_eq!(image_api.models, ["gemini-2.5-flash-image"]);
     assert!(matches!(image_api.key, Key::Missing { given: "IMAGE_API_KEY", .. }));
@@ -66,6 +72,42 @@ fn values_are_taken() {
     assert_eq!(config.timing.head_hold, Duration::ZERO);
     let sized = faceflip(&[("ARK_SIZE", "2304X1728")]).unwrap();
     assert_eq!(sized.ark.size, "2304x1728");
+}
+
+#[test]
+fn who_may_call() {
+    let secret = "x".repeat(32);
+    let users = [
+        ("SUPABASE_URL", "http://127.0.0.1:8787"),
+        ("SUPABASE_JWT_SECRET", secret.as_str()),
+        ("ALLOW_ANONYMOUS", "true"),
+        ("ALLOWED_OAUTH_CLIENTS", " a, b,,"),
+    ];
+    let supabase = faceflip(&users).unwrap().sign_in.supabase.unwrap();
+    assert!(matches!(supabase.legacy_secret, Key::Given(_)));
+    let issuer = "http://127.0.0.1:8787/auth/v1".to_owned();
+    let oauth_clients = vec!["a".to_owned(), "b".to_owned()];
+    assert_eq!(supabase.rules, Rules { issuer, allows_anonymous: true, oauth_clients });
+
+    let nobody = faceflip(&[("SUPABASE_URL", ""), ("FACEFLIP_AUTH", "anonymous")]).unwrap().sign_in;
+    assert!(nobody.supabase.is_none() && !nobody.is_required);
+    let anybody = faceflip(&[("FACEFLIP_AUTH", "anonymous")]).unwrap().sign_in;
+    assert!(anybody.supabase.is_some() && !anybody.is_required, "a user who signs in is one");
+    let required = generate(&[BASE, ("FACEFLIP_AUTH", "anonymous")]).unwrap().sign_in;
+    assert!(required.is_required, "it is about the other route");
+
+    let wrong = [
+        ("SUPABASE_URL", ""),
+        ("SUPABASE_URL", "http://abc.supabase.co"),
+        ("SUPABASE_JWT_SECRET", "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"),
+        ("ALLOW_ANONYMOUS", "yes"),
+        ("ALLOWED_OAUTH_CLIENTS", "a b"),
+        ("FACEFLIP_AUTH", "none"),
+    ];
+    for (name, value) in wrong {
+        let mistakes = faceflip(&[(name, value)]).unwrap_err();
+        assert_eq!(mistakes.0.iter().map(|mistake| mistake.variable).collect::<Vec<_>>(), [name], "{value}");
+    }
 }
 
 #[test]
@@ -182,7 +224,7 @@ fn the_table_is_what_the_code_reads() {
         None
     };
     assert!(GenerateConfig::from_env(&environment).is_err());
-    assert!(FaceflipConfig::from_env(&environment).is_ok());
+    assert!(FaceflipConfig::from_env(&environment).is_err());
     let table: HashSet<_> = VARIABLES.iter().map(|variable| variable.name.to_owned()).collect();
     assert_eq!(table.len(), VARIABLES.len());
     assert_eq!(asked.into_inner(), table);
@@ -211,8 +253,8 @@ fn faceflip(set: &[(&str, &str)]) -> Result<FaceflipConfig, Mistakes> {
     FaceflipConfig::from_env(&|name| look_up(set, name))
 }
 
-/// The last entry of a name counts.
+/// The last entry of a name counts, after the project that all need.
 fn look_up(set: &[(&str, &str)], name: &str) -> Option<String> {
-    let entry = set.iter().rev().find(|(key, _)| *key == name)?;
+    let entry = [PROJECT].iter().chain(set).rev().find(|(key, _)| *key == name)?;
     Some(entry.1.to_owned())
 }

@@ -47,6 +47,10 @@ pub enum Values {
     Model,
     /// Models, separated by commas.
     Models,
+    /// Client ids, separated by commas.
+    ClientIds,
+    /// Whether users must sign in.
+    SignIn,
     /// An image size.
     ImageSize,
     /// Text of a bounded length.
@@ -68,6 +72,8 @@ impl fmt::Display for Values {
             Values::SecretId => f.write_str("the ARN or the name of a secret"),
             Values::Model => f.write_str("a model name"),
             Values::Models => f.write_str("model names, separated by commas"),
+            Values::ClientIds => f.write_str("client ids, separated by commas"),
+            Values::SignIn => f.write_str("required or anonymous"),
             Values::ImageSize => f.write_str("1K, 1.5K, 2K, 3K, 4K or WIDTHxHEIGHT"),
             Values::Text { max } => write!(f, "text of at most {max} characters"),
         }
@@ -125,6 +131,18 @@ variables! {
     FACEFLIP_PROMPT: Values::Text { max: 4_000 },
         Some("请以所给照片中的人物为主角，把人脸自然地融合到同一画面中：保持每个人的五官、神态和发型真实相似，肤色、光线与透视协调一致，构图完整，画质清晰写实，不添加文字和水印。"),
         "the prompt for requests that have none";
+    FACEFLIP_AUTH: Values::SignIn, Some("required"),
+        "whether the faceflip route needs a signed-in user, or takes anybody and tells callers apart by their address";
+    SUPABASE_URL: Values::BaseUrl, None,
+        "the Supabase project whose users may call; required where sign-in is";
+    SUPABASE_JWT_SECRET: Values::Key, None,
+        "the legacy JWT secret of a project that signs with HS256, at home";
+    SUPABASE_JWT_SECRET_ARN: Values::SecretId, None,
+        "the secret in Secrets Manager that holds the legacy JWT secret, on AWS";
+    ALLOW_ANONYMOUS: Values::Flag, Some("false"),
+        "whether users that signed in without an account may call";
+    ALLOWED_OAUTH_CLIENTS: Values::ClientIds, None,
+        "the OAuth clients that may call in a user's name";
     AWS_ENDPOINT_URL_SECRETS_MANAGER: Values::BaseUrl, None,
         "another Secrets Manager than that of the function's region, at home";
     HEAD_HOLD_MS: Values::Milliseconds { min: 0, max: LONGEST_MS }, Some("8000"),

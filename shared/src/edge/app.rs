@@ -1,4 +1,5 @@
 use super::secrets::KeyStore;
+use super::sign_in::SignIn;
 use super::upstream::Upstream;
 use crate::config::{Environment, FunctionConfig};
 use crate::image_url::LocalLinks;
@@ -16,6 +17,8 @@ pub struct App<C> {
 pub struct Ready<C> {
     /// What was configured.
     pub config: C,
+    /// Who may call.
+    pub sign_in: SignIn,
     /// The way to the upstream.
     pub upstream: Upstream,
     /// The upstream's key.
@@ -29,9 +32,17 @@ impl<C: FunctionConfig> App<C> {
         let ready = config.ok().and_then(|config| {
             let upstream = Upstream::new(config.timing())?;
             let keys = KeyStore::new(config.key().clone(), config.secrets_endpoint().cloned());
-            Some(Ready { config, upstream, keys })
+            let sign_in = SignIn::new(config.sign_in(), config.secrets_endpoint())?;
+            Some(Ready { config, sign_in, upstream, keys })
         });
         Self { ready, links: LocalLinks::Refused }
+    }
+
+    /// Does ahead what the first request would wait for. Nothing of it can fail for good.
+    pub async fn warm_up(&self) {
+        if let Some(ready) = &self.ready {
+            ready.sign_in.warm_up().await;
+        }
     }
 
     /// Lets the pictures that users link to lie on this machine. Only the local stack does that.

@@ -8,6 +8,7 @@ use super::body::Sender;
 use super::clock::now;
 use super::reply::is_decent_id;
 use super::upstream::{Post, Upstream};
+use crate::auth::Principal;
 use crate::config::Timing;
 use crate::events::Events;
 use crate::outcome::{End, Outcome, Success};
@@ -43,6 +44,8 @@ pub struct Ended {
 pub struct Names<'a> {
     /// The route's path.
     pub route: &'static str,
+    /// Who asked: told apart, not named.
+    pub principal: &'a Principal,
     /// The request.
     pub request_id: &'a str,
     /// The task.
@@ -65,17 +68,18 @@ struct Line<'a> {
 impl Line<'_> {
     fn write(mut self, ended: &Ended) {
         self.is_written = true;
-        let (Names { route, request_id, .. }, task_id) = (self.names, self.names.logged_task_id());
+        let (Names { route, request_id, principal, .. }, task_id) = (self.names, self.names.logged_task_id());
+        let caller = principal.log_id();
         let took_ms = ended.took.as_millis() as u64;
         let bytes_in = ended.bytes_in;
         match &ended.verdict {
             Ok(success) => {
                 let (images, failed) = (success.images.len(), success.failed.len());
-                tracing::info!(route, request_id, task_id, bytes_in, took_ms, images, failed, "succeeded");
+                tracing::info!(route, request_id, caller, task_id, bytes_in, took_ms, images, failed, "succeeded");
             }
             Err(failure) => {
                 let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
-                tracing::warn!(route, request_id, task_id, bytes_in, took_ms, class, code, alarm, "failed");
+                tracing::warn!(route, request_id, caller, task_id, bytes_in, took_ms, class, code, alarm, "failed");
             }
         }
     }
@@ -84,8 +88,16 @@ impl Line<'_> {
 impl Drop for Line<'_> {
     fn drop(&mut self) {
         if !self.is_written && !std::thread::panicking() {
-            let (Names { route, request_id, .. }, task_id) = (self.names, self.names.logged_task_id());
-            tracing::info!(route, request_id, task_id, code = Code::ClientClosed.as_str(), "the client has left");
+            let (Names { route, request_id, principal, .. }, task_id) = (self.names, self.names.logged_task_id());
+            let caller = principal.log_id();
+            tracing::info!(
+                route,
+                request_id,
+                caller,
+                task_id,
+                code = Code::ClientClosed.as_str(),
+                "the client has left"
+            );
         }
     }
 }
@@ -234,10 +246,14 @@ impl<D: Dialect> Present<D> for Events {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::auth::SourceIp;
 
     #[test]
     fn a_task_that_is_free_text_stays_out_of_the_log() {
-        let logged = |task_id: &'static str| Names { route: "/", request_id: "r", task_id }.logged_task_id().to_owned();
+        let principal = &Principal::Source(SourceIp::new(None));
+        let logged = |task_id: &'static str| {
+            Names { route: "/", principal, request_id: "r", task_id }.logged_task_id().to_owned()
+        };
         assert_eq!(logged("task_1795215600000"), "task_1795215600000");
         for text in ["a wedding photo of Ann", "任务", "line\nbreak", ""] {
             assert_eq!(logged(text), "(free text)", "{text:?}");

@@ -2,12 +2,15 @@
 
 mod app;
 mod body;
+mod cache;
 mod call;
 mod clock;
+mod jwks;
 mod nodelay;
 mod panics;
 mod reply;
 mod secrets;
+mod sign_in;
 mod upstream;
 
 pub use app::{App, Ready};
@@ -18,4 +21,5 @@ pub use nodelay::RuntimeApi;
 pub use panics::log_panics;
 pub use reply::{Caller, Invocation, MAX_BODY_BYTES, Route, new_id, read_json, set_task_id};
 pub use secrets::KeyStore;
+pub use sign_in::SignIn;
 pub use upstream::{Answer, Post, Upstream};

@@ -1,3 +1,4 @@
+use std::net::IpAddr;
 use std::panic::AssertUnwindSafe;
 use std::time::SystemTime;
 
@@ -24,12 +25,17 @@ const JSON: &str = "application/json";
 pub struct Invocation {
     /// When the platform ends us; `None` where it does not say.
     pub deadline: Option<Instant>,
+    /// Whose connection it is. No header says that: anybody can send one.
+    pub source_ip: Option<IpAddr>,
 }
 
 impl Invocation {
     /// Ends at a wall clock time. One in the past is what `cargo lambda watch` sends, and tells nothing.
-    pub fn ending_at(deadline: Option<SystemTime>) -> Self {
-        Self { deadline: deadline.and_then(clock::from_now).map(|left| clock::now() + left) }
+    pub fn new(deadline: Option<SystemTime>, source_ip: Option<&str>) -> Self {
+        Self {
+            deadline: deadline.and_then(clock::from_now).map(|left| clock::now() + left),
+            source_ip: source_ip.and_then(|address| address.parse().ok()),
+        }
     }
 }
 
@@ -106,6 +112,13 @@ impl Caller {
             StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         set(response, header::CONTENT_LANGUAGE, self.lang.as_tag());
         set(response, header::VARY, "Accept-Language");
+        match problem.code {
+            Code::AuthRequired => set(response, header::WWW_AUTHENTICATE, "Bearer"),
+            Code::TokenInvalid | Code::TokenExpired | Code::ApiKeyNotAccepted => {
+                set(response, header::WWW_AUTHENTICATE, "Bearer error=\"invalid_token\"");
+            }
+            _ => {}
+        }
         if let Some(seconds) = problem.retry_after_seconds() {
             set(response, header::RETRY_AFTER, &seconds.to_string());
         }
@@ -180,7 +193,10 @@ fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
     headers.get(name).and_then(|value| value.to_str().ok())
 }
 
+const MAX_ID_CHARS: usize = 128;
+
 /// Whether an id has the form `[A-Za-z0-9_.:-]{1,128}`: fit for a header and for a log.
 pub(super) fn is_decent_id(id: &str) -> bool {
-    (1..=128).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
+    (1..=MAX_ID_CHARS).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))
 }

@@ -69,6 +69,30 @@ pub enum Detail {
         /// The most.
         max: usize,
     },
+    /// No more calls for now.
+    RateLimit {
+        /// Calls in a window.
+        limit: u32,
+        /// The window.
+        window_ms: u64,
+    },
+    /// More calls at once than a full bucket holds.
+    MoreThanLimit {
+        /// The most.
+        max: u32,
+    },
+    /// Too few credits.
+    Credits {
+        /// How many it takes.
+        needed: u32,
+        /// How many there are.
+        balance: u64,
+    },
+    /// `Idempotency-Key` has another form.
+    IdempotencyKeyForm {
+        /// The longest, in characters.
+        max: usize,
+    },
     /// `task_id` is empty or too long.
     TaskIdLength {
         /// The shortest, in characters.
@@ -138,6 +162,24 @@ impl Detail {
             Detail::UrlCount { min, max } => {
                 (format!("urls 应包含 {min} 到 {max} 项"), format!("urls must have {min} to {max} entries"))
             }
+            Detail::RateLimit { limit, window_ms } => {
+                let seconds = window_ms.div_ceil(1_000);
+                (
+                    format!("每 {seconds} 秒最多 {limit} 次生成"),
+                    format!("At most {limit} generations in {seconds} seconds"),
+                )
+            }
+            Detail::MoreThanLimit { max } => {
+                (format!("一次最多生成 {max} 张"), format!("At most {max} pictures can be made at once"))
+            }
+            Detail::Credits { needed, balance } => (
+                format!("需要 {needed} 积分，当前余额 {balance}"),
+                format!("It takes {needed} credits, and {balance} are left"),
+            ),
+            Detail::IdempotencyKeyForm { max } => (
+                format!("Idempotency-Key 应为 1 到 {max} 个字母、数字或 _ . : -"),
+                format!("Idempotency-Key must be 1 to {max} letters, digits or _ . : -"),
+            ),
             Detail::TaskIdLength { min, max } => {
                 (format!("task_id 应为 {min} 到 {max} 个字符"), format!("task_id must have {min} to {max} characters"))
             }

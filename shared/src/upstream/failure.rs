@@ -133,6 +133,11 @@ impl Failure {
         self.facts().token
     }
 
+    /// Whether the user's own input brought it about: trying again with the same is no use.
+    pub const fn is_users_fault(self) -> bool {
+        matches!(self, Self::BadRequest | Self::InputImageUnreachable | Self::ContentBlocked | Self::PayloadTooLarge)
+    }
+
     /// Whether an operator must act before calls can succeed again.
     pub const fn alarm(self) -> bool {
         self.facts().alarm

@@ -1,0 +1,31 @@
+use super::Refusal;
+
+/// The longest value of `Authorization` that is looked at, in bytes.
+const MAX_BYTES: usize = 8192;
+
+/// The token in the values of a request's `Authorization` headers, of which there must be one
+/// ([RFC 6750, section 2.1](https://www.rfc-editor.org/rfc/rfc6750#section-2.1)).
+///
+/// Only the characters of a signed token may follow the one space: Function URLs join repeated headers with a comma.
+///
+/// # Errors
+/// [`Refusal::NoToken`], [`Refusal::ApiKey`] or [`Refusal::NotBearer`].
+pub fn bearer<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a str, Refusal> {
+    let value = values.next().ok_or(Refusal::NoToken)?;
+    if values.next().is_some() || value.len() > MAX_BYTES {
+        return Err(Refusal::NotBearer);
+    }
+    let value = std::str::from_utf8(value).map_err(|_| Refusal::NotBearer)?;
+    let (scheme, token) = value.split_once(' ').ok_or(Refusal::NotBearer)?;
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Err(Refusal::NotBearer);
+    }
+    if token.starts_with("sb_") {
+        return Err(Refusal::ApiKey);
+    }
+    let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
+    if token.is_empty() || !token.bytes().all(is_token) {
+        return Err(Refusal::NotBearer);
+    }
+    Ok(token)
+}

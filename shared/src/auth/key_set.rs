@@ -1,0 +1,136 @@
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, DecodingKey};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+use std::fmt;
+
+use crate::secret::Secret;
+
+/// A project's public keys by their names, as far as they are fit to check a token.
+///
+/// One bad member never discards the others, so a set is read member by member: a future kind of key would otherwise
+/// lock everyone out.
+#[derive(Debug, Clone, Default)]
+pub struct KeySet {
+    keys: HashMap<String, Key>,
+    has_secrets: bool,
+}
+
+/// A key and the one algorithm that it is for.
+#[derive(Clone)]
+pub struct Key {
+    pub(super) algorithm: Algorithm,
+    pub(super) decoding: DecodingKey,
+}
+
+impl KeySet {
+    /// The most members that a set may have.
+    pub const MAX_KEYS: usize = 64;
+    /// The longest text of a set, in bytes.
+    pub const MAX_BYTES: usize = 64 * 1024;
+
+    /// Reads a set ([RFC 7517, section 5](https://www.rfc-editor.org/rfc/rfc7517#section-5)). `None` if it is none:
+    /// a set without a usable key is still a set.
+    pub fn parse(text: &[u8]) -> Option<Self> {
+        if text.len() > Self::MAX_BYTES {
+            return None;
+        }
+        let set: Map<String, Value> = serde_json::from_slice(text).ok()?;
+        let members = set.get("keys")?.as_array()?;
+        if members.len() > Self::MAX_KEYS {
+            return None;
+        }
+        let members: Vec<_> = members.iter().filter_map(Value::as_object).collect();
+        let name = |member: &Map<String, Value>| member.get("kid").and_then(Value::as_str).map(str::to_owned);
+        let is_named_twice = |kid: &str| members.iter().filter(|other| name(other).as_deref() == Some(kid)).count() > 1;
+        let keys = members.iter().filter_map(|member| {
+            let kid = name(member).filter(|kid| !is_named_twice(kid))?;
+            Some((kid, Key::public(member)?))
+        });
+        let has_secrets = members.iter().any(|member| ["d", "p", "k"].iter().any(|name| member.contains_key(*name)));
+        Some(Self { keys: keys.collect(), has_secrets })
+    }
+
+    /// The key of this name.
+    pub fn get(&self, kid: &str) -> Option<&Key> {
+        self.keys.get(kid)
+    }
+
+    /// Whether no key is usable: a project that signs with a shared secret lists none.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Whether a private or a shared key stands there, for all to see. It is not used.
+    pub fn has_secrets(&self) -> bool {
+        self.has_secrets
+    }
+}
+
+impl Key {
+    /// The shortest legacy secret, in bytes: the length of an HS256 signature
+    /// ([RFC 7518, section 3.2](https://www.rfc-editor.org/rfc/rfc7518#section-3.2)).
+    pub const MIN_SECRET_BYTES: usize = 32;
+
+    /// The secret of a project that signs with HS256, if it is long enough.
+    pub fn legacy(secret: &Secret) -> Option<Self> {
+        let bytes = secret.expose().as_bytes();
+        let decoding = (bytes.len() >= Self::MIN_SECRET_BYTES).then(|| DecodingKey::from_secret(bytes))?;
+        Some(Self { algorithm: Algorithm::HS256, decoding })
+    }
+
+    fn public(member: &Map<String, Value>) -> Option<Self> {
+        let has = |name: &str| member.contains_key(name);
+        let text = |name: &str| member.get(name).and_then(Value::as_str);
+        let verifies = |value: &Value| {
+            value.as_array().is_some_and(|operations| operations.iter().any(|operation| operation == "verify"))
+        };
+        let is_for_signatures = !has("use") || text("use") == Some("sig");
+        if !is_for_signatures || member.get("key_ops").is_some_and(|value| !verifies(value)) {
+            return None;
+        }
+        if has("d") || has("p") || has("k") {
+            return None;
+        }
+        let bytes = |name: &str| URL_SAFE_NO_PAD.decode(text(name)?).ok();
+        let (algorithm, named, decoding) = match (text("kty")?, text("crv")) {
+            ("EC", Some("P-256")) => {
+                let (x, y) = (bytes("x")?, bytes("y")?);
+                let fits = x.len() == 32 && y.len() == 32;
+                let key = fits.then(|| DecodingKey::from_ec_components(text("x")?, text("y")?).ok())??;
+                (Algorithm::ES256, "ES256", key)
+            }
+            ("OKP", Some("Ed25519")) => {
+                let key = (bytes("x")?.len() == 32).then(|| DecodingKey::from_ed_components(text("x")?).ok())??;
+                (Algorithm::EdDSA, "EdDSA", key)
+            }
+            ("RSA", None) => {
+                let fits = is_modulus(&bytes("n")?) && is_exponent(&bytes("e")?);
+                let key = fits.then(|| DecodingKey::from_rsa_components(text("n")?, text("e")?).ok())??;
+                (Algorithm::RS256, "RS256", key)
+            }
+            _ => return None,
+        };
+        let agrees = !has("alg") || text("alg") == Some(named);
+        agrees.then_some(Self { algorithm, decoding })
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Key({:?})", self.algorithm)
+    }
+}
+
+/// 2048 to 8192 bits.
+fn is_modulus(n: &[u8]) -> bool {
+    let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
+    n.first() != Some(&0) && (2048..=8192).contains(&bits)
+}
+
+/// Odd, and at least 65537; no more than 64 bits are in use anywhere.
+fn is_exponent(e: &[u8]) -> bool {
+    let value = e.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
+    e.len() <= 8 && value % 2 == 1 && value >= 65_537
+}

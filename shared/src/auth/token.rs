@@ -1,0 +1,103 @@
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, crypto};
+use serde_json::Value;
+
+use super::claims::{self, Rules};
+use super::key_set::{Key, KeySet};
+use super::{Refusal, User, strict_json};
+
+/// The longest JOSE header, decoded, in bytes.
+const MAX_HEADER_BYTES: usize = 2048;
+/// Members that would change what the token means, or where its key comes from.
+const REFUSED_MEMBERS: [&str; 9] = ["crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"];
+
+/// A token of the right form. Nothing of it is believed yet.
+pub struct Token<'a> {
+    /// Header and claims, as they were signed.
+    signed: &'a str,
+    signature: &'a str,
+    claims: Vec<u8>,
+    algorithm: Algorithm,
+    kid: Option<String>,
+}
+
+impl<'a> Token<'a> {
+    /// Takes apart three parts of canonical base64url, and reads the first
+    /// ([RFC 7515, section 7.1](https://www.rfc-editor.org/rfc/rfc7515#section-7.1)).
+    ///
+    /// # Errors
+    /// [`Refusal::Encoding`], [`Refusal::Header`] or [`Refusal::Algorithm`].
+    pub fn parse(text: &'a str) -> Result<Self, Refusal> {
+        let (signed, signature) = text.rsplit_once('.').ok_or(Refusal::Encoding)?;
+        let (header, claims) = signed.split_once('.').ok_or(Refusal::Encoding)?;
+        // A fourth part would hold a dot, which is no base64url.
+        let decode = |part: &str| match part {
+            "" => Err(Refusal::Encoding),
+            part => URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Encoding),
+        };
+        let (header, claims) = (decode(header)?, decode(claims)?);
+        decode(signature)?;
+        if header.len() > MAX_HEADER_BYTES {
+            return Err(Refusal::Header);
+        }
+        let header = strict_json::object(&header).ok_or(Refusal::Header)?;
+        let is_jwt =
+            header.get("typ").is_none_or(|typ| typ.as_str().is_some_and(|typ| typ.eq_ignore_ascii_case("JWT")));
+        if !is_jwt || REFUSED_MEMBERS.iter().any(|name| header.contains_key(*name)) {
+            return Err(Refusal::Header);
+        }
+        let kid = match header.get("kid") {
+            None => None,
+            Some(Value::String(kid)) if is_kid(kid) => Some(kid.clone()),
+            Some(_) => return Err(Refusal::Header),
+        };
+        let algorithm = match header.get("alg").and_then(Value::as_str) {
+            Some("ES256") => Algorithm::ES256,
+            Some("RS256") => Algorithm::RS256,
+            Some("EdDSA") => Algorithm::EdDSA,
+            Some("HS256") => Algorithm::HS256,
+            _ => return Err(Refusal::Algorithm),
+        };
+        Ok(Self { signed, signature, claims, algorithm, kid })
+    }
+
+    /// Whether it says to be signed with the legacy secret, not with a key of the set.
+    pub fn is_legacy(&self) -> bool {
+        self.algorithm == Algorithm::HS256
+    }
+
+    /// The key that it names: one of the set, or the legacy secret where there is one.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownKey`] if the set has none of this name (a newer set may); [`Refusal::Algorithm`] if it is for
+    /// another algorithm, or there is no legacy secret.
+    pub fn key<'k>(&self, set: &'k KeySet, legacy: Option<&'k Key>) -> Result<&'k Key, Refusal> {
+        let listed = self.kid.as_ref().map(|kid| set.get(kid));
+        let key = match (self.is_legacy(), listed) {
+            (_, Some(Some(key))) => Some(key),
+            (true, _) => legacy,
+            (false, None) => return Err(Refusal::Header),
+            (false, Some(None)) => return Err(Refusal::UnknownKey),
+        };
+        key.filter(|key| key.algorithm == self.algorithm).ok_or(Refusal::Algorithm)
+    }
+
+    /// Whose it is, if `key` signed it and its claims are all right at `now`, in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`Refusal::Signature`], or what is wrong with the claims. [`Refusal::Expired`] only where nothing else is.
+    pub fn user(&self, key: &Key, rules: &Rules, now: u64) -> Result<User, Refusal> {
+        let is_signed = crypto::verify(self.signature, self.signed.as_bytes(), &key.decoding, self.algorithm);
+        if !matches!(is_signed, Ok(true)) {
+            return Err(Refusal::Signature);
+        }
+        let claims = strict_json::object(&self.claims).ok_or(Refusal::Claim("set"))?;
+        claims::check(&claims, rules, now)
+    }
+}
+
+/// Whether a key can have this name: 1 to 128 printable ASCII characters.
+fn is_kid(kid: &str) -> bool {
+    (1..=128).contains(&kid.len()) && kid.bytes().all(|byte| (b' '..=b'~').contains(&byte))
+}
