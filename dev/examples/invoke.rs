@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use dev::cut::Cut;
+use dev::dynamodb::Place;
 use dev::function::Function;
 use dev::runtime_api::{Deadline, Failed, Invocation};
 use dev::supabase::{self, Project};
@@ -72,7 +73,8 @@ async fn run(options: &Options) -> Result<(), Failure> {
         Some(binary) => binary.clone(),
         None => build(&name)?,
     };
-    let (base, ark) = (stand_ins.url(""), stand_ins.url("/api/v3"));
+    let tables = dev::tables::start(Place::Memory)?;
+    let (base, ark, dynamodb) = (stand_ins.url(""), stand_ins.url("/api/v3"), tables.url());
     let environment = [
         ("AWS_LAMBDA_FUNCTION_NAME", name.as_str()),
         ("SUPABASE_URL", base.as_str()),
@@ -80,8 +82,9 @@ async fn run(options: &Options) -> Result<(), Failure> {
         ("IMAGE_API_KEY", KEY),
         ("ARK_BASE_URL", ark.as_str()),
         ("ARK_API_KEY", KEY),
+        ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.as_str()),
     ];
-    let function = Function::spawn(&binary, &environment).await?;
+    let function = Function::spawn(&binary, &[&environment[..], &dev::tables::VARIABLES].concat()).await?;
     let shown = match function.invoke(&event, Deadline::In(TIMEOUT)).await {
         Ok(invocation) => show(invocation, options.full).await,
         Err(failed) => Err(failed.into()),

@@ -16,9 +16,13 @@
 //! | `landscape.rs`, `letters.rs` | how that picture is painted and labelled |
 //! | `input.rs` | what both ask of a request |
 //! | `secrets.rs` | AWS Secrets Manager |
+//! | `dynamodb.rs` | DynamoDB: an engine in this process, in memory or in a folder |
+//! | `dynamodb/table.rs` | which tables there are |
+//! | `dynamodb/proxy.rs` | what stands before an engine: counts, and fails as the real one would |
 //! | `supabase.rs` | Supabase Auth: the key set, which can be turned and can fail |
 //! | `supabase/sign_in.rs` | who signs in with a password, and what they get |
 //! | `supabase/key.rs` | the keys, and tokens signed with them |
+//! | `tables.rs` | the two tables on an engine of their own |
 //! | `user.rs` | a signed-in user, for tests that are about something else |
 //! | `canary.rs` | texts that must never come out, and an upstream that tells them |
 //! | `transcript.rs` | an upstream that plays recorded bytes, and can break off |
@@ -40,6 +44,7 @@ pub mod ark;
 pub mod canary;
 pub mod client;
 pub mod cut;
+pub mod dynamodb;
 pub mod function;
 pub mod function_url;
 pub mod image_api;
@@ -54,6 +59,7 @@ pub mod secrets;
 mod server;
 mod shape;
 pub mod supabase;
+pub mod tables;
 pub mod transcript;
 pub mod user;
 

@@ -1,9 +1,10 @@
-//! The [Lambda Runtime API] as a streaming function meets it inside its environment.
+//! The [Lambda Runtime API] as a function meets it inside its environment.
 //!
-//! `GET …/invocation/next` hands out events, `POST …/invocation/{id}/response` takes a streamed
-//! response: a prelude of JSON, eight NUL bytes, the body. As on AWS it is answered when the whole
-//! body has come, so a function that runs one invocation at a time asks for the next one only then.
-//! Absent: buffered responses, trailers, extensions, and any limit on time or size.
+//! `GET …/invocation/next` hands out events, `POST …/invocation/{id}/response` takes a response. A
+//! streamed one says so, and is a prelude of JSON, eight NUL bytes, the body. Any other is buffered:
+//! one JSON object as a Function URL reads it (payload format 2.0). As on AWS the POST is answered
+//! when the whole body has come, so a function that runs one invocation at a time asks for the next
+//! one only then. Absent: trailers, extensions, and any limit on time or size.
 //!
 //! [Lambda Runtime API]: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
@@ -21,6 +22,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use bytes::{Bytes, BytesMut};
 use futures_util::StreamExt;
 use serde::Deserialize;
@@ -29,6 +32,8 @@ use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
 use crate::server::{self, Running};
 
+/// The header of a streamed response.
+const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
 /// What stands between the prelude and the body.
 const SEPARATOR: [u8; 8] = [0; 8];
 /// A prelude is a status and a few headers; who sends more without a separator will send none.
@@ -59,6 +64,8 @@ pub enum Deadline {
 pub struct Invocation {
     /// Status and headers.
     pub prelude: Prelude,
+    /// Whether it comes as it is made. A buffered one has begun when it is whole.
+    pub is_streamed: bool,
     /// When the function got its event.
     pub handed_out: Instant,
     /// When the first bytes of the prelude came.
@@ -78,6 +85,21 @@ pub struct Prelude {
     /// What the platform turns into `Set-Cookie` headers.
     #[serde(default)]
     pub cookies: Vec<String>,
+}
+
+/// A buffered response.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Whole {
+    #[serde(flatten)]
+    prelude: Prelude,
+    /// What other callers of a function read and a Function URL does not: what stands here is lost.
+    #[serde(default)]
+    multi_value_headers: HashMap<String, Value>,
+    #[serde(default)]
+    body: String,
+    #[serde(default)]
+    is_base64_encoded: bool,
 }
 
 /// A part of the body as it came off the socket: what the function wrote at once, or less.
@@ -219,7 +241,12 @@ async fn response(
 ) -> StatusCode {
     let Some((answer, handed_out)) = shared.end(&id) else { return StatusCode::BAD_REQUEST };
     let mut body = body.into_data_stream();
-    let (prelude, prelude_at, first) = match prelude(&headers, &mut body).await {
+    let is_streamed = headers.contains_key(RESPONSE_MODE);
+    let begun = match is_streamed {
+        true => prelude(&headers, &mut body).await,
+        false => whole(&mut body).await,
+    };
+    let (prelude, prelude_at, first) = match begun {
         Ok(begun) => begun,
         Err(failed) => {
             let _ = answer.send(Err(failed));
@@ -227,7 +254,7 @@ async fn response(
         }
     };
     let (sender, frames) = mpsc::channel(1);
-    let _ = answer.send(Ok(Invocation { prelude, handed_out, prelude_at, frames }));
+    let _ = answer.send(Ok(Invocation { prelude, is_streamed, handed_out, prelude_at, frames }));
     let mut piece = Some(Ok(first));
     while let Some(Ok(bytes)) = piece {
         if !bytes.is_empty() {
@@ -246,10 +273,8 @@ async fn response(
 /// Reads up to the separator, wherever the pieces are cut; tells when it began and what came behind it.
 async fn prelude(headers: &HeaderMap, body: &mut BodyDataStream) -> Result<(Prelude, Instant, Bytes), Failed> {
     let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
-    if !is("lambda-runtime-function-response-mode", "streaming")
-        || !is("content-type", "application/vnd.awslambda.http-integration-response")
-    {
-        return Err(Failed("the response is not streamed".into()));
+    if !is(RESPONSE_MODE, "streaming") || !is("content-type", "application/vnd.awslambda.http-integration-response") {
+        return Err(Failed("the response is not streamed as HTTP".into()));
     }
     let mut read = BytesMut::new();
     let mut begun = None;
@@ -270,6 +295,27 @@ async fn prelude(headers: &HeaderMap, body: &mut BodyDataStream) -> Result<(Prel
     let prelude = prelude.map_err(|error| Failed(format!("the prelude cannot be read: {error}")))?;
     let rest = read.split_off(end + SEPARATOR.len());
     Ok((prelude, begun.unwrap_or_else(now), rest.freeze()))
+}
+
+/// Reads a buffered response; tells when it began and what its body is.
+async fn whole(body: &mut BodyDataStream) -> Result<(Prelude, Instant, Bytes), Failed> {
+    let mut read = BytesMut::new();
+    let mut begun = None;
+    while let Some(piece) = body.next().await {
+        let piece = piece.map_err(|_| Failed("the response broke off".into()))?;
+        begun.get_or_insert_with(now);
+        read.extend_from_slice(&piece);
+    }
+    let whole: Whole = serde_json::from_slice(&read)
+        .map_err(|error| Failed(format!("the buffered response cannot be read: {error}")))?;
+    if !whole.multi_value_headers.is_empty() {
+        return Err(Failed("a Function URL does not read multiValueHeaders".into()));
+    }
+    let body = match whole.is_base64_encoded {
+        true => STANDARD.decode(whole.body).map_err(|error| Failed(format!("the body is no base64: {error}")))?,
+        false => whole.body.into_bytes(),
+    };
+    Ok((whole.prelude, begun.unwrap_or_else(now), body.into()))
 }
 
 async fn handler_error(State(shared): State<Arc<Shared>>, Path(id): Path<String>, report: String) -> StatusCode {

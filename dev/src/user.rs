@@ -1,14 +1,43 @@
-//! A signed-in user, for tests that are about something else.
+//! A signed-in user and tables of his own, for tests that are about something else.
 //!
-//! His project signs with its legacy secret, so nothing need be fetched to check his token, and nothing could be.
+//! His project signs with its legacy secret, so nothing need be fetched to check his token, and nothing could be. The
+//! tables are in memory, one set a process, and his limit is more than any test asks for.
 
+use std::sync::OnceLock;
+
+use crate::dynamodb::{Engine, Place};
 use crate::supabase::{Project, legacy_token};
+use crate::tables;
 
 const ADDRESS: &str = "http://127.0.0.1:9";
 const SECRET: &str = "the legacy secret of a project that exists in tests only";
 
-/// What a function is told of the project.
-pub const VARIABLES: [(&str, &str); 2] = [("SUPABASE_URL", ADDRESS), ("SUPABASE_JWT_SECRET", SECRET)];
+/// What a function is told of the project and of the tables.
+///
+/// # Panics
+/// When the tables cannot be made: then no test can go on.
+pub fn variables() -> &'static [(&'static str, &'static str)] {
+    static ENGINE: OnceLock<Engine> = OnceLock::new();
+    static VARIABLES: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
+    VARIABLES.get_or_init(|| {
+        let start = || tables::start(Place::Memory).unwrap_or_else(|error| unreachable!("no tables: {error}"));
+        let engine = ENGINE.get_or_init(start);
+        let mut variables = vec![
+            ("SUPABASE_URL", ADDRESS),
+            ("SUPABASE_JWT_SECRET", SECRET),
+            ("AWS_ENDPOINT_URL_DYNAMODB", engine.url().leak()),
+            ("RL_LIMIT", "1000"),
+            ("RL_ANON_LIMIT", "1000"),
+        ];
+        variables.extend(tables::VARIABLES);
+        variables
+    })
+}
+
+/// One of [`variables`].
+pub fn variable(name: &str) -> Option<String> {
+    variables().iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+}
 
 /// His token, good for an hour.
 pub fn token() -> String {

@@ -56,6 +56,7 @@ async fn the_separator_is_found_wherever_the_chunks_are_cut() {
         };
         let client = async {
             let mut invocation = platform.api.invoke(&event, SOON).await.unwrap();
+            assert!(invocation.is_streamed);
             let prelude = invocation.prelude.clone();
             assert_eq!((prelude.status_code, prelude.headers["x-a"].as_str()), (201, "b"), "chunks of {size}");
             assert_eq!(prelude.cookies, ["c=d"]);
@@ -100,13 +101,14 @@ async fn what_is_no_streamed_response_is_told() {
     for (answer, why) in rows {
         assert_eq!(fails(&platform, answer).await.to_string(), why);
     }
-    let buffered = async {
+    let of_another_type = async {
         let next = platform.next().await;
         let path = format!("invocation/{}/response", id(&next));
-        platform.to(&path).body("{\"statusCode\":200}").send().await.unwrap()
+        let post = platform.to(&path).header("lambda-runtime-function-response-mode", "streaming").body(ANSWER);
+        assert_eq!(post.send().await.unwrap().status(), 400);
     };
-    let (failed, _) = tokio::join!(platform.api.invoke(&Value::Null, SOON), buffered);
-    assert_eq!(failed.unwrap_err().to_string(), "the response is not streamed");
+    let (failed, ()) = tokio::join!(platform.api.invoke(&Value::Null, SOON), of_another_type);
+    assert_eq!(failed.unwrap_err().to_string(), "the response is not streamed as HTTP");
 
     let broken = async {
         let next = platform.next().await;
@@ -121,9 +123,54 @@ async fn what_is_no_streamed_response_is_told() {
     assert_eq!(invocation.unwrap().rest().await.unwrap_err().to_string(), "the response broke off");
 }
 
+#[tokio::test]
+async fn a_buffered_response_comes_whole() {
+    let platform = Platform::start().await;
+    let buffered = async |answer: String| {
+        let function = async {
+            let next = platform.next().await;
+            platform.to(&format!("invocation/{}/response", id(&next))).body(answer).send().await.unwrap().status()
+        };
+        let client = async {
+            let mut invocation = platform.api.invoke(&Value::Null, SOON).await?;
+            assert!(!invocation.is_streamed);
+            let body = invocation.rest().await.unwrap();
+            Ok::<_, Failed>((invocation.prelude, String::from_utf8(body).unwrap()))
+        };
+        let (status, answer) = tokio::join!(function, client);
+        assert_eq!(status, if answer.is_ok() { 202 } else { 400 });
+        answer
+    };
+    let head = json!({"statusCode": 201, "headers": {"x-a": "b"}, "cookies": ["c=d"], "multiValueHeaders": {}});
+    let with = |more: Value| {
+        let mut answer = head.clone();
+        answer.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        answer.to_string()
+    };
+    for (more, body) in [
+        (json!({"body": "{\"a\":\"世界\"}", "isBase64Encoded": false}), "{\"a\":\"世界\"}"),
+        (json!({"body": "5LiW55WM", "isBase64Encoded": true}), "世界"),
+        (json!({"body": "5LiW55WM"}), "5LiW55WM"),
+        (json!({}), ""),
+    ] {
+        let (prelude, whole) = buffered(with(more)).await.unwrap();
+        assert_eq!((prelude.status_code, prelude.headers["x-a"].as_str()), (201, "b"));
+        assert_eq!((prelude.cookies, whole.as_str()), (vec!["c=d".to_owned()], body));
+    }
+    for (answer, why) in [
+        ("not JSON".to_owned(), "the buffered response cannot be read: "),
+        (json!({"body": "no status"}).to_string(), "the buffered response cannot be read: missing field `statusCode`"),
+        (with(json!({"body": "%", "isBase64Encoded": true})), "the body is no base64: "),
+        (with(json!({"multiValueHeaders": {"x-a": ["b"]}})), "a Function URL does not read multiValueHeaders"),
+    ] {
+        let failed = buffered(answer).await.unwrap_err().to_string();
+        assert!(failed.starts_with(why), "{failed}");
+    }
+}
+
 #[test]
 fn every_sample_is_an_event_as_we_make_them() {
-    let functions = ["generate-stream", "faceflip-stream"];
+    let functions = ["generate-stream", "faceflip-stream", "generations"];
     let samples: Vec<_> = functions.iter().flat_map(|function| samples(function, "a.b.c").unwrap()).collect();
     let files = std::fs::read_dir(dev::samples::FOLDER).unwrap().count();
     assert_eq!(samples.len() + 1, files, "every file but the README is a sample of a function");
@@ -137,6 +184,12 @@ fn every_sample_is_an_event_as_we_make_them() {
         let body = event["body"].as_str().unwrap_or_default();
         let mut same = payload(method, path, &headers, body, false);
         same["isBase64Encoded"] = encoded.into();
+        let query = event["rawQueryString"].as_str().unwrap();
+        if !query.is_empty() {
+            let pairs = query.split('&').map(|pair| pair.split_once('=').unwrap());
+            same["queryStringParameters"] = pairs.map(|(name, value)| (name.to_owned(), json!(value))).collect();
+            same["rawQueryString"] = query.into();
+        }
         assert_eq!(event, &same, "{}", sample.name);
     }
     let encoded = payload("POST", "/", &[], "é", true);

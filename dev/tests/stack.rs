@@ -128,9 +128,9 @@ fn smoke_runs_every_route() {
     let folder = folder("smoke");
     let (well, said) = run(&folder, &["smoke"], "");
     assert!(well, "{said}");
-    assert_eq!(said.matches("\nok ").count(), 9, "{said}");
+    assert_eq!(said.matches("\nok ").count(), 11, "{said}");
     let (well, said) = run(&folder, &["smoke", "http://127.0.0.1:9"], "");
-    assert!(!well && said.matches("FAILED").count() == 4, "{said}");
+    assert!(!well && said.matches("FAILED").count() == 5, "{said}");
 
     let mut command = stack(&folder);
     command.args(["--quiet", "--speed", "inf"]);
@@ -185,5 +185,41 @@ fn keys_of_the_environment_are_mentioned_and_not_used() {
     let (child, said) = start(quiet);
     stop(child);
     assert!(said.starts_with("listening on http://127.0.0.1:"), "{said}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// A stack on a free port with these arguments, and its address.
+fn started(folder: &PathBuf, arguments: &[&str]) -> (std::process::Child, String) {
+    let mut child = stack(folder).args(["--port", "0", "--quiet", "--speed", "inf"]).args(arguments).spawn().unwrap();
+    let first = BufReader::new(child.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    let address = first.strip_prefix("listening on ").unwrap().to_owned();
+    (child, address)
+}
+
+#[test]
+fn credits_are_granted_and_kept_in_a_folder() {
+    let folder = folder("credits");
+    let data = folder.join("data");
+    let data = data.to_str().unwrap();
+    let grant = |address: &str, user: &str| run(&folder, &["credits", "grant", user, "7", "--url", address], "");
+
+    let (mut child, address) = started(&folder, &["--data", data]);
+    let (well, said) = grant(&address, "demo@example.com");
+    assert!(well && said.contains("has 7 credits"), "{said}");
+    let (well, said) = grant(&address, "nobody");
+    assert!(!well && said.contains("e-mail address"), "{said}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+
+    let (mut child, address) = started(&folder, &["--data", data]);
+    let (well, said) = grant(&address, "demo@example.com");
+    assert!(well && said.contains("has 14 credits"), "kept: {said}");
+    let id = said.split(['(', ')']).nth(1).unwrap().to_owned();
+    let (well, said) = grant(&address, &id);
+    assert!(well && said.contains("has 21 credits"), "the same user by his id: {said}");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let (well, said) = grant(&address, &id);
+    assert!(!well && said.contains("cargo dev"), "{said}");
     fs::remove_dir_all(folder).unwrap();
 }

@@ -31,6 +31,9 @@ pub trait FunctionConfig: Sized {
     /// Who may call.
     fn sign_in(&self) -> &SignIn;
 
+    /// What may be used how often.
+    fn ledger(&self) -> &Ledger;
+
     /// Where the upstream's key is.
     fn key(&self) -> &Key;
 
@@ -46,6 +49,8 @@ pub trait FunctionConfig: Sized {
 pub struct GenerateConfig {
     /// Who may call.
     pub sign_in: SignIn,
+    /// How often.
+    pub ledger: Ledger,
     /// The image API.
     pub image_api: ImageApi,
     /// How long it may take.
@@ -58,11 +63,13 @@ impl FunctionConfig for GenerateConfig {
     fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
         Reader::read(environment, |reader| {
             let sign_in = SignIn::read(reader, true);
+            let ledger = Ledger::read(reader);
             let image_api = ImageApi::read(reader);
             let timing = Timing::read(reader);
             let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
             Some(Self {
                 sign_in: sign_in?,
+                ledger: ledger?,
                 image_api: image_api?,
                 timing: timing?,
                 secrets_endpoint: secrets_endpoint?,
@@ -72,6 +79,10 @@ impl FunctionConfig for GenerateConfig {
 
     fn sign_in(&self) -> &SignIn {
         &self.sign_in
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     fn key(&self) -> &Key {
@@ -92,6 +103,8 @@ impl FunctionConfig for GenerateConfig {
 pub struct FaceflipConfig {
     /// Who may call.
     pub sign_in: SignIn,
+    /// How often.
+    pub ledger: Ledger,
     /// ARK.
     pub ark: Ark,
     /// How long it may take.
@@ -103,17 +116,28 @@ pub struct FaceflipConfig {
 impl FunctionConfig for FaceflipConfig {
     fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
         Reader::read(environment, |reader| {
-            let is_required = reader.sign_in(&variables::FACEFLIP_AUTH);
+            let is_required = reader.choice(&variables::FACEFLIP_AUTH, ["anonymous", "required"]);
             let sign_in = SignIn::read(reader, is_required.unwrap_or(true));
+            let ledger = Ledger::read(reader);
             let ark = Ark::read(reader);
             let timing = Timing::read(reader);
             let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
-            Some(Self { sign_in: sign_in?, ark: ark?, timing: timing?, secrets_endpoint: secrets_endpoint? })
+            Some(Self {
+                sign_in: sign_in?,
+                ledger: ledger?,
+                ark: ark?,
+                timing: timing?,
+                secrets_endpoint: secrets_endpoint?,
+            })
         })
     }
 
     fn sign_in(&self) -> &SignIn {
         &self.sign_in
+    }
+
+    fn ledger(&self) -> &Ledger {
+        &self.ledger
     }
 
     fn key(&self) -> &Key {
@@ -126,6 +150,32 @@ impl FunctionConfig for FaceflipConfig {
 
     fn secrets_endpoint(&self) -> Option<&Url> {
         self.secrets_endpoint.as_ref()
+    }
+}
+
+/// What the function `generations` needs from here. It calls no upstream.
+#[derive(Debug, Clone)]
+pub struct GenerationsConfig {
+    /// Who may call.
+    pub sign_in: SignIn,
+    /// What is told.
+    pub ledger: Ledger,
+    /// Another Secrets Manager than AWS's own.
+    pub secrets_endpoint: Option<Url>,
+}
+
+impl GenerationsConfig {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Every mistake in the variables it uses.
+    pub fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
+        Reader::read(environment, |reader| {
+            let sign_in = SignIn::read(reader, true);
+            let ledger = Ledger::read(reader);
+            let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
+            Some(Self { sign_in: sign_in?, ledger: ledger?, secrets_endpoint: secrets_endpoint? })
+        })
     }
 }
 
@@ -310,6 +360,35 @@ pub struct Ledger {
     pub credits_initial: Option<u64>,
     /// How long a task stays in the log.
     pub log_days: u64,
+    /// Another DynamoDB than AWS's own.
+    pub endpoint: Option<Url>,
+}
+
+impl Ledger {
+    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let rate_limits_table = reader.table(&variables::RATE_LIMITS_TABLE);
+        let ledger_table = reader.table(&variables::LEDGER_TABLE);
+        let limit = reader.number(&variables::RL_LIMIT);
+        let guest_limit = reader.number(&variables::RL_ANON_LIMIT);
+        let window_ms = reader.number(&variables::RL_WINDOW_MS);
+        let fails_open = reader.choice(&variables::RL_FAIL_MODE, ["closed", "open"]);
+        let costs_credits = reader.choice(&variables::CREDITS, ["off", "on"]);
+        let credits_initial = reader.number(&variables::CREDITS_INITIAL);
+        let log_days = reader.number(&variables::LOG_DAYS);
+        let endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_DYNAMODB);
+        let credits_initial = credits_initial?;
+        Some(Self {
+            rate_limits_table: rate_limits_table?,
+            ledger_table: ledger_table?,
+            limit: u32::try_from(limit?).ok()?,
+            guest_limit: u32::try_from(guest_limit?).ok()?,
+            window_ms: window_ms?,
+            fails_open: fails_open?,
+            credits_initial: costs_credits?.then_some(credits_initial),
+            log_days: log_days?,
+            endpoint: endpoint?,
+        })
+    }
 }
 
 /// How long an upstream call, and silence towards the client, may last.

@@ -137,6 +137,8 @@ struct Done<'a> {
     failed: Vec<FailedImage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credits_remaining: Option<u64>,
 }
 
 #[derive(Serialize)]
@@ -218,6 +220,15 @@ impl Events {
         }
     }
 
+    /// A success that was told before, once more.
+    pub fn replay(&mut self, success: &Success) {
+        self.start();
+        for image in &success.images {
+            self.image_done(image);
+        }
+        self.done(success, None);
+    }
+
     /// Writes the bytes that wait for more: nothing else will come for a while.
     pub fn flush(&mut self) {
         let slots: Vec<u32> = self.pictures.iter().map(|picture| picture.slot).collect();
@@ -226,8 +237,8 @@ impl Events {
         }
     }
 
-    /// The terminal event of a success.
-    pub fn done(&mut self, success: &Success) {
+    /// The terminal event of a success, with the credits that are left where generations cost some.
+    pub fn done(&mut self, success: &Success, credits_remaining: Option<u64>) {
         let message = |failed: &Failed| failed.code().title(self.lang);
         let failed =
             success.failed.iter().map(|f| FailedImage { index: f.slot, code: f.code(), message: message(f) }).collect();
@@ -242,7 +253,8 @@ impl Events {
             }
         };
         let images = success.images.iter().map(|image| ImageDone::new(image, &self.style, None)).collect();
-        let data = Done { urls, generated_images, task_id: &self.task_id, images, failed, usage: success.usage };
+        let (task_id, usage) = (self.task_id.as_str(), success.usage);
+        let data = Done { urls, generated_images, task_id, images, failed, usage, credits_remaining };
         write(&mut self.out, &self.ids, "done", data);
     }
 

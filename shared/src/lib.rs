@@ -3,6 +3,7 @@
 
 pub mod auth;
 pub mod config;
+pub mod credits;
 #[cfg(feature = "edge")]
 pub mod edge;
 pub mod events;
@@ -12,11 +13,13 @@ pub mod json;
 pub mod media;
 pub mod outcome;
 pub mod problem;
+pub mod quota;
 #[cfg(debug_assertions)]
 pub mod scan;
 #[cfg(not(debug_assertions))]
 mod scan;
 pub mod secret;
 pub mod sse;
+pub mod task;
 pub mod update;
 pub mod upstream;

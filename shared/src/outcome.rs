@@ -21,6 +21,7 @@ pub struct Outcome {
     truncated: bool,
     is_done: bool,
     updates: u64,
+    has_content: bool,
 }
 
 /// A picture that is whole.
@@ -81,6 +82,14 @@ impl Outcome {
     /// Takes note of an update. Returns whether it says anything new: a picture that came before does not.
     pub fn observe(&mut self, update: &Update<'_>) -> bool {
         self.updates += 1;
+        self.has_content |= matches!(
+            update,
+            Update::Text { .. }
+                | Update::ImageStarted { .. }
+                | Update::ImageBytes { .. }
+                | Update::ImageFinished { .. }
+                | Update::ImageLinked { .. }
+        );
         match update {
             Update::ImageStarted { slot, .. } => {
                 self.close(*slot);
@@ -120,6 +129,11 @@ impl Outcome {
     /// How many updates were seen: whether an answer still says anything.
     pub fn updates(&self) -> u64 {
         self.updates
+    }
+
+    /// Whether anything of what was asked for has come, whole or not: then the upstream has worked.
+    pub fn has_content(&self) -> bool {
+        self.has_content
     }
 
     /// The verdict. At least one whole picture is a success, whatever came after it.

@@ -5,10 +5,8 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 
-use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, VARIABLES, Values, Variable};
+use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, GenerationsConfig, VARIABLES, Values, Variable};
 
-/// What a function is given before it reads it: these come with limits and the ledger.
-const COMING: &[&str] = &["LEDGER_TABLE", "RATE_LIMITS_TABLE", "RL_LIMIT", "RL_WINDOW_MS"];
 /// What only a deployer knows.
 const NO_DEFAULT: &[&str] = &["SUPABASE_URL"];
 
@@ -16,13 +14,19 @@ const ALLOWED_HEADERS: &[&str] =
     &["authorization", "content-type", "accept", "idempotency-key", "x-request-id", "apikey", "x-client-info"];
 const EXPOSED_HEADERS: &[&str] = &["x-task-id", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy"];
 
-/// On its own log group, its own secret, the legacy secret where there is one, and the two tables.
-const ACTIONS: &[&str] = &[
-    "[logs:CreateLogStream, logs:PutLogEvents]",
-    "secretsmanager:GetSecretValue",
-    "secretsmanager:GetSecretValue",
-    "[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem]",
+const OWN_LOGS: &str = "[logs:CreateLogStream, logs:PutLogEvents]";
+const SECRET: &str = "secretsmanager:GetSecretValue";
+const WRITE: &str = "[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem]";
+const TABLES: &str = "[!GetAtt RateLimitsTable.Arn, !GetAtt LedgerTable.Arn]";
+
+/// Each function's address, as the output that prints it.
+const ADDRESSES: [(&str, &str); 3] = [
+    ("GenerateStreamUrl", "generate-stream"),
+    ("FaceflipStreamUrl", "faceflip-stream"),
+    ("GenerationsUrl", "generations"),
 ];
+/// The functions that answer when all is done, and call no upstream.
+const BUFFERED: &[&str] = &["generations"];
 
 fn file(path: &str) -> String {
     fs::read_to_string(format!("{}/../{path}", env!("CARGO_MANIFEST_DIR"))).unwrap()
@@ -91,6 +95,7 @@ fn asked(binary: &str) -> BTreeSet<String> {
     match binary {
         "generate-stream" => drop(GenerateConfig::from_env(&environment)),
         "faceflip-stream" => drop(FaceflipConfig::from_env(&environment)),
+        "generations" => drop(GenerationsConfig::from_env(&environment)),
         _ => panic!("what does {binary} read?"),
     }
     names.into_inner()
@@ -112,12 +117,15 @@ fn every_function_is_deployed() {
         assert_eq!(function.at(&["Properties", "FunctionName"]).0, format!("!Sub ${{AWS::StackName}}-{binary}"));
         let properties: Vec<_> = function.at(&["Properties"]).members().into_iter().map(|(name, _)| name).collect();
         // Anything else would replace what holds for all.
-        assert_eq!(properties, ["Description", "FunctionName", "Role", "LoggingConfig", "Environment"], "{binary}");
+        let own = ["Description", "FunctionName", "Role", "LoggingConfig", "Environment"];
+        let buffered: &[&str] =
+            if BUFFERED.contains(&binary.as_str()) { &["Timeout", "FunctionUrlConfig"] } else { &[] };
+        assert_eq!(properties, [&own, buffered].concat(), "{binary}");
     }
 }
 
 #[test]
-fn functions_stream_and_outlive_the_longest_call() {
+fn functions_that_call_an_upstream_stream_and_outlive_the_longest_call() {
     let all = Yaml::template().at(&["Globals", "Function"]);
     assert_eq!(all.at(&["FunctionUrlConfig", "InvokeMode"]).0, "RESPONSE_STREAM");
     assert_eq!(all.at(&["FunctionUrlConfig", "AuthType"]).0, "NONE");
@@ -125,19 +133,31 @@ fn functions_stream_and_outlive_the_longest_call() {
     assert_eq!(all.at(&["MemorySize"]).number(), 256);
     let longest_ms: u64 = known("UPSTREAM_TOTAL_MS").unwrap().default.unwrap().parse().unwrap();
     assert_eq!(all.at(&["Timeout"]).number(), longest_ms / 1000 + 60);
+    for (binary, function) in functions() {
+        let url = function.at(&["Properties"]).get("FunctionUrlConfig");
+        let is_buffered = BUFFERED.contains(&binary.as_str());
+        // SAM merges a map with that of all, so this is all that differs.
+        assert_eq!(url, is_buffered.then(|| Yaml("InvokeMode: BUFFERED".into())), "{binary}");
+        // The other way about, a body is empty or comes as JSON in JSON.
+        let main = file(&format!("functions/{binary}/src/main.rs"));
+        let runner = if is_buffered { "run_concurrent(" } else { "run_with_streaming_response_concurrent(" };
+        assert!(main.contains(&format!("::{runner}")), "{binary}");
+    }
 }
 
 #[test]
 fn every_route_has_a_function_and_a_printed_address() {
     let outputs = Yaml::template().at(&["Outputs"]);
     let (manifest, readme) = (file("Cargo.toml"), file("README.md"));
-    for (output, binary) in [("GenerateStreamUrl", "generate-stream"), ("FaceflipStreamUrl", "faceflip-stream")] {
+    assert_eq!(ADDRESSES.len(), functions().len());
+    for (output, binary) in ADDRESSES {
         let source = file(&format!("functions/{binary}/src/lib.rs"));
         let path = source.split("path: \"").nth(1).unwrap().split('"').next().unwrap();
         let address = outputs.at(&[output, "Value"]).0;
         assert!(address.ends_with(&format!("FunctionUrl}}{}", path.trim_start_matches('/'))), "{address}");
         assert!(manifest.contains(&format!("\n\"{path}\" = \"{binary}\"\n")), "cargo lambda watch routes {path}");
     }
+    assert!(manifest.contains("\n\"/api/generations/{id}\" = \"generations\"\n"), "and one generation");
     for (output, _) in outputs.members() {
         assert!(readme.contains(&format!("`{output}`")), "the README says what {output} is for");
     }
@@ -145,44 +165,89 @@ fn every_route_has_a_function_and_a_printed_address() {
 
 #[test]
 fn functions_are_given_what_they_read() {
-    for name in COMING {
-        assert!(known(name).is_none(), "{name} has come: take it off the list");
-    }
     for (binary, function) in functions() {
         let asked = asked(&binary);
         for (name, _) in environment(&function) {
-            let expected = asked.contains(&name) && known(&name).is_some();
-            assert!(expected || COMING.contains(&name.as_str()), "{binary} is given {name}, which it does not read");
+            assert!(
+                asked.contains(&name) && known(&name).is_some(),
+                "{binary} is given {name}, which it does not read"
+            );
         }
     }
 }
 
 #[test]
-fn what_is_not_read_yet_says_so() {
-    let parameters = Yaml::template().at(&["Parameters"]);
-    for (name, value) in functions().iter().flat_map(|(_, function)| environment(function)) {
-        let Some(parameter) = value.0.strip_prefix("!Ref ").and_then(|name| parameters.get(name)) else { continue };
-        let says = parameter.at(&["Description"]).0;
-        assert_eq!(says.starts_with("COMING"), COMING.contains(&name.as_str()), "{name}: {says}");
+fn functions_that_read_the_same_are_given_the_same() {
+    let all: Vec<_> = functions().into_iter().map(|(binary, function)| (binary, environment(&function))).collect();
+    let mut compared = 0;
+    for (name, value) in all.iter().flat_map(|(_, environment)| environment) {
+        for (binary, environment) in all.iter().filter(|(binary, _)| asked(binary).contains(name)) {
+            let given = environment.iter().find(|(given, _)| given == name).map(|(_, value)| value);
+            assert_eq!(given, Some(value), "{name} for {binary}");
+            compared += 1;
+        }
     }
+    assert!(compared > 100, "{compared} were compared");
+}
+
+#[test]
+fn every_function_can_be_stopped_and_deployed_alone() {
+    let readme = file("README.md");
+    for (binary, _) in functions() {
+        let name = format!("image-gateway-{binary}");
+        for line in [
+            format!("aws lambda put-function-concurrency --function-name {name} --reserved-concurrent-executions 0"),
+            format!("cargo lambda deploy --binary-name {binary} {name}"),
+        ] {
+            assert!(readme.contains(&format!("\n{line}\n")), "the README has no line: {line}");
+        }
+    }
+}
+
+/// Every variable that is a parameter's, and the parameter.
+fn parameters() -> Vec<(&'static Variable, Yaml)> {
+    let parameters = Yaml::template().at(&["Parameters"]);
+    let all = functions().into_iter().flat_map(|(_, function)| environment(&function));
+    let found = all.filter_map(|(name, value)| Some((known(&name)?, parameters.get(value.0.strip_prefix("!Ref ")?)?)));
+    found.collect()
 }
 
 #[test]
 fn defaults_are_those_of_the_code() {
-    let parameters = Yaml::template().at(&["Parameters"]);
-    let mut compared = 0;
-    for (name, value) in functions().iter().flat_map(|(_, function)| environment(function)) {
-        let (Some(variable), Some(parameter)) = (known(&name), value.0.strip_prefix("!Ref ")) else { continue };
-        let default = parameters.at(&[parameter]).get("Default").map(|default| default.0);
+    let parameters = parameters();
+    assert!(parameters.len() >= 40, "{} are compared", parameters.len());
+    for (variable, parameter) in parameters {
+        let (name, default) = (variable.name, parameter.get("Default").map(|default| default.0));
         match (variable.default, default.as_deref()) {
-            (_, None) => assert!(NO_DEFAULT.contains(&name.as_str()), "{name} has no default"),
+            (_, None) => assert!(NO_DEFAULT.contains(&name), "{name} has no default"),
             (_, Some("")) => {}
             (Some(expected), Some(default)) => assert_eq!(default, expected, "{name}"),
             (None, Some(_)) => assert_eq!(name, "IMAGE_API_BASE_URL", "only the template knows an address"),
         }
-        compared += 1;
     }
-    assert!(compared >= 9, "{compared} were compared");
+}
+
+#[test]
+fn values_are_those_that_the_code_takes() {
+    let (mut numbers, mut words) = (BTreeSet::new(), BTreeSet::new());
+    for (variable, parameter) in parameters() {
+        let name = variable.name;
+        match variable.values {
+            Values::Count { min, max } | Values::Milliseconds { min, max } => {
+                assert_eq!(parameter.at(&["MinValue"]).number(), min, "{name}");
+                assert_eq!(parameter.at(&["MaxValue"]).number(), max, "{name}");
+                numbers.insert(name);
+            }
+            Values::Flag | Values::Switch | Values::FailMode | Values::SignIn => {
+                let allowed = parameter.at(&["AllowedValues"]);
+                let allowed: Vec<_> = allowed.list().iter().map(|word| word.trim_matches('"')).collect();
+                assert_eq!(allowed.join(" or "), variable.values.to_string(), "{name}");
+                words.insert(name);
+            }
+            _ => {}
+        }
+    }
+    assert!(numbers.len() >= 6 && words.len() >= 5, "{numbers:?} {words:?}");
 }
 
 #[test]
@@ -199,7 +264,8 @@ fn no_key_is_ever_in_a_variable() {
             assert!(!["KEY", "SECRET", "TOKEN", "PASSWORD"].contains(&last), "{name} looks like a key");
         }
         let secrets: Vec<_> = environment.iter().filter(|(name, _)| name.ends_with("_SECRET_ARN")).collect();
-        assert_eq!(secrets.len(), 2, "{binary} has its upstream's key, and the legacy secret");
+        let expected = if BUFFERED.contains(&binary.as_str()) { 1 } else { 2 };
+        assert_eq!(secrets.len(), expected, "{binary} has its upstream's key, and the legacy secret");
     }
     for never in ["SecretString", "NoEcho", "resolve:secretsmanager"] {
         assert!(!template.0.contains(never), "{never} puts a key where it can be read back");
@@ -211,8 +277,6 @@ fn each_role_reaches_its_own_secret_and_the_tables() {
     let resources = Yaml::template().at(&["Resources"]);
     assert!(!resources.0.contains('*'), "nothing is allowed by a star");
     for (binary, function) in functions() {
-        let secret =
-            environment(&function).into_iter().find(|(name, _)| name.ends_with("_KEY_SECRET_ARN")).unwrap().1.0;
         let role = function.at(&["Properties", "Role"]).0;
         let role = role.strip_prefix("!GetAtt ").and_then(|rest| rest.strip_suffix(".Arn")).unwrap().to_owned();
         let policies = resources.at(&[&role, "Properties", "Policies"]).0;
@@ -220,12 +284,24 @@ fn each_role_reaches_its_own_secret_and_the_tables() {
             policies.lines().filter_map(|line| line.trim().strip_prefix(key)).map(str::to_owned).collect()
         };
         let logs = function.at(&["Properties", "LoggingConfig", "LogGroup"]).0.replace("!Ref", "!GetAtt") + ".Arn";
-        let tables = "[!GetAtt RateLimitsTable.Arn, !GetAtt LedgerTable.Arn]".to_owned();
-        let legacy = "!Ref SupabaseJwtSecretArn".to_owned();
         assert!(policies.contains("- HasLegacySecret\n"), "an empty ARN is no resource");
-        assert_eq!(all("Resource: "), [logs, secret, legacy, tables], "{binary}");
-        assert_eq!(all("Action: "), ACTIONS, "{binary}");
+        let mut allowed = vec![(OWN_LOGS, logs)];
+        let key = environment(&function).into_iter().find(|(name, _)| name.ends_with("_KEY_SECRET_ARN"));
+        allowed.extend(key.map(|(_, secret)| (SECRET, secret.0)));
+        allowed.push((SECRET, "!Ref SupabaseJwtSecretArn".to_owned()));
+        match BUFFERED.contains(&binary.as_str()) {
+            // What it does is counted in its test of a DynamoDB that fails.
+            true => allowed.extend([
+                ("dynamodb:GetItem", TABLES.to_owned()),
+                ("dynamodb:Query", "!Sub ${LedgerTable.Arn}/index/created".to_owned()),
+            ]),
+            false => allowed.push((WRITE, TABLES.to_owned())),
+        }
+        let (actions, reached): (Vec<_>, Vec<_>) = allowed.into_iter().unzip();
+        assert_eq!(all("Action: "), actions, "{binary}");
+        assert_eq!(all("Resource: "), reached, "{binary}");
     }
+    assert!(resources.at(&["LedgerTable"]).0.contains("\n    - IndexName: created\n"), "the index of the log");
 }
 
 #[test]

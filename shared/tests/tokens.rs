@@ -95,7 +95,8 @@ fn with(name: &str, value: Option<Value>) -> String {
 
 #[test]
 fn the_header_of_the_request() {
-    let rows: [(&[&[u8]], Result<&str, Refusal>); 17] = [
+    type Row<'a> = (&'a [&'a [u8]], Result<&'a str, Refusal>);
+    let rows: [Row<'_>; 17] = [
         (&[b"Bearer a.b.c"], Ok("a.b.c")),
         (&[b"bEARER A_-9.b.c"], Ok("A_-9.b.c")),
         (&[], Err(Refusal::NoToken)),

@@ -32,8 +32,12 @@ enum Mark {
 
 async fn report<C: FunctionConfig>(out: &mut impl Write, route: &str, environment: &Environment) -> io::Result<bool> {
     let has_stand_in = environment.get("SUPABASE_URL").is_none();
-    // `--real` takes the stand-in where no project is given; its port does not matter here.
-    let stand_in = |name: &str| (name == "SUPABASE_URL").then(|| "http://127.0.0.1:8787".to_owned());
+    // `--real` takes the stand-ins where no project and no tables are given; their ports do not matter here.
+    let tables = |name: &str| dev::tables::VARIABLES.iter().find(|(known, _)| *known == name);
+    let stand_in = |name: &str| match name {
+        "SUPABASE_URL" => Some("http://127.0.0.1:8787".to_owned()),
+        name => tables(name).map(|(_, table)| (*table).to_owned()),
+    };
     let (mark, lines) = match C::from_env(&|name| environment.get(name).or_else(|| stand_in(name))) {
         Err(mistakes) => {
             let lines = mistakes.0.iter().map(|mistake| format!("{} {}", mistake.variable, mistake.says));

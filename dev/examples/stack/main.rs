@@ -4,17 +4,20 @@
 //! the real ones.
 
 mod check;
+mod credits;
 mod environment;
 mod serve;
 mod setup;
 mod smoke;
 
-use std::io::{self, IsTerminal};
+use std::io::{self, IsTerminal, Write};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use dev::Shape;
+use dev::dynamodb::Engine;
 use tokio::net::TcpListener;
 
 use environment::Environment;
@@ -41,6 +44,9 @@ struct Serve {
     /// How the chat simulator sends a picture: `deltas` in many small pieces, `whole` in one line.
     #[arg(long, default_value_t = Shape::Deltas)]
     shape: Shape,
+    /// Keep limits, log and credits in this folder, not only until the stack ends.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// Print nothing but the address.
     #[arg(long)]
     quiet: bool,
@@ -56,6 +62,11 @@ enum Action {
     Setup,
     /// Say what the environment and `.env` lack for the real upstreams.
     Check,
+    /// What users can spend where CREDITS=on.
+    Credits {
+        #[command(subcommand)]
+        action: Credits,
+    },
     /// Run every route and say what came: of a local stack, or of a deployed function (which costs money).
     Smoke {
         /// Where the routes are; without it a local stack is started.
@@ -66,6 +77,20 @@ enum Action {
     },
 }
 
+#[derive(Subcommand)]
+enum Credits {
+    /// Give a user of a running stack so many credits more.
+    Grant {
+        /// An e-mail address, such as demo@example.com, or a user id.
+        user: String,
+        /// How many.
+        credits: u32,
+        /// Where the stack is.
+        #[arg(long, default_value = "http://127.0.0.1:8787")]
+        url: String,
+    },
+}
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let command = Command::parse();
@@ -73,6 +98,9 @@ async fn main() -> ExitCode {
         None => serve(command.serve).await.map(|()| true),
         Some(Action::Setup) => setup::run().map(|()| true),
         Some(Action::Check) => check::run().await,
+        Some(Action::Credits { action: Credits::Grant { user, credits, url } }) => {
+            credits::grant(&url, &user, credits).await.and_then(|said| say(&said)).map(|()| true)
+        }
         Some(Action::Smoke { url, token }) => smoke::run(url, token).await,
     };
     match result {
@@ -96,7 +124,8 @@ async fn serve(options: Serve) -> io::Result<()> {
     })?;
     let address = listener.local_addr()?;
     let environment = Environment::read()?;
-    let router = serve::routes(&options, &environment, address);
+    let tables = serve::tables(&options, &environment)?;
+    let router = serve::routes(&options, &environment, address, tables.as_ref().map(Engine::url));
     serve::announce(&options, &environment, address)?;
     dev::serve(listener, router).await
 }
@@ -106,6 +135,10 @@ fn speed(text: &str) -> Result<f64, String> {
         Ok(speed) if speed > 0.0 => Ok(speed),
         _ => Err("a number above 0 is expected, such as 1, 10 or inf".into()),
     }
+}
+
+fn say(text: &str) -> io::Result<()> {
+    writeln!(io::stdout(), "{text}")
 }
 
 #[expect(clippy::print_stderr, reason = "a command says why it failed")]

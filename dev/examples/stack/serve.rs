@@ -12,6 +12,7 @@ use axum::middleware::map_request;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::{any, get};
 use dev::Shape;
+use dev::dynamodb::{Engine, Place};
 use dev::secrets::Vault;
 use dev::supabase::Project;
 use shared::edge::{Invocation, MAX_BODY_BYTES};
@@ -28,8 +29,30 @@ const SECRET_ID: &str = "local-keys";
 const OF_SUPABASE: [&str; 4] =
     ["SUPABASE_JWT_SECRET", "SUPABASE_JWT_SECRET_ARN", "ALLOW_ANONYMOUS", "ALLOWED_OAUTH_CLIENTS"];
 
-/// Everything that answers.
-pub(crate) fn routes(options: &Serve, environment: &Environment, address: SocketAddr) -> Router {
+/// What real calls do without, where it is not set.
+const OF_REAL_CALLS: [&str; 4] = ["SUPABASE_URL", "AWS_ENDPOINT_URL_DYNAMODB", "RATE_LIMITS_TABLE", "LEDGER_TABLE"];
+
+/// Where the stack says which address its tables have, for `cargo dev credits`.
+pub(crate) const TABLES_AT: &str = "/dev/tables";
+
+/// The tables, unless those of another DynamoDB take their place.
+pub(crate) fn tables(options: &Serve, environment: &Environment) -> io::Result<Option<Engine>> {
+    let is_elsewhere = environment.of_process("AWS_ENDPOINT_URL_DYNAMODB").is_some();
+    // Who names tables for real calls has them at AWS.
+    if is_elsewhere || (options.real && environment.get("LEDGER_TABLE").is_some()) {
+        return Ok(None);
+    }
+    let place = options.data.clone().map_or(Place::Memory, Place::Folder);
+    dev::tables::start(place).map(Some)
+}
+
+/// Everything that answers. `tables` is the address of the tables, where they are the stack's own.
+pub(crate) fn routes(
+    options: &Serve,
+    environment: &Environment,
+    address: SocketAddr,
+    tables: Option<String>,
+) -> Router {
     let (speed, log) = (options.speed, !options.quiet);
     let has_own_users = has_own_users(options, environment);
     let models = Shape::ALL.iter().map(|shape| format!("{MODEL}@{shape}")).collect::<Vec<_>>().join(",");
@@ -40,15 +63,21 @@ pub(crate) fn routes(options: &Serve, environment: &Environment, address: Socket
         "IMAGE_API_KEY_SECRET_ARN" | "ARK_API_KEY_SECRET_ARN" => Some(SECRET_ID.into()),
         "IMAGE_CHAT_MODEL" => Some(MODEL.into()),
         "IMAGE_MODELS" => Some(models.clone()),
-        _ => None,
+        "AWS_ENDPOINT_URL_DYNAMODB" => tables.clone(),
+        name => {
+            let table = dev::tables::VARIABLES.iter().find(|(known, _)| *known == name);
+            table.map(|(_, table)| (*table).to_owned())
+        }
     };
-    // An address in the environment takes the place of the stand-in of that name; keys are used for real calls only.
+    // An address in the environment takes the place of the stand-in of that name, and what is no key and no model is
+    // as it says; keys are used for real calls only.
     let environment = |name: &str| match (options.real, name) {
-        (true, "SUPABASE_URL") => environment.get(name).or_else(|| stand_ins(name)),
+        (true, name) if OF_REAL_CALLS.contains(&name) => environment.get(name).or_else(|| stand_ins(name)),
         (true, _) => environment.get(name),
         (false, name) if name.contains("_URL") => environment.of_process(name).or_else(|| stand_ins(name)),
         (false, name) if has_own_users && OF_SUPABASE.contains(&name) => environment.of_process(name),
-        (false, name) => stand_ins(name),
+        (false, name) if name.contains("KEY") || name.contains("SECRET") => stand_ins(name),
+        (false, name) => stand_ins(name).or_else(|| environment.of_process(name)),
     };
     let mut generate = generate_stream::App::from_env(&environment);
     let mut faceflip = faceflip_stream::App::from_env(&environment);
@@ -56,6 +85,7 @@ pub(crate) fn routes(options: &Serve, environment: &Environment, address: Socket
         (generate, faceflip) = (generate.with_local_links(), faceflip.with_local_links());
     }
     let (generate, faceflip) = (Arc::new(generate), Arc::new(faceflip));
+    let users_log = Arc::new(generations::App::from_env(&environment));
     let generate = any(move |request| {
         let app = generate.clone();
         async move { answer(request, |request| generate_stream::handle(app, request)).await }
@@ -64,16 +94,24 @@ pub(crate) fn routes(options: &Serve, environment: &Environment, address: Socket
         let app = faceflip.clone();
         async move { answer(request, |request| faceflip_stream::handle(app, request)).await }
     });
+    let generations = any(move |request| {
+        let app = users_log.clone();
+        async move { answer(request, |request| generations::handle(app, request)).await }
+    });
     let vault = Vault::default();
     vault.put(SECRET_ID, KEY);
     let users = if has_own_users { Router::new() } else { supabase(address) };
+    let tables_at = get(move || async { tables.ok_or(StatusCode::NOT_FOUND) });
     let page = ([(header::CACHE_CONTROL, "no-store")], Html(dev::PAGE));
     Router::new()
         .route("/", get(page))
+        .route(TABLES_AT, tables_at)
         .merge(dev::secrets::routes(vault))
         .merge(users)
         .route("/api/generate-stream", generate.clone())
         .route("/api/v1/faceflip/generate/stream", faceflip)
+        .route("/api/generations", generations.clone())
+        .route("/api/generations/{*task_id}", generations)
         .fallback_service(generate.with_state(()))
         .merge(dev::image_api::routes(dev::image_api::Options { key: KEY.into(), shape: options.shape, speed, log }))
         .merge(dev::ark::routes(dev::ark::Options { key: KEY.into(), speed, log }))

@@ -5,6 +5,7 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use dev::client::{Event, events};
+use dev::dynamodb::Engine;
 use dev::supabase::Project;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -18,16 +19,20 @@ use crate::{Serve, serve};
 const WAIT: Duration = Duration::from_secs(660);
 const GENERATE: &str = "/api/generate-stream";
 const FACEFLIP: &str = "/api/v1/faceflip/generate/stream";
+const GENERATIONS: &str = "/api/generations";
 
 /// Runs every route at `url`, or of a local stack. Returns whether all is well; what was not run is not.
 pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Result<bool> {
     let mut stack = JoinSet::new();
-    let base = match url {
+    // The tables live as long as they are held.
+    let (base, _tables) = match url {
         // The outputs of a deployment name a route's whole address.
-        Some(url) => [GENERATE, FACEFLIP]
-            .iter()
-            .fold(url.trim_end_matches('/'), |url, path| url.strip_suffix(path).unwrap_or(url))
-            .to_owned(),
+        Some(url) => {
+            let url = [GENERATE, FACEFLIP, GENERATIONS]
+                .iter()
+                .fold(url.trim_end_matches('/'), |url, path| url.strip_suffix(path).unwrap_or(url));
+            (url.to_owned(), None)
+        }
         None => start(&mut stack).await?,
     };
     let client = Client::builder().timeout(WAIT).build().map_err(io::Error::other)?;
@@ -68,6 +73,11 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
         }
         tries.push((path, "bad", post(bad(path)), Expect::Refusal("invalid_request")));
     }
+    let log = || client.get(format!("{base}{GENERATIONS}"));
+    tries.push((GENERATIONS, "no token", log(), Expect::Refusal("auth_required")));
+    if let Some(token) = &token {
+        tries.push((GENERATIONS, "log", log().bearer_auth(token), Expect::Log));
+    }
     let mut out = io::stdout().lock();
     writeln!(out, "{base}")?;
     let mut all_well = true;
@@ -79,8 +89,12 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
             Ok(None) => ("-     ", "not at this address: each deployed function has its own".into()),
             Err(text) => ("FAILED", text.clone()),
         };
-        let route = if path == GENERATE { "generate" } else { "faceflip" };
-        writeln!(out, "{mark}  {route}  {name:<8}  {text}")?;
+        let route = match path {
+            GENERATE => "generate",
+            FACEFLIP => "faceflip",
+            _ => "generations",
+        };
+        writeln!(out, "{mark}  {route:<11}  {name:<8}  {text}")?;
         out.flush()?;
         all_well &= verdict.is_ok();
         found += usize::from(matches!(verdict, Ok(Some(_))));
@@ -103,18 +117,22 @@ async fn sign_in(client: &Client, base: &str) -> Option<String> {
     session["access_token"].as_str().map(str::to_owned)
 }
 
-async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<String> {
-    let options = Serve { port: 0, speed: 20.0, shape: dev::Shape::Deltas, quiet: true, real: false };
+async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<(String, Option<Engine>)> {
+    let options = Serve { port: 0, speed: 20.0, shape: dev::Shape::Deltas, data: None, quiet: true, real: false };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
-    let router = serve::routes(&options, &Environment::read()?, address);
+    let environment = Environment::read()?;
+    let tables = serve::tables(&options, &environment)?;
+    let router = serve::routes(&options, &environment, address, tables.as_ref().map(Engine::url));
     stack.spawn(dev::serve(listener, router));
-    Ok(format!("http://{address}"))
+    Ok((format!("http://{address}"), tables))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expect {
     Picture,
+    /// The user's own log.
+    Log,
     /// With this code.
     Refusal(&'static str),
     /// With `auth_required`, or because of the body where anybody may call.
@@ -149,6 +167,15 @@ async fn look(request: RequestBuilder, expect: Expect) -> Result<Option<String>,
             Ok(Some("anybody may call: FACEFLIP_AUTH=anonymous".into()))
         }
         Expect::FaceflipAuth => refused("auth_required"),
+        Expect::Log => {
+            let log: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            match (log["items"].as_array(), log["rate"]["remaining"].as_u64(), log["rate"]["limit"].as_u64()) {
+                (Some(items), Some(left), Some(limit)) => {
+                    Ok(Some(format!("{} generations, {left} of {limit} calls left", items.len())))
+                }
+                _ => Err(format!("{status}, {said}")),
+            }
+        }
         Expect::Picture if status != StatusCode::OK => Err(format!("{status}, {said}")),
         Expect::Picture => {
             let last = events.last().ok_or("an empty stream")?;

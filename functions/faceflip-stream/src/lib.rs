@@ -11,7 +11,10 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, StatusCode, header};
 use shared::auth::Principal;
 use shared::config::FaceflipConfig;
-use shared::edge::{Body, Call, Caller, Names, Post, Ready, Route, Sender, read_json, run, set_task_id};
+use shared::edge::{
+    Admission, Admitted, Body, Call, Caller, Names, Post, Rate, Ready, Route, Sender, Wanted, read_json, run, set_rate,
+    set_task_id,
+};
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
 use shared::outcome::Success;
@@ -30,23 +33,63 @@ pub type App = shared::edge::App<FaceflipConfig>;
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
-    match caller.guard(respond(app, &caller, &request)).await {
+    let mut rate = None;
+    let mut response = match caller.guard(respond(app, &caller, &request, &mut rate)).await {
         Ok(response) => response,
         Err(problem) if wants_document(request.headers()) => ROUTE.allow(caller.problem(&problem)),
         Err(problem) => ROUTE.allow(refusal(&caller, &request, &problem)),
+    };
+    if let Some(rate) = &rate {
+        set_rate(&mut response, rate);
     }
+    response
 }
 
-async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Result<Response<Body>, Problem> {
+async fn respond(
+    app: Arc<App>,
+    caller: &Caller,
+    request: &Request<Bytes>,
+    rate: &mut Option<Rate>,
+) -> Result<Response<Body>, Problem> {
     ROUTE.check(request)?;
     let ready = app.ready()?;
     let principal = ready.sign_in.check(request, caller).await?;
     let wanted = FaceflipRequest::parse(read_json(request)?, app.links())?;
-    let key = ready.keys.get().await?;
-    let style = Style::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
     let task_id = wanted.task_id.clone();
-    let task = Task { app: app.clone(), caller: caller.clone(), principal, wanted, key };
-    let mut response = caller.stream(task.events(Events::new(task_id.clone(), caller.lang, style)));
+    let style = Style::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
+    let mut events = Events::new(task_id.clone(), caller.lang, style);
+    let admitted = ready.ledger.admit(
+        Wanted {
+            principal: &principal,
+            route: ROUTE.path,
+            task_id: &task_id,
+            fingerprint: wanted.fingerprint(ROUTE.path),
+            calls: 1,
+            images: u32::from(ready.config.ark.max_images),
+            replays: true,
+            deadline: caller.deadline,
+        },
+        rate,
+    );
+    let body = match admitted.await? {
+        Admitted::Run(admission) => match ready.keys.get().await {
+            Ok(key) => {
+                Task { app: app.clone(), caller: caller.clone(), principal, admission, wanted, key }.events(events)
+            }
+            Err(code) => {
+                ready.ledger.undo(&admission).await;
+                return Err(code.into());
+            }
+        },
+        Admitted::Replay(success) => {
+            let mut told = Vec::new();
+            padding(&mut told);
+            events.replay(&success);
+            told.extend_from_slice(&events.take());
+            Body::whole(told)
+        }
+    };
+    let mut response = caller.stream(body);
     set_task_id(&mut response, &task_id);
     Ok(response)
 }
@@ -74,6 +117,7 @@ struct Task {
     app: Arc<App>,
     caller: Caller,
     principal: Principal,
+    admission: Box<Admission>,
     wanted: FaceflipRequest,
     key: Secret,
 }
@@ -92,7 +136,7 @@ impl Task {
                 sender.send(first).await;
 
                 match self.call(&mut events, &sender).await {
-                    Ok(success) => events.done(&success),
+                    Ok((success, credits_remaining)) => events.done(&success, credits_remaining),
                     Err(problem) => events.error(&problem, &self.caller.request_id),
                 }
                 sender.last(events.take()).await;
@@ -101,8 +145,9 @@ impl Task {
         )
     }
 
-    async fn call(&self, events: &mut Events, sender: &Sender) -> Result<Success, Problem> {
-        let Ready { config: FaceflipConfig { ark, timing, .. }, upstream, keys, .. } = self.app.ready()?;
+    /// Calls ARK, and settles before anybody hears how it ended.
+    async fn call(&self, events: &mut Events, sender: &Sender) -> Result<(Success, Option<u64>), Problem> {
+        let Ready { config: FaceflipConfig { ark, timing, .. }, ledger, upstream, keys, .. } = self.app.ready()?;
         let settings = Settings {
             model: &ark.model,
             prompt: self.wanted.prompt.as_deref().unwrap_or(&ark.prompt),
@@ -128,6 +173,8 @@ impl Task {
         };
         let call = Call { upstream, timing, deadline: self.caller.deadline, names };
         let ended = run(call, post, Ark::new(links), events, sender).await;
-        Ok(ended.verdict?)
+        let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
+        let credits_remaining = ledger.settle(&self.admission, verdict, ended.has_content).await;
+        Ok((ended.verdict?, credits_remaining))
     }
 }

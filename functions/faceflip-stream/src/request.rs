@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 use shared::image_url::LocalLinks;
 use shared::input_image;
 use shared::problem::{Detail, Problem};
+use shared::task::fingerprint;
 
 const MAX_URLS: usize = 10;
 const MAX_TASK_ID_CHARS: usize = 256;
@@ -28,6 +29,12 @@ impl FaceflipRequest {
         let images = urls(take(&mut body, "urls"), links)?;
         let prompt = take(&mut body, "prompt").map(prompt).transpose()?;
         Ok(Self { task_id, images, prompt })
+    }
+
+    /// What is asked, as a hash.
+    pub(crate) fn fingerprint(&self, route: &str) -> String {
+        let parts = [route, self.prompt.as_deref().unwrap_or_default()];
+        fingerprint(parts.into_iter().chain(self.images.iter().map(String::as_str)))
     }
 
     /// The task of a body that is otherwise wrong, for the refusal that names it.

@@ -26,7 +26,7 @@ async fn function(upstream: &Running) -> Function {
         ("UPSTREAM_IDLE_MS", "1000"),
         ("AWS_LAMBDA_LOG_LEVEL", "DEBUG"),
     ];
-    Function::spawn(Path::new(BINARY), &[&environment[..], &user::VARIABLES].concat()).await.unwrap()
+    Function::spawn(Path::new(BINARY), &[&environment[..], user::variables()].concat()).await.unwrap()
 }
 
 fn event(token: &str, accept: &str, body: &Value) -> Value {

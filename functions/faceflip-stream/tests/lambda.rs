@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use dev::client::{endings, events};
@@ -22,7 +23,7 @@ const LONG: Deadline = Deadline::In(Duration::from_secs(660));
 /// The function with ARK at `base`, and some more variables.
 async fn function(base: &str, more: &[(&str, &str)]) -> Function {
     let mut environment = vec![("ARK_BASE_URL", base), ("ARK_API_KEY", KEY)];
-    environment.extend(user::VARIABLES);
+    environment.extend(user::variables());
     environment.extend(more);
     Function::spawn(Path::new(BINARY), &environment).await.unwrap()
 }
@@ -45,7 +46,10 @@ fn event() -> Value {
 }
 
 fn sent_with(headers: &[(&str, &str)]) -> Value {
-    let body = json!({"urls": ["https://example.com/image1.jpg"], "task_id": "task-1"}).to_string();
+    // Every event is a task of its own: one that comes twice is not run twice.
+    static TASKS: AtomicU32 = AtomicU32::new(0);
+    let task_id = format!("task-of-this-test-{}", TASKS.fetch_add(1, Ordering::Relaxed));
+    let body = json!({"urls": ["https://example.com/image1.jpg"], "task_id": task_id}).to_string();
     let headers = [headers, &[("content-type", "application/json")]].concat();
     payload("POST", "/api/v1/faceflip/generate/stream", &headers, &body, false)
 }
@@ -121,9 +125,8 @@ async fn four_at_once_where_the_platform_asks_for_it() {
     for (variables, expected) in [(&[("AWS_LAMBDA_MAX_CONCURRENCY", "4")][..], 4), (&[], 1)] {
         let (upstream, seen) = stalled(0).await;
         let function = function(&upstream.url(""), variables).await;
-        let event = event();
         let invoke = || async {
-            let mut invocation = function.invoke(&event, LONG).await.unwrap();
+            let mut invocation = function.invoke(&event(), LONG).await.unwrap();
             invocation.rest().await
         };
         let all = async { tokio::join!(invoke(), invoke(), invoke(), invoke()) };
@@ -175,7 +178,7 @@ async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
         ([("ARK_API_KEY", KEY), ("ARK_SIZE", "9K")], 500, "service_misconfigured", "ARK_SIZE"),
     ];
     for (environment, status, code, remedy) in rows {
-        let environment = [environment, user::VARIABLES].concat();
+        let environment = [&environment[..], user::variables()].concat();
         let function = Function::spawn(Path::new(BINARY), &environment).await.unwrap();
         for _ in 0..2 {
             let invocation = function.invoke(&event(), LONG).await.unwrap();

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,10 +24,10 @@ fn app(base: &str, variables: &[(&str, &str)]) -> Arc<App> {
         "ARK_API_KEY" => Some(KEY.to_owned()),
         _ => None,
     };
-    let find = |variables: &[(&str, &str)], name: &str| {
-        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    let set = |name: &str| {
+        let set = variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        set.or_else(|| user::variable(name))
     };
-    let set = |name: &str| find(variables, name).or_else(|| find(&user::VARIABLES, name));
     Arc::new(
         App::from_env(&|name| set(name).or_else(|| get(name)).filter(|value| !value.is_empty())).with_local_links(),
     )
@@ -41,8 +42,14 @@ fn post(body: Value) -> Request<Bytes> {
     request.header("authorization", user::bearer()).body(body.to_string().into()).unwrap()
 }
 
+/// Every request is a task of its own: one that comes twice is not run twice.
 fn wanted() -> Value {
-    json!({"urls": ["https://example.com/image1.jpg", "https://example.com/image2.jpg"], "task_id": "任务 1"})
+    static TASKS: AtomicU32 = AtomicU32::new(2);
+    wanted_as(&format!("任务 {}", TASKS.fetch_add(1, Ordering::Relaxed)))
+}
+
+fn wanted_as(task_id: &str) -> Value {
+    json!({"urls": ["https://example.com/image1.jpg", "https://example.com/image2.jpg"], "task_id": task_id})
 }
 
 async fn bytes(response: Response<Body>) -> Bytes {
@@ -66,7 +73,7 @@ fn names(events: &[Event]) -> Vec<&str> {
 async fn the_documented_events_to_the_letter() {
     let upstream = simulator(f64::INFINITY).await;
     let variables = [("ARK_MAX_IMAGES", "1"), ("FACEFLIP_PROMPT", "换脸")];
-    let response = handle(app(&upstream.url("/api/v3"), &variables), post(wanted())).await;
+    let response = handle(app(&upstream.url("/api/v3"), &variables), post(wanted_as("任务 1"))).await;
     assert_eq!(response.status(), StatusCode::OK);
     assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
     assert!(!response.headers().contains_key("x-task-id"), "this one cannot stand in a header");

@@ -1,6 +1,6 @@
 //! `POST /api/generate-stream`: a picture from a prompt and up to three reference pictures, streamed as it is made.
 //!
-//! One request is one straight line: route, configuration, sign-in, body, secret, upstream, stream.
+//! One request is one straight line: route, configuration, sign-in, body, limit, secret, upstream, stream.
 
 #![forbid(unsafe_code)]
 
@@ -14,9 +14,13 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::GenerateConfig;
-use shared::edge::{Body, Call, Caller, Names, Post, Route, new_id, read_json, run, set_task_id, unix_seconds};
+use shared::edge::{
+    Admission, Admitted, Body, Call, Caller, Names, Post, Present, Rate, Route, Sender, Wanted, idempotency_key,
+    new_id, read_json, run, set_rate, set_task_id, unix_seconds,
+};
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
+use shared::outcome::Success;
 use shared::problem::{Code, Lang, Problem};
 use shared::secret::Secret;
 use shared::upstream::chat::{self, Chat};
@@ -33,26 +37,58 @@ pub type App = shared::edge::App<GenerateConfig>;
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
-    match caller.guard(respond(app, &caller, &request)).await {
+    let mut rate = None;
+    let mut response = match caller.guard(respond(app, &caller, &request, &mut rate)).await {
         Ok(response) => response,
         Err(problem) => ROUTE.allow(caller.problem(&problem)),
+    };
+    if let Some(rate) = &rate {
+        set_rate(&mut response, rate);
     }
+    response
 }
 
-async fn respond(app: Arc<App>, caller: &Caller, request: &Request<Bytes>) -> Result<Response<Body>, Problem> {
+async fn respond(
+    app: Arc<App>,
+    caller: &Caller,
+    request: &Request<Bytes>,
+    rate: &mut Option<Rate>,
+) -> Result<Response<Body>, Problem> {
     ROUTE.check(request)?;
     let ready = app.ready()?;
     let principal = ready.sign_in.check(request, caller).await?;
     let wanted = GenerateRequest::parse(read_json(request)?, &ready.config.image_api, app.links())?;
-    let key = ready.keys.get().await?;
-    let task = Task { app: app.clone(), caller: caller.clone(), principal, task_id: new_id(), key };
-    let task_id = task.task_id.clone();
+    let task_id = idempotency_key(request)?.unwrap_or_else(new_id);
+    let admitted = ready.ledger.admit(
+        Wanted {
+            principal: &principal,
+            route: ROUTE.path,
+            task_id: &task_id,
+            fingerprint: wanted.fingerprint(ROUTE.path),
+            calls: 1,
+            images: 1,
+            replays: false,
+            deadline: caller.deadline,
+        },
+        rate,
+    );
+    let Admitted::Run(admission) = admitted.await? else { return Err(Code::TaskAlreadyCompleted.into()) };
+    let key = match ready.keys.get().await {
+        Ok(key) => key,
+        Err(code) => {
+            ready.ledger.undo(&admission).await;
+            return Err(code.into());
+        }
+    };
+    let task = Task { app: app.clone(), caller: caller.clone(), principal, admission, task_id: task_id.clone(), key };
     let mut response = match wanted.format {
         Format::Events => caller.stream(task.events(wanted)),
         Format::Chat => {
             let mut body = task.chat(wanted);
             if let Some(problem) = body.hold(ready.config.timing.head_hold).await {
-                return Err(problem);
+                let mut response = caller.problem(&problem);
+                set_task_id(&mut response, &task_id);
+                return Ok(response);
             }
             let mut first = Vec::new();
             padding(&mut first);
@@ -68,6 +104,7 @@ struct Task {
     app: Arc<App>,
     caller: Caller,
     principal: Principal,
+    admission: Box<Admission>,
     task_id: String,
     key: Secret,
 }
@@ -86,9 +123,8 @@ impl Task {
                 first.extend_from_slice(&events.take());
                 sender.send(first).await;
 
-                let verdict = self.call(&wanted, &mut events, &sender).await;
-                match verdict {
-                    Ok(success) => events.done(&success),
+                match self.call(&wanted, &mut events, &sender).await {
+                    Ok((success, credits_remaining)) => events.done(&success, credits_remaining),
                     Err(problem) => events.error(&problem, &self.caller.request_id),
                 }
                 sender.last(events.take()).await;
@@ -117,12 +153,13 @@ impl Task {
         )
     }
 
+    /// Calls the upstream, and settles before anybody hears how it ended.
     async fn call(
         &self,
         wanted: &GenerateRequest,
-        present: &mut impl shared::edge::Present<Chat>,
-        sender: &shared::edge::Sender,
-    ) -> Result<shared::outcome::Success, Problem> {
+        present: &mut impl Present<Chat>,
+        sender: &Sender,
+    ) -> Result<(Success, Option<u64>), Problem> {
         let ready = self.app.ready()?;
         let images = wanted.images.iter().map(String::as_str);
         let body = serde_json::to_vec(&chat::Request::new(&wanted.model, &wanted.prompt, images))
@@ -144,6 +181,8 @@ impl Task {
         let call =
             Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline: self.caller.deadline, names };
         let ended = run(call, post, Chat::new(links), present, sender).await;
-        Ok(ended.verdict?)
+        let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
+        let credits_remaining = ready.ledger.settle(&self.admission, verdict, ended.has_content).await;
+        Ok((ended.verdict?, credits_remaining))
     }
 }

@@ -5,6 +5,7 @@ use shared::config::ImageApi;
 use shared::image_url::LocalLinks;
 use shared::input_image;
 use shared::problem::{Code, Detail, Problem};
+use shared::task::fingerprint;
 
 const MAX_PROMPT_CHARS: usize = 4000;
 const MAX_IMAGES: usize = 3;
@@ -39,6 +40,12 @@ impl GenerateRequest {
         let model = model(take("model"), api)?;
         let format = format(take("format"))?;
         Ok(Self { prompt, images, model, format })
+    }
+
+    /// What is asked, as a hash. In which form it is told is no part of it.
+    pub(crate) fn fingerprint(&self, route: &str) -> String {
+        let parts = [route, &self.model, &self.prompt];
+        fingerprint(parts.into_iter().chain(self.images.iter().map(String::as_str)))
     }
 }
 

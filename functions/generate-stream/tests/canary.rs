@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use dev::Running;
 use dev::canary::{self, Canaries, HEADER, LINK, PROMPT, key};
 use dev::function::Function;
 use dev::function_url::payload;
@@ -12,6 +11,7 @@ use dev::runtime_api::Deadline;
 use dev::secrets::{self, Vault};
 use dev::supabase::{self, Fault, Project};
 use dev::transcript::{self, Transcript};
+use dev::{Running, user};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_generate-stream");
@@ -35,7 +35,6 @@ fn event(method: &str, path: &str, token: &str, body: &str) -> Value {
         ("authorization", bearer.as_str()),
         ("content-type", "application/json"),
         ("accept-language", HEADER),
-        ("idempotency-key", HEADER),
         ("apikey", HEADER),
         ("cookie", HEADER),
         ("user-agent", HEADER),
@@ -79,6 +78,8 @@ impl Stage {
             ("UPSTREAM_IDLE_MS", "1000"),
             ("AWS_LAMBDA_LOG_LEVEL", "DEBUG"),
         ];
+        // The project of this stage takes the place of the usual user's.
+        let environment = [user::variables(), &[("SUPABASE_JWT_SECRET", "")], &environment[..]].concat();
         Function::spawn(Path::new(BINARY), &environment).await.unwrap()
     }
 

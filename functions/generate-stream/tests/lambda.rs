@@ -24,7 +24,7 @@ const LONG: Deadline = Deadline::In(Duration::from_secs(660));
 /// The function with its upstream at `base`, and some more variables.
 async fn function(base: &str, more: &[(&str, &str)]) -> Function {
     let mut environment = vec![("IMAGE_API_BASE_URL", base), ("IMAGE_API_KEY", KEY)];
-    environment.extend(user::VARIABLES);
+    environment.extend(user::variables());
     environment.extend(more);
     Function::spawn(Path::new(BINARY), &environment).await.unwrap()
 }
@@ -193,7 +193,7 @@ async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
         ),
     ];
     for (environment, status, code, remedy) in rows {
-        let environment = [environment, user::VARIABLES].concat();
+        let environment = [&environment[..], user::variables()].concat();
         let function = Function::spawn(Path::new(BINARY), &environment).await.unwrap();
         for _ in 0..2 {
             let invocation = function.invoke(&event("chat"), LONG).await.unwrap();
@@ -218,7 +218,7 @@ async fn the_key_comes_from_secrets_manager() {
         ("IMAGE_API_KEY_SECRET_ARN", ID),
         ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &manager),
     ];
-    let environment = [&environment[..], &user::VARIABLES].concat();
+    let environment = [&environment[..], user::variables()].concat();
     let function = Function::spawn(Path::new(BINARY), &environment).await.unwrap();
     for _ in 0..2 {
         let invocation = function.invoke(&event("events"), LONG).await.unwrap();

@@ -29,10 +29,10 @@ fn app(base: &str, variables: &[(&str, &str)]) -> Arc<App> {
         "IMAGE_MODELS" => Some("gemini-2.5-flash-image@whole,gemini-2.5-flash-image@deltas".to_owned()),
         _ => None,
     };
-    let find = |variables: &[(&str, &str)], name: &str| {
-        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
+    let set = |name: &str| {
+        let set = variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        set.or_else(|| user::variable(name))
     };
-    let set = |name: &str| find(variables, name).or_else(|| find(&user::VARIABLES, name));
     Arc::new(
         App::from_env(&|name| set(name).or_else(|| get(name)).filter(|value| !value.is_empty())).with_local_links(),
     )

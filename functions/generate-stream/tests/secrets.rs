@@ -92,7 +92,7 @@ async fn a_refused_key_is_fetched_anew_and_the_call_repeated_once_if_it_changed(
             "IMAGE_API_BASE_URL" => Some(base.clone()),
             "IMAGE_API_KEY_SECRET_ARN" => Some(ID.to_owned()),
             "AWS_ENDPOINT_URL_SECRETS_MANAGER" => Some(endpoint.clone()),
-            _ => user::VARIABLES.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
+            _ => user::variable(name),
         });
         std::sync::Arc::new(app)
     };

@@ -7,10 +7,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use dev::Running;
 use dev::secrets::{self, Vault};
 use dev::supabase::{self, Algorithm, Fault, Project, legacy_token};
 use dev::transcript::{self, Seen, Transcript};
+use dev::{Running, user};
 use futures_util::future::join_all;
 use generate_stream::{App, handle};
 use http::{Request, Response, StatusCode};
@@ -246,7 +246,12 @@ impl Route {
             "IMAGE_API_KEY_SECRET_ARN" => Some("image-api-key".to_owned()),
             "AWS_ENDPOINT_URL_SECRETS_MANAGER" => Some(manager.url("")),
             "SUPABASE_URL" => Some(auth.url("")),
-            _ => variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned()),
+            "SUPABASE_JWT_SECRET" => None,
+            _ => variables
+                .iter()
+                .find(|(known, _)| *known == name)
+                .map(|(_, value)| (*value).to_owned())
+                .or_else(|| user::variable(name)),
         });
         let issuer = auth.url("/auth/v1");
         Self { project, upstream, vault, app: Arc::new(app), issuer, _servers: servers }

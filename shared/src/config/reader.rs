@@ -108,12 +108,18 @@ impl<'a> Reader<'a> {
         self.mistake::<()>(variable, format!("must have at least {min_bytes} bytes"));
     }
 
-    /// Whether a user must sign in.
-    pub(super) fn sign_in(&mut self, variable: &Variable) -> Option<bool> {
-        match self.required(variable)?.as_str() {
-            "required" => Some(true),
-            "anonymous" => Some(false),
-            _ => self.refuse(variable),
+    pub(super) fn table(&mut self, variable: &Variable) -> Option<String> {
+        let value = self.required(variable)?;
+        let is_name = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
+        if (3..=255).contains(&value.len()) && is_name { Some(value) } else { self.refuse(variable) }
+    }
+
+    /// One of two words: whether it is the second.
+    pub(super) fn choice(&mut self, variable: &Variable, words: [&str; 2]) -> Option<bool> {
+        let value = self.required(variable)?;
+        match words.iter().position(|word| *word == value) {
+            Some(at) => Some(at == 1),
+            None => self.refuse(variable),
         }
     }
 

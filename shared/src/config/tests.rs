@@ -2,11 +2,14 @@ use super::*;
 use std::collections::HashSet;
 
 const BASE: (&str, &str) = ("IMAGE_API_BASE_URL", "https://api.example.com");
-const PROJECT: (&str, &str) = ("SUPABASE_URL", "https://abc.supabase.co/");
+/// What all functions need.
+const COMMON: [(&str, &str); 3] =
+    [("SUPABASE_URL", "https://abc.supabase.co/"), ("RATE_LIMITS_TABLE", "rate-limits"), ("LEDGER_TABLE", "ledger")];
 
 #[test]
 fn defaults() {
-    let GenerateConfig { sign_in, image_api, timing, secrets_endpoint: None } = generate(&[BASE]).unwrap() else {
+    let GenerateConfig { sign_in, ledger, image_api, timing, secrets_endpoint: None } = generate(&[BASE]).unwrap()
+    else {
         panic!("no stand-in unasked")
     };
     let Supabase { key_set, legacy_secret, rules } = sign_in.supabase.unwrap();
@@ -14,6 +17,18 @@ fn defaults() {
     assert!(sign_in.is_required && matches!(legacy_secret, Key::Missing { .. }));
     let issuer = "https://abc.supabase.co/auth/v1".to_owned();
     assert_eq!(rules, Rules { issuer, allows_anonymous: false, oauth_clients: Vec::new() });
+    let expected = Ledger {
+        rate_limits_table: "rate-limits".into(),
+        ledger_table: "ledger".into(),
+        limit: 5,
+        guest_limit: 2,
+        window_ms: 60_000,
+        fails_open: false,
+        credits_initial: None,
+        log_days: 30,
+        endpoint: None,
+    };
+    assert_eq!(ledger, expected);
     assert_eq!(image_api.chat_model, "gemini-2.5-flash-image");
     assert_eq!(image_api.models, ["gemini-2.5-flash-image"]);
     assert!(matches!(image_api.key, Key::Missing { given: "IMAGE_API_KEY", .. }));
@@ -103,6 +118,35 @@ fn who_may_call() {
         ("ALLOW_ANONYMOUS", "yes"),
         ("ALLOWED_OAUTH_CLIENTS", "a b"),
         ("FACEFLIP_AUTH", "none"),
+    ];
+    for (name, value) in wrong {
+        let mistakes = faceflip(&[(name, value)]).unwrap_err();
+        assert_eq!(mistakes.0.iter().map(|mistake| mistake.variable).collect::<Vec<_>>(), [name], "{value}");
+    }
+}
+
+#[test]
+fn what_is_counted() {
+    let set = [
+        ("CREDITS", "on"),
+        ("CREDITS_INITIAL", "10"),
+        ("RL_FAIL_MODE", "open"),
+        ("RL_ANON_LIMIT", "1"),
+        ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:8000"),
+    ];
+    let ledger = faceflip(&set).unwrap().ledger;
+    assert_eq!((ledger.credits_initial, ledger.fails_open, ledger.guest_limit), (Some(10), true, 1));
+    assert_eq!(ledger.endpoint.unwrap().port(), Some(8000));
+    let wrong = [
+        ("RATE_LIMITS_TABLE", ""),
+        ("LEDGER_TABLE", "a table"),
+        ("LEDGER_TABLE", "ab"),
+        ("RL_LIMIT", "0"),
+        ("RL_WINDOW_MS", "60"),
+        ("RL_FAIL_MODE", "ajar"),
+        ("CREDITS", "true"),
+        ("CREDITS_INITIAL", "-1"),
+        ("LOG_DAYS", "0"),
     ];
     for (name, value) in wrong {
         let mistakes = faceflip(&[(name, value)]).unwrap_err();
@@ -253,8 +297,8 @@ fn faceflip(set: &[(&str, &str)]) -> Result<FaceflipConfig, Mistakes> {
     FaceflipConfig::from_env(&|name| look_up(set, name))
 }
 
-/// The last entry of a name counts, after the project that all need.
+/// The last entry of a name counts, after what all need.
 fn look_up(set: &[(&str, &str)], name: &str) -> Option<String> {
-    let entry = [PROJECT].iter().chain(set).rev().find(|(key, _)| *key == name)?;
+    let entry = COMMON.iter().chain(set).rev().find(|(key, _)| *key == name)?;
     Some(entry.1.to_owned())
 }

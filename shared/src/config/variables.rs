@@ -51,6 +51,12 @@ pub enum Values {
     ClientIds,
     /// Whether users must sign in.
     SignIn,
+    /// The name of a table.
+    Table,
+    /// What happens while a table cannot be reached.
+    FailMode,
+    /// Something that is on or off.
+    Switch,
     /// An image size.
     ImageSize,
     /// Text of a bounded length.
@@ -73,6 +79,9 @@ impl fmt::Display for Values {
             Values::Model => f.write_str("a model name"),
             Values::Models => f.write_str("model names, separated by commas"),
             Values::ClientIds => f.write_str("client ids, separated by commas"),
+            Values::Table => f.write_str("the name of a DynamoDB table"),
+            Values::FailMode => f.write_str("closed or open"),
+            Values::Switch => f.write_str("on or off"),
             Values::SignIn => f.write_str("required or anonymous"),
             Values::ImageSize => f.write_str("1K, 1.5K, 2K, 3K, 4K or WIDTHxHEIGHT"),
             Values::Text { max } => write!(f, "text of at most {max} characters"),
@@ -143,6 +152,26 @@ variables! {
         "whether users that signed in without an account may call";
     ALLOWED_OAUTH_CLIENTS: Values::ClientIds, None,
         "the OAuth clients that may call in a user's name";
+    RATE_LIMITS_TABLE: Values::Table, None,
+        "the table of the limits; required";
+    LEDGER_TABLE: Values::Table, None,
+        "the table of the log and of the credits; required";
+    RL_LIMIT: Values::Count { min: 1, max: 1_000 }, Some("5"),
+        "upstream calls that a user may make in a window, and at once";
+    RL_ANON_LIMIT: Values::Count { min: 1, max: 1_000 }, Some("2"),
+        "the same for everybody without an account who calls from one address";
+    RL_WINDOW_MS: Values::Milliseconds { min: 1_000, max: 86_400_000 }, Some("60000"),
+        "the window";
+    RL_FAIL_MODE: Values::FailMode, Some("closed"),
+        "who is let in while the tables cannot be reached: nobody (closed) or everybody (open)";
+    CREDITS: Values::Switch, Some("off"),
+        "whether a picture costs a credit";
+    CREDITS_INITIAL: Values::Count { min: 0, max: 1_000_000_000 }, Some("0"),
+        "the credits of a new user";
+    LOG_DAYS: Values::Count { min: 1, max: 3_650 }, Some("30"),
+        "days that a generation stays in the log, and its key is known";
+    AWS_ENDPOINT_URL_DYNAMODB: Values::BaseUrl, None,
+        "another DynamoDB than that of the function's region, at home";
     AWS_ENDPOINT_URL_SECRETS_MANAGER: Values::BaseUrl, None,
         "another Secrets Manager than that of the function's region, at home";
     HEAD_HOLD_MS: Values::Milliseconds { min: 0, max: LONGEST_MS }, Some("8000"),

@@ -1,3 +1,4 @@
+use super::ledger::Ledger;
 use super::secrets::KeyStore;
 use super::sign_in::SignIn;
 use super::upstream::Upstream;
@@ -19,6 +20,8 @@ pub struct Ready<C> {
     pub config: C,
     /// Who may call.
     pub sign_in: SignIn,
+    /// How often, and what became of it.
+    pub ledger: Ledger,
     /// The way to the upstream.
     pub upstream: Upstream,
     /// The upstream's key.
@@ -33,7 +36,8 @@ impl<C: FunctionConfig> App<C> {
             let upstream = Upstream::new(config.timing())?;
             let keys = KeyStore::new(config.key().clone(), config.secrets_endpoint().cloned());
             let sign_in = SignIn::new(config.sign_in(), config.secrets_endpoint())?;
-            Some(Ready { config, sign_in, upstream, keys })
+            let ledger = Ledger::new(config.ledger(), config.timing().total);
+            Some(Ready { config, sign_in, ledger, upstream, keys })
         });
         Self { ready, links: LocalLinks::Refused }
     }
@@ -41,7 +45,7 @@ impl<C: FunctionConfig> App<C> {
     /// Does ahead what the first request would wait for. Nothing of it can fail for good.
     pub async fn warm_up(&self) {
         if let Some(ready) = &self.ready {
-            ready.sign_in.warm_up().await;
+            futures_util::future::join(ready.sign_in.warm_up(), ready.ledger.warm_up()).await;
         }
     }
 

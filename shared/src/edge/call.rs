@@ -33,6 +33,8 @@ pub struct Call<'a> {
 pub struct Ended {
     /// The verdict.
     pub verdict: Result<Success, Failure>,
+    /// Whether the upstream had begun to deliver.
+    pub has_content: bool,
     /// Bytes the upstream sent.
     pub bytes_in: u64,
     /// From the request to the verdict.
@@ -120,8 +122,8 @@ pub trait Present<D: Dialect> {
     fn take(&mut self) -> Vec<u8>;
 }
 
-/// The platform kills at its deadline; the terminal event must be out before.
-const MARGIN: Duration = Duration::from_secs(3);
+/// The platform kills at its deadline; what was taken must be settled and the terminal event out before.
+const MARGIN: Duration = Duration::from_secs(4);
 
 /// Sends the request, reads the answer into `present`, and sends on what that shows.
 pub async fn run<D: Dialect>(
@@ -173,7 +175,8 @@ pub async fn run<D: Dialect>(
         },
     };
     present.end(&mut reader, &mut outcome);
-    let ended = Ended { verdict: outcome.verdict(end), bytes_in, took: now() - begun };
+    let has_content = outcome.has_content();
+    let ended = Ended { verdict: outcome.verdict(end), has_content, bytes_in, took: now() - begun };
     line.write(&ended);
     ended
 }

@@ -19,6 +19,11 @@ pub fn unix_seconds() -> u64 {
     wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Milliseconds since 1970.
+pub(super) fn unix_ms() -> u64 {
+    wall().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
 /// How long until then; `None` if that is over.
 pub(super) fn from_now(then: SystemTime) -> Option<Duration> {
     then.duration_since(wall()).ok()

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::body::Body;
 use super::clock;
+use super::ledger::Rate;
 use crate::problem::{CONTENT_TYPE, Code, Detail, Lang, Problem};
 
 /// The largest body we read. The platform's own limit is 6 MB for the whole event, so a larger one never arrives there.
@@ -106,6 +107,14 @@ impl Caller {
         response
     }
 
+    /// An answer that is whole.
+    pub fn json(&self, body: Vec<u8>) -> Response<Body> {
+        let mut response = Response::new(Body::whole(body));
+        self.headers(&mut response);
+        set(&mut response, header::CONTENT_TYPE, "application/json");
+        response
+    }
+
     fn refuse(&self, response: &mut Response<Body>, problem: &Problem) {
         self.headers(response);
         *response.status_mut() =
@@ -175,6 +184,30 @@ pub fn read_json(request: &Request<Bytes>) -> Result<Value, Problem> {
 pub fn set_task_id(response: &mut Response<Body>, task_id: &str) {
     if is_decent_id(task_id) {
         set(response, HeaderName::from_static("x-task-id"), task_id);
+    }
+}
+
+/// Says how the caller's limit stands, as
+/// [the draft](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10) has it.
+pub fn set_rate(response: &mut Response<Body>, rate: &Rate) {
+    let Rate { policy, standing } = rate;
+    let window_s = policy.window_ms.div_ceil(1_000);
+    let next = standing.next_ms.map_or_else(String::new, |next_ms| format!(";t={}", next_ms.div_ceil(1_000)));
+    let limit = format!("\"{}\";q={};w={window_s}", policy.name, policy.limit);
+    set(response, HeaderName::from_static("ratelimit-policy"), &limit);
+    set(response, HeaderName::from_static("ratelimit"), &format!("\"{}\";r={}{next}", policy.name, standing.remaining));
+}
+
+/// The task that a request names by `Idempotency-Key`, if it does.
+///
+/// # Errors
+/// 400 if the key has another form, or comes twice.
+pub fn idempotency_key<B>(request: &Request<B>) -> Result<Option<String>, Problem> {
+    let mut keys = request.headers().get_all("idempotency-key").iter();
+    match (keys.next(), keys.next()) {
+        (None, _) => Ok(None),
+        (Some(key), None) if key.to_str().is_ok_and(is_decent_id) => Ok(key.to_str().ok().map(str::to_owned)),
+        _ => Err(Problem::new(Code::InvalidRequest).detail(Detail::IdempotencyKeyForm { max: MAX_ID_CHARS })),
     }
 }
 

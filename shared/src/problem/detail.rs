@@ -100,6 +100,17 @@ pub enum Detail {
         /// The longest, in characters.
         max: usize,
     },
+    /// `limit` of a page is out of range.
+    PageLimit {
+        /// The smallest.
+        min: u32,
+        /// The largest.
+        max: u32,
+    },
+    /// `cursor` is none that we gave.
+    CursorForm,
+    /// The caller's log has no such task.
+    NoSuchTask,
 }
 
 impl Detail {
@@ -183,6 +194,14 @@ impl Detail {
             Detail::TaskIdLength { min, max } => {
                 (format!("task_id 应为 {min} 到 {max} 个字符"), format!("task_id must have {min} to {max} characters"))
             }
+            Detail::PageLimit { min, max } => (
+                format!("limit 应为 {min} 到 {max} 的整数"),
+                format!("limit must be a whole number from {min} to {max}"),
+            ),
+            Detail::CursorForm => {
+                fixed("cursor 应为上一页返回的 next", "cursor must be what next was on the page before")
+            }
+            Detail::NoSuchTask => fixed("没有该任务的记录", "There is no such task in your log"),
         }
     }
 }

@@ -1,0 +1,150 @@
+//! What a decision of the token bucket costs: `cargo bench -p dev --bench limits`.
+//!
+//! Every instance is a function's process of its own: its own memory, its own connection. They share one engine, and
+//! its requests are counted on the way. Beside it stands rate-limiter-flexible's DynamoDB store on the same engine, if
+//! Node is there and `npm install` was run in `dev/benches`.
+#![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement")]
+
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::body::Bytes;
+use axum::extract::{Path, State};
+use axum::http::{HeaderMap, StatusCode};
+use axum::routing::post;
+use dev::dynamodb::Place;
+use shared::edge::{Limits, Tables, new_id};
+use shared::quota::Policy;
+use tokio::task::JoinSet;
+
+const INSTANCES: [usize; 4] = [1, 4, 16, 64];
+const RUN: Duration = Duration::from_secs(3);
+/// What a caller does between two requests.
+const THINK: Duration = Duration::from_millis(2);
+/// A hot user: 50 at once, and one every 20 ms.
+const HOT: Policy = Policy { name: "user", limit: 50, window_ms: 1_000 };
+const USUAL: Policy = Policy { name: "user", limit: 5, window_ms: 60_000 };
+const USERS: u64 = 20_000;
+
+#[tokio::main]
+async fn main() {
+    let engine = dev::tables::start(Place::Memory).unwrap();
+    let counts: Counts = Arc::new((0..64).map(|_| AtomicU32::new(0)).collect());
+    let counter = Counter { engine: engine.url(), client: reqwest::Client::new(), counts: counts.clone() };
+    let router = Router::new().route("/{instance}/", post(count)).route("/{instance}", post(count)).with_state(counter);
+    let server = dev::start(router).await.unwrap();
+
+    println!(
+        "| limiter | callers | instances | decisions/s | admitted | most over | calls a decision: mean, median, worst | calls a refusal |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for instances in INSTANCES {
+        let row = measure(&server.url(""), &counts, instances, &HOT, |_| "hot".to_owned()).await;
+        println!("| ours | one hot user | {instances} | {row} |");
+    }
+    for instances in INSTANCES {
+        let user = |number: u64| format!("user-{}", number.wrapping_mul(0x9E37_79B9_7F4A_7C15) % USERS);
+        let row = measure(&server.url(""), &counts, instances, &USUAL, user).await;
+        println!("| ours | {USERS} users | {instances} | {row} |");
+    }
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/benches");
+    let script = Command::new("node").current_dir(folder).args(["rate_limiter_flexible.mjs", &server.url("")]).output();
+    match script {
+        Ok(output) if output.status.success() => print!("{}", String::from_utf8_lossy(&output.stdout)),
+        _ => println!("(rate-limiter-flexible: run `npm install` in dev/benches; it needs Node)"),
+    }
+}
+
+/// What the instances did, as the cells of a row.
+async fn measure(
+    url: &str,
+    counts: &Counts,
+    instances: usize,
+    policy: &'static Policy,
+    user: impl Fn(u64) -> String + Copy + Send + 'static,
+) -> String {
+    let bucket_of_run = new_id();
+    let begun = Instant::now();
+    let mut all = JoinSet::new();
+    for instance in 0..instances {
+        let (counts, run) = (counts.clone(), bucket_of_run.clone());
+        let tables = Tables::new(Some(format!("{url}/{instance}").parse().unwrap()));
+        all.spawn(async move {
+            let limits = Limits::new(dev::tables::VARIABLES[0].1.to_owned());
+            let mut decisions = Vec::new();
+            while begun.elapsed() < RUN {
+                let bucket = format!("{run} {}", user((decisions.len() * 64 + instance) as u64));
+                let (asked, before) = (begun.elapsed(), counts[instance].load(Ordering::Relaxed));
+                let taken = limits.take(&tables, &bucket, policy, 1, &new_id()).await.unwrap();
+                let calls = counts[instance].load(Ordering::Relaxed) - before;
+                decisions.push((asked, begun.elapsed(), taken.refused_for_ms.is_none(), calls));
+                tokio::time::sleep(THINK).await;
+            }
+            decisions
+        });
+    }
+    let mut decisions: Vec<_> = all.join_all().await.into_iter().flatten().collect();
+    decisions.sort_by_key(|(_, told, ..)| *told);
+    let admitted = decisions.iter().filter(|(_, _, is_admitted, _)| *is_admitted);
+    let admitted: Vec<_> = admitted.map(|(asked, told, ..)| (*asked, *told)).collect();
+    let mut calls: Vec<_> = decisions.iter().map(|(.., calls)| *calls).collect();
+    calls.sort_unstable();
+    let refused = decisions.iter().filter(|(_, _, is_admitted, _)| !is_admitted);
+    let refused: Vec<_> = refused.map(|(.., calls)| *calls).collect();
+    let mean = |calls: &[u32]| f64::from(calls.iter().sum::<u32>()) / calls.len().max(1) as f64;
+    let over = if policy == &HOT { format!("{:+.2}", most_over(&admitted, policy)) } else { "-".to_owned() };
+    let per_second = decisions.len() as f64 / RUN.as_secs_f64();
+    format!(
+        "{per_second:.0} | {} | {over} | {:.2}, {}, {} | {:.2}",
+        admitted.len(),
+        mean(&calls),
+        calls[calls.len() / 2],
+        calls[calls.len() - 1],
+        mean(&refused),
+    )
+}
+
+/// By how many tokens any window admitted more than it could. When a decision fell lies between the asking and the
+/// answer, so a window lasts from the first asking to the last answer: above 0 is proof.
+fn most_over(admitted: &[(Duration, Duration)], policy: &Policy) -> f64 {
+    let interval = policy.interval_ms() as f64;
+    let mut most = f64::NEG_INFINITY;
+    for first in 0..admitted.len() {
+        let mut asked = Duration::MAX;
+        for (count, one) in admitted[first..].iter().enumerate() {
+            // Answers do not come in the order of the decisions.
+            asked = asked.min(one.0);
+            let span_ms = (one.1 - asked).as_secs_f64() * 1e3;
+            most = most.max((count + 1) as f64 - f64::from(policy.limit) - span_ms / interval);
+        }
+    }
+    most
+}
+
+type Counts = Arc<Vec<AtomicU32>>;
+
+#[derive(Clone)]
+struct Counter {
+    engine: String,
+    client: reqwest::Client,
+    counts: Counts,
+}
+
+/// Counts a request of an instance, and hands it on.
+async fn count(
+    State(counter): State<Counter>,
+    Path(instance): Path<usize>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> (StatusCode, Bytes) {
+    counter.counts[instance].fetch_add(1, Ordering::Relaxed);
+    let mut request = counter.client.post(&counter.engine).body(body);
+    for name in ["content-type", "x-amz-target", "authorization", "x-amz-date"] {
+        request = request.header(name, headers[name].clone());
+    }
+    let answer = request.send().await.unwrap();
+    (answer.status(), answer.bytes().await.unwrap())
+}

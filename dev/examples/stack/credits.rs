@@ -1,0 +1,59 @@
+//! `cargo dev credits`: what users of a running local stack can spend.
+
+use std::io;
+
+use dev::supabase::Project;
+use dev::tables;
+use serde_json::{Value, json};
+
+/// Gives a user of the stack at `url` so many credits more, and says what he has then.
+pub(crate) async fn grant(url: &str, user: &str, credits: u32) -> io::Result<String> {
+    let id = id_of(user)?;
+    let client = reqwest::Client::new();
+    let engine = client.get(format!("{}{}", url.trim_end_matches('/'), super::serve::TABLES_AT)).send().await;
+    let engine = engine.and_then(reqwest::Response::error_for_status).map_err(|_| nobody(url))?;
+    let engine = engine.text().await.map_err(io::Error::other)?;
+    let request = json!({
+        "TableName": tables::VARIABLES[1].1,
+        "Key": {"pk": {"S": format!("user:{id}")}, "sk": {"S": "BAL"}},
+        "UpdateExpression": "SET credits = if_not_exists(credits, :zero) + :n, holds = if_not_exists(holds, :none)",
+        "ExpressionAttributeValues": {":zero": {"N": "0"}, ":n": {"N": credits.to_string()}, ":none": {"M": {}}},
+        "ReturnValues": "UPDATED_NEW",
+    });
+    let answer = client
+        .post(engine)
+        .header("content-type", "application/x-amz-json-1.0")
+        .header("x-amz-target", "DynamoDB_20120810.UpdateItem")
+        // The engine wants a signature and does not look at it.
+        .header(
+            "authorization",
+            "AWS4-HMAC-SHA256 Credential=local/20260101/local/dynamodb/aws4_request, SignedHeaders=host, Signature=0",
+        )
+        .header("x-amz-date", "20260101T000000Z")
+        .body(request.to_string())
+        .send()
+        .await
+        .map_err(io::Error::other)?;
+    let answer: Value = serde_json::from_slice(&answer.bytes().await.map_err(io::Error::other)?)?;
+    match answer["Attributes"]["credits"]["N"].as_str() {
+        Some(balance) => Ok(format!("{user} ({id}) has {balance} credits. They are spent where CREDITS=on.")),
+        None => Err(io::Error::other(format!("the table says {answer}"))),
+    }
+}
+
+/// A user's id, or that of a demo user by his address.
+fn id_of(user: &str) -> io::Result<String> {
+    if user.contains('@') {
+        return Ok(Project::claims("", user)["sub"].as_str().unwrap_or_default().to_owned());
+    }
+    match shared::auth::UserId::parse(user) {
+        Some(id) => Ok(id.as_str().to_owned()),
+        None => Err(io::Error::other("a user is an e-mail address of the stand-in's, or a user id as Supabase has it")),
+    }
+}
+
+fn nobody(url: &str) -> io::Error {
+    io::Error::other(format!(
+        "no local stack with tables of its own at {url}: start `cargo dev`, or name it with --url"
+    ))
+}

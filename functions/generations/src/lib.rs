@@ -1,0 +1,145 @@
+//! `GET /api/generations`: the caller's own log, newest first, with what is left of credits and limit.
+//! `GET /api/generations/{id}`: one generation of it.
+
+#![forbid(unsafe_code)]
+
+mod item;
+mod page;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use percent_encoding::percent_decode_str;
+use serde::Serialize;
+use shared::config::{Environment, GenerationsConfig};
+use shared::edge::{Body, Caller, Ledger, Rate, Route, SignIn, set_rate, unix_seconds};
+use shared::problem::{Code, Detail, Problem};
+
+use crate::item::Item;
+use crate::page::Page;
+
+/// The route. What follows it names one generation.
+const ROUTE: Route = Route { path: "/api/generations", method: Method::GET };
+
+/// What all requests of a process share.
+#[derive(Debug)]
+pub struct App {
+    ready: Option<Ready>,
+}
+
+#[derive(Debug)]
+struct Ready {
+    sign_in: SignIn,
+    ledger: Ledger,
+}
+
+/// A page of the log.
+#[derive(Serialize)]
+struct Log<'a> {
+    items: Vec<Item<'a>>,
+    next: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    credits: Option<u64>,
+    rate: Left,
+}
+
+/// What is left of the limit.
+#[derive(Serialize)]
+struct Left {
+    limit: u32,
+    remaining: u32,
+    /// Until there is one more; 0 if none is missing.
+    reset_ms: u64,
+}
+
+impl App {
+    /// Reads the configuration. A mistake is logged with its remedy and answered with 500 later; the process stays up.
+    pub fn from_env(env: Environment<'_>) -> Self {
+        let config = GenerationsConfig::from_env(env);
+        let config = config.inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"));
+        let ready = config.ok().and_then(|config| {
+            let sign_in = SignIn::new(&config.sign_in, config.secrets_endpoint.as_ref())?;
+            // Nothing is run here, so nothing takes long.
+            Some(Ready { sign_in, ledger: Ledger::new(&config.ledger, Duration::ZERO) })
+        });
+        Self { ready }
+    }
+
+    /// Does ahead what the first request would wait for. Nothing of it can fail for good.
+    pub async fn warm_up(&self) {
+        if let Some(Ready { sign_in, ledger }) = &self.ready {
+            tokio::join!(sign_in.warm_up(), ledger.warm_up());
+        }
+    }
+}
+
+/// Answers one request.
+pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
+    let caller = Caller::of(&request);
+    let mut rate = None;
+    let mut response = match caller.guard(respond(&app, &caller, &request, &mut rate)).await {
+        Ok(response) => response,
+        Err(problem) => ROUTE.allow(caller.problem(&problem)),
+    };
+    if let Some(rate) = &rate {
+        set_rate(&mut response, rate);
+    }
+    response
+}
+
+async fn respond(
+    app: &App,
+    caller: &Caller,
+    request: &Request<Bytes>,
+    rate: &mut Option<Rate>,
+) -> Result<Response<Body>, Problem> {
+    let task_id = task_id(request)?;
+    let Ready { sign_in, ledger } = app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
+    let principal = sign_in.check(request, caller).await?;
+    let now_ms = unix_seconds() * 1_000;
+    let Some(task_id) = task_id else {
+        let Page { limit, after } = Page::parse(request.uri().query().unwrap_or_default())?;
+        let ((records, next), standing, credits) = tokio::try_join!(
+            ledger.tasks(&principal, limit, after.as_ref()),
+            ledger.rate(&principal),
+            ledger.credits(&principal),
+        )?;
+        let items = records.iter().map(|record| Item::new(record, now_ms)).collect();
+        let log = Log { items, next: next.map(|next| next.to_text()), credits, rate: Left::of(&standing) };
+        *rate = Some(standing);
+        return answer(caller, &log);
+    };
+    let (record, standing) = tokio::try_join!(ledger.task(&principal, &task_id), ledger.rate(&principal))?;
+    *rate = Some(standing);
+    let record = record.ok_or_else(|| Problem::new(Code::RouteNotFound).detail(Detail::NoSuchTask))?;
+    answer(caller, &Item::new(&record, now_ms))
+}
+
+/// The task that the path names; `None` if it is the whole log.
+fn task_id<B>(request: &Request<B>) -> Result<Option<String>, Problem> {
+    let below = request.uri().path().strip_prefix(ROUTE.path).and_then(|rest| rest.strip_prefix('/'));
+    let Some(segment) = below else {
+        return ROUTE.check(request).map(|()| None);
+    };
+    if segment.is_empty() || segment.contains('/') {
+        return Err(Code::RouteNotFound.into());
+    }
+    if request.method() != ROUTE.method {
+        return Err(Code::MethodNotAllowed.into());
+    }
+    // Task ids are text, so what is none names no task.
+    let task_id = percent_decode_str(segment).decode_utf8().map_err(|_| Code::RouteNotFound)?;
+    Ok(Some(task_id.into_owned()))
+}
+
+fn answer(caller: &Caller, said: &impl Serialize) -> Result<Response<Body>, Problem> {
+    Ok(caller.json(serde_json::to_vec(said).map_err(|_| Code::InternalError)?))
+}
+
+impl Left {
+    fn of(Rate { policy, standing }: &Rate) -> Self {
+        Self { limit: policy.limit, remaining: standing.remaining, reset_ms: standing.next_ms.unwrap_or_default() }
+    }
+}

@@ -1,0 +1,262 @@
+//! The token bucket against a model of its store: whoever decides, by whatever clock, in whatever order.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+
+use proptest::prelude::*;
+use shared::quota::{Found, Guess, Look, Memory, Policy, Standing, Take};
+
+const NOW: u64 = 1_795_216_097_000;
+const FIVE_A_MINUTE: Policy = Policy { name: "user", limit: 5, window_ms: 60_000 };
+
+/// One item, and the conditions that a table would check.
+#[derive(Debug, Default)]
+struct Store {
+    arrival_ms: Option<u64>,
+    last: u64,
+    writes: u32,
+}
+
+impl Store {
+    fn take(&mut self, take: Take, request: u64) -> Result<u64, (u64, bool)> {
+        self.writes += 1;
+        let next = match (take, self.arrival_ms) {
+            (Take::FromFull { new_ms, .. }, None) => Some(new_ms),
+            (Take::FromStarted { now_ms, cost_ms, .. }, None) => Some(now_ms + cost_ms),
+            (_, Some(_)) if self.last == request => None,
+            (Take::FromFull { now_ms, new_ms }, Some(stored)) => (stored <= now_ms).then_some(new_ms),
+            (Take::FromStarted { now_ms, cost_ms, latest_ms }, Some(stored)) => {
+                (stored > now_ms && stored <= latest_ms).then_some(stored + cost_ms)
+            }
+        };
+        match next {
+            Some(next) => {
+                (self.arrival_ms, self.last) = (Some(next), request);
+                Ok(next)
+            }
+            None => Err((self.arrival_ms.unwrap(), self.last == request)),
+        }
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Decision {
+    Admitted,
+    Refused(u64),
+}
+
+/// One decision as the edge makes it, with what a process remembers.
+fn decide(
+    store: &mut Store,
+    memory: &mut Memory,
+    policy: &Policy,
+    cost: u32,
+    now_ms: u64,
+    request: u64,
+    lose: bool,
+) -> Decision {
+    let mut guess = match memory.look("caller", policy, cost, now_ms) {
+        Look::Refuse { retry_after_ms } => return Decision::Refused(retry_after_ms),
+        Look::Ask(guess) => guess,
+    };
+    if lose {
+        // The write arrives and its answer does not: the same is sent again.
+        let _ = store.take(policy.take(guess, cost, now_ms), request);
+    }
+    for _ in 0..4 {
+        match store.take(policy.take(guess, cost, now_ms), request) {
+            Ok(arrival_ms) => {
+                memory.admitted("caller", arrival_ms, now_ms);
+                return Decision::Admitted;
+            }
+            Err((stored, is_ours)) => match policy.judge(stored, is_ours, cost, now_ms) {
+                Found::Ours => {
+                    memory.admitted("caller", stored, now_ms);
+                    return Decision::Admitted;
+                }
+                Found::Refused { retry_after_ms } => {
+                    memory.refused("caller", policy, stored, cost, now_ms, request);
+                    return Decision::Refused(retry_after_ms);
+                }
+                Found::Again(other) => guess = other,
+                Found::Impossible => {
+                    store.arrival_ms = Some(policy.empty_ms(now_ms));
+                    return Decision::Refused(policy.cost_ms(cost));
+                }
+            },
+        }
+    }
+    panic!("alone with the store, two tries are enough")
+}
+
+#[test]
+fn five_at_once_then_one_every_twelve_seconds() {
+    let (mut store, mut memory) = (Store::default(), Memory::default());
+    let mut ask = |at: u64, request| decide(&mut store, &mut memory, &FIVE_A_MINUTE, 1, NOW + at, request, false);
+    for request in 0..5 {
+        assert_eq!(ask(request, request), Decision::Admitted);
+    }
+    assert_eq!(ask(5, 5), Decision::Refused(11_995));
+    assert_eq!(ask(11_999, 6), Decision::Refused(1));
+    assert_eq!(ask(12_000, 7), Decision::Admitted);
+    assert_eq!(ask(12_001, 8), Decision::Refused(11_999));
+    assert_eq!(store.writes, 6, "the refused ones were none");
+}
+
+#[test]
+fn standings() {
+    let check = |stored: u64, remaining: u32, next_ms: Option<u64>| {
+        assert_eq!(FIVE_A_MINUTE.standing(stored, NOW), Standing { remaining, next_ms }, "{stored}");
+    };
+    check(0, 5, None);
+    check(NOW, 5, None);
+    check(NOW + 1, 4, Some(1));
+    check(NOW + 12_000, 4, Some(12_000));
+    check(NOW + 12_001, 3, Some(1));
+    check(NOW + 60_000, 0, Some(12_000));
+    check(NOW + 60_001, 0, Some(12_001));
+    check(NOW + 65_000, 0, Some(17_000));
+    let odd = Policy { name: "odd", limit: 7, window_ms: 60_000 };
+    assert_eq!((odd.interval_ms(), odd.capacity_ms()), (8572, 60_004), "rounded up");
+    assert!(odd.can_hold(7) && !odd.can_hold(8));
+}
+
+#[test]
+fn what_is_found() {
+    let found = |stored: u64, cost: u32| FIVE_A_MINUTE.judge(stored, false, cost, NOW);
+    assert_eq!(found(NOW, 5), Found::Again(Guess::Full));
+    assert_eq!(found(NOW + 1, 5), Found::Refused { retry_after_ms: 1 });
+    assert_eq!(found(NOW + 48_000, 1), Found::Again(Guess::Started));
+    assert_eq!(found(NOW + 48_001, 1), Found::Refused { retry_after_ms: 1 });
+    assert_eq!(found(NOW + 60_000, 2), Found::Refused { retry_after_ms: 24_000 });
+    assert_eq!(found(NOW + 65_000, 1), Found::Refused { retry_after_ms: 17_000 });
+    assert_eq!(found(NOW + 65_001, 1), Found::Impossible);
+    assert_eq!(found(u64::MAX, 1), Found::Impossible);
+    assert_eq!(FIVE_A_MINUTE.judge(u64::MAX, true, 1, NOW), Found::Ours);
+}
+
+#[test]
+fn who_does_not_wait_is_held_and_who_waits_is_not() {
+    let mut memory = Memory::default();
+    let stored = NOW + 60_000;
+    memory.refused("a", &FIVE_A_MINUTE, stored, 1, NOW, 7_000);
+    assert_eq!(memory.look("a", &FIVE_A_MINUTE, 1, NOW), Look::Refuse { retry_after_ms: 12_000 });
+    assert_eq!(memory.look("a", &FIVE_A_MINUTE, 1, NOW + 12_000), Look::Ask(Guess::Started));
+    memory.refused("a", &FIVE_A_MINUTE, stored + 12_000, 1, NOW + 12_000, 7_000);
+    assert_eq!(memory.look("a", &FIVE_A_MINUTE, 1, NOW + 12_000), Look::Refuse { retry_after_ms: 19_000 });
+    assert_eq!(memory.look("a", &FIVE_A_MINUTE, 1, NOW + 24_000), Look::Refuse { retry_after_ms: 7_000 });
+    memory.admitted("a", NOW + 60_000, NOW + 31_000);
+    assert_eq!(memory.look("a", &FIVE_A_MINUTE, 1, NOW + 31_000), Look::Ask(Guess::Started));
+    assert_eq!(memory.look("b", &FIVE_A_MINUTE, 1, NOW), Look::Ask(Guess::Full));
+    for _ in 0..20 {
+        memory.expected(true);
+    }
+    assert_eq!(memory.look("b", &FIVE_A_MINUTE, 1, NOW), Look::Ask(Guess::Started));
+}
+
+#[test]
+fn memory_is_bounded() {
+    let mut memory = Memory::default();
+    for caller in 0..30_000_u64 {
+        memory.admitted(&caller.to_string(), NOW + caller + 1, NOW + caller);
+    }
+    let known = (0..30_000).filter(|caller| memory.knows(&caller.to_string())).count();
+    assert!((1..=10_000).contains(&known), "{known}");
+    assert!(memory.knows("29999"));
+}
+
+/// One request of a schedule.
+#[derive(Debug, Clone)]
+struct Event {
+    /// Since the one before.
+    after_ms: u64,
+    process: usize,
+    cost: u32,
+    loses_answer: bool,
+    is_given_back: bool,
+}
+
+const PROCESSES: usize = 4;
+
+fn event() -> impl Strategy<Value = Event> {
+    (prop_oneof![3 => 0_u64..20, 1 => 0_u64..3000], 0..PROCESSES, 1_u32..=3, any::<bool>(), prop::bool::weighted(0.2))
+        .prop_map(|(after_ms, process, cost, loses_answer, is_given_back)| Event {
+            after_ms,
+            process,
+            cost,
+            loses_answer,
+            is_given_back,
+        })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// In every window of every schedule: what was taken and not given back is at most what was there at its
+    /// beginning and came back in it, clocks of `skew_ms` apart counted as time.
+    #[test]
+    fn no_window_admits_more_than_it_holds(
+        events in prop::collection::vec(event(), 1..120),
+        limit in 1_u32..8,
+        window_ms in 1_u64..2000,
+        skews in prop::collection::vec(0_u64..60, PROCESSES),
+    ) {
+        let policy = Policy { name: "user", limit, window_ms };
+        let most_skew_ms = *skews.iter().max().unwrap();
+        let mut store = Store::default();
+        let mut memories: Vec<Memory> = (0..PROCESSES).map(|_| Memory::default()).collect();
+        let mut admitted: Vec<(u64, u64)> = Vec::new();
+        let mut time_ms = NOW;
+        for (request, event) in events.iter().enumerate() {
+            time_ms += event.after_ms;
+            let now_ms = time_ms + skews[event.process];
+            if !policy.can_hold(event.cost) {
+                continue;
+            }
+            let memory = &mut memories[event.process];
+            let decision =
+                decide(&mut store, memory, &policy, event.cost, now_ms, request as u64 + 1, event.loses_answer);
+            if decision == Decision::Admitted {
+                if event.is_given_back {
+                    // As the table does: unless it is full by now.
+                    let stored = store.arrival_ms.unwrap();
+                    if stored > now_ms {
+                        store.arrival_ms = Some(stored - policy.cost_ms(event.cost));
+                    }
+                    memory.admitted("caller", store.arrival_ms.unwrap(), now_ms);
+                } else {
+                    admitted.push((time_ms, u64::from(event.cost)));
+                }
+            }
+        }
+        for first in 0..admitted.len() {
+            let mut taken = 0;
+            for (time, cost) in &admitted[first..] {
+                taken += cost;
+                let span_ms = time - admitted[first].0 + 2 * most_skew_ms;
+                let most = u64::from(limit) + span_ms / policy.interval_ms();
+                prop_assert!(taken <= most, "{taken} of {most} in {span_ms} ms: {admitted:?}");
+            }
+        }
+    }
+
+    /// Who comes when he was told to is let in, and a millisecond earlier he was not.
+    #[test]
+    fn a_refusal_is_exact(takes in prop::collection::vec((0_u64..5000, 1_u32..=3), 1..40), limit in 3_u32..8) {
+        let policy = Policy { name: "user", limit, window_ms: 10_000 };
+        let mut store = Store::default();
+        let mut now_ms = NOW;
+        let mut request = 0;
+        // Each process is a new one: it remembers nothing.
+        let mut ask = |store: &mut Store, now_ms: u64, cost: u32| {
+            request += 1;
+            decide(store, &mut Memory::default(), &policy, cost, now_ms, request, false)
+        };
+        for (after_ms, cost) in takes {
+            now_ms += after_ms;
+            if let Decision::Refused(retry_after_ms) = ask(&mut store, now_ms, cost) {
+                now_ms += retry_after_ms;
+                prop_assert_eq!(ask(&mut store, now_ms - 1, cost), Decision::Refused(1));
+                prop_assert_eq!(ask(&mut store, now_ms, cost), Decision::Admitted);
+            }
+        }
+    }
+}

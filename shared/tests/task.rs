@@ -1,0 +1,112 @@
+//! What a key means that has come before.
+
+use shared::outcome::{Failed, Image, Source, Success};
+use shared::problem::Code;
+use shared::task::{Links, Record, Repeat, State, fingerprint};
+use shared::upstream::Failure;
+
+const NOW: u64 = 1_795_248_000_000;
+const HOUR: u64 = 3_600_000;
+
+fn record(state: State) -> Record {
+    Record {
+        task_id: "task-1".into(),
+        route: "/route".into(),
+        state,
+        attempts: 1,
+        images: 0,
+        created_ms: NOW - HOUR,
+        updated_ms: NOW - HOUR,
+        run: "run-1".into(),
+        fingerprint: "asked".into(),
+        links: None,
+    }
+}
+
+fn success(urls: &[&str]) -> Success {
+    let image = |(slot, url): (usize, &&str)| Image {
+        slot: slot as u32,
+        source: Source::Link { url: (*url).to_owned(), pixels: Some((2, 1)) },
+        draft: false,
+    };
+    let failed = vec![Failed { slot: 7, failure: Failure::ContentBlocked }];
+    Success { images: urls.iter().enumerate().map(image).collect(), failed, usage: None }
+}
+
+#[test]
+fn a_key_that_comes_again() {
+    let running = record(State::Running { lease_ms: NOW + 5 });
+    assert_eq!(running.repeat("asked", "run-2", NOW), Repeat::InProgress { for_ms: 5 });
+    assert_eq!(running.repeat("asked", "run-2", NOW + 5), Repeat::Again, "whoever ran it is gone");
+    assert_eq!(running.repeat("asked", "run-1", NOW), Repeat::Ours);
+    assert_eq!(running.repeat("other", "run-2", NOW), Repeat::Reused);
+    assert_eq!(running.repeat("other", "run-2", NOW + 5), Repeat::Reused);
+
+    let failed = record(State::Failed { code: Some(Code::NoImage) });
+    assert_eq!(failed.repeat("asked", "run-2", NOW), Repeat::Again);
+    assert_eq!(failed.repeat("other", "run-2", NOW), Repeat::Reused);
+
+    let mut succeeded = record(State::Succeeded);
+    assert_eq!(succeeded.repeat("asked", "run-2", NOW), Repeat::Completed, "its pixels are not kept");
+    assert_eq!(succeeded.repeat("other", "run-2", NOW), Repeat::Reused);
+    let success = success(&["https://links.example.com/a.jpeg"]);
+    succeeded.links = Links::of(&success);
+    assert_eq!(succeeded.repeat("asked", "run-2", NOW), Repeat::Replay(success));
+}
+
+#[test]
+fn links_are_told_again_while_they_live() {
+    let check = |urls: &[&str], at: u64, lives: bool| {
+        let mut record = record(State::Succeeded);
+        record.links = Links::of(&success(urls));
+        let repeat = record.repeat("asked", "run-2", at);
+        assert_eq!(matches!(repeat, Repeat::Replay(_)), lives, "{urls:?} at {}: {repeat:?}", at as i64 - NOW as i64);
+    };
+    let plain = "https://links.example.com/a.jpeg";
+    check(&[plain], NOW + 22 * HOUR, true);
+    check(&[plain], NOW + 23 * HOUR - 600_000 - 1, true);
+    check(&[plain], NOW + 23 * HOUR - 600_000, false);
+    // Signed at 08:00:00, which is now, for two hours.
+    for names in ["X-Tos-Date=20261121T080000Z&X-Tos-Expires=7200", "X-Amz-Expires=7200&X-Amz-Date=20261121T080000Z"] {
+        let signed = format!("https://links.example.com/a.jpeg?{names}&X-Tos-Signature=0");
+        check(&[&signed], NOW + 2 * HOUR - 600_000 - 1, true);
+        check(&[&signed], NOW + 2 * HOUR - 600_000, false);
+        check(&[plain, &signed], NOW + 2 * HOUR, false);
+    }
+    for odd in ["X-Tos-Date=yesterday", "X-Tos-Date=20261340T080000Z", "X-Tos-Expires=-1", "X-Tos-Expires=1e9"] {
+        let url = format!("https://links.example.com/a.jpeg?{odd}");
+        check(&[&url], NOW + 22 * HOUR, true);
+        check(&[&url], NOW + 23 * HOUR, false);
+    }
+    check(&["https://a.example.com/?X-Tos-Expires=18446744073709551615"], NOW + 22 * HOUR, true);
+    check(&["not a link"], NOW, false);
+}
+
+#[test]
+fn what_is_stored_is_what_was_said() {
+    let said = success(&["https://links.example.com/a.jpeg?X-Tos-Expires=86400", "https://links.example.com/b.jpeg"]);
+    let links = Links::of(&said).unwrap();
+    let stored = serde_json::to_string(&links).unwrap();
+    let again: Links = serde_json::from_str(&stored).unwrap();
+    assert_eq!(again, links);
+    let mut record = record(State::Succeeded);
+    record.links = Some(again);
+    assert_eq!(record.repeat("asked", "run-2", NOW), Repeat::Replay(said));
+}
+
+#[test]
+fn a_fingerprint_is_of_all_parts() {
+    let all = [
+        fingerprint([]),
+        fingerprint([""]),
+        fingerprint(["ab"]),
+        fingerprint(["a", "b"]),
+        fingerprint(["", "ab"]),
+        fingerprint(["ab", ""]),
+    ];
+    for (at, one) in all.iter().enumerate() {
+        assert_eq!(one.len(), 64);
+        assert!(!all[..at].contains(one), "{at}");
+    }
+    assert_eq!(fingerprint(["a", "b"]), fingerprint(["a", "b"]));
+}
