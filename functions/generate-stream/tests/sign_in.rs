@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
+use dev::dynamodb::{self, Proxy};
 use dev::secrets::{self, Vault};
 use dev::supabase::{self, Algorithm, Fault, Project, legacy_token};
 use dev::transcript::{self, Seen, Transcript};
@@ -225,26 +226,30 @@ struct Route {
     project: Project,
     upstream: Seen,
     vault: Vault,
+    tables: Proxy,
     app: Arc<App>,
     issuer: String,
-    _servers: [Running; 3],
+    _servers: [Running; 4],
 }
 
 impl Route {
     async fn new(variables: &[(&str, &str)]) -> Self {
         let (router, upstream) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
-        let (project, vault) = (Project::new(), Vault::default());
+        let (project, vault, tables) = (Project::new(), Vault::default(), Proxy::default());
         vault.put("image-api-key", "a-key-of-this-test");
+        let engine = user::variable("AWS_ENDPOINT_URL_DYNAMODB").unwrap();
         let servers = [
             dev::start(router).await.unwrap(),
             dev::start(supabase::routes(project.clone())).await.unwrap(),
             dev::start(secrets::routes(vault.clone())).await.unwrap(),
+            dev::start(dynamodb::routes(tables.clone(), &engine)).await.unwrap(),
         ];
-        let [image_api, auth, manager] = &servers;
+        let [image_api, auth, manager, dynamodb] = &servers;
         let app = App::from_env(&|name| match name {
             "IMAGE_API_BASE_URL" => Some(image_api.url("")),
             "IMAGE_API_KEY_SECRET_ARN" => Some("image-api-key".to_owned()),
             "AWS_ENDPOINT_URL_SECRETS_MANAGER" => Some(manager.url("")),
+            "AWS_ENDPOINT_URL_DYNAMODB" => Some(dynamodb.url("")),
             "SUPABASE_URL" => Some(auth.url("")),
             "SUPABASE_JWT_SECRET" => None,
             _ => variables
@@ -254,7 +259,7 @@ impl Route {
                 .or_else(|| user::variable(name)),
         });
         let issuer = auth.url("/auth/v1");
-        Self { project, upstream, vault, app: Arc::new(app), issuer, _servers: servers }
+        Self { project, upstream, vault, tables, app: Arc::new(app), issuer, _servers: servers }
     }
 
     async fn ask(&self, authorization: Option<&[u8]>, body: &str) -> Response<Body> {
@@ -333,11 +338,12 @@ async fn nobody_without_a_token_costs_anything() {
         let problem: Value = serde_json::from_slice(&problem).unwrap();
         assert_eq!((&problem["code"], &problem["retryable"]), (&json!(code), &json!(false)));
     }
-    assert_eq!((route.upstream.requests(), route.vault.calls()), (0, 0));
+    assert_eq!((route.upstream.requests(), route.vault.calls(), route.tables.calls()), (0, 0, 0));
     assert!(route.project.fetches() <= 2, "{} fetches", route.project.fetches());
 
     let (status, _) = route.ask_with(&route.project.token(&route.claims())).await;
     assert_eq!((status, route.upstream.requests(), route.vault.calls()), (StatusCode::OK, 1, 1));
+    assert!(route.tables.calls() > 0, "they are counted");
 }
 
 fn expired(route: &Route) -> String {
