@@ -13,10 +13,11 @@ use dev::transcript::Transcript;
 use faceflip_stream::{App, handle};
 use futures_util::future::join_all;
 use http::Request;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shared::edge::Invocation;
 
-use support::{Reply, Stand, Upstream, User, fixture, number, text, unix_ms};
+use support::{EVER, Reply, Stand, Upstream, User, fixture, number, text, unix_ms};
 
 const PATH: &str = "/api/v1/faceflip/generate/stream";
 const THREE: &str = "a01_three_ok.sse";
@@ -185,6 +186,27 @@ async fn a_task_that_failed_is_tried_again() {
     assert_eq!(text(&record, "route"), PATH);
     assert_eq!(data(&ask(&busy_app, wanted(&user, "task")).await, "image.done").len(), 3, "whatever the upstream does");
     assert_eq!((busy.requests(), bad.requests(), good.requests()), (1, 1, 1));
+}
+
+/// The platform may freeze or end us as soon as the last byte is out.
+#[tokio::test]
+async fn nobody_hears_of_an_end_before_it_is_written_down() {
+    let (stand, user) = (Stand::new().await, User::new("end"));
+    for (upstream, state, ending) in [
+        (Upstream::recorded(THREE).await, "succeeded", "event: done"),
+        (Upstream::refuses(500).await, "failed", "event: error"),
+    ] {
+        let app: Arc<App> = stand.app(&upstream, &[("CREDITS", "on"), ("CREDITS_INITIAL", "9")]);
+        let mut body = handle(app, wanted(&user, state)).await.into_body();
+        let mut told = String::new();
+        while !told.contains(ending) {
+            let frame = tokio::time::timeout(EVER, body.frame()).await.unwrap().unwrap().unwrap();
+            told.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+        }
+        // Nothing runs any more, unless somebody reads on.
+        assert_eq!(text(&stand.tables.record(&user.owner(), state).await.unwrap(), "st"), state);
+        assert_eq!(stand.tables.balance(&user.owner()).await.unwrap().1, 0, "nothing is held");
+    }
 }
 
 /// Three are reserved, whatever is made.

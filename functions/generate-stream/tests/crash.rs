@@ -24,7 +24,7 @@ const PATH: &str = "/api/generate-stream";
 const PICTURE: &str = "c01_newapi_one_giant_chunk.sse";
 const CREDITS: u64 = 10;
 /// What it has begun is over five seconds after that.
-const SHORT: Deadline = Deadline::In(Duration::from_secs(7));
+const SHORT: Deadline = Deadline::In(Duration::from_secs(9));
 const LONG: Deadline = Deadline::In(Duration::from_secs(660));
 
 /// What a request meets, and so which steps it takes.
@@ -180,7 +180,9 @@ async fn scenario(stage: &Stage, case: Case, fatal: u32, killed: Killed) {
     let (tables, user) = (&stage.stand.tables, User::new(&format!("{case:?}-{killed:?}-{fatal}")));
     let owner = user.owner();
     let (said, was_called) = run(stage, case, fatal, killed, &user).await;
-    assert_eq!(said, None, "{name}: there is such a step");
+    // What is given back is asked once only, so a lost answer to it is no end.
+    let went_on = killed == Killed::After && said.as_deref() == Some(case.ending());
+    assert!(said.is_none() || went_on, "{name}: there is such a step: {said:?}");
     let is_done = |step| fatal > step || (fatal == step && killed == Killed::After);
 
     // What it leaves.
@@ -229,7 +231,7 @@ async fn scenario(stage: &Stage, case: Case, fatal: u32, killed: Killed) {
         over_ms = over_ms.max(number(record.as_ref().unwrap(), "lease"));
     }
     let left_ms = over_ms.saturating_sub(unix_ms());
-    assert!(left_ms < 13_000, "{name}: {left_ms} ms");
+    assert!(left_ms < 15_000, "{name}: {left_ms} ms");
     tokio::time::sleep(Duration::from_millis(left_ms + 2)).await;
 
     // What becomes of it.
@@ -258,7 +260,7 @@ async fn a_function_that_dies_anywhere_loses_nothing_and_costs_nothing_twice() {
     let (good, busy) = (Upstream::recorded(PICTURE).await, Upstream::refuses(429).await);
     let several = [("AWS_LAMBDA_MAX_CONCURRENCY", "4".to_owned())];
     let (fresh, failing) = (spawn(&stand, &good, &several).await, spawn(&stand, &busy, &several).await);
-    let stage = Stage { stand, good, busy, fresh, failing, turns: Semaphore::new(4) };
+    let stage = Stage { stand, good, busy, fresh, failing, turns: Semaphore::new(3) };
     let scenarios = Case::ALL.into_iter().flat_map(|case| case.fatal().map(move |fatal| (case, fatal)));
     let scenarios = scenarios
         .flat_map(|(case, fatal)| [Killed::Before, Killed::After].map(|killed| scenario(&stage, case, fatal, killed)));

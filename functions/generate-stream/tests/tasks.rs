@@ -14,9 +14,10 @@ use futures_util::future::join_all;
 use generate_stream::{App, handle};
 use http::Request;
 use http::header::HeaderValue;
+use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use support::{Item, Reply, Stand, Upstream, User, fixture, n, number, text, unix_ms};
+use support::{EVER, Item, Reply, Stand, Upstream, User, fixture, n, number, text, unix_ms};
 
 const PATH: &str = "/api/generate-stream";
 const PICTURE: &str = "c01_newapi_one_giant_chunk.sse";
@@ -143,6 +144,33 @@ async fn a_task_that_failed_is_tried_again_under_its_key() {
         assert_eq!(ask(app, as_chat()).await.ending(), "problem task_already_completed");
     }
     assert_eq!((busy.requests(), bad.requests(), good.requests()), (1, 1, 1));
+}
+
+/// The platform may freeze or end us as soon as the last byte is out.
+#[tokio::test]
+async fn nobody_hears_of_an_end_before_it_is_written_down() {
+    let (stand, user) = (Stand::new().await, User::new("end"));
+    let (good, bad) = (Upstream::recorded(PICTURE).await, Upstream::recorded("e05_content_filter_empty.sse").await);
+    for (upstream, state, endings) in
+        [(&good, "succeeded", ["event: done", "[DONE]"]), (&bad, "failed", ["event: error", "event: error"])]
+    {
+        for (format, ending) in ["events", "chat"].into_iter().zip(endings) {
+            let app: Arc<App> =
+                stand.app(upstream, &[("CREDITS", "on"), ("CREDITS_INITIAL", "9"), ("HEAD_HOLD_MS", "0")]);
+            let key = format!("{state}-{format}");
+            let body = json!({"prompt": "x", "format": format});
+            let mut body = handle(app, with_key(wanted(&user, body), &key)).await.into_body();
+            let mut told = String::new();
+            while !told.contains(ending) {
+                let frame = tokio::time::timeout(EVER, body.frame()).await.unwrap().unwrap().unwrap();
+                told.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
+            }
+            // Nothing runs any more, unless somebody reads on.
+            let record = stand.tables.record(&user.owner(), &key).await.unwrap();
+            assert_eq!(text(&record, "st"), state, "{format}");
+            assert_eq!(stand.tables.balance(&user.owner()).await.unwrap().1, 0, "{format}: nothing is held");
+        }
+    }
 }
 
 #[tokio::test]

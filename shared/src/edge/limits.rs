@@ -1,5 +1,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use aws_sdk_dynamodb::config::Config;
+use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
@@ -98,7 +100,7 @@ impl Limits {
         Err(Code::LimiterUnavailable.into())
     }
 
-    /// Gives `cost` tokens back, once for each `run`.
+    /// Gives `cost` tokens back, at most once for each `run`.
     ///
     /// # Errors
     /// 503 if the table cannot be asked.
@@ -126,7 +128,9 @@ impl Limits {
             .expression_attribute_values(":now", number(now_ms))
             .expression_attribute_values(":rid", text(run))
             .return_values(ReturnValue::UpdatedNew);
-        let answer: Boxed<'_, _> = Box::pin(update.send());
+        // Only the last one that gave back is known, so who asks again could give back twice when others do so too.
+        let once = Config::builder().retry_config(RetryConfig::disabled());
+        let answer: Boxed<'_, _> = Box::pin(update.customize().config_override(once).send());
         match answer.await.map_err(|error| refused(error, failed_condition)) {
             Ok(answer) => {
                 if let Some(arrival_ms) = answer.attributes().and_then(|item| read_number(item, "tat")) {

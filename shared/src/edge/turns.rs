@@ -6,9 +6,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 /// So many requests of one caller are decided on at a time.
-const AT_A_TIME: usize = 4;
+const AT_A_TIME: usize = 2;
 /// Longer than a table that answers takes for all of those.
-const MAX_WAIT: Duration = Duration::from_secs(2);
+const MAX_WAIT: Duration = Duration::from_secs(4);
 
 /// A few requests of each caller at a time, and the others wait: what the first are told often goes for all, and then
 /// a thousand at once cost no more than those few.

@@ -171,6 +171,17 @@ impl Drop for Tables {
     }
 }
 
+/// Runs a round, and another one while the machine was too busy for it: a round says whether it had its time. What must
+/// never happen must not happen in any.
+pub(crate) async fn in_time(mut round: impl AsyncFnMut() -> bool) {
+    for _ in 0..5 {
+        if round().await {
+            return;
+        }
+    }
+    unreachable!("it never had its time");
+}
+
 /// See [`Tables::hand`].
 #[derive(Clone)]
 pub(crate) struct Hand(String);
@@ -182,7 +193,7 @@ impl Hand {
     }
 
     /// On a thread of its own: the one that asks is busy with us.
-    fn does(&self, work: impl AsyncFnOnce(Client) + Send + 'static) {
+    pub(crate) fn does(&self, work: impl AsyncFnOnce(Client) + Send + 'static) {
         let url = self.0.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
