@@ -123,7 +123,7 @@ pub trait Present<D: Dialect> {
 }
 
 /// The platform kills at its deadline; what was taken must be settled and the terminal event out before.
-const MARGIN: Duration = Duration::from_secs(4);
+const MARGIN: Duration = Duration::from_secs(5);
 
 /// Sends the request, reads the answer into `present`, and sends on what that shows.
 pub async fn run<D: Dialect>(
