@@ -48,6 +48,8 @@ impl Function {
             .env("AWS_LAMBDA_FUNCTION_NAME", name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+            // The log of a function has no colours on Lambda, whatever it was built beside.
+            .env("NO_COLOR", "1")
             .envs(environment.iter().copied())
             .stdout(writer.try_clone()?)
             .stderr(writer)
