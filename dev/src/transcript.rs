@@ -1,4 +1,4 @@
-//! An upstream that answers every POST with the same recorded bytes, and can break off.
+//! An upstream that answers every POST with recorded bytes, the same or others in turn, and can break off.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -91,12 +91,25 @@ impl Drop for Open {
 
 /// Plays `transcript` on every path.
 pub fn routes(transcript: Transcript) -> (Router, Seen) {
+    routes_in_turn(vec![transcript])
+}
+
+/// Plays `transcripts` on every path: the first request gets the first of them, and so on; the last one is for every
+/// further request. Without any, nothing is found.
+pub fn routes_in_turn(transcripts: Vec<Transcript>) -> (Router, Seen) {
     let seen = Seen::default();
     let counters = seen.clone();
     let router = Router::new().fallback(move |_: Request| {
-        counters.requests.fetch_add(1, Ordering::SeqCst);
+        let turn = counters.requests.fetch_add(1, Ordering::SeqCst);
+        let transcript = transcripts.get(turn as usize).or(transcripts.last()).cloned();
         counters.open.fetch_add(1, Ordering::SeqCst);
-        play(transcript.clone(), Open(counters.open.clone()))
+        let open = Open(counters.open.clone());
+        async move {
+            match transcript {
+                Some(transcript) => play(transcript, open).await.into_response(),
+                None => StatusCode::NOT_FOUND.into_response(),
+            }
+        }
     });
     (router, seen)
 }
@@ -129,4 +142,21 @@ async fn play(transcript: Transcript, open: Open) -> impl IntoResponse {
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().extend(header);
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn each_request_gets_the_next_transcript_and_the_last_one_stays() {
+        let transcripts = ["a", "b", "c"].map(Transcript::events);
+        let (router, seen) = routes_in_turn(transcripts.into());
+        let upstream = crate::start(router).await.unwrap();
+        let mut said = String::new();
+        for _ in 0..5 {
+            said += &reqwest::get(upstream.url("/any")).await.unwrap().text().await.unwrap();
+        }
+        assert_eq!((said.as_str(), seen.requests()), ("abccc", 5));
+    }
 }

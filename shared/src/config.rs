@@ -53,6 +53,8 @@ pub struct GenerateConfig {
     pub ledger: Ledger,
     /// The image API.
     pub image_api: ImageApi,
+    /// Whether `n` counts in chat format too.
+    pub chat_n: bool,
     /// How long it may take.
     pub timing: Timing,
     /// Another Secrets Manager than AWS's own.
@@ -65,12 +67,14 @@ impl FunctionConfig for GenerateConfig {
             let sign_in = SignIn::read(reader, true);
             let ledger = Ledger::read(reader);
             let image_api = ImageApi::read(reader);
+            let chat_n = reader.choice(&variables::CHAT_N, ["off", "on"]);
             let timing = Timing::read(reader);
             let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
             Some(Self {
                 sign_in: sign_in?,
                 ledger: ledger?,
                 image_api: image_api?,
+                chat_n: chat_n?,
                 timing: timing?,
                 secrets_endpoint: secrets_endpoint?,
             })
@@ -253,18 +257,41 @@ pub enum Key {
     },
 }
 
-/// The image API behind `POST /api/generate-stream`.
+/// The image API behind `POST /api/generate-stream` and `POST /api/generate-image`.
 #[derive(Debug, Clone)]
 pub struct ImageApi {
-    /// Without a slash at the end (unless it has no path at all) and without `/v1`; see
-    /// [`Self::endpoint`].
+    /// Which of its routes is called.
+    pub mode: Mode,
+    /// Without a slash at the end (unless it has no path at all) and without a version; see [`Self::endpoint`].
     pub base_url: Url,
     /// Where the key is.
     pub key: Key,
     /// The model for requests that name none.
-    pub chat_model: String,
-    /// The models that a request may name, [`Self::chat_model`] first, each once.
+    pub model: String,
+    /// The models that a request may name, [`Self::model`] first, each once.
     pub models: Vec<String>,
+}
+
+/// Which of an image API's routes is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// OpenAI's chat completions.
+    Chat,
+    /// OpenAI's images.
+    Images,
+    /// Google's `streamGenerateContent`.
+    Gemini,
+}
+
+impl Mode {
+    /// The name in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Images => "images",
+            Self::Gemini => "gemini",
+        }
+    }
 }
 
 impl ImageApi {
@@ -273,26 +300,40 @@ impl ImageApi {
         below(&self.base_url, path)
     }
 
+    /// The address at which Google's API makes a model's picture, as an event stream.
+    pub fn gemini_endpoint(&self, model: &str) -> Url {
+        let mut url = self.endpoint("/v1beta/models");
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.push(&format!("{model}:streamGenerateContent"));
+        }
+        url.set_query(Some("alt=sse"));
+        url
+    }
+
     /// Whether a request may name this model.
     pub fn allows(&self, model: &str) -> bool {
         self.models.iter().any(|allowed| allowed == model)
     }
 
     fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        reader.mode(&variables::IMAGE_API_MODE);
-        let base_url = reader.base_url(&variables::IMAGE_API_BASE_URL).map(without_v1);
+        let mode = reader.mode(&variables::IMAGE_API_MODE);
+        let base_url = reader.base_url(&variables::IMAGE_API_BASE_URL).map(without_version);
         let key = reader.key(&variables::IMAGE_API_KEY, &variables::IMAGE_API_KEY_SECRET_ARN);
-        let chat_model = reader.model(&variables::IMAGE_CHAT_MODEL);
+        let model = reader.model(match mode {
+            Some(Mode::Chat) | None => &variables::IMAGE_CHAT_MODEL,
+            Some(Mode::Images) => &variables::IMAGE_IMAGES_MODEL,
+            Some(Mode::Gemini) => &variables::IMAGE_GEMINI_MODEL,
+        });
         let listed = reader.models(&variables::IMAGE_MODELS);
-        let chat_model = chat_model?;
-        let mut models = vec![chat_model.clone()];
+        let model = model?;
+        let mut models = vec![model.clone()];
         let documented = variables::DOCUMENTED_MODEL.to_owned();
         for model in listed?.into_iter().chain([documented]) {
             if !models.contains(&model) {
                 models.push(model);
             }
         }
-        Some(Self { base_url: base_url?, key: key?, chat_model, models })
+        Some(Self { mode: mode?, base_url: base_url?, key: key?, model, models })
     }
 }
 
@@ -448,8 +489,10 @@ fn below(base: &Url, path: &str) -> Url {
     url
 }
 
-fn without_v1(mut url: Url) -> Url {
-    if let Some(path) = url.path().strip_suffix("/v1") {
+/// Each route has a version of its own in its path.
+fn without_version(mut url: Url) -> Url {
+    let path = url.path();
+    if let Some(path) = path.strip_suffix("/v1").or_else(|| path.strip_suffix("/v1beta")) {
         let path = path.trim_end_matches('/').to_owned();
         url.set_path(&path);
     }

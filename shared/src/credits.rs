@@ -34,17 +34,20 @@ impl Balance {
     }
 }
 
-/// How many of the `reserved` credits are spent: one for each picture that was delivered, and one for each that was
-/// not by the user's own fault. The others come back.
-pub fn spent(reserved: u32, verdict: Result<&Success, Failure>) -> u32 {
+/// How many of the `reserved` credits are spent: one for each picture that was delivered, and one for each that was not
+/// delivered by the user's own fault. The others come back.
+///
+/// Where all of `calls` have failed by that, each is spent: the same input meets the same refusal.
+pub fn spent(reserved: u32, calls: u32, verdict: Result<&Success, Failure>) -> u32 {
     let spent = match verdict {
         Ok(success) => {
             let own_fault = success.failed.iter().filter(|failed| failed.failure.is_users_fault()).count();
-            success.images.len() + own_fault
+            u32::try_from(success.images.len() + own_fault).unwrap_or(reserved)
         }
-        Err(failure) => usize::from(failure.is_users_fault()),
+        Err(failure) if failure.is_users_fault() => calls,
+        Err(_) => 0,
     };
-    reserved.min(u32::try_from(spent).unwrap_or(reserved))
+    reserved.min(spent)
 }
 
 #[cfg(test)]
@@ -61,10 +64,10 @@ mod tests {
             failed: failures.iter().map(|failure| Failed { slot: 9, failure: *failure }).collect(),
             usage: None,
         };
-        assert_eq!(spent(1, Ok(&success(1, &[]))), 1);
-        assert_eq!(spent(3, Ok(&success(2, &[Failure::Error]))), 2);
-        assert_eq!(spent(3, Ok(&success(1, &[Failure::ContentBlocked, Failure::Timeout]))), 2);
-        assert_eq!(spent(3, Ok(&success(9, &[]))), 3, "never more than was reserved");
+        assert_eq!(spent(1, 1, Ok(&success(1, &[]))), 1);
+        assert_eq!(spent(3, 1, Ok(&success(2, &[Failure::Error]))), 2);
+        assert_eq!(spent(3, 1, Ok(&success(1, &[Failure::ContentBlocked, Failure::Timeout]))), 2);
+        assert_eq!(spent(3, 1, Ok(&success(9, &[]))), 3, "never more than was reserved");
         for failure in Failure::ALL {
             let own_fault = matches!(
                 failure,
@@ -73,7 +76,8 @@ mod tests {
                     | Failure::ContentBlocked
                     | Failure::PayloadTooLarge
             );
-            assert_eq!(spent(3, Err(*failure)), u32::from(own_fault), "{failure}");
+            assert_eq!(spent(3, 1, Err(*failure)), u32::from(own_fault), "{failure}");
+            assert_eq!(spent(4, 4, Err(*failure)), 4 * u32::from(own_fault), "{failure}");
         }
     }
 

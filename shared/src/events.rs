@@ -334,7 +334,7 @@ impl<'a> ImageDone<'a> {
             Source::Inline(whole) => {
                 done.media_type = Some(whole.media_type.as_str());
                 done.bytes = Some(whole.bytes);
-                done.sha256 = Some(hex(&whole.sha256));
+                done.sha256 = Some(whole.sha256_hex());
                 (done.width, done.height) = (Some(whole.width), Some(whole.height));
             }
             Source::Link { url, pixels } => {
@@ -391,12 +391,4 @@ fn write<T: Serialize>(out: &mut Vec<u8>, ids: &Ids, event: &str, data: T) {
     // Plain structs of numbers and strings cannot fail to serialise.
     let data = serde_json::to_vec(&Envelope { event, data }).unwrap_or_default();
     sse::event(out, ids.next(), event, &data);
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes
-        .iter()
-        .flat_map(|byte| [byte >> 4, byte & 15])
-        .filter_map(|digit| char::from_digit(digit.into(), 16))
-        .collect()
 }

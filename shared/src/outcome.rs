@@ -2,7 +2,7 @@
 
 use crate::media::{Rejected, Whole};
 use crate::problem::Code;
-use crate::update::{Stop, Update, Usage};
+use crate::update::{Nth, Stop, Update, Usage};
 use crate::upstream::Failure;
 
 /// An answer has no more pictures than this; what follows says nothing new. ARK makes 15, each with a draft or two.
@@ -172,10 +172,7 @@ impl Outcome {
     }
 
     fn failure(&self, end: End) -> Failure {
-        let picture_failure = self.failed.iter().map(|failed| failed.failure).reduce(|a, b| {
-            // The upstream's own fault weighs more than a refusal: trying again may help.
-            if a == Failure::ContentBlocked { b } else { a }
-        });
+        let picture_failure = self.failed.iter().map(|failed| failed.failure).reduce(weightier);
         if let Some(failure) = self.failure.or(picture_failure) {
             return failure;
         }
@@ -204,6 +201,45 @@ impl Outcome {
     fn close(&mut self, slot: u32) {
         self.open.retain(|open| *open != slot);
     }
+}
+
+impl Success {
+    /// The verdicts of all calls of a request as one: a success if any of them is, and then it tells the rest.
+    ///
+    /// # Errors
+    /// The weightiest failure, if there is no picture at all.
+    pub fn of_all(verdicts: Vec<Result<Self, Failure>>) -> Result<Self, Failure> {
+        let of = u32::try_from(verdicts.len()).unwrap_or(u32::MAX);
+        let mut all = Self { images: Vec::new(), failed: Vec::new(), usage: None };
+        for (call, verdict) in (0..).zip(verdicts) {
+            let nth = Nth { call, of };
+            match verdict {
+                Ok(success) => {
+                    let moved = |image: Image| Image { slot: nth.slot(image.slot), ..image };
+                    all.images.extend(success.images.into_iter().map(moved));
+                    let moved = |failed: Failed| Failed { slot: nth.slot(failed.slot), ..failed };
+                    all.failed.extend(success.failed.into_iter().map(moved));
+                    all.usage = match (all.usage, success.usage) {
+                        (Some(sum), Some(usage)) => Some(sum.plus(usage)),
+                        (sum, usage) => sum.or(usage),
+                    };
+                }
+                Err(failure) => all.failed.push(Failed { slot: call, failure }),
+            }
+        }
+        if all.images.is_empty() {
+            let failures = all.failed.iter().map(|failed| failed.failure);
+            return Err(failures.reduce(weightier).unwrap_or(Failure::NoImage));
+        }
+        all.images.sort_by_key(|image| image.slot);
+        all.failed.sort_by_key(|failed| failed.slot);
+        Ok(all)
+    }
+}
+
+/// The upstream's own fault weighs more than a refusal: trying again may help.
+fn weightier(a: Failure, b: Failure) -> Failure {
+    if a == Failure::ContentBlocked { b } else { a }
 }
 
 impl Image {

@@ -77,6 +77,22 @@ pub enum Update<'a> {
 }
 
 impl Update<'_> {
+    /// The update of one call as the request's.
+    #[must_use]
+    pub fn of(mut self, nth: Nth) -> Self {
+        match &mut self {
+            Update::Text { slot, .. }
+            | Update::ImageStarted { slot, .. }
+            | Update::ImageBytes { slot, .. }
+            | Update::ImageFinished { slot, .. }
+            | Update::ImageLinked { slot, .. }
+            | Update::ImageRejected { slot, .. }
+            | Update::ImageFailed { slot, .. } => *slot = nth.slot(*slot),
+            Update::Usage(_) | Update::Stopped(_) | Update::Failed(_) | Update::Done => {}
+        }
+        self
+    }
+
     /// The slot that the update is about, if it is about one.
     pub fn slot(&self) -> Option<u32> {
         match *self {
@@ -89,6 +105,26 @@ impl Update<'_> {
             | Update::ImageFailed { slot, .. } => Some(slot),
             Update::Usage(_) | Update::Stopped(_) | Update::Failed(_) | Update::Done => None,
         }
+    }
+}
+
+/// Which of the calls of one request: each makes a picture of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Nth {
+    /// From 0.
+    pub call: u32,
+    /// How many there are.
+    pub of: u32,
+}
+
+impl Nth {
+    /// The only one.
+    pub const ONLY: Self = Self { call: 0, of: 1 };
+
+    /// The request's slot for a slot of this call. The first of each call come first; what a call brings beyond that
+    /// lies behind them all.
+    pub fn slot(self, slot: u32) -> u32 {
+        slot.saturating_mul(self.of).saturating_add(self.call)
     }
 }
 
@@ -125,16 +161,45 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// The names under which upstreams report these counts.
-    pub const KEYS: [&'static str; 6] =
-        ["prompt_tokens", "input_tokens", "completion_tokens", "output_tokens", "total_tokens", "generated_images"];
+    /// The names under which upstreams report these counts: OpenAI's, Google's in either case, ARK's.
+    pub const KEYS: [&'static str; 12] = [
+        "prompt_tokens",
+        "input_tokens",
+        "promptTokenCount",
+        "prompt_token_count",
+        "completion_tokens",
+        "output_tokens",
+        "candidatesTokenCount",
+        "candidates_token_count",
+        "total_tokens",
+        "totalTokenCount",
+        "total_token_count",
+        "generated_images",
+    ];
+
+    /// Both together.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            (a, b) => a.or(b),
+        };
+        Self {
+            input_tokens: sum(self.input_tokens, other.input_tokens),
+            output_tokens: sum(self.output_tokens, other.output_tokens),
+            total_tokens: sum(self.total_tokens, other.total_tokens),
+            generated_images: sum(self.generated_images, other.generated_images),
+        }
+    }
 
     /// Notes one count as it stands on the wire.
     pub fn set(&mut self, key: &str, value: &str) {
         let count = match key {
-            "prompt_tokens" | "input_tokens" => &mut self.input_tokens,
-            "completion_tokens" | "output_tokens" => &mut self.output_tokens,
-            "total_tokens" => &mut self.total_tokens,
+            "prompt_tokens" | "input_tokens" | "promptTokenCount" | "prompt_token_count" => &mut self.input_tokens,
+            "completion_tokens" | "output_tokens" | "candidatesTokenCount" | "candidates_token_count" => {
+                &mut self.output_tokens
+            }
+            "total_tokens" | "totalTokenCount" | "total_token_count" => &mut self.total_tokens,
             "generated_images" => &mut self.generated_images,
             _ => return,
         };

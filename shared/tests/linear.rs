@@ -9,7 +9,7 @@ use allocation_counter::measure;
 use base64::{Engine, engine::general_purpose::STANDARD};
 use shared::image_url::LocalLinks;
 use shared::outcome::{End, Outcome, Success};
-use shared::upstream::{Dialect, Failure, Reader, ark::Ark, chat::Chat};
+use shared::upstream::{AnyDialect, Dialect, Failure, Reader};
 
 const MIB: usize = 1024 * 1024;
 /// Whole, as TLS records, as network packets.
@@ -37,11 +37,11 @@ fn read<D: Dialect>(dialect: D, bytes: &[u8], piece_bytes: usize) -> Result<Succ
 }
 
 fn chat(bytes: &[u8], piece_bytes: usize) -> Result<Success, Failure> {
-    read(Chat::new(LocalLinks::Refused), bytes, piece_bytes)
+    read(AnyDialect::new(LocalLinks::Refused), bytes, piece_bytes)
 }
 
 fn ark(bytes: &[u8], piece_bytes: usize) -> Result<Success, Failure> {
-    read(Ark::new(LocalLinks::Refused), bytes, piece_bytes)
+    read(AnyDialect::ark(LocalLinks::Refused), bytes, piece_bytes)
 }
 
 type Read = fn(&[u8], usize) -> Result<Success, Failure>;
@@ -232,12 +232,12 @@ fn pictures_beyond_any_that_were_asked_for_are_dropped() {
     };
     // Each is compared with those before it.
     let mut outcome = Outcome::default();
-    let mut reader = Reader::new(Chat::new(LocalLinks::Refused));
+    let mut reader = Reader::new(AnyDialect::new(LocalLinks::Refused));
     reader.push(&links(10_000), &mut |update| _ = outcome.observe(&update));
     assert_eq!(outcome.images().len(), 64);
     let items = one_line("data: {\"data\":[", &"{\"error\":1},".repeat(10_000), "{}]}\n\n");
     let mut outcome = Outcome::default();
-    let mut reader = Reader::new(Ark::new(LocalLinks::Refused));
+    let mut reader = Reader::new(AnyDialect::ark(LocalLinks::Refused));
     reader.push(&items, &mut |update| _ = outcome.observe(&update));
     assert_eq!(outcome.failed().len(), 64);
 }

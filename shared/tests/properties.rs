@@ -17,19 +17,19 @@ use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use shared::image_url::LocalLinks;
 use shared::media::{Found, Payload, Reference, Referred, Utf8};
-use shared::upstream::{Dialect, ErrorObject, ark::Ark, chat::Chat};
+use shared::upstream::{AnyDialect, Dialect, ErrorObject};
 use shared::{json, media, sse};
 
 fn cases(cases: u32) -> ProptestConfig {
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-fn chat() -> Chat {
-    Chat::new(LocalLinks::Refused)
+fn chat() -> AnyDialect {
+    AnyDialect::new(LocalLinks::Refused)
 }
 
-fn ark() -> Ark {
-    Ark::new(LocalLinks::Refused)
+fn ark() -> AnyDialect {
+    AnyDialect::ark(LocalLinks::Refused)
 }
 
 /// Where to cut, as shares of the whole.
@@ -633,7 +633,7 @@ fn soup() -> impl Strategy<Value = Soup> {
 }
 
 fn tokens(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<(String, String, Vec<u8>)>, String) {
-    let mut reader = json::Reader::new(Chat::KEYS);
+    let mut reader = json::Reader::new(AnyDialect::KEYS);
     let mut tokens: Vec<(String, String, Vec<u8>)> = Vec::new();
     for mut piece in pieces {
         loop {
@@ -714,12 +714,12 @@ fn referred(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<u8>, String) {
         reference.push(piece).for_each(|more| payload.extend_from_slice(more));
     }
     let link = match reference.finish() {
-        Some(Referred::Link(url)) => url.to_owned(),
-        Some(Referred::Payload(more)) => {
+        Referred::Link(url) => url.to_owned(),
+        Referred::Payload(more) => {
             payload.extend_from_slice(more);
             String::new()
         }
-        None => "none".to_owned(),
+        Referred::Nothing | Referred::Unusable => "none".to_owned(),
     };
     (payload, link)
 }
@@ -733,10 +733,13 @@ fn events(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<(String, Vec<u8>)> {
             let (kind, data) = match part.expect("no cap is reached") {
                 sse::Part::Idle => break,
                 sse::Part::Data(data) => ("Data".to_owned(), data),
+                sse::Part::Stray(text) => ("Stray".to_owned(), text),
                 other => (format!("{other:?} {:?} {:?}", decoder.event_type(), decoder.last_event_id()), &[][..]),
             };
             match parts.last_mut() {
-                Some((last, before)) if kind == "Data" && *last == kind => before.extend_from_slice(data),
+                Some((last, before)) if matches!(kind.as_str(), "Data" | "Stray") && *last == kind => {
+                    before.extend_from_slice(data)
+                }
                 _ => parts.push((kind, data.to_owned())),
             }
         }

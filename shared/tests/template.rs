@@ -19,12 +19,15 @@ const SECRET: &str = "secretsmanager:GetSecretValue";
 const WRITE: &str = "[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem]";
 const TABLES: &str = "[!GetAtt RateLimitsTable.Arn, !GetAtt LedgerTable.Arn]";
 
-/// Each function's address, as the output that prints it.
-const ADDRESSES: [(&str, &str); 3] = [
-    ("GenerateStreamUrl", "generate-stream"),
-    ("FaceflipStreamUrl", "faceflip-stream"),
-    ("GenerationsUrl", "generations"),
+/// Each route's address, as the output that prints it, and its function.
+const ADDRESSES: [(&str, &str, &str); 4] = [
+    ("GenerateStreamUrl", "generate-stream", "/api/generate-stream"),
+    ("GenerateImageUrl", "generate-stream", "/api/generate-image"),
+    ("FaceflipStreamUrl", "faceflip-stream", "/api/v1/faceflip/generate/stream"),
+    ("GenerationsUrl", "generations", "/api/generations"),
 ];
+/// The functions that hold pictures, and what they need for that.
+const LARGE: &[(&str, u64)] = &[("generate-stream", 512)];
 /// The functions that answer when all is done, and call no upstream.
 const BUFFERED: &[&str] = &["generations"];
 
@@ -92,8 +95,13 @@ fn asked(binary: &str) -> BTreeSet<String> {
         names.borrow_mut().insert(name.to_owned());
         None
     };
+    let in_mode =
+        |mode: &str, name: &str| environment(name).or_else(|| (name == "IMAGE_API_MODE").then(|| mode.to_owned()));
     match binary {
-        "generate-stream" => drop(GenerateConfig::from_env(&environment)),
+        // Each mode has a model of its own.
+        "generate-stream" => ["chat", "images", "gemini"]
+            .iter()
+            .for_each(|mode| drop(GenerateConfig::from_env(&|name| in_mode(mode, name)))),
         "faceflip-stream" => drop(FaceflipConfig::from_env(&environment)),
         "generations" => drop(GenerationsConfig::from_env(&environment)),
         _ => panic!("what does {binary} read?"),
@@ -120,7 +128,9 @@ fn every_function_is_deployed() {
         let own = ["Description", "FunctionName", "Role", "LoggingConfig", "Environment"];
         let buffered: &[&str] =
             if BUFFERED.contains(&binary.as_str()) { &["Timeout", "FunctionUrlConfig"] } else { &[] };
-        assert_eq!(properties, [&own, buffered].concat(), "{binary}");
+        let large: &[&str] = if LARGE.iter().any(|(large, _)| *large == binary) { &["MemorySize"] } else { &[] };
+        let expected: BTreeSet<_> = [&own, buffered, large].concat().into_iter().collect();
+        assert_eq!(properties.iter().map(String::as_str).collect::<BTreeSet<_>>(), expected, "{binary}");
     }
 }
 
@@ -135,6 +145,8 @@ fn functions_that_call_an_upstream_stream_and_outlive_the_longest_call() {
     assert_eq!(all.at(&["Timeout"]).number(), longest_ms / 1000 + 60);
     for (binary, function) in functions() {
         let url = function.at(&["Properties"]).get("FunctionUrlConfig");
+        let memory = function.at(&["Properties"]).get("MemorySize").map(|memory| memory.number());
+        assert_eq!(memory, LARGE.iter().find(|(large, _)| *large == binary).map(|(_, memory)| *memory), "{binary}");
         let is_buffered = BUFFERED.contains(&binary.as_str());
         // SAM merges a map with that of all, so this is all that differs.
         assert_eq!(url, is_buffered.then(|| Yaml("InvokeMode: BUFFERED".into())), "{binary}");
@@ -149,14 +161,19 @@ fn functions_that_call_an_upstream_stream_and_outlive_the_longest_call() {
 fn every_route_has_a_function_and_a_printed_address() {
     let outputs = Yaml::template().at(&["Outputs"]);
     let (manifest, readme) = (file("Cargo.toml"), file("README.md"));
-    assert_eq!(ADDRESSES.len(), functions().len());
-    for (output, binary) in ADDRESSES {
+    let mut printed = 0;
+    for (binary, _) in functions() {
         let source = file(&format!("functions/{binary}/src/lib.rs"));
-        let path = source.split("path: \"").nth(1).unwrap().split('"').next().unwrap();
-        let address = outputs.at(&[output, "Value"]).0;
-        assert!(address.ends_with(&format!("FunctionUrl}}{}", path.trim_start_matches('/'))), "{address}");
-        assert!(manifest.contains(&format!("\n\"{path}\" = \"{binary}\"\n")), "cargo lambda watch routes {path}");
+        for path in source.split("path: \"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+            let address = ADDRESSES.iter().find(|(_, of, at)| (*of, *at) == (binary.as_str(), path));
+            let (output, ..) = address.unwrap_or_else(|| panic!("no address of {path}"));
+            let address = outputs.at(&[output, "Value"]).0;
+            assert!(address.ends_with(&format!("FunctionUrl}}{}", path.trim_start_matches('/'))), "{address}");
+            assert!(manifest.contains(&format!("\n\"{path}\" = \"{binary}\"\n")), "cargo lambda watch routes {path}");
+            printed += 1;
+        }
     }
+    assert_eq!(printed, ADDRESSES.len());
     assert!(manifest.contains("\n\"/api/generations/{id}\" = \"generations\"\n"), "and one generation");
     for (output, _) in outputs.members() {
         assert!(readme.contains(&format!("`{output}`")), "the README says what {output} is for");
@@ -238,10 +255,11 @@ fn values_are_those_that_the_code_takes() {
                 assert_eq!(parameter.at(&["MaxValue"]).number(), max, "{name}");
                 numbers.insert(name);
             }
-            Values::Flag | Values::Switch | Values::FailMode | Values::SignIn => {
+            Values::Flag | Values::Switch | Values::FailMode | Values::SignIn | Values::Mode => {
                 let allowed = parameter.at(&["AllowedValues"]);
                 let allowed: Vec<_> = allowed.list().iter().map(|word| word.trim_matches('"')).collect();
-                assert_eq!(allowed.join(" or "), variable.values.to_string(), "{name}");
+                let (last, others) = allowed.split_last().unwrap();
+                assert_eq!(format!("{} or {last}", others.join(", ")), variable.values.to_string(), "{name}");
                 words.insert(name);
             }
             _ => {}

@@ -12,7 +12,7 @@ use base64::{Engine, engine::general_purpose as base64_as};
 use pictures::{PNG, png};
 use shared::image_url::LocalLinks;
 use shared::outcome::Source;
-use shared::upstream::{Dialect, ErrorObject, Failure, ark::Ark, chat::Chat};
+use shared::upstream::{AnyDialect, Dialect, ErrorObject, Failure};
 
 const BLUE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYPgPAAEDAQA2dBFAAAAAAElFTkSuQmCC";
 const GIF: &str = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
@@ -31,11 +31,11 @@ fn at_every_cut<D: Dialect>(text: &str, dialect: impl Fn() -> D) -> Answer {
 }
 
 fn chat(text: &str) -> Answer {
-    at_every_cut(text, || Chat::new(LocalLinks::Refused))
+    at_every_cut(text, || AnyDialect::new(LocalLinks::Refused))
 }
 
 fn ark(text: &str) -> Answer {
-    at_every_cut(text, || Ark::new(LocalLinks::Refused))
+    at_every_cut(text, || AnyDialect::ark(LocalLinks::Refused))
 }
 
 /// One chat chunk that says `delta`.
@@ -217,9 +217,9 @@ fn a_link_that_is_too_long() {
     for space in ["", " ", "  "] {
         let long = format!("\"images\":[\"{space}https://example.com/{}\"]", "a".repeat(5000));
         let text = chunk(&long) + &stop();
-        let whole = read(Chat::new(LocalLinks::Refused), [text.as_bytes()]);
+        let whole = read(AnyDialect::new(LocalLinks::Refused), [text.as_bytes()]);
         assert_eq!(whole.verdict, Err(Failure::NoImage));
-        assert_eq!(read(Chat::new(LocalLinks::Refused), text.as_bytes().chunks(1)), whole);
+        assert_eq!(read(AnyDialect::new(LocalLinks::Refused), text.as_bytes().chunks(1)), whole);
     }
 }
 

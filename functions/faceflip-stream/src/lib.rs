@@ -8,19 +8,20 @@ mod request;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, StatusCode, header};
+use http::{Method, Request, Response, StatusCode};
 use shared::auth::Principal;
 use shared::config::FaceflipConfig;
 use shared::edge::{
-    Admission, Admitted, Body, Call, Caller, Names, Post, Rate, Ready, Route, Sender, Wanted, read_json, run, set_rate,
-    set_task_id,
+    Admission, Admitted, Asked, Body, Call, Caller, KeyAs, Names, Post, Rate, Ready, Route, Sender, Wanted, accepts,
+    read_json, run, set_rate, set_task_id,
 };
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
 use shared::outcome::Success;
-use shared::problem::{Code, Problem};
+use shared::problem::Problem;
 use shared::secret::Secret;
-use shared::upstream::ark::{self, Ark, Settings};
+use shared::upstream::AnyDialect;
+use shared::upstream::ark::{self, Settings};
 
 use crate::request::FaceflipRequest;
 
@@ -36,7 +37,9 @@ pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let mut rate = None;
     let mut response = match caller.guard(respond(app, &caller, &request, &mut rate)).await {
         Ok(response) => response,
-        Err(problem) if wants_document(request.headers()) => ROUTE.allow(caller.problem(&problem)),
+        Err(problem) if accepts(&request, &["application/json", "application/problem+json"]) => {
+            ROUTE.allow(caller.problem(&problem))
+        }
         Err(problem) => ROUTE.allow(refusal(&caller, &request, &problem)),
     };
     if let Some(rate) = &rate {
@@ -105,13 +108,6 @@ fn refusal(caller: &Caller, request: &Request<Bytes>, problem: &Problem) -> Resp
     caller.problem_event(problem, events.take())
 }
 
-fn wants_document(headers: &HeaderMap) -> bool {
-    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    accept.split(',').filter_map(|range| range.split(';').next()).any(|media_type| {
-        ["application/json", "application/problem+json"].iter().any(|json| media_type.trim().eq_ignore_ascii_case(json))
-    })
-}
-
 /// One accepted request.
 struct Task {
     app: Arc<App>,
@@ -155,13 +151,12 @@ impl Task {
             max_images: u32::from(ark.max_images),
             watermark: ark.watermark,
         };
-        let body =
-            serde_json::to_vec(&ark::Request::new(settings, &self.wanted.images)).map_err(|_| Code::InternalError)?;
         let post = Post {
             url: ark.endpoint("/images/generations"),
             key: self.key.clone(),
+            key_as: KeyAs::Bearer,
             keys,
-            body,
+            body: Asked::json(&ark::Request::new(settings, &self.wanted.images))?,
             request_id: &self.caller.request_id,
         };
         let links = LocalLinks::beside(&ark.base_url);
@@ -171,10 +166,10 @@ impl Task {
             request_id: &self.caller.request_id,
             task_id: &self.wanted.task_id,
         };
-        let call = Call { upstream, timing, deadline: self.caller.deadline, names };
-        let ended = run(call, post, Ark::new(links), events, sender).await;
+        let call = Call { upstream, timing, deadline: self.caller.deadline, times: 1, names };
+        let ended = run(call, post, || AnyDialect::ark(links), events, Some(sender)).await;
         let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
-        let credits_remaining = ledger.settle(&self.admission, verdict, ended.has_content).await;
+        let credits_remaining = ledger.settle(&self.admission, verdict, ended.unused_calls).await;
         Ok((ended.verdict?, credits_remaining))
     }
 }

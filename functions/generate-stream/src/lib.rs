@@ -1,9 +1,11 @@
-//! `POST /api/generate-stream`: a picture from a prompt and up to three reference pictures, streamed as it is made.
+//! `POST /api/generate-stream`: pictures from a prompt and up to three reference pictures, streamed as they are made;
+//! and `POST /api/generate-image`, its one-shot sister.
 //!
 //! One request is one straight line: route, configuration, sign-in, body, limit, secret, upstream, stream.
 
 #![forbid(unsafe_code)]
 
+mod ask;
 mod present;
 mod request;
 
@@ -15,21 +17,24 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::GenerateConfig;
 use shared::edge::{
-    Admission, Admitted, Body, Call, Caller, Names, Post, Present, Rate, Route, Sender, Wanted, idempotency_key,
+    Admission, Admitted, Body, Call, Caller, Names, Present, Rate, Route, Sender, Wanted, accepts, idempotency_key,
     new_id, read_json, run, set_rate, set_task_id, unix_seconds,
 };
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
-use shared::outcome::Success;
+use shared::outcome::{Source, Success};
 use shared::problem::{Code, Lang, Problem};
 use shared::secret::Secret;
-use shared::upstream::chat::{self, Chat};
+use shared::upstream::AnyDialect;
 
-use crate::present::Relay;
-use crate::request::{Format, GenerateRequest};
+use crate::ask::ask;
+use crate::present::{Pictures, Relay};
+use crate::request::{Format, GenerateRequest, n_range};
 
-/// The route.
-const ROUTE: Route = Route { path: "/api/generate-stream", method: Method::POST };
+/// Answers as it goes.
+const STREAM: Route = Route { path: "/api/generate-stream", method: Method::POST };
+/// Answers when all is whole.
+const IMAGE: Route = Route { path: "/api/generate-image", method: Method::POST };
 
 /// What all requests of a process share.
 pub type App = shared::edge::App<GenerateConfig>;
@@ -37,10 +42,11 @@ pub type App = shared::edge::App<GenerateConfig>;
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
+    let route = if request.uri().path() == IMAGE.path { &IMAGE } else { &STREAM };
     let mut rate = None;
-    let mut response = match caller.guard(respond(app, &caller, &request, &mut rate)).await {
+    let mut response = match caller.guard(respond(app, route, &caller, &request, &mut rate)).await {
         Ok(response) => response,
-        Err(problem) => ROUTE.allow(caller.problem(&problem)),
+        Err(problem) => route.allow(caller.problem(&problem)),
     };
     if let Some(rate) = &rate {
         set_rate(&mut response, rate);
@@ -50,23 +56,31 @@ pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
 
 async fn respond(
     app: Arc<App>,
+    route: &'static Route,
     caller: &Caller,
     request: &Request<Bytes>,
     rate: &mut Option<Rate>,
 ) -> Result<Response<Body>, Problem> {
-    ROUTE.check(request)?;
+    route.check(request)?;
     let ready = app.ready()?;
     let principal = ready.sign_in.check(request, caller).await?;
-    let wanted = GenerateRequest::parse(read_json(request)?, &ready.config.image_api, app.links())?;
+    let shape = Shape::of(route, request);
+    let mut wanted = GenerateRequest::parse(read_json(request)?, &ready.config.image_api, app.links())?;
+    match (shape, wanted.format) {
+        // Their documentation makes one picture, whatever they say.
+        (Shape::Stream, Format::Chat) if !ready.config.chat_n => wanted.n = 1,
+        (Shape::Bytes, _) if wanted.n > 1 => return Err(n_range(1)),
+        _ => {}
+    }
     let task_id = idempotency_key(request)?.unwrap_or_else(new_id);
     let admitted = ready.ledger.admit(
         Wanted {
             principal: &principal,
-            route: ROUTE.path,
+            route: route.path,
             task_id: &task_id,
-            fingerprint: wanted.fingerprint(ROUTE.path),
-            calls: 1,
-            images: 1,
+            fingerprint: wanted.fingerprint(route.path),
+            calls: wanted.n,
+            images: wanted.n,
             replays: false,
             deadline: caller.deadline,
         },
@@ -80,28 +94,51 @@ async fn respond(
             return Err(code.into());
         }
     };
-    let task = Task { app: app.clone(), caller: caller.clone(), principal, admission, task_id: task_id.clone(), key };
-    let mut response = match wanted.format {
-        Format::Events => caller.stream(task.events(wanted)),
-        Format::Chat => {
+    let caller = caller.clone();
+    let task = Task { app: app.clone(), route, caller, principal, admission, task_id: task_id.clone(), key };
+    let mut response = match (shape, wanted.format) {
+        (Shape::Json | Shape::Bytes, _) => task.whole(wanted, shape).await,
+        (Shape::Stream, Format::Events) => task.caller.clone().stream(task.events(wanted)),
+        (Shape::Stream, Format::Chat) => {
+            let caller = task.caller.clone();
             let mut body = task.chat(wanted);
-            if let Some(problem) = body.hold(ready.config.timing.head_hold).await {
-                let mut response = caller.problem(&problem);
-                set_task_id(&mut response, &task_id);
-                return Ok(response);
+            match body.hold(ready.config.timing.head_hold).await {
+                Some(problem) => caller.problem(&problem),
+                None => {
+                    let mut first = Vec::new();
+                    padding(&mut first);
+                    caller.stream(body.after(first))
+                }
             }
-            let mut first = Vec::new();
-            padding(&mut first);
-            caller.stream(body.after(first))
         }
     };
     set_task_id(&mut response, &task_id);
     Ok(response)
 }
 
+/// The form of the response.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Shape {
+    Stream,
+    Json,
+    /// Of one picture.
+    Bytes,
+}
+
+impl Shape {
+    fn of<B>(route: &Route, request: &Request<B>) -> Self {
+        match route.path == IMAGE.path {
+            false => Self::Stream,
+            true if accepts(request, &["image/*"]) && !accepts(request, &["application/json"]) => Self::Bytes,
+            true => Self::Json,
+        }
+    }
+}
+
 /// One accepted request.
 struct Task {
     app: Arc<App>,
+    route: &'static Route,
     caller: Caller,
     principal: Principal,
     admission: Box<Admission>,
@@ -112,7 +149,7 @@ struct Task {
 impl Task {
     /// Typed events: the head and the first two go out at once, before the upstream is called.
     fn events(self, wanted: GenerateRequest) -> Body {
-        let mut events = Events::new(self.task_id.clone(), self.caller.lang, Style::Generate { n: 1 });
+        let mut events = Events::new(self.task_id.clone(), self.caller.lang, Style::Generate { n: wanted.n });
         let tell = events.last_words(self.caller.request_id.clone());
         Body::stream(
             |sender| async move {
@@ -123,7 +160,7 @@ impl Task {
                 first.extend_from_slice(&events.take());
                 sender.send(first).await;
 
-                match self.call(&wanted, &mut events, &sender).await {
+                match self.call(&wanted, &mut events, Some(&sender)).await {
                     Ok((success, credits_remaining)) => events.done(&success, credits_remaining),
                     Err(problem) => events.error(&problem, &self.caller.request_id),
                 }
@@ -140,8 +177,8 @@ impl Task {
         Body::stream(
             |sender| async move {
                 let hold = self.app.ready().map_or(Duration::ZERO, |ready| ready.config.timing.head_hold);
-                let mut relay = Relay::new(&self.task_id, &wanted.model, unix_seconds(), hold);
-                match self.call(&wanted, &mut relay, &sender).await {
+                let mut relay = Relay::new(&self.task_id, &wanted.model, unix_seconds(), wanted.n, hold);
+                match self.call(&wanted, &mut relay, Some(&sender)).await {
                     Ok(_) => sender.last(relay.done()).await,
                     Err(problem) => {
                         sender.send(relay.interrupted()).await;
@@ -153,36 +190,49 @@ impl Task {
         )
     }
 
+    /// One answer, when all is whole.
+    async fn whole(self, wanted: GenerateRequest, shape: Shape) -> Response<Body> {
+        let mut pictures = Pictures::default();
+        let (success, credits_remaining) = match self.call(&wanted, &mut pictures, None).await {
+            Ok(ended) => ended,
+            Err(problem) => return self.caller.problem(&problem),
+        };
+        let json = |pictures: &Pictures| pictures.json(&success, credits_remaining, unix_seconds(), self.caller.lang);
+        match (shape, success.images.first().map(|image| &image.source)) {
+            // Nothing is fetched here: who wants the bytes is shown where they are.
+            (Shape::Bytes, Some(Source::Link { url, .. })) => self.caller.elsewhere(url, json(&pictures)),
+            (Shape::Bytes, Some(Source::Inline(whole))) => self.caller.image(pictures.first(&success), whole),
+            _ => self.caller.json(json(&pictures)),
+        }
+    }
+
     /// Calls the upstream, and settles before anybody hears how it ended.
     async fn call(
         &self,
         wanted: &GenerateRequest,
-        present: &mut impl Present<Chat>,
-        sender: &Sender,
+        present: &mut impl Present<AnyDialect>,
+        sender: Option<&Sender>,
     ) -> Result<(Success, Option<u64>), Problem> {
         let ready = self.app.ready()?;
-        let images = wanted.images.iter().map(String::as_str);
-        let body = serde_json::to_vec(&chat::Request::new(&wanted.model, &wanted.prompt, images))
-            .map_err(|_| Code::InternalError)?;
-        let post = Post {
-            url: ready.config.image_api.endpoint("/v1/chat/completions"),
-            key: self.key.clone(),
-            keys: &ready.keys,
-            body,
-            request_id: &self.caller.request_id,
-        };
-        let links = LocalLinks::beside(&ready.config.image_api.base_url);
+        let api = &ready.config.image_api;
+        let post = ask(api, wanted, self.key.clone(), &ready.keys, &self.caller.request_id).await?;
+        let links = LocalLinks::beside(&api.base_url);
         let names = Names {
-            route: ROUTE.path,
+            route: self.route.path,
             principal: &self.principal,
             request_id: &self.caller.request_id,
             task_id: &self.task_id,
         };
-        let call =
-            Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline: self.caller.deadline, names };
-        let ended = run(call, post, Chat::new(links), present, sender).await;
+        let call = Call {
+            upstream: &ready.upstream,
+            timing: &ready.config.timing,
+            deadline: self.caller.deadline,
+            times: wanted.n,
+            names,
+        };
+        let ended = run(call, post, || AnyDialect::new(links), present, sender).await;
         let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
-        let credits_remaining = ready.ledger.settle(&self.admission, verdict, ended.has_content).await;
+        let credits_remaining = ready.ledger.settle(&self.admission, verdict, ended.unused_calls).await;
         Ok((ended.verdict?, credits_remaining))
     }
 }

@@ -1,7 +1,7 @@
 //! The body of a request, once it is known to be right.
 
 use serde_json::{Map, Value};
-use shared::config::ImageApi;
+use shared::config::{ImageApi, Mode};
 use shared::image_url::LocalLinks;
 use shared::input_image;
 use shared::problem::{Code, Detail, Problem};
@@ -19,6 +19,8 @@ pub(crate) struct GenerateRequest {
     pub(crate) images: Vec<String>,
     /// On the configured list.
     pub(crate) model: String,
+    /// Pictures: 1..=4.
+    pub(crate) n: u32,
     pub(crate) format: Format,
 }
 
@@ -35,16 +37,17 @@ impl GenerateRequest {
         let Value::Object(mut body) = body else { return Err(Problem::invalid("", Detail::NotAnObject)) };
         let mut take = |name: &str| take(&mut body, name);
         let prompt = prompt(take("prompt"))?;
-        let images = images(take("image_inputs"), links)?;
-        check_n(take("n"))?;
+        let images = images(take("image_inputs"), api.mode, links)?;
+        let n = n(take("n"))?;
         let model = model(take("model"), api)?;
         let format = format(take("format"))?;
-        Ok(Self { prompt, images, model, format })
+        Ok(Self { prompt, images, model, n, format })
     }
 
     /// What is asked, as a hash. In which form it is told is no part of it.
     pub(crate) fn fingerprint(&self, route: &str) -> String {
-        let parts = [route, &self.model, &self.prompt];
+        let n = self.n.to_string();
+        let parts = [route, &self.model, &n, &self.prompt];
         fingerprint(parts.into_iter().chain(self.images.iter().map(String::as_str)))
     }
 }
@@ -68,7 +71,7 @@ fn prompt(value: Option<Value>) -> Result<String, Problem> {
     }
 }
 
-fn images(value: Option<Value>, links: LocalLinks) -> Result<Vec<String>, Problem> {
+fn images(value: Option<Value>, mode: Mode, links: LocalLinks) -> Result<Vec<String>, Problem> {
     const AT: &str = "/image_inputs";
     let items = match value {
         None => return Ok(Vec::new()),
@@ -81,7 +84,13 @@ fn images(value: Option<Value>, links: LocalLinks) -> Result<Vec<String>, Proble
     let one = |(at, item): (usize, Value)| {
         let at = format!("{AT}/{at}");
         match item {
-            Value::String(text) if text.starts_with("http") => input_image::link(&text, links, &at),
+            Value::String(text) if text.starts_with("http") && mode == Mode::Chat => {
+                input_image::link(&text, links, &at)
+            }
+            Value::String(text) if text.starts_with("http") => {
+                let detail = Detail::LinkInMode { mode: mode.name() };
+                Err(Problem::new(Code::InvalidImage).at(&at, Code::InvalidImage).detail(detail))
+            }
             Value::String(text) => input_image::data(&text, &at),
             _ => Err(Problem::invalid(&at, Detail::NotAString)),
         }
@@ -89,21 +98,21 @@ fn images(value: Option<Value>, links: LocalLinks) -> Result<Vec<String>, Proble
     items.into_iter().enumerate().map(one).collect()
 }
 
-/// Accepted and not used: an upstream makes one picture a call, and one call is made.
-fn check_n(value: Option<Value>) -> Result<(), Problem> {
+fn n(value: Option<Value>) -> Result<u32, Problem> {
     const AT: &str = "/n";
-    let Some(value) = value else { return Ok(()) };
+    let Some(value) = value else { return Ok(1) };
     let n = value.as_f64().filter(|n| n.fract() == 0.0).ok_or_else(|| Problem::invalid(AT, Detail::NotAWholeNumber))?;
-    if (1.0..=f64::from(MAX_N)).contains(&n) {
-        Ok(())
-    } else {
-        Err(Problem::invalid(AT, Detail::NRange { min: 1, max: MAX_N }))
-    }
+    (1..=MAX_N).find(|&whole| f64::from(whole) == n).ok_or_else(|| n_range(MAX_N))
+}
+
+/// `n` is none of 1..=`max`.
+pub(crate) fn n_range(max: u32) -> Problem {
+    Problem::invalid("/n", Detail::NRange { min: 1, max })
 }
 
 fn model(value: Option<Value>, api: &ImageApi) -> Result<String, Problem> {
     match value {
-        None => Ok(api.chat_model.clone()),
+        None => Ok(api.model.clone()),
         Some(Value::String(model)) if api.allows(&model) => Ok(model),
         Some(Value::String(_)) => Err(Problem::new(Code::ModelNotAllowed).at("/model", Code::ModelNotAllowed)),
         Some(_) => Err(Problem::invalid("/model", Detail::NotAString)),

@@ -2,7 +2,7 @@
 //! remembered.
 
 use super::variables::{Values, Variable};
-use super::{Environment, Key, is_loopback};
+use super::{Environment, Key, Mode, is_loopback};
 use crate::secret::Secret;
 use std::fmt;
 use url::Url;
@@ -94,12 +94,11 @@ impl<'a> Reader<'a> {
         }
     }
 
-    pub(super) fn mode(&mut self, variable: &Variable) -> Option<()> {
+    pub(super) fn mode(&mut self, variable: &Variable) -> Option<Mode> {
         match self.required(variable)?.as_str() {
-            "chat" => Some(()),
-            "images" | "gemini" => {
-                self.mistake(variable, "names a mode that this version does not have yet: use chat".to_owned())
-            }
+            "chat" => Some(Mode::Chat),
+            "images" => Some(Mode::Images),
+            "gemini" => Some(Mode::Gemini),
             _ => self.refuse(variable),
         }
     }

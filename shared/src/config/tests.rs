@@ -8,7 +8,8 @@ const COMMON: [(&str, &str); 3] =
 
 #[test]
 fn defaults() {
-    let GenerateConfig { sign_in, ledger, image_api, timing, secrets_endpoint: None } = generate(&[BASE]).unwrap()
+    let GenerateConfig { sign_in, ledger, image_api, chat_n: false, timing, secrets_endpoint: None } =
+        generate(&[BASE]).unwrap()
     else {
         panic!("no stand-in unasked")
     };
@@ -29,7 +30,7 @@ fn defaults() {
         endpoint: None,
     };
     assert_eq!(ledger, expected);
-    assert_eq!(image_api.chat_model, "gemini-2.5-flash-image");
+    assert_eq!((image_api.mode, image_api.model.as_str()), (Mode::Chat, "gemini-2.5-flash-image"));
     assert_eq!(image_api.models, ["gemini-2.5-flash-image"]);
     assert!(matches!(image_api.key, Key::Missing { given: "IMAGE_API_KEY", .. }));
     assert_eq!(
@@ -87,6 +88,27 @@ fn values_are_taken() {
     assert_eq!(config.timing.head_hold, Duration::ZERO);
     let sized = faceflip(&[("ARK_SIZE", "2304X1728")]).unwrap();
     assert_eq!(sized.ark.size, "2304x1728");
+}
+
+#[test]
+fn each_mode_has_a_model_and_addresses_of_its_own() {
+    let api = |mode, base| generate(&[("IMAGE_API_BASE_URL", base), ("IMAGE_API_MODE", mode)]).unwrap().image_api;
+    let images = api("images", "https://a.test/v1");
+    assert_eq!((images.mode, images.model.as_str()), (Mode::Images, "gpt-image-2"));
+    assert_eq!(images.models, ["gpt-image-2", "gemini-2.5-flash-image"]);
+    assert_eq!(images.endpoint("/v1/images/edits").as_str(), "https://a.test/v1/images/edits");
+    let gemini = api("gemini", "https://a.test/relay/v1beta/");
+    assert_eq!((gemini.mode, gemini.model.as_str()), (Mode::Gemini, "gemini-2.5-flash-image"));
+    assert_eq!(
+        gemini.gemini_endpoint("[a]b/c?d").as_str(),
+        "https://a.test/relay/v1beta/models/[a]b%2Fc%3Fd:streamGenerateContent?alt=sse"
+    );
+    let chat = generate(&[BASE, ("CHAT_N", "on"), ("IMAGE_IMAGES_MODEL", "not looked at")]).unwrap();
+    assert!(chat.chat_n);
+    assert_eq!(
+        variables(generate(&[BASE, ("IMAGE_API_MODE", "images"), ("IMAGE_IMAGES_MODEL", "a b")]).unwrap_err()),
+        ["IMAGE_IMAGES_MODEL"]
+    );
 }
 
 #[test]
@@ -202,9 +224,8 @@ fn the_stored_url_ends_in_no_slash_and_no_v1() {
 
 #[test]
 fn all_mistakes_come_together() {
-    let variables = |mistakes: Mistakes| -> Vec<&str> { mistakes.0.iter().map(|mistake| mistake.variable).collect() };
     let mistakes = generate(&[
-        ("IMAGE_API_MODE", "gemini"),
+        ("IMAGE_API_MODE", "dalle"),
         ("IMAGE_API_KEY", "a\u{7}b"),
         ("IMAGE_CHAT_MODEL", "two words"),
         ("IMAGE_MODELS", "a b"),
@@ -215,7 +236,7 @@ fn all_mistakes_come_together() {
     .unwrap_err();
     assert_eq!(
         mistakes.to_string(),
-        "IMAGE_API_MODE names a mode that this version does not have yet: use chat\n\
+        "IMAGE_API_MODE must be chat, images or gemini\n\
          IMAGE_API_BASE_URL is not set: it must be an https URL (http for a loopback host)\n\
          IMAGE_API_KEY contains a control character\n\
          IMAGE_CHAT_MODEL must be a model name\n\
@@ -267,7 +288,10 @@ fn the_table_is_what_the_code_reads() {
         asked.borrow_mut().insert(name.to_owned());
         None
     };
-    assert!(GenerateConfig::from_env(&environment).is_err());
+    for mode in ["chat", "images", "gemini"] {
+        let in_mode = |name: &str| environment(name).or_else(|| (name == "IMAGE_API_MODE").then(|| mode.to_owned()));
+        assert!(GenerateConfig::from_env(&in_mode).is_err());
+    }
     assert!(FaceflipConfig::from_env(&environment).is_err());
     let table: HashSet<_> = VARIABLES.iter().map(|variable| variable.name.to_owned()).collect();
     assert_eq!(table.len(), VARIABLES.len());
@@ -287,6 +311,10 @@ fn loopback() {
     check("http://[::ffff:127.0.0.1]", false);
     check("http://localhost.test", false);
     check("data:,x", false);
+}
+
+fn variables(mistakes: Mistakes) -> Vec<&'static str> {
+    mistakes.0.iter().map(|mistake| mistake.variable).collect()
 }
 
 fn generate(set: &[(&str, &str)]) -> Result<GenerateConfig, Mistakes> {

@@ -72,7 +72,7 @@ impl fmt::Display for Values {
             Values::Milliseconds { min, max } => write!(f, "milliseconds, {min} to {max}"),
             Values::Count { min, max } => write!(f, "a whole number, {min} to {max}"),
             Values::Flag => f.write_str("true or false"),
-            Values::Mode => f.write_str("chat"),
+            Values::Mode => f.write_str("chat, images or gemini"),
             Values::BaseUrl => f.write_str("an https URL (http for a loopback host)"),
             Values::Key => f.write_str("a key"),
             Values::SecretId => f.write_str("the ARN or the name of a secret"),
@@ -112,7 +112,7 @@ macro_rules! variables {
 
 variables! {
     IMAGE_API_MODE: Values::Mode, Some("chat"),
-        "which of the image API's routes is called";
+        "which of the image API's routes is called: /v1/chat/completions (chat), /v1/images/generations and /v1/images/edits (images), or Google's own :streamGenerateContent (gemini)";
     IMAGE_API_BASE_URL: Values::BaseUrl, None,
         "the image API, with or without /v1; required";
     IMAGE_API_KEY: Values::Key, None,
@@ -120,7 +120,13 @@ variables! {
     IMAGE_API_KEY_SECRET_ARN: Values::SecretId, None,
         "the secret in Secrets Manager that holds the image API's key, on AWS";
     IMAGE_CHAT_MODEL: Values::Model, Some(DOCUMENTED_MODEL),
-        "the model for requests that name none";
+        "the model for requests that name none, in mode chat";
+    IMAGE_IMAGES_MODEL: Values::Model, Some("gpt-image-2"),
+        "the same in mode images";
+    IMAGE_GEMINI_MODEL: Values::Model, Some(DOCUMENTED_MODEL),
+        "the same in mode gemini";
+    CHAT_N: Values::Switch, Some("off"),
+        "whether n counts in chat format too, where the documentation makes one picture whatever it says";
     IMAGE_MODELS: Values::Models, Some(DOCUMENTED_MODEL),
         "further models that a request may name";
     ARK_BASE_URL: Values::BaseUrl, Some("https://ark.cn-beijing.volces.com/api/v3"),

@@ -1,21 +1,24 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::FutureExt;
+use bytes::Bytes;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, timeout_at};
 
 use super::body::Sender;
 use super::clock::now;
 use super::reply::is_decent_id;
-use super::upstream::{Post, Upstream};
+use super::upstream::{Answer, Post, Upstream};
 use crate::auth::Principal;
 use crate::config::Timing;
 use crate::events::Events;
 use crate::outcome::{End, Outcome, Success};
 use crate::problem::Code;
-use crate::upstream::{Dialect, Failure, Reader};
+use crate::update::Nth;
+use crate::upstream::{Dialect, Failure, Reader, TokenPolicy};
 
-/// One upstream call: what it needs, apart from what is asked.
+/// A request's upstream calls: what they need, apart from what is asked.
 #[derive(Debug)]
 pub struct Call<'a> {
     /// The way there.
@@ -24,17 +27,19 @@ pub struct Call<'a> {
     pub timing: &'a Timing,
     /// When the platform ends us, if it says so.
     pub deadline: Option<Instant>,
+    /// How often the same is asked, all at once: an upstream makes one picture a call.
+    pub times: u32,
     /// Whose it is.
     pub names: Names<'a>,
 }
 
-/// How a call ended, and what it took.
+/// How the calls ended, and what they took.
 #[derive(Debug)]
 pub struct Ended {
     /// The verdict.
     pub verdict: Result<Success, Failure>,
-    /// Whether the upstream had begun to deliver.
-    pub has_content: bool,
+    /// On how many calls the upstream provably did not start.
+    pub unused_calls: u32,
     /// Bytes the upstream sent.
     pub bytes_in: u64,
     /// From the request to the verdict.
@@ -106,11 +111,11 @@ impl Drop for Line<'_> {
 
 /// Shows an answer to a client while it is read.
 pub trait Present<D: Dialect> {
-    /// Reads a piece and shows what it brings.
-    fn piece(&mut self, piece: &[u8], reader: &mut Reader<D>, outcome: &mut Outcome);
+    /// Reads a piece of one call's answer and shows what it brings.
+    fn piece(&mut self, nth: Nth, piece: &[u8], reader: &mut Reader<D>, outcome: &mut Outcome);
 
-    /// The answer has ended: reads what was held, shows it.
-    fn end(&mut self, reader: &mut Reader<D>, outcome: &mut Outcome);
+    /// That answer has ended: reads what was held, shows it.
+    fn end(&mut self, nth: Nth, reader: &mut Reader<D>, outcome: &mut Outcome);
 
     /// No more will come for a while: what waits to be sent together should not wait longer.
     fn flush(&mut self) {}
@@ -125,60 +130,111 @@ pub trait Present<D: Dialect> {
 /// The platform kills at its deadline; what was taken must be settled and the terminal event out before.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Sends the request, reads the answer into `present`, and sends on what that shows.
+/// Sends the request as often as is asked, reads the answers into `present`, and sends on what that shows.
+///
+/// Without a `sender` nobody hears anything before the end.
 pub async fn run<D: Dialect>(
     call: Call<'_>,
     post: Post<'_>,
-    dialect: D,
+    dialect: impl Fn() -> D,
     present: &mut impl Present<D>,
-    sender: &Sender,
+    sender: Option<&Sender>,
 ) -> Ended {
-    let Call { upstream, timing, deadline, names } = call;
+    let Call { upstream, timing, deadline, times, names } = call;
     let line = Line { names, is_written: false };
     let begun = now();
     let end_by = begun + timing.total;
     let end_by = deadline.map_or(end_by, |deadline| end_by.min(deadline.checked_sub(MARGIN).unwrap_or(begun)));
 
-    let mut reader = Reader::new(dialect);
-    let mut outcome = Outcome::default();
-    let mut bytes_in = 0;
     let mut company = Company { begun, ping: timing.ping, said_at: begun, sender };
+    let mut bytes_in = 0;
+    let mut exchanges: Vec<Exchange<D>> = (0..times).map(|_| Exchange::new(dialect())).collect();
+    let step = async |at: usize, on: On<'_>| (at, on.step(upstream, timing, end_by).await);
+    let mut steps: FuturesUnordered<_> =
+        (0..exchanges.len()).map(|at| step(at, On::Ask(Box::new(post.clone())))).collect();
 
-    let head = upstream.post(post, timing, end_by);
-    let end = match company.wait(head, present).await {
-        Err(failure) => End::Failed(failure),
-        Ok(mut answer) => loop {
-            let next = match answer.next().now_or_never() {
-                Some(next) => next,
-                None => {
-                    present.flush();
-                    company.say(present).await;
-                    company.wait(answer.next(), present).await
+    while !steps.is_empty() {
+        let next = match steps.next().now_or_never() {
+            Some(next) => next,
+            None => {
+                present.flush();
+                company.say(present).await;
+                company.wait(steps.next(), present).await
+            }
+        };
+        let Some((at, answered)) = next else { break };
+        let Some(Exchange { reader, outcome, end }) = exchanges.get_mut(at) else { break };
+        let nth = Nth { call: at as u32, of: times };
+        match answered {
+            Err(failure) => *end = Some(End::Failed(failure)),
+            Ok((None, _)) => *end = Some(End::Clean),
+            Ok((Some(piece), mut answer)) => {
+                bytes_in += piece.len() as u64;
+                let before = outcome.updates();
+                present.piece(nth, &piece, reader, outcome);
+                if outcome.updates() > before {
+                    answer.progressed();
                 }
-            };
-            match next {
-                Err(failure) => break End::Failed(failure),
-                Ok(None) => break End::Clean,
-                Ok(Some(piece)) => {
-                    bytes_in += piece.len() as u64;
-                    let before = outcome.updates();
-                    present.piece(&piece, &mut reader, &mut outcome);
-                    if outcome.updates() > before {
-                        answer.progressed();
-                    }
-                    company.say(present).await;
-                    if reader.is_over() {
-                        break End::Clean;
-                    }
+                match reader.is_over() {
+                    true => *end = Some(End::Clean),
+                    false => steps.push(step(at, On::Read(answer))),
                 }
             }
-        },
-    };
-    present.end(&mut reader, &mut outcome);
-    let has_content = outcome.has_content();
-    let ended = Ended { verdict: outcome.verdict(end), has_content, bytes_in, took: now() - begun };
+        }
+        if end.is_some() {
+            present.end(nth, reader, outcome);
+        }
+        company.say(present).await;
+    }
+
+    let mut unused_calls = 0;
+    let verdicts = exchanges.into_iter().map(|exchange| {
+        let has_content = exchange.outcome.has_content();
+        // Each has ended: there is no other way out of the loop.
+        let verdict = exchange.outcome.verdict(exchange.end.unwrap_or(End::Failed(Failure::Error)));
+        let is_unused = verdict.as_ref().is_err_and(|failure| failure.token() == TokenPolicy::Refund);
+        unused_calls += u32::from(is_unused && !has_content);
+        verdict
+    });
+    let verdict = Success::of_all(verdicts.collect());
+    let ended = Ended { verdict, unused_calls, bytes_in, took: now() - begun };
     line.write(&ended);
     ended
+}
+
+/// One call's answer, as far as it has come.
+struct Exchange<D> {
+    reader: Reader<D>,
+    outcome: Outcome,
+    end: Option<End>,
+}
+
+impl<D: Dialect> Exchange<D> {
+    fn new(dialect: D) -> Self {
+        Self { reader: Reader::new(dialect), outcome: Outcome::default(), end: None }
+    }
+}
+
+/// Where a call is.
+enum On<'a> {
+    Ask(Box<Post<'a>>),
+    Read(Box<Answer>),
+}
+
+impl On<'_> {
+    /// The next piece of the answer, or its end.
+    async fn step(
+        self,
+        upstream: &Upstream,
+        timing: &Timing,
+        end_by: Instant,
+    ) -> Result<(Option<Bytes>, Box<Answer>), Failure> {
+        let mut answer = match self {
+            On::Ask(post) => Box::new(upstream.post(*post, timing, end_by).await?),
+            On::Read(answer) => answer,
+        };
+        Ok((answer.next().await?, answer))
+    }
 }
 
 /// Keeps the client company: something is said at least every `ping`, whatever the upstream does.
@@ -186,15 +242,17 @@ struct Company<'a> {
     begun: Instant,
     ping: Duration,
     said_at: Instant,
-    sender: &'a Sender,
+    sender: Option<&'a Sender>,
 }
 
 impl Company<'_> {
     /// Sends what there is.
     async fn say<D: Dialect>(&mut self, present: &mut impl Present<D>) {
         let bytes = present.take();
-        if !bytes.is_empty() {
-            self.sender.send(bytes).await;
+        if !bytes.is_empty()
+            && let Some(sender) = self.sender
+        {
+            sender.send(bytes).await;
             self.said_at = now();
         }
     }
@@ -217,18 +275,18 @@ impl Company<'_> {
 
 /// As typed events.
 impl<D: Dialect> Present<D> for Events {
-    fn piece(&mut self, piece: &[u8], reader: &mut Reader<D>, outcome: &mut Outcome) {
+    fn piece(&mut self, nth: Nth, piece: &[u8], reader: &mut Reader<D>, outcome: &mut Outcome) {
         reader.push(piece, &mut |update| {
             if outcome.observe(&update) {
-                self.update(&update);
+                self.update(&update.of(nth));
             }
         });
     }
 
-    fn end(&mut self, reader: &mut Reader<D>, outcome: &mut Outcome) {
+    fn end(&mut self, nth: Nth, reader: &mut Reader<D>, outcome: &mut Outcome) {
         reader.finish(&mut |update| {
             if outcome.observe(&update) {
-                self.update(&update);
+                self.update(&update.of(nth));
             }
         });
     }

@@ -19,7 +19,7 @@ use crate::outcome::Success;
 use crate::problem::{Code, Detail, Problem};
 use crate::quota::{Policy, Standing};
 use crate::task::{Links, Record, Repeat, State};
-use crate::upstream::{Failure, TokenPolicy};
+use crate::upstream::Failure;
 
 /// After a deadline that is known, and after the longest call where none is.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
@@ -85,8 +85,9 @@ pub struct Admission {
     fingerprint: String,
     lease_ms: u64,
     replays: bool,
-    /// Tokens.
     calls: u32,
+    /// What was taken for them.
+    tokens: u32,
     /// Credits.
     reserved: u32,
     /// Whether the task is written down: not where a table could not be reached and all are let in.
@@ -167,6 +168,7 @@ impl Ledger {
             lease_ms: now_ms + (left + LEASE_MARGIN).as_millis() as u64,
             replays: wanted.replays,
             calls: wanted.calls,
+            tokens: wanted.calls,
             reserved: 0,
             is_recorded: true,
             before: None,
@@ -189,15 +191,15 @@ impl Ledger {
             Ok(taken) => {
                 note(&taken);
                 if let Some(retry_after_ms) = taken.refused_for_ms {
-                    admission.calls = 0;
+                    admission.tokens = 0;
                     self.undo(&admission).await;
                     return Err(limited(retry_after_ms, policy));
                 }
             }
-            Err(_) if self.fails_open => admission.calls = 0,
+            Err(_) if self.fails_open => admission.tokens = 0,
             Err(problem) => {
                 // It may have been taken; nobody knows. What is given back twice would be too much.
-                admission.calls = 0;
+                admission.tokens = 0;
                 self.undo(&admission).await;
                 return Err(problem);
             }
@@ -235,25 +237,25 @@ impl Ledger {
                 false => Ok(()),
             }
         };
-        let back = self.tokens_back(admission);
+        let back = self.tokens_back(admission, admission.tokens);
         let credits = self.credits_back(admission, &owner, admission.reserved);
         let (task, tokens, credits) = join3(undo, back, credits).await;
         complain(task.and(tokens).and(credits.map(drop)));
     }
 
-    /// Writes down how it ended, and gives back what was not used. `has_content` says that the upstream had begun to
-    /// deliver. Returns what credits are left, where generations cost some.
+    /// Writes down how it ended, and gives back what was not used: the tokens of the calls on which the upstream
+    /// provably did not start, and credits. Returns what credits are left, where generations cost some.
     ///
     /// What fails here is logged and changes nothing for the user.
     pub async fn settle(
         &self,
         admission: &Admission,
         verdict: Result<&Success, Failure>,
-        has_content: bool,
+        unused_calls: u32,
     ) -> Option<u64> {
         let owner = admission.principal.to_string();
         let now_ms = unix_ms();
-        let spent = spent(admission.reserved, verdict);
+        let spent = spent(admission.reserved, admission.calls, verdict);
         let links = verdict.ok().filter(|_| admission.replays).and_then(Links::of);
         let end = End {
             state: match verdict {
@@ -271,14 +273,7 @@ impl Ledger {
                 false => Ok(()),
             }
         };
-        let is_unused = !has_content && verdict.err().is_some_and(|failure| failure.token() == TokenPolicy::Refund);
-        let tokens = async {
-            match is_unused {
-                true => self.tokens_back(admission).await,
-                false => Ok(()),
-            }
-        };
-        let (record, tokens) = join(record, tokens).await;
+        let (record, tokens) = join(record, self.tokens_back(admission, unused_calls)).await;
         // After the record, which tells what was spent: whoever finds the hold, should we die before it is settled, goes
         // by that. And not without it: the task may be run again then, and its pictures would be paid twice.
         let credits = match record {
@@ -358,12 +353,13 @@ impl Ledger {
         self.begun.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn tokens_back(&self, admission: &Admission) -> Result<(), Code> {
-        if admission.calls == 0 {
+    async fn tokens_back(&self, admission: &Admission, tokens: u32) -> Result<(), Code> {
+        let tokens = tokens.min(admission.tokens);
+        if tokens == 0 {
             return Ok(());
         }
         let (policy, bucket) = self.limit_of(&admission.principal);
-        self.limits.give_back(&self.tables, &bucket, policy, admission.calls, &admission.run).await
+        self.limits.give_back(&self.tables, &bucket, policy, tokens, &admission.run).await
     }
 
     async fn credits_back(&self, admission: &Admission, owner: &str, back: u32) -> Result<Option<u64>, Code> {

@@ -27,9 +27,11 @@ pub use ledger::{Admission, Admitted, Ledger, Rate, Wanted};
 pub use limits::{Limits, Taken};
 pub use nodelay::RuntimeApi;
 pub use panics::log_panics;
-pub use reply::{Caller, Invocation, MAX_BODY_BYTES, Route, idempotency_key, new_id, read_json, set_rate, set_task_id};
+pub use reply::{
+    Caller, Invocation, MAX_BODY_BYTES, Route, accepts, idempotency_key, new_id, read_json, set_rate, set_task_id,
+};
 pub use secrets::KeyStore;
 pub use sign_in::SignIn;
 pub use tables::Tables;
 pub use tasks::Cursor;
-pub use upstream::{Answer, Post, Upstream};
+pub use upstream::{Answer, Asked, File, KeyAs, Post, Upstream};

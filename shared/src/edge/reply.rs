@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::body::Body;
 use super::clock;
 use super::ledger::Rate;
+use crate::media::Whole;
 use crate::problem::{CONTENT_TYPE, Code, Detail, Lang, Problem};
 
 /// The largest body we read. The platform's own limit is 6 MB for the whole event, so a larger one never arrives there.
@@ -109,9 +110,28 @@ impl Caller {
 
     /// An answer that is whole.
     pub fn json(&self, body: Vec<u8>) -> Response<Body> {
+        self.whole(body, JSON)
+    }
+
+    /// A picture, under its hash.
+    pub fn image(&self, bytes: Vec<u8>, image: &Whole) -> Response<Body> {
+        let mut response = self.whole(bytes, image.media_type.as_str());
+        set(&mut response, header::ETAG, &format!("\"{}\"", image.sha256_hex()));
+        response
+    }
+
+    /// What was asked for is elsewhere; `body` says so to those who do not follow.
+    pub fn elsewhere(&self, url: &str, body: Vec<u8>) -> Response<Body> {
+        let mut response = self.json(body);
+        *response.status_mut() = StatusCode::SEE_OTHER;
+        set(&mut response, header::LOCATION, url);
+        response
+    }
+
+    fn whole(&self, body: Vec<u8>, content_type: &str) -> Response<Body> {
         let mut response = Response::new(Body::whole(body));
         self.headers(&mut response);
-        set(&mut response, header::CONTENT_TYPE, "application/json");
+        set(&mut response, header::CONTENT_TYPE, content_type);
         response
     }
 
@@ -178,6 +198,18 @@ pub fn read_json(request: &Request<Bytes>) -> Result<Value, Problem> {
         return Err(Problem::new(Code::PayloadTooLarge).detail(detail));
     }
     serde_json::from_slice(request.body()).map_err(|_| Code::InvalidJson.into())
+}
+
+/// Whether a request names one of these media types in `Accept` (or a range such as `image/*`, where `/*` is given).
+pub fn accepts<B>(request: &Request<B>, media_types: &[&str]) -> bool {
+    let accept = text(request.headers(), header::ACCEPT).unwrap_or_default();
+    let ranges = accept.split(',').filter_map(|range| range.split(';').next()).map(str::trim);
+    ranges.into_iter().any(|range| {
+        media_types.iter().any(|media_type| match media_type.strip_suffix('*') {
+            Some(kind) => range.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind)),
+            None => range.eq_ignore_ascii_case(media_type),
+        })
+    })
 }
 
 /// Adds the task to a response's headers, where its number can be one.

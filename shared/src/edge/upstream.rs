@@ -1,15 +1,17 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout, timeout_at};
 use url::Url;
 
 use super::clock::now;
 use super::secrets::KeyStore;
 use crate::config::Timing;
+use crate::problem::Code;
 use crate::secret::Secret;
 use crate::update::Update;
 use crate::upstream::{ErrorObject, Failure, Reader};
@@ -25,17 +27,84 @@ pub struct Upstream {
 }
 
 /// One paid call. Not `Debug`: its body is what the user asked.
+#[derive(Clone)]
 pub struct Post<'a> {
     /// Where to.
     pub url: Url,
-    /// Sent as a bearer token.
+    /// Sent with it.
     pub key: Secret,
+    /// As what.
+    pub key_as: KeyAs,
     /// Asked for another one, once, if that is not accepted.
     pub keys: &'a KeyStore,
-    /// JSON.
-    pub body: Vec<u8>,
+    /// What is asked.
+    pub body: Asked,
     /// Sent as `X-Client-Request-Id`, for the upstream's support.
     pub request_id: &'a str,
+}
+
+/// Where an upstream looks for the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyAs {
+    /// `Authorization: Bearer …`.
+    Bearer,
+    /// `x-goog-api-key`.
+    GoogApiKey,
+}
+
+/// The body of a paid call.
+#[derive(Clone)]
+pub struct Asked {
+    content_type: String,
+    bytes: Bytes,
+}
+
+/// A file of a form.
+pub struct File<'a> {
+    /// The field it belongs to.
+    pub field: &'static str,
+    /// With the ending that the upstream goes by.
+    pub name: String,
+    /// Of its bytes.
+    pub media_type: &'a str,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
+impl Asked {
+    /// JSON.
+    ///
+    /// # Errors
+    /// Never for plain structs.
+    pub fn json(body: &impl serde::Serialize) -> Result<Self, Code> {
+        let bytes = serde_json::to_vec(body).map_err(|_| Code::InternalError)?.into();
+        Ok(Self { content_type: "application/json".to_owned(), bytes })
+    }
+
+    /// `multipart/form-data`, written out, so that it can be sent again.
+    ///
+    /// # Errors
+    /// Never for media types that are some.
+    pub async fn form<'a>(
+        fields: impl IntoIterator<Item = (&'static str, &'a str)>,
+        files: impl IntoIterator<Item = File<'a>>,
+    ) -> Result<Self, Code> {
+        let mut form = Form::new();
+        for (name, value) in fields {
+            form = form.text(name, value.to_owned());
+        }
+        for File { field, name, media_type, bytes } in files {
+            let part = Part::bytes(bytes).file_name(name).mime_str(media_type).map_err(|_| Code::InternalError)?;
+            form = form.part(field, part);
+        }
+        let content_type = format!("multipart/form-data; boundary={}", form.boundary());
+        let mut bytes = BytesMut::new();
+        let mut pieces = form.into_stream();
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece.map_err(|_| Code::InternalError)?);
+        }
+        Ok(Self { content_type, bytes: bytes.freeze() })
+    }
 }
 
 /// An answer with a good status, in pieces.
@@ -69,31 +138,34 @@ impl Upstream {
     /// Sends the request and waits for the answer's head. Repeats it once if no connection came about, and once if the
     /// key was refused and has changed since; never otherwise, for the upstream may have begun to work.
     pub async fn post(&self, mut post: Post<'_>, timing: &Timing, end_by: Instant) -> Result<Answer, Failure> {
-        let body = Bytes::from(std::mem::take(&mut post.body));
-        match self.send(&post, body.clone(), timing, end_by).await {
+        match self.send(&post, timing, end_by).await {
             Err(Failure::Auth) => {
                 post.key = post.keys.renewed(&post.key).await.ok_or(Failure::Auth)?;
-                self.send(&post, body, timing, end_by).await
+                self.send(&post, timing, end_by).await
             }
             answer => answer,
         }
     }
 
-    async fn send(&self, post: &Post<'_>, body: Bytes, timing: &Timing, end_by: Instant) -> Result<Answer, Failure> {
+    async fn send(&self, post: &Post<'_>, timing: &Timing, end_by: Instant) -> Result<Answer, Failure> {
         let head_by = (now() + timing.head).min(end_by);
-        let mut bearer = HeaderValue::try_from(format!("Bearer {}", post.key.expose())).map_err(|_| Failure::Auth)?;
-        bearer.set_sensitive(true);
+        let (name, value) = match post.key_as {
+            KeyAs::Bearer => (AUTHORIZATION, HeaderValue::try_from(format!("Bearer {}", post.key.expose()))),
+            KeyAs::GoogApiKey => (HeaderName::from_static("x-goog-api-key"), HeaderValue::try_from(post.key.expose())),
+        };
+        let mut key = value.map_err(|_| Failure::Auth)?;
+        key.set_sensitive(true);
         let mut tried = false;
         let response = loop {
             let request = self
                 .client
                 .post(post.url.clone())
-                .header(AUTHORIZATION, bearer.clone())
-                .header(CONTENT_TYPE, "application/json")
+                .header(&name, key.clone())
+                .header(CONTENT_TYPE, &post.body.content_type)
                 .header(ACCEPT, "text/event-stream")
                 .header(ACCEPT_ENCODING, "identity")
                 .header("x-client-request-id", post.request_id)
-                .body(body.clone());
+                .body(post.body.bytes.clone());
             match timeout_at(head_by, request.send()).await {
                 Err(_) if head_by == end_by => return Err(Failure::Deadline),
                 Err(_) => return Err(Failure::Timeout),

@@ -79,6 +79,11 @@ pub enum Refusal {
     TooManyPixels,
 }
 
+/// Media type and payload of a data URL that [`InputImage::canonical`] has written.
+pub fn parts(canonical: &str) -> Option<(&str, &str)> {
+    canonical.strip_prefix("data:")?.split_once(";base64,")
+}
+
 /// Checks one data URL without ever holding the decoded picture.
 ///
 /// # Errors

@@ -42,6 +42,14 @@ pub struct Whole {
     pub sha256: [u8; 32],
 }
 
+impl Whole {
+    /// The hash in hexadecimal.
+    pub fn sha256_hex(&self) -> String {
+        let digits = self.sha256.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits.filter_map(|digit| char::from_digit(digit.into(), 16)).collect()
+    }
+}
+
 /// Why something that claimed to be a picture is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejected {

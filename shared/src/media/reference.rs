@@ -1,10 +1,14 @@
 /// What a [`Reference`] turned out to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Referred<'a> {
-    /// Base64 of a picture, in as many pieces as come.
+    /// Base64; this is what was not handed on yet.
     Payload(&'a [u8]),
-    /// A link, complete.
+    /// A link.
     Link(&'a str),
+    /// Nothing at all.
+    Nothing,
+    /// Something else.
+    Unusable,
 }
 
 const MAX_HEADER_BYTES: usize = 256;
@@ -45,14 +49,16 @@ impl Reference {
         [first, rest].into_iter().filter(|payload| !payload.is_empty())
     }
 
-    /// The value has ended: the link, if it is one, or what was too short to tell.
-    pub fn finish(&self) -> Option<Referred<'_>> {
-        match self.state {
+    /// The value has ended: what was it?
+    pub fn finish(&self) -> Referred<'_> {
+        match (self.state, std::str::from_utf8(&self.held)) {
+            (State::Payload, _) => Referred::Payload(&[]),
             // One byte more than a link may have stays, so that the rules refuse it.
-            State::Link if self.held.len() > MAX_LINK_BYTES => std::str::from_utf8(&self.held).ok().map(Referred::Link),
-            State::Link => std::str::from_utf8(&self.held).ok().map(str::trim).map(Referred::Link),
-            State::Undecided if !self.held.is_empty() => Some(Referred::Payload(&self.held)),
-            State::Undecided | State::Payload | State::Unusable => None,
+            (State::Link, Ok(link)) if link.len() > MAX_LINK_BYTES => Referred::Link(link),
+            (State::Link, Ok(link)) => Referred::Link(link.trim()),
+            (State::Undecided, _) if self.held.trim_ascii().is_empty() => Referred::Nothing,
+            (State::Undecided, _) => Referred::Payload(&self.held),
+            (State::Link, Err(_)) | (State::Unusable, _) => Referred::Unusable,
         }
     }
 

@@ -76,6 +76,11 @@ pub enum Detail {
         /// The window.
         window_ms: u64,
     },
+    /// A link where the upstream takes none, and nobody here fetches it.
+    LinkInMode {
+        /// The upstream's mode.
+        mode: &'static str,
+    },
     /// More calls at once than a full bucket holds.
     MoreThanLimit {
         /// The most.
@@ -180,6 +185,10 @@ impl Detail {
                     format!("At most {limit} generations in {seconds} seconds"),
                 )
             }
+            Detail::LinkInMode { mode } => (
+                format!("当前上游模式 {mode} 不支持图片链接，请以 data URL 上传图片"),
+                format!("The upstream mode {mode} takes no links: send the picture as a data URL"),
+            ),
             Detail::MoreThanLimit { max } => {
                 (format!("一次最多生成 {max} 张"), format!("At most {max} pictures can be made at once"))
             }

@@ -7,12 +7,29 @@ pub enum Part<'a> {
     Data(&'a [u8]),
     /// The line feed between two `data` lines of one event.
     Newline,
+    /// A line begins that is none of the fields, which the standard ignores. Its first bytes.
+    StrayStart(Stray),
+    /// The next bytes of that line.
+    Stray(&'a [u8]),
+    /// That line has ended.
+    StrayEnd,
     /// A blank line ended an event that has data: everything since the last `End` is one event.
     End,
     /// A blank line ended something without data: comments, other fields, nothing at all.
     Blank,
     /// The piece is used up.
     Idle,
+}
+
+/// The first bytes of a line that is no field, as many as were needed to see that.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stray(Name);
+
+impl Stray {
+    /// At most five bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
 }
 
 /// A cap was crossed; the stream cannot be read any further.
@@ -39,7 +56,7 @@ const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 ///
 /// Steps through [§9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation)
 /// and can stop at any byte. Departures: data is handed on as bytes before the blank line is seen (the standard
-/// drops an unfinished event; here the caller decides), and decoding as UTF-8 is left to the reader of the data.
+/// drops an unfinished event; here the caller decides), lines that are no field are handed on, and decoding as UTF-8 is left to the reader of the data.
 #[derive(Debug)]
 pub struct Decoder {
     state: State,
@@ -65,6 +82,7 @@ enum State {
     Name,
     Space(Field),
     Value(Field),
+    Stray,
     Skip,
 }
 
@@ -77,7 +95,7 @@ enum Field {
 }
 
 /// A field name under way: no known name is longer than five bytes, so a sixth makes it unknown.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Name {
     bytes: [u8; 5],
     len: usize,
@@ -91,16 +109,18 @@ impl Name {
         true
     }
 
-    fn take(&mut self) -> Option<Field> {
-        let field = match self.bytes.get(..self.len) {
-            Some(b"data") => Some(Field::Data),
-            Some(b"event") => Some(Field::Event),
-            Some(b"id") => Some(Field::Id),
-            Some(b"retry") => Some(Field::Retry),
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    fn field(&self) -> Option<Field> {
+        match self.as_bytes() {
+            b"data" => Some(Field::Data),
+            b"event" => Some(Field::Event),
+            b"id" => Some(Field::Id),
+            b"retry" => Some(Field::Retry),
             _ => None,
-        };
-        self.len = 0;
-        field
+        }
     }
 }
 
@@ -154,32 +174,28 @@ impl Decoder {
                     }
                 },
                 State::Name => {
+                    let is_over = matches!(byte, b':' | b'\r' | b'\n');
+                    if !is_over && self.name.push(byte) {
+                        *piece = after;
+                        continue;
+                    }
+                    let name = std::mem::take(&mut self.name);
+                    let Some(field) = name.field().filter(|_| is_over) else {
+                        self.state = State::Stray;
+                        return Ok(Part::StrayStart(Stray(name)));
+                    };
                     *piece = after;
-                    match byte {
-                        b':' => match self.name.take() {
-                            Some(field) => {
-                                self.state = State::Space(field);
-                                if field == Field::Data && self.begin_data() {
-                                    return Ok(Part::Newline);
-                                }
-                            }
-                            None => self.state = State::Skip,
-                        },
-                        b'\r' | b'\n' => {
-                            let field = self.name.take();
-                            self.end_line(byte);
-                            if field == Some(Field::Data) && self.begin_data() {
-                                return Ok(Part::Newline);
-                            }
-                            if let Some(field) = field {
-                                self.set_field(field);
-                            }
-                        }
-                        _ if self.name.push(byte) => {}
-                        _ => {
-                            self.name.len = 0;
-                            self.state = State::Skip;
-                        }
+                    let has_value = byte == b':';
+                    if has_value {
+                        self.state = State::Space(field);
+                    } else {
+                        self.end_line(byte);
+                    }
+                    if field == Field::Data && self.begin_data() {
+                        return Ok(Part::Newline);
+                    }
+                    if !has_value {
+                        self.set_field(field);
                     }
                 }
                 State::Space(field) => {
@@ -199,16 +215,25 @@ impl Decoder {
                     let (text, rest) = piece.split_at(run);
                     *piece = rest;
                     if field == Field::Data {
-                        self.data_bytes += run;
-                        if self.data_bytes > self.max_event_bytes {
-                            return Err(TooLarge::Event { max_bytes: self.max_event_bytes });
-                        }
+                        self.count(run)?;
                         return Ok(Part::Data(text));
                     }
                     if self.value.len() + run > MAX_FIELD_BYTES {
                         return Err(TooLarge::Field { max_bytes: MAX_FIELD_BYTES });
                     }
                     self.value.extend_from_slice(text);
+                }
+                State::Stray => {
+                    let run = find2(b'\r', b'\n', piece).unwrap_or(piece.len());
+                    if run == 0 {
+                        *piece = after;
+                        self.end_line(byte);
+                        return Ok(Part::StrayEnd);
+                    }
+                    let (text, rest) = piece.split_at(run);
+                    *piece = rest;
+                    self.count(run)?;
+                    return Ok(Part::Stray(text));
                 }
                 State::Skip => match find2(b'\r', b'\n', piece) {
                     Some(at) => {
@@ -246,6 +271,14 @@ impl Decoder {
     /// Whether the next byte begins a new event (a line feed that belongs to a carriage return aside).
     pub fn is_between_events(&self) -> bool {
         !self.in_block && matches!(self.state, State::Bom(0) | State::LineStart)
+    }
+
+    fn count(&mut self, bytes: usize) -> Result<(), TooLarge> {
+        self.data_bytes += bytes;
+        match self.data_bytes > self.max_event_bytes {
+            true => Err(TooLarge::Event { max_bytes: self.max_event_bytes }),
+            false => Ok(()),
+        }
     }
 
     fn begin_field(&mut self) {

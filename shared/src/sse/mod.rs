@@ -5,5 +5,5 @@
 mod decode;
 mod encode;
 
-pub use decode::{Decoder, Part, TooLarge};
+pub use decode::{Decoder, Part, Stray, TooLarge};
 pub use encode::{comment, event};

@@ -14,12 +14,12 @@ const MAX_TEXT_BYTES: usize = 256;
 #[derive(Debug, Default)]
 pub struct ErrorObject {
     fields: ErrorFields,
-    /// A member that only errors have was seen.
+    /// A member that only errors have was seen, and it says something.
     found: bool,
     object: String,
     /// Joins the string under way.
     text: Utf8,
-    /// For a body that was read alone: the status it came with.
+    /// For a body that is read alone: the status it came with.
     status: Option<u16>,
 }
 
@@ -48,15 +48,16 @@ impl ErrorObject {
 
     /// Notes what stands at a path; anything that is no part of an error is ignored.
     pub fn token(&mut self, path: &[Segment], value: Value<'_>) {
+        if let [Key("error" | "err"), ..] | [Key("response"), Key("error"), ..] = path {
+            // Some write every member always: empty texts and zeros where nothing is wrong.
+            self.found |= match value {
+                Value::Text(text) => !text.is_empty(),
+                Value::Scalar(text) => !matches!(text, "null" | "false" | "0"),
+                _ => false,
+            };
+        }
         let field = match path {
-            [Key("error" | "err")] | [Key("response"), Key("error")] => {
-                self.found |= match value {
-                    Value::Open | Value::StringStart => true,
-                    Value::Scalar(text) => !matches!(text, "null" | "false"),
-                    _ => false,
-                };
-                &mut self.fields.message
-            }
+            [Key("error" | "err")] | [Key("response"), Key("error")] => &mut self.fields.message,
             [Key("error" | "err"), rest @ ..] | [Key("response"), Key("error"), rest @ ..] => match rest {
                 [Key("code" | "http_code")] => &mut self.fields.code,
                 [Key("type" | "status")] => &mut self.fields.kind,
@@ -81,14 +82,6 @@ impl ErrorObject {
         }
     }
 
-    /// Ends the document: the failure it tells of, if it is an error at all or the event was named so.
-    pub fn take(&mut self, event_type: &[u8]) -> Option<Failure> {
-        let Self { fields, found, object, status, .. } = std::mem::take(self);
-        self.status = status;
-        let is_error = found || object == "error" || event_type == b"error" || status.is_some();
-        is_error.then(|| classify(status, &fields))
-    }
-
     /// What was gathered so far, for an error that is a part of something else.
     pub fn fields(&self) -> &ErrorFields {
         &self.fields
@@ -97,6 +90,11 @@ impl ErrorObject {
     /// Whether a member that only errors have was seen.
     pub fn is_found(&self) -> bool {
         self.found
+    }
+
+    /// Whether the document is an error.
+    pub fn is_error(&self) -> bool {
+        self.found || self.object == "error"
     }
 }
 
@@ -120,9 +118,7 @@ impl Dialect for ErrorObject {
     }
 
     fn finish(&mut self, out: &mut Out<'_>) {
-        if let Some(failure) = self.take(b"") {
-            out(Update::Failed(failure));
-        }
+        out(Update::Failed(classify(self.status, &self.fields)));
     }
 }
 

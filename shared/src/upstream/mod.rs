@@ -1,12 +1,20 @@
 //! The upstreams' wire formats: a request out, events in, [`Update`]s on. One file a dialect.
 
+mod any;
 pub mod ark;
 pub mod chat;
+mod content;
 mod error_object;
 mod failure;
+mod finish_reason;
+pub mod gemini;
+pub mod images;
 mod picture;
 mod reader;
+mod responses;
+mod short;
 
+pub use any::AnyDialect;
 pub use error_object::ErrorObject;
 pub use failure::{ErrorFields, Failure, TokenPolicy, classify};
 pub use reader::{Dialect, Reader};

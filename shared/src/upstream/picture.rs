@@ -16,12 +16,21 @@ impl Picture {
         Self { slot, draft, documented, image: Image::new(MAX_IMAGE_BYTES) }
     }
 
+    pub(super) fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    pub(super) fn is_draft(&self) -> bool {
+        self.draft
+    }
+
     pub(super) fn push(&mut self, payload: &[u8], out: &mut Out<'_>) {
         self.image.push(payload, tell(self.slot, self.draft, self.documented, out));
     }
 
-    pub(super) fn finish(self, out: &mut Out<'_>) {
-        let Self { slot, draft, documented, image } = self;
+    /// It has ended, and by now it is known whether it is a draft.
+    pub(super) fn finish(self, draft: bool, out: &mut Out<'_>) {
+        let Self { slot, documented, image, .. } = self;
         match image.finish(tell(slot, draft, documented, out)) {
             Ok(image) => out(Update::ImageFinished { slot, draft, image }),
             Err(why) => {

@@ -30,6 +30,12 @@ pub trait Dialect {
     fn in_documented_image(&self) -> bool {
         false
     }
+
+    /// Whether the document under way, or the last one, is a chat completion chunk that has said nothing but where the
+    /// older frontends look.
+    fn is_chunk(&self) -> bool {
+        false
+    }
 }
 
 const DONE: &[u8] = b"[DONE]";
@@ -42,7 +48,8 @@ const MAX_MALFORMED: u32 = 3;
 ///
 /// What the answer is, its first bytes decide, whatever the `Content-Type` says: an event stream, one JSON document,
 /// or a page of HTML. Several `data` lines of one event are read as one document where they are one, and as a document
-/// each where they are not: upstreams forget blank lines.
+/// each where they are not: upstreams forget blank lines. A line that is no field at all is read as data where a
+/// document begins or goes on in it: some print their errors bare, or a document over several lines.
 #[derive(Debug)]
 pub struct Reader<D> {
     dialect: D,
@@ -52,6 +59,8 @@ pub struct Reader<D> {
     done_matched: Option<usize>,
     /// The rest of this data line belongs to a document that is none.
     skip_line: bool,
+    /// A line that is no field is read all the same.
+    in_stray: bool,
     malformed: u32,
     documents: u32,
     event: Event,
@@ -88,6 +97,7 @@ impl<D: Dialect> Reader<D> {
             json: json::Reader::new(D::KEYS),
             done_matched: Some(0),
             skip_line: false,
+            in_stray: false,
             malformed: 0,
             documents: 0,
             event: Event::default(),
@@ -168,6 +178,11 @@ impl<D: Dialect> Reader<D> {
         self.event.documents == 1 && !self.event.is_malformed
     }
 
+    /// Whether that document is a chat completion chunk that has said nothing but where the older frontends look.
+    pub fn is_chunk(&self) -> bool {
+        self.dialect.is_chunk()
+    }
+
     /// Whether that event holds several documents or none that can be read.
     pub fn is_irregular(&self) -> bool {
         self.event.documents > 1 || self.event.is_malformed
@@ -202,15 +217,17 @@ impl<D: Dialect> Reader<D> {
             }
             Framing::Events(decoder) => match decoder.step(part) {
                 Ok(sse::Part::Data(data)) => self.data(data, out),
-                Ok(sse::Part::Newline) => self.line_end(out),
-                Ok(sse::Part::End) => {
+                Ok(sse::Part::StrayStart(start)) => self.stray(start.as_bytes(), out),
+                Ok(sse::Part::Stray(text)) => self.stray(text, out),
+                Ok(sse::Part::Newline | sse::Part::StrayEnd) => self.line_end(out),
+                Ok(sse::Part::End | sse::Part::Blank) => {
                     self.line_end(out);
                     if !self.json.is_between_documents() {
                         self.malformed_document(out);
                     }
                     self.event.has_ended = true;
                 }
-                Ok(sse::Part::Blank | sse::Part::Idle) => {}
+                Ok(sse::Part::Idle) => {}
                 Err(_) => self.fail(Failure::Protocol, out),
             },
         }
@@ -241,9 +258,27 @@ impl<D: Dialect> Reader<D> {
         self.document(data, out);
     }
 
+    /// A line without a field: the beginning of a document, the next part of one, or nothing. Its first character
+    /// decides.
+    fn stray(&mut self, mut text: &[u8], out: &mut Out<'_>) {
+        if !self.in_stray {
+            if self.json.is_between_documents() {
+                text = text.trim_ascii_start();
+                self.skip_line |= text.first().is_some_and(|&first| first != b'{');
+            }
+            if text.is_empty() || self.skip_line {
+                return;
+            }
+            self.in_stray = true;
+            self.event.is_malformed = true;
+            self.done_matched = None;
+        }
+        self.document(text, out);
+    }
+
     fn line_end(&mut self, out: &mut Out<'_>) {
         self.document(b"\n", out);
-        self.skip_line = false;
+        (self.skip_line, self.in_stray) = (false, false);
         self.done_matched = self.json.is_between_documents().then_some(0);
     }
 
@@ -260,6 +295,9 @@ impl<D: Dialect> Reader<D> {
                     self.dialect.token(token, out);
                     if ended {
                         self.documents += 1;
+                        if matches!(self.framing, Framing::Document) {
+                            out(Update::Done);
+                        }
                         let event_type = match &self.framing {
                             Framing::Events(decoder) => decoder.event_type(),
                             _ => b"",

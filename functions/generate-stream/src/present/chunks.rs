@@ -11,14 +11,31 @@ const MAX_DELTA_BYTES: usize = 12 * 1024;
 /// whole as `![image](…)`, one after another.
 ///
 /// A picture is held until its last byte is there: what is written cannot be taken back, and a frontend would take
-/// the first part of a broken one, and everything up to the next `)`, for a picture.
+/// the first part of a broken one, and everything up to the next `)`, for a picture. Drafts are not shown, but where
+/// nothing better comes the last one is.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     id: String,
     model: String,
     created: u64,
     pictures: Vec<Picture>,
+    /// The last draft of each slot that has no final picture, as it would be written.
+    drafts: Vec<Draft>,
+    /// The slots that have one.
+    finals: Vec<u32>,
     out: Vec<u8>,
+}
+
+#[derive(Debug)]
+struct Draft {
+    slot: u32,
+    picture: Shown,
+}
+
+#[derive(Debug)]
+enum Shown {
+    Inline(Picture),
+    Link(String),
 }
 
 #[derive(Debug)]
@@ -53,30 +70,40 @@ struct Delta<'a> {
 impl Chunks {
     pub(crate) fn new(task_id: &str, model: &str, created: u64) -> Self {
         let id = format!("chatcmpl-{task_id}");
-        Self { id, model: model.to_owned(), created, pictures: Vec::new(), out: Vec::new() }
+        Self {
+            id,
+            model: model.to_owned(),
+            created,
+            pictures: Vec::new(),
+            drafts: Vec::new(),
+            finals: Vec::new(),
+            out: Vec::new(),
+        }
     }
 
     pub(crate) fn update(&mut self, update: &Update<'_>) {
         match *update {
             Update::Text { text, .. } => self.content(text),
-            Update::ImageStarted { slot, media_type, draft, .. } => {
+            Update::ImageStarted { slot, media_type, .. } => {
                 self.forget(slot);
-                if !draft {
-                    self.pictures.push(Picture { slot, media_type, bytes: Vec::new() });
-                }
+                self.pictures.push(Picture { slot, media_type, bytes: Vec::new() });
             }
             Update::ImageBytes { slot, bytes } => {
                 if let Some(picture) = self.pictures.iter_mut().find(|picture| picture.slot == slot) {
                     picture.bytes.extend_from_slice(bytes);
                 }
             }
-            Update::ImageFinished { slot, .. } => {
-                if let Some(at) = self.pictures.iter().position(|picture| picture.slot == slot) {
-                    let picture = self.pictures.swap_remove(at);
-                    self.picture(&picture);
+            Update::ImageFinished { slot, draft, .. } => {
+                match self.pictures.iter().position(|picture| picture.slot == slot) {
+                    Some(at) => {
+                        let picture = self.pictures.swap_remove(at);
+                        self.whole(slot, draft, Shown::Inline(picture));
+                    }
+                    // It was passed on as it came.
+                    None => self.finals.push(slot),
                 }
             }
-            Update::ImageLinked { url, draft: false, .. } => self.content(&format!("![image]({url})")),
+            Update::ImageLinked { slot, url, draft, .. } => self.whole(slot, draft, Shown::Link(url.to_owned())),
             Update::ImageRejected { slot, .. } => self.forget(slot),
             _ => {}
         }
@@ -96,6 +123,13 @@ impl Chunks {
         self.chunk(Some(text), None);
     }
 
+    /// Drafts that nothing followed are shown after all.
+    pub(crate) fn show_drafts(&mut self) {
+        for Draft { picture, .. } in std::mem::take(&mut self.drafts) {
+            self.show(&picture);
+        }
+    }
+
     pub(crate) fn stop(&mut self) {
         self.chunk(None, Some("stop"));
     }
@@ -107,6 +141,26 @@ impl Chunks {
 
     pub(crate) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
+    }
+
+    fn whole(&mut self, slot: u32, draft: bool, picture: Shown) {
+        if self.finals.contains(&slot) && draft {
+            return;
+        }
+        self.drafts.retain(|draft| draft.slot != slot);
+        if draft {
+            self.drafts.push(Draft { slot, picture });
+        } else {
+            self.finals.push(slot);
+            self.show(&picture);
+        }
+    }
+
+    fn show(&mut self, picture: &Shown) {
+        match picture {
+            Shown::Inline(picture) => self.picture(picture),
+            Shown::Link(url) => self.content(&format!("![image]({url})")),
+        }
     }
 
     fn picture(&mut self, picture: &Picture) {

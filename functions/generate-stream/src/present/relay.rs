@@ -4,8 +4,8 @@ use shared::edge::Present;
 use shared::outcome::Outcome;
 use shared::problem::{Lang, Problem};
 use shared::sse;
-use shared::update::Update;
-use shared::upstream::{Reader, chat::Chat};
+use shared::update::{Nth, Update};
+use shared::upstream::{AnyDialect, Reader};
 
 use super::chunks::Chunks;
 
@@ -70,9 +70,10 @@ pub(crate) fn chat_error(problem: &Problem, lang: Lang, request_id: &str) -> Vec
 }
 
 impl Relay {
-    pub(crate) fn new(task_id: &str, model: &str, created: u64, head_hold: Duration) -> Self {
+    /// For the answers of `calls` calls: what several say can only be told in our words.
+    pub(crate) fn new(task_id: &str, model: &str, created: u64, calls: u32, head_hold: Duration) -> Self {
         Self {
-            mode: Mode::Theirs,
+            mode: if calls == 1 { Mode::Theirs } else { Mode::Ours },
             held: Vec::new(),
             is_half_sent: false,
             closers: String::new(),
@@ -90,6 +91,9 @@ impl Relay {
     /// The end of a success.
     pub(crate) fn done(mut self) -> Vec<u8> {
         if self.mode == Mode::Ours {
+            self.others.show_drafts();
+            self.out.extend_from_slice(&self.others.take());
+            self.ours.show_drafts();
             self.ours.stop();
         }
         self.out.extend_from_slice(&self.ours.take());
@@ -105,7 +109,11 @@ impl Relay {
         self.out
     }
 
-    fn note(&mut self, update: &Update<'_>) {
+    fn note(&mut self, update: &Update<'_>, nth: Nth) {
+        // Models that talk at the same time are not understood.
+        if nth.call > 0 && matches!(update, Update::Text { .. }) {
+            return;
+        }
         if let Some(slot) = update.slot() {
             if slot != 0 {
                 self.whose = Whose::Others;
@@ -140,9 +148,15 @@ impl Relay {
     }
 
     /// Decides about the bytes just read.
-    fn cut(&mut self, was_in_picture: bool, reader: &Reader<Chat>) {
+    fn cut(&mut self, was_in_picture: bool, reader: &Reader<AnyDialect>) {
         let picture_ended = was_in_picture && !self.in_picture;
-        if reader.is_no_stream() || reader.is_irregular() || (picture_ended && !self.others.is_empty()) {
+        let is_over = reader.is_between_events() || self.held.len() > MAX_HELD_BYTES;
+        let is_no_chunk = is_over && !reader.is_chunk() && !reader.is_done();
+        if reader.is_no_stream()
+            || reader.is_irregular()
+            || (picture_ended && !self.others.is_empty())
+            || (is_no_chunk && (!self.ours.is_empty() || self.held.len() > MAX_HELD_BYTES))
+        {
             self.leave();
         }
         match self.mode {
@@ -160,7 +174,7 @@ impl Relay {
             Mode::Theirs if self.whose == Whose::Others => self.held.clear(),
             Mode::Theirs if reader.is_between_events() => {
                 // What is no event of a chat stream (a comment, an error in plain text) says nothing to a frontend.
-                if reader.is_one_document() || self.is_half_sent {
+                if (reader.is_one_document() && reader.is_chunk()) || self.is_half_sent {
                     self.pass_on(reader);
                 }
                 self.held.clear();
@@ -181,6 +195,7 @@ impl Relay {
     fn write(&mut self) {
         self.out.extend_from_slice(&self.ours.take());
         self.out.extend_from_slice(&self.others.take());
+        self.has_sent |= !self.out.is_empty();
     }
 
     /// Ends an event of which only a part was passed on, so that this part can be read.
@@ -191,7 +206,7 @@ impl Relay {
         }
     }
 
-    fn pass_on(&mut self, reader: &Reader<Chat>) {
+    fn pass_on(&mut self, reader: &Reader<AnyDialect>) {
         let bytes = if self.has_sent { &self.held } else { self.held.strip_prefix(BOM).unwrap_or(&self.held) };
         if !bytes.is_empty() {
             self.out.extend_from_slice(bytes);
@@ -207,14 +222,14 @@ impl Relay {
     }
 }
 
-impl Present<Chat> for Relay {
-    fn piece(&mut self, mut piece: &[u8], reader: &mut Reader<Chat>, outcome: &mut Outcome) {
+impl Present<AnyDialect> for Relay {
+    fn piece(&mut self, nth: Nth, mut piece: &[u8], reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         while !piece.is_empty() && !reader.is_over() {
             let before = piece;
             let was_in_picture = self.in_picture;
             reader.advance(&mut piece, &mut |update| {
                 if outcome.observe(&update) {
-                    self.note(&update);
+                    self.note(&update.of(nth), nth);
                 }
             });
             if self.mode == Mode::Ours {
@@ -226,14 +241,16 @@ impl Present<Chat> for Relay {
         }
     }
 
-    fn end(&mut self, reader: &mut Reader<Chat>, outcome: &mut Outcome) {
+    fn end(&mut self, nth: Nth, reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         let (was_theirs, was_in_picture) = (self.mode == Mode::Theirs, self.in_picture);
+        let is_held_alone = !self.held.is_empty() && !reader.is_chunk();
         // The last event may lack its blank line and still be whole.
         if was_theirs
             && !self.held.is_empty()
             && self.whose != Whose::Others
             && reader.closers().is_empty()
             && reader.is_one_document()
+            && reader.is_chunk()
         {
             self.pass_on(reader);
         }
@@ -241,17 +258,17 @@ impl Present<Chat> for Relay {
         reader.finish(&mut |update| {
             if outcome.observe(&update) {
                 is_whole |= matches!(update, Update::ImageFinished { slot: 0, .. });
-                self.note(&update);
+                self.note(&update.of(nth), nth);
             }
         });
-        if was_theirs {
+        if was_theirs && !is_held_alone {
             // What was held of the text has been passed on already.
             self.ours.clear();
         }
         if is_whole || !was_in_picture {
             self.close_event();
         }
-        if was_in_picture && is_whole {
+        if was_theirs && was_in_picture && is_whole {
             // All of the picture was passed on, except the parenthesis that the upstream forgot.
             self.ours.content(")");
         }

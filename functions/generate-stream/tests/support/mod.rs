@@ -254,7 +254,12 @@ pub(crate) struct Upstream {
 
 impl Upstream {
     pub(crate) async fn plays(transcript: Transcript) -> Self {
-        let (router, seen) = transcript::routes(transcript);
+        Self::plays_in_turn(vec![transcript]).await
+    }
+
+    /// Another one for each request.
+    pub(crate) async fn plays_in_turn(transcripts: Vec<Transcript>) -> Self {
+        let (router, seen) = transcript::routes_in_turn(transcripts);
         let running = dev::start(router).await.unwrap();
         Self { url: running.url(""), seen, _running: Some(running) }
     }

@@ -10,18 +10,18 @@ use super::*;
 
 /// What a client gets for an answer that comes in these pieces, with the terminal event.
 fn relay<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
-    let mut relay = Relay::new("task", "model", 0, Duration::ZERO);
-    let mut reader = Reader::new(Chat::new(LocalLinks::Refused));
+    let mut relay = Relay::new("task", "model", 0, 1, Duration::ZERO);
+    let mut reader = Reader::new(AnyDialect::new(LocalLinks::Refused));
     let mut outcome = Outcome::default();
     let mut sent = Vec::new();
     for piece in pieces {
-        relay.piece(piece, &mut reader, &mut outcome);
+        relay.piece(Nth::ONLY, piece, &mut reader, &mut outcome);
         // Taken off again below: between events it harms nobody.
         relay.silence(Duration::from_secs(10));
         let bytes = relay.take();
         sent.extend_from_slice(bytes.strip_suffix(b": ping\n\n").unwrap_or(&bytes));
     }
-    relay.end(&mut reader, &mut outcome);
+    relay.end(Nth::ONLY, &mut reader, &mut outcome);
     match outcome.verdict(End::Clean) {
         Ok(_) => sent.extend_from_slice(&relay.done()),
         Err(failure) => {
@@ -71,12 +71,12 @@ fn a_large_documented_picture_passes_unchanged_and_as_it_comes() {
     for cut in CUTS {
         assert_eq!(relay(stream.as_bytes().chunks(cut)), stream.as_bytes(), "pieces of {cut}");
     }
-    let mut relay = Relay::new("task", "model", 0, Duration::ZERO);
-    let mut reader = Reader::new(Chat::new(LocalLinks::Refused));
+    let mut relay = Relay::new("task", "model", 0, 1, Duration::ZERO);
+    let mut reader = Reader::new(AnyDialect::new(LocalLinks::Refused));
     let mut outcome = Outcome::default();
     let (mut read, mut sent, mut behind) = (0, 0, 0);
     for piece in stream.as_bytes().chunks(4096) {
-        relay.piece(piece, &mut reader, &mut outcome);
+        relay.piece(Nth::ONLY, piece, &mut reader, &mut outcome);
         read += piece.len();
         sent += relay.take().len();
         behind = behind.max(read - sent);

@@ -1,0 +1,196 @@
+use super::picture::Picture;
+use super::{Failure, MAX_TEXT_BYTES, Out};
+use crate::image_url::{LocalLinks, check_generated};
+use crate::json::Value;
+use crate::media::{self, Found, Reference, Referred, Rejected, Utf8};
+use crate::update::Update;
+
+/// Text of slots beyond this one is ignored: we ask for one, and each has a reader of its own.
+const MAX_SLOTS: u32 = 8;
+
+/// What an answer shows, whatever form it has: text with pictures in it, and values that stand for a picture.
+#[derive(Debug)]
+pub(super) struct Content {
+    links: LocalLinks,
+    texts: Vec<Text>,
+    value: Option<PictureValue>,
+    text_bytes: usize,
+    /// Something was said where the older frontends do not look.
+    is_elsewhere: bool,
+}
+
+/// Where a text stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// `choices[].delta.content`, where the older frontends look.
+    Delta,
+    Elsewhere,
+}
+
+/// The text of one slot, across documents.
+#[derive(Debug)]
+struct Text {
+    slot: u32,
+    reader: media::Reader,
+    picture: Option<Picture>,
+    utf8: Utf8,
+}
+
+/// A string that stands for a picture.
+#[derive(Debug)]
+struct PictureValue {
+    reference: Reference,
+    picture: Picture,
+}
+
+impl Content {
+    pub(super) fn new(links: LocalLinks) -> Self {
+        Self { links, texts: Vec::new(), value: None, text_bytes: 0, is_elsewhere: false }
+    }
+
+    /// A new document begins.
+    pub(super) fn begin_document(&mut self) {
+        self.is_elsewhere = false;
+    }
+
+    /// Whether this document has said something where the older frontends do not look.
+    pub(super) fn is_elsewhere(&self) -> bool {
+        self.is_elsewhere
+    }
+
+    /// Whether a picture that older frontends find is under way.
+    pub(super) fn in_documented_image(&self) -> bool {
+        self.texts.iter().any(|text| text.reader.in_documented_image())
+    }
+
+    /// The next part of a slot's text; pictures may stand in it.
+    pub(super) fn text(&mut self, slot: u32, place: Place, mut piece: &[u8], out: &mut Out<'_>) {
+        if slot >= MAX_SLOTS || piece.is_empty() {
+            return;
+        }
+        self.is_elsewhere |= place == Place::Elsewhere;
+        let at = self.texts.iter().position(|text| text.slot == slot).unwrap_or_else(|| {
+            self.texts.push(Text { slot, reader: Default::default(), picture: None, utf8: Utf8::default() });
+            self.texts.len() - 1
+        });
+        let Some(Text { reader, picture, utf8, .. }) = self.texts.get_mut(at) else { return };
+        while let Some(found) = reader.next(&mut piece) {
+            match found {
+                Found::Text(bytes) => {
+                    self.text_bytes += bytes.len();
+                    if self.text_bytes > MAX_TEXT_BYTES {
+                        if self.text_bytes - bytes.len() <= MAX_TEXT_BYTES {
+                            out(Update::Failed(Failure::Protocol));
+                        }
+                        continue;
+                    }
+                    let was_invalid = utf8.is_invalid();
+                    utf8.push(bytes, |text| out(Update::Text { slot, text }));
+                    if utf8.is_invalid() && !was_invalid {
+                        out(Update::Failed(Failure::Protocol));
+                    }
+                }
+                Found::Image { documented } => {
+                    *picture = Some(Picture::new(slot, false, documented && place == Place::Delta));
+                }
+                Found::Payload(payload) => {
+                    if let Some(picture) = picture {
+                        picture.push(payload, out);
+                    }
+                }
+                Found::ImageEnd => {
+                    if let Some(picture) = picture.take() {
+                        picture.finish(false, out);
+                    }
+                }
+                Found::Link(url) => link(slot, url, None, false, self.links, out),
+            }
+        }
+    }
+
+    /// A string that stands for a picture: a data URL, a link, or base64 alone. It counts when [`Content::end_picture`]
+    /// is called, because what belongs to it may stand behind it.
+    pub(super) fn picture(&mut self, slot: u32, draft: bool, value: Value<'_>, out: &mut Out<'_>) {
+        match value {
+            Value::StringStart => {
+                self.end_picture(slot, draft, None, out);
+                let (reference, picture) = (Reference::default(), Picture::new(slot, draft, false));
+                self.value = Some(PictureValue { reference, picture });
+            }
+            Value::Text(text) => {
+                if let Some(PictureValue { reference, picture }) = &mut self.value {
+                    for payload in reference.push(text) {
+                        end_picture_in_text(&mut self.texts, picture.slot(), out);
+                        picture.push(payload, out);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// The value under way is complete; says whether there was one with anything in it. A link belongs to `slot`, a
+    /// picture to the slot in which it began.
+    pub(super) fn end_picture(
+        &mut self,
+        slot: u32,
+        draft: bool,
+        pixels: Option<(u32, u32)>,
+        out: &mut Out<'_>,
+    ) -> bool {
+        let Some(PictureValue { reference, mut picture }) = self.value.take() else { return false };
+        match reference.finish() {
+            Referred::Nothing => return false,
+            Referred::Unusable => out(Update::ImageRejected { slot, why: Rejected::NotAnImage }),
+            Referred::Link(url) => link(slot, url, pixels, draft, self.links, out),
+            Referred::Payload(rest) => {
+                if !rest.is_empty() {
+                    end_picture_in_text(&mut self.texts, picture.slot(), out);
+                    picture.push(rest, out);
+                }
+                picture.finish(draft, out);
+            }
+        }
+        true
+    }
+
+    /// The document broke off: a picture may be whole by then. A link is not told: it may be half of one.
+    pub(super) fn abandon(&mut self, out: &mut Out<'_>) {
+        if let Some(PictureValue { reference, picture }) = &self.value {
+            let (slot, draft) = (picture.slot(), picture.is_draft());
+            match reference.finish() {
+                Referred::Payload(_) => drop(self.end_picture(slot, draft, None, out)),
+                _ => self.value = None,
+            }
+        }
+    }
+
+    /// The answer has ended.
+    pub(super) fn finish(&mut self, out: &mut Out<'_>) {
+        self.abandon(out);
+        for Text { slot, mut reader, picture, mut utf8 } in std::mem::take(&mut self.texts) {
+            if let Some(Found::Text(bytes)) = reader.finish() {
+                utf8.push(bytes, |text| out(Update::Text { slot, text }));
+            }
+            utf8.finish(|text| out(Update::Text { slot, text }));
+            if let Some(picture) = picture {
+                picture.finish(false, out);
+            }
+        }
+    }
+}
+
+/// One picture at a time in a slot: the one in the text ends where another begins beside it.
+fn end_picture_in_text(texts: &mut [Text], slot: u32, out: &mut Out<'_>) {
+    let text = texts.iter_mut().find(|text| text.slot == slot);
+    if let Some(picture) = text.and_then(|text| text.picture.take()) {
+        picture.finish(false, out);
+    }
+}
+
+fn link(slot: u32, url: &str, pixels: Option<(u32, u32)>, draft: bool, links: LocalLinks, out: &mut Out<'_>) {
+    out(match check_generated(url, links) {
+        Ok(url) => Update::ImageLinked { slot, url, pixels, draft },
+        Err(_) => Update::ImageRejected { slot, why: Rejected::BadLink },
+    });
+}

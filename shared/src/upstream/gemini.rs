@@ -1,0 +1,169 @@
+//! Google's own API for Gemini: `POST {base}/v1beta/models/{model}:streamGenerateContent?alt=sse`.
+
+use serde::Serialize;
+
+use super::Out;
+use super::content::{Content, Place};
+use super::finish_reason::stop;
+use super::short::Short;
+use crate::json::Segment::{Index, Key};
+use crate::json::{Segment, Value};
+use crate::update::{Stop, Update};
+
+/// A part's text waits up to this size for the mark that makes it a thought; a longer one is shown.
+const MAX_PENDING_BYTES: usize = 64 * 1024;
+
+/// The body that asks for one picture.
+///
+/// Fields: [generateContent](https://ai.google.dev/api/generate-content).
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Request<'a> {
+    contents: [Turn<'a>; 1],
+    generation_config: GenerationConfig,
+}
+
+#[derive(Serialize)]
+struct Turn<'a> {
+    role: &'static str,
+    parts: Vec<Part<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+enum Part<'a> {
+    Text(&'a str),
+    InlineData(Inline<'a>),
+}
+
+/// A picture that is sent along.
+#[derive(Serialize, Clone, Copy)]
+#[serde(rename_all = "camelCase")]
+pub struct Inline<'a> {
+    /// `image/png`, `image/jpeg` or `image/webp`.
+    pub mime_type: &'a str,
+    /// Padded base64.
+    pub data: &'a str,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct GenerationConfig {
+    /// Without it some models answer in text alone.
+    response_modalities: [&'static str; 2],
+}
+
+impl<'a> Request<'a> {
+    /// Asks for a picture of `prompt`, with reference pictures.
+    pub fn new(prompt: &'a str, images: impl IntoIterator<Item = Inline<'a>>) -> Self {
+        let mut parts = vec![Part::Text(prompt)];
+        parts.extend(images.into_iter().map(Part::InlineData));
+        Self {
+            contents: [Turn { role: "user", parts }],
+            generation_config: GenerationConfig { response_modalities: ["TEXT", "IMAGE"] },
+        }
+    }
+}
+
+/// Reads `candidates` and `promptFeedback`, in camel case as Google writes them or in snake case as some proxies do.
+///
+/// The slot is the candidate's place in the array: we ask for one. Thoughts are not shown; a picture that is marked as
+/// one is a draft.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    is_thought: bool,
+    text: Vec<u8>,
+    short: Short,
+}
+
+impl Candidates {
+    /// The members of a document.
+    pub(super) const ROOTS: [&'static str; 5] =
+        ["candidates", "promptFeedback", "prompt_feedback", "usageMetadata", "usage_metadata"];
+
+    pub(super) const KEYS: &'static [&'static str] = &[
+        "candidates",
+        "content",
+        "parts",
+        "text",
+        "thought",
+        "inlineData",
+        "inline_data",
+        "data",
+        "fileData",
+        "file_data",
+        "fileUri",
+        "file_uri",
+        "finishReason",
+        "finish_reason",
+        "promptFeedback",
+        "prompt_feedback",
+        "blockReason",
+        "block_reason",
+        "usageMetadata",
+        "usage_metadata",
+    ];
+
+    /// The next token of the candidate in `slot`.
+    pub(super) fn token(
+        &mut self,
+        slot: u32,
+        path: &[Segment],
+        value: Value<'_>,
+        content: &mut Content,
+        out: &mut Out<'_>,
+    ) {
+        match path {
+            [Key("finishReason" | "finish_reason")] => {
+                if let Some(stop) = self.short.read(value).and_then(stop) {
+                    out(Update::Stopped(stop));
+                }
+            }
+            [Key("content"), Key("parts"), Index(_), rest @ ..] => self.part(slot, rest, value, content, out),
+            _ => {}
+        }
+    }
+
+    /// The next token of `promptFeedback`.
+    pub(super) fn feedback(&mut self, path: &[Segment], value: Value<'_>, out: &mut Out<'_>) {
+        if let [Key("blockReason" | "block_reason")] = path
+            && let Some(reason) = self.short.read(value)
+            && !matches!(reason, "" | "BLOCK_REASON_UNSPECIFIED")
+        {
+            out(Update::Stopped(Stop::Filtered));
+        }
+    }
+
+    /// The document broke off.
+    pub(super) fn abandon(&mut self) {
+        self.is_thought = false;
+        self.text.clear();
+    }
+
+    fn part(&mut self, slot: u32, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) {
+        match (path, value) {
+            ([], Value::Open) => self.abandon(),
+            ([], Value::Close) => {
+                if !self.is_thought {
+                    content.text(slot, Place::Elsewhere, &self.text, out);
+                }
+                content.end_picture(slot, self.is_thought, None, out);
+                self.abandon();
+            }
+            ([Key("thought")], Value::Scalar(is_thought)) => self.is_thought = is_thought == "true",
+            ([Key("text")], Value::Text(text)) if self.text.len() + text.len() <= MAX_PENDING_BYTES => {
+                self.text.extend_from_slice(text);
+            }
+            ([Key("text")], Value::Text(text)) if !self.is_thought => {
+                content.text(slot, Place::Elsewhere, &self.text, out);
+                self.text.clear();
+                content.text(slot, Place::Elsewhere, text, out);
+            }
+            ([Key("inlineData" | "inline_data"), Key("data")], value)
+            | ([Key("fileData" | "file_data"), Key("fileUri" | "file_uri")], value) => {
+                content.picture(slot, self.is_thought, value, out);
+            }
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! OpenAI's images API: `POST {base}/v1/images/generations`, and `/v1/images/edits` where pictures are sent along.
+
+use serde::Serialize;
+
+use super::content::Content;
+use super::error_object::ErrorObject;
+use super::short::Short;
+use super::{Out, classify};
+use crate::json::Segment::Key;
+use crate::json::{Segment, Value};
+use crate::update::Update;
+
+/// The body that asks for one picture of a prompt alone.
+///
+/// Neither `response_format` (the models that are left refuse it and answer in base64) nor previews, which cost extra.
+/// Fields: [create image](https://platform.openai.com/docs/api-reference/images/create).
+#[derive(Serialize)]
+pub struct Request<'a> {
+    model: &'a str,
+    prompt: &'a str,
+    n: u32,
+    stream: bool,
+}
+
+impl<'a> Request<'a> {
+    /// Asks `model` for a picture of `prompt`.
+    pub fn new(model: &'a str, prompt: &'a str) -> Self {
+        Self { model, prompt, n: 1, stream: true }
+    }
+}
+
+/// The fields of the form that asks for one picture made from others.
+///
+/// Fields: [create image edit](https://platform.openai.com/docs/api-reference/images/createEdit).
+pub fn edit_fields<'a>(model: &'a str, prompt: &'a str) -> [(&'static str, &'a str); 4] {
+    [("model", model), ("prompt", prompt), ("n", "1"), ("stream", "true")]
+}
+
+/// The field for each of `count` pictures: one alone has another name than several.
+pub fn edit_image_field(count: usize) -> &'static str {
+    if count == 1 { "image" } else { "image[]" }
+}
+
+/// Whose pictures they are: the index of a preview means two things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Vendor {
+    /// `partial_image_index` counts the previews of one picture.
+    OpenAi,
+    /// It is the picture's own index.
+    Ark,
+}
+
+/// Reads pictures that are documents or items of `data`: OpenAI's and OpenRouter's image events, ARK's, and the JSON
+/// bodies of each.
+///
+/// The slot is `image_index`, or the place in `data`, or the next one.
+#[derive(Debug)]
+pub(super) struct Items {
+    vendor: Vendor,
+    item: Item,
+    next_slot: u32,
+    short: Short,
+}
+
+#[derive(Debug, Default)]
+struct Item {
+    slot: Option<u32>,
+    pixels: Option<(u32, u32)>,
+    error: ErrorObject,
+}
+
+impl Items {
+    pub(super) const KEYS: &'static [&'static str] =
+        &["data", "images", "image_index", "partial_image_index", "url", "b64_json", "image_url", "size"];
+
+    pub(super) fn new(vendor: Vendor) -> Self {
+        Self { vendor, item: Item::default(), next_slot: 0, short: Short::default() }
+    }
+
+    /// The next token of the item at `position` of a list.
+    pub(super) fn listed(
+        &mut self,
+        position: u32,
+        path: &[Segment],
+        value: Value<'_>,
+        content: &mut Content,
+        out: &mut Out<'_>,
+    ) {
+        match (path, value) {
+            ([], Value::Open | Value::StringStart) => self.item = Item { slot: Some(position), ..Item::default() },
+            ([], Value::Close) => self.settle(false, None, content, out),
+            _ => {}
+        }
+        match (path, value) {
+            ([], value) => {
+                content.picture(position, false, value, out);
+                if value == Value::StringEnd {
+                    self.settle(false, None, content, out);
+                }
+            }
+            ([Key("error"), ..], value) => self.item.error.token(path, value),
+            _ => self.token(false, path, value, content, out),
+        }
+    }
+
+    /// The next token of a picture; `draft` as far as that is known.
+    pub(super) fn token(
+        &mut self,
+        draft: bool,
+        path: &[Segment],
+        value: Value<'_>,
+        content: &mut Content,
+        out: &mut Out<'_>,
+    ) {
+        let index = match value {
+            Value::Scalar(text) => text.parse().ok(),
+            _ => None,
+        };
+        match path {
+            [Key("image_index")] => self.item.slot = index.or(self.item.slot),
+            [Key("partial_image_index")] if self.vendor == Vendor::Ark => self.item.slot = index.or(self.item.slot),
+            [Key("size")] => {
+                if let Some(size) = self.short.read(value) {
+                    self.item.pixels = pixels(size);
+                }
+            }
+            [Key("url" | "b64_json" | "image_url")] | [Key("image_url"), Key("url")] => {
+                if value == Value::StringStart {
+                    self.item.slot.get_or_insert(self.next_slot);
+                }
+                content.picture(self.item.slot.unwrap_or(self.next_slot), draft, value, out);
+            }
+            _ => {}
+        }
+    }
+
+    /// The picture is complete, whichever way it came. `error` is what its document says went wrong with it.
+    pub(super) fn settle(
+        &mut self,
+        draft: bool,
+        error: Option<&ErrorObject>,
+        content: &mut Content,
+        out: &mut Out<'_>,
+    ) {
+        let Item { slot, pixels, error: own_error } = std::mem::take(&mut self.item);
+        let slot = slot.unwrap_or(self.next_slot);
+        let error = error.unwrap_or(&own_error);
+        let mut came = content.end_picture(slot, draft, pixels, out);
+        if !came && error.is_found() {
+            out(Update::ImageFailed { slot, failure: classify(None, error.fields()) });
+            came = true;
+        }
+        if came && !draft {
+            self.next_slot = slot.saturating_add(1);
+        }
+    }
+
+    /// The document broke off.
+    pub(super) fn abandon(&mut self) {
+        self.item = Item::default();
+    }
+}
+
+/// `2496x1664`; a tier such as `2K` tells no pixels.
+fn pixels(size: &str) -> Option<(u32, u32)> {
+    let (width, height) = size.split_once(['x', 'X', '*'])?;
+    Some((width.parse().ok()?, height.parse().ok()?))
+}
