@@ -198,7 +198,8 @@ fn every_transcript_says_the_same_at_every_cut() {
     for entry in std::fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
-        if !matches!(name.as_bytes()[0], b'c' | b'e' | b'f') {
+        // ARK is another function's, and what has a bad status is no stream.
+        if !matches!(name.as_bytes()[0], b'c' | b'e' | b'f' | b'g' | b'o') {
             continue;
         }
         read += 1;
@@ -215,5 +216,5 @@ fn every_transcript_says_the_same_at_every_cut() {
         }
         assert_eq!(summary(&relay(bytes.chunks(1))), whole, "{name} byte by byte");
     }
-    assert_eq!(read, 42, "transcripts");
+    assert_eq!(read, 55, "transcripts");
 }

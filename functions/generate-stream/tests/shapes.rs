@@ -1,0 +1,203 @@
+//! Every shape in which a picture arrives, through the whole route: as typed events, as chat chunks, and whole.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+
+#[expect(dead_code, reason = "other tests use the rest")]
+mod support;
+
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use dev::client::Event;
+use dev::transcript::Transcript;
+use generate_stream::{App, handle};
+use regex::Regex;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use support::{Reply, Stand, Upstream, User, fixture};
+
+const STREAM: &str = "/api/generate-stream";
+const IMAGE: &str = "/api/generate-image";
+const PADDING: usize = 1028;
+
+/// As the product's documentation has it: `/!\[image\]\(data:\s*image\/([^;]+);\s*base64,\s*\n?([^)]+)\)/i`.
+fn documented_extractor() -> Regex {
+    Regex::new(r"(?i)!\[image\]\(data:\s*image/([^;]+);\s*base64,\s*\n?([^)]+)\)").unwrap()
+}
+
+/// What an older frontend gathers of a chat stream.
+fn content(events: &[Event]) -> String {
+    let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
+    chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+}
+
+/// The picture that it then finds.
+fn first_picture(content: &str) -> Option<Vec<u8>> {
+    let found = documented_extractor().captures(content)?;
+    let payload: String = found[2].chars().filter(|symbol| !symbol.is_whitespace()).collect();
+    // `atob` and `fetch` of a data URL take white space, and want the rest as it should be.
+    STANDARD.decode(payload).ok()
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn data(event: &Event) -> Value {
+    let envelope: Value = serde_json::from_str(&event.data).unwrap();
+    envelope["data"].clone()
+}
+
+async fn ask(app: &Arc<App>, user: &User, path: &str, body: Value) -> Reply {
+    Reply::read(handle(app.clone(), user.post(path, &body)).await).await
+}
+
+/// Hashes of the pictures that typed events bring, drafts and all, put together from their deltas.
+fn pictures(events: &[Event]) -> Vec<String> {
+    let mut under_way = std::collections::HashMap::<u64, Vec<u8>>::new();
+    let mut whole = Vec::new();
+    for event in events {
+        let data = data(event);
+        let slot = data["index"].as_u64().unwrap_or_default();
+        match event.name.as_str() {
+            "image.start" => drop(under_way.insert(slot, Vec::new())),
+            "image.delta" => {
+                let more = STANDARD.decode(data["b64"].as_str().unwrap()).unwrap();
+                under_way.get_mut(&slot).unwrap().extend(more);
+            }
+            "image.done" if data["sha256"].is_string() => {
+                let found = hash(&under_way.remove(&slot).unwrap());
+                assert_eq!(data["sha256"], found.as_str());
+                whole.push(found);
+            }
+            _ => {}
+        }
+    }
+    whole
+}
+
+#[tokio::test]
+async fn every_transcript_as_events_as_chunks_and_whole() {
+    let manifest: Value = serde_json::from_slice(&fixture("MANIFEST.json")).unwrap();
+    let stand = Stand::new().await;
+    let mut rows = 0;
+    for recorded in manifest["fixtures"].as_array().unwrap() {
+        let name = recorded["file"].as_str().unwrap();
+        let user = User::new(name);
+        let expect = &recorded["expect"];
+        let is_ok = expect["outcome"] == "ok";
+        let content_type = match recorded["content_type"].as_str().unwrap() {
+            "text/event-stream" => "text/event-stream",
+            "text/html" => "text/html",
+            _ => "application/json",
+        };
+        for piece_bytes in [usize::MAX, 701] {
+            let status = recorded["status"].as_u64().unwrap() as u16;
+            let bytes = fixture(name);
+            let transcript = Transcript { status, content_type, piece_bytes, ..Transcript::events(bytes.clone()) };
+            let upstream = Upstream::plays(transcript).await;
+            let app = stand.app(&upstream, &[("RL_LIMIT", "1000")]);
+
+            let typed = ask(&app, &user, STREAM, json!({"prompt": "x", "format": "events"})).await;
+            let done = typed.last();
+            let code = done["code"].as_str().unwrap_or_default();
+            assert_eq!(typed.ending(), if is_ok { "done".to_owned() } else { format!("error {code}") }, "{name}");
+            let typed = typed.events();
+            let whole = pictures(&typed);
+            if let Some(images) = expect["images"].as_array() {
+                let expected: Vec<_> = images.iter().map(|image| image["sha256"].as_str().unwrap()).collect();
+                let drafts =
+                    expect["previews"].as_u64().unwrap_or_default() as usize + usize::from(name.starts_with("g02"));
+                assert_eq!(whole[drafts..], expected, "{name}");
+            }
+            let finals: Vec<_> =
+                done["images"].as_array().unwrap().iter().map(|image| image["sha256"].clone()).collect();
+            let finals: Vec<_> = finals.iter().filter_map(Value::as_str).collect();
+            if let Some(urls) = expect["urls"].as_array() {
+                assert_eq!(done["images"][0]["url"], urls[0], "{name}");
+            }
+
+            let chat = ask(&app, &user, STREAM, json!({"prompt": "x"})).await;
+            if chat.status == 200 {
+                assert_eq!(chat.ending(), if is_ok { "[DONE]".to_owned() } else { format!("error {code}") }, "{name}");
+                in_chat(name, &chat, &bytes, &whole, &finals, expect);
+            } else {
+                assert!(!is_ok, "{name}");
+                assert_eq!(chat.ending(), format!("problem {code}"), "{name}: both formats tell the same");
+            }
+
+            let one_shot = ask(&app, &user, IMAGE, json!({"prompt": "x"})).await;
+            let answer: Value = serde_json::from_slice(&one_shot.bytes).unwrap();
+            if is_ok {
+                assert_eq!(one_shot.status, 200, "{name}");
+                let images = answer["data"].as_array().unwrap();
+                let bytes_of = |image: &Value| image["b64_json"].as_str().map(|b64| STANDARD.decode(b64).unwrap());
+                let hashes: Vec<_> = images.iter().filter_map(bytes_of).map(|bytes| hash(&bytes)).collect();
+                assert_eq!(hashes, finals, "{name}: the final picture of each slot");
+                let urls: Vec<_> = images.iter().filter_map(|image| image["url"].as_str()).collect();
+                let told: Vec<_> =
+                    done["images"].as_array().unwrap().iter().filter_map(|image| image["url"].as_str()).collect();
+                assert_eq!(urls, told, "{name}");
+            } else {
+                assert_eq!(answer["code"], code, "{name}");
+            }
+            assert_eq!(upstream.requests(), 3, "{name}: one paid call a request");
+        }
+        rows += 1;
+    }
+    assert_eq!(rows, 83, "transcripts");
+}
+
+/// What an older frontend makes of a success.
+fn in_chat(name: &str, chat: &Reply, recorded: &Bytes, whole: &[String], finals: &[&str], expect: &Value) {
+    let content = content(&chat.events());
+    if expect["outcome"] != "ok" {
+        assert_eq!(first_picture(&content), None, "{name}: half a picture is none");
+        return;
+    }
+    if !finals.is_empty() {
+        let found = first_picture(&content).unwrap_or_else(|| panic!("{name}: {content}"));
+        // What was passed on unmarked cannot be taken back; where the wire marks drafts they are not shown.
+        let marks_drafts = expect["previews"].is_u64() || name.starts_with("g02");
+        let fits = if marks_drafts { finals == [hash(&found)] } else { whole.contains(&hash(&found)) };
+        assert!(fits, "{name}: {content}");
+    }
+    for url in expect["urls"].as_array().into_iter().flatten() {
+        assert!(content.contains(&format!("![image]({})", url.as_str().unwrap())), "{name}: {content}");
+    }
+    if ["c01", "c03", "c04"].iter().any(|same| name.starts_with(same)) {
+        assert_eq!(chat.bytes.slice(PADDING..), recorded, "{name}: the upstream's bytes, unchanged");
+    }
+}
+
+#[tokio::test]
+async fn a_marked_draft_is_shown_only_where_nothing_better_comes() {
+    let draft = STANDARD.encode(picture("c01_newapi_one_giant_chunk.sse").await);
+    let part = |thought: &str, base64: &str| {
+        format!(
+            "data: {{\"candidates\":[{{\"content\":{{\"parts\":[{{\"inlineData\":{{\"mimeType\":\"image/png\",\"data\":\"{base64}\"}}{thought}}}]}}}}]}}\n\n"
+        )
+    };
+    let stop = "data: {\"candidates\":[{\"finishReason\":\"STOP\"}]}\n\n";
+    let alone = part(",\"thought\":true", &draft) + stop;
+    let (stand, user) = (Stand::new().await, User::new("draft"));
+    let upstream = Upstream::plays(Transcript::events(alone)).await;
+    let app = stand.app(&upstream, &[]);
+    let chat = ask(&app, &user, STREAM, json!({"prompt": "x"})).await;
+    assert_eq!(chat.ending(), "[DONE]");
+    assert_eq!(STANDARD.encode(first_picture(&content(&chat.events())).unwrap()), draft);
+    let whole = ask(&app, &user, IMAGE, json!({"prompt": "x"})).await;
+    assert_eq!(whole.last()["data"][0]["b64_json"], draft.as_str());
+    let typed = ask(&app, &user, STREAM, json!({"prompt": "x", "format": "events"})).await;
+    assert_eq!(typed.ending(), "done");
+}
+
+/// The picture of a transcript.
+async fn picture(name: &str) -> Vec<u8> {
+    let (stand, user) = (Stand::new().await, User::new("picture"));
+    let upstream = Upstream::recorded(name).await;
+    let whole = ask(&stand.app(&upstream, &[]), &user, IMAGE, json!({"prompt": "x"})).await;
+    STANDARD.decode(whole.last()["data"][0]["b64_json"].as_str().unwrap()).unwrap()
+}
