@@ -1,41 +1,48 @@
-//! A chat relay in the style of new-api that answers every prompt with a picture.
+//! A relay for image models that answers every prompt with a picture, in any [`Shape`] that pictures arrive in.
 //!
-//! `POST /v1/chat/completions`, streamed: role chunk, some text, the picture as a Markdown image
-//! in the asked [`Shape`], stop chunk, usage chunk, `[DONE]`. LF framing, no pings.
+//! | Route | Speaks as | Shape without `@<shape>` |
+//! |---|---|---|
+//! | `POST /v1/chat/completions` | new-api | that of the options |
+//! | `POST /v1/images/generations`, `POST /v1/images/edits` | OpenAI | `images-stream`, or that of the options |
+//! | `POST /v1beta/models/{model}:streamGenerateContent` | Google | `gemini`, or that of the options |
+//! | `GET /image-files/{name}` | a storage | |
+//!
+//! The options choose for the images and the Gemini routes only within the route's own protocol.
 
+mod answer;
+mod chat;
 mod chunk;
+mod easel;
+mod gemini;
+mod images;
+mod link;
+mod refusal;
 mod request;
+mod responses;
 
-use std::io;
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
-use axum::extract::{DefaultBodyLimit, State};
+use axum::extract::{DefaultBodyLimit, Path, RawQuery, Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::post;
+use axum::routing::{get, post};
 use bytes::Bytes;
-use futures_util::{StreamExt, stream};
-use serde_json::json;
 
-pub(crate) use self::chunk::Delta;
-use self::chunk::Envelope;
-use self::request::ChatRequest;
+use self::easel::Easel;
+use self::refusal::{Refusal, Vendor};
+use self::request::Asked;
 use crate::picture::{Format, Picture, draw};
-use crate::script::{self, Step};
-use crate::shape::Shape;
+use crate::shape::{Protocol, Shape};
 
-/// How long the text takes at speed 1, in seconds.
-const TEXT_SECONDS: f64 = 1.5;
-/// How long the picture takes at speed 1, in seconds.
-const PICTURE_SECONDS: f64 = 4.0;
 /// Three pictures of 7 MB as base64, which is what the real model takes.
 const MAX_REQUEST_BYTES: usize = 32 * 1024 * 1024;
 
 /// How the relay behaves.
 #[derive(Clone)]
 pub struct Options {
-    /// The bearer key that it asks for.
+    /// The key that it asks for.
     pub key: String,
     /// The shape for models without an `@<shape>`.
     pub shape: Shape,
@@ -45,109 +52,130 @@ pub struct Options {
     pub log: bool,
 }
 
-/// The relay's routes.
+/// The relay's routes. The same prompt always gets the same picture.
 pub fn routes(options: Options) -> Router {
-    Router::new()
-        .route("/v1/chat/completions", post(completions))
-        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
-        .with_state(Arc::new(options))
+    router(Relay { options, asked_before: None })
 }
 
-/// The picture that the relay sends for `prompt`: a PNG of 1024 x 1024 pixels.
+/// As [`routes`], for people who look: whoever asks again for the same prompt gets the next picture.
+pub fn routes_that_vary(options: Options) -> Router {
+    router(Relay { options, asked_before: Some(Mutex::default()) })
+}
+
+/// The picture that the relay sends for `prompt`: a PNG of 1024 x 1024 pixels. Where it sends a second one, or is asked
+/// again and varies, that is number 1 of [`draw`].
 pub fn picture_for(prompt: &str) -> Picture {
     draw(prompt, 0, Format::Png, 1024, 1024)
 }
 
-async fn completions(
-    State(options): State<Arc<Options>>,
+fn router(relay: Relay) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(completions))
+        .route("/v1/images/generations", post(generations))
+        .route("/v1/images/edits", post(edits))
+        // Behind the model comes `:streamGenerateContent`, and axum takes a segment whole.
+        .route("/v1beta/models/{call}", post(generate_content))
+        .route("/image-files/{name}", get(file))
+        .route("/image-files/download/{name}", get(download))
+        .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
+        .with_state(Arc::new(relay))
+}
+
+struct Relay {
+    options: Options,
+    /// How often each prompt came, if that matters.
+    asked_before: Option<Mutex<HashMap<String, u32>>>,
+}
+
+impl Relay {
+    fn check_bearer(&self, headers: &HeaderMap, vendor: Vendor) -> Result<(), Refusal> {
+        let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
+        let is_ours = given == Some(format!("Bearer {}", self.options.key).as_bytes());
+        if is_ours { Ok(()) } else { Err(vendor.key()) }
+    }
+
+    /// The shape of the options where it belongs to `protocol`, or else `otherwise`.
+    fn shape_of(&self, protocol: Protocol, otherwise: Shape) -> Shape {
+        if self.options.shape.protocol() == protocol { self.options.shape } else { otherwise }
+    }
+
+    fn answer(
+        &self,
+        asked: &Asked,
+        otherwise: Shape,
+        headers: &HeaderMap,
+        vendor: Vendor,
+    ) -> Result<Response, Refusal> {
+        let shape = match asked.shape() {
+            None => otherwise,
+            Some(name) => name.parse().map_err(|unknown| vendor.request(&unknown))?,
+        };
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let host = host.ok_or_else(|| vendor.request(&"no Host header"))?;
+        let easel = Easel::new(&asked.prompt, self.number_of(&asked.prompt), host, self.options.log);
+        Ok(answer::play(shape, asked, easel, self.options.speed))
+    }
+
+    /// Which picture it is for this prompt.
+    fn number_of(&self, prompt: &str) -> u32 {
+        let Some(asked_before) = &self.asked_before else { return 0 };
+        let mut asked_before = asked_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let times = asked_before.entry(prompt.to_owned()).or_default();
+        *times += 1;
+        *times - 1
+    }
+}
+
+async fn completions(State(relay): State<Arc<Relay>>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
+    relay.check_bearer(&headers, Vendor::NewApi)?;
+    let asked = request::chat::parse(&headers, &body).map_err(|why| Vendor::NewApi.request(&why))?;
+    relay.answer(&asked, relay.options.shape, &headers, Vendor::NewApi)
+}
+
+async fn generations(State(relay): State<Arc<Relay>>, headers: HeaderMap, body: Bytes) -> Result<Response, Refusal> {
+    relay.check_bearer(&headers, Vendor::OpenAi)?;
+    let asked = request::generations::parse(&headers, &body).map_err(|why| Vendor::OpenAi.request(&why))?;
+    relay.answer(&asked, relay.shape_of(Protocol::Images, Shape::ImagesStream), &headers, Vendor::OpenAi)
+}
+
+async fn edits(State(relay): State<Arc<Relay>>, request: Request) -> Result<Response, Refusal> {
+    let headers = request.headers().clone();
+    relay.check_bearer(&headers, Vendor::OpenAi)?;
+    let asked = request::edits::parse(request).await.map_err(|why| Vendor::OpenAi.request(&why))?;
+    relay.answer(&asked, relay.shape_of(Protocol::Images, Shape::ImagesStream), &headers, Vendor::OpenAi)
+}
+
+async fn generate_content(
+    State(relay): State<Arc<Relay>>,
+    Path(call): Path<String>,
+    RawQuery(query): RawQuery,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, Refusal> {
-    let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
-    if given != Some(format!("Bearer {}", options.key).as_bytes()) {
-        return Err(Refusal::key());
+    let model = call.strip_suffix(":streamGenerateContent").ok_or_else(Refusal::method)?;
+    let given = headers.get("x-goog-api-key").map(HeaderValue::as_bytes);
+    if given != Some(relay.options.key.as_bytes()) {
+        return Err(Vendor::Google.key());
     }
-    let asked = ChatRequest::parse(&headers, &body).map_err(|why| Refusal::request(&why))?;
-    let shape = match asked.shape() {
-        None => options.shape,
-        Some(name) => name.parse().map_err(|unknown| Refusal::request(&unknown))?,
-    };
-    Ok(answer(&options, shape, &asked))
+    if headers.contains_key(header::AUTHORIZATION) {
+        return Err(Vendor::Google.request(&"the key must be in x-goog-api-key only"));
+    }
+    let asked = request::gemini::parse(model, query.as_deref(), &headers, &body);
+    let asked = asked.map_err(|why| Vendor::Google.request(&why))?;
+    relay.answer(&asked, relay.shape_of(Protocol::Gemini, Shape::Gemini), &headers, Vendor::Google)
 }
 
-fn answer(options: &Options, shape: Shape, asked: &ChatRequest) -> Response {
-    let request_id = script::request_id();
-    let envelope = Envelope::new(&request_id, asked.model());
-    let mut opening = vec![Step::after(0.0, envelope.chunk(Delta::role()))];
-    let words = said_beside(asked.image_count());
-    opening.extend(Step::spread(words.into_iter().map(|word| envelope.chunk(Delta::text(word))), TEXT_SECONDS));
-
-    let (prompt, log) = (asked.prompt().to_owned(), options.log);
-    let prompt_tokens = asked.prompt().chars().count() + 258 * asked.image_count();
-    let picture = async move {
-        let drawn = tokio::task::spawn_blocking(move || picture_for(&prompt)).await;
-        match drawn {
-            Ok(picture) => {
-                if log {
-                    picture.announce("chat simulator drew");
-                }
-                let deltas = shape.deltas(&picture).into_iter();
-                let events = deltas.map(|delta| envelope.chunk(delta));
-                let mut steps = Step::spread(events, PICTURE_SECONDS);
-                steps.push(Step::after(0.0, envelope.stop()));
-                steps.push(Step::after(0.0, envelope.usage(prompt_tokens)));
-                steps.push(Step::after(0.0, "data: [DONE]\n\n"));
-                steps.into_iter().map(Ok).collect()
-            }
-            Err(panicked) => vec![Err(io::Error::other(panicked))],
-        }
-    };
-
-    let steps = stream::iter(opening.into_iter().map(Ok)).chain(stream::once(picture).flat_map(stream::iter));
-    let headers = [
-        (header::CONTENT_TYPE, "text/event-stream"),
-        (header::CACHE_CONTROL, "no-cache"),
-        (header::CONNECTION, "keep-alive"),
-    ];
-    let relay = [("x-accel-buffering", "no"), ("x-oneapi-request-id", request_id.as_str())];
-    (headers, relay, script::body(steps, options.speed)).into_response()
+/// Draws the picture that the link names. Drawing again gives the same bytes, so none is kept.
+async fn file(State(relay): State<Arc<Relay>>, Path(name): Path<String>) -> Result<Response, StatusCode> {
+    let sketch = link::sketch(&name).ok_or(StatusCode::NOT_FOUND)?;
+    let log = relay.options.log;
+    let drawn = tokio::task::spawn_blocking(move || easel::finished(&sketch, log)).await;
+    let Picture { media_type, bytes, .. } = drawn.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
+    Ok(([(header::CONTENT_TYPE, media_type)], bytes).into_response())
 }
 
-/// What the model says before the picture, a delta each.
-fn said_beside(images: usize) -> Vec<String> {
-    let mut words = vec!["好的".to_owned(), "，正在".to_owned()];
-    if images > 0 {
-        words.push(format!("参考 {images} 张图片"));
-    }
-    words.extend(["为你生成".to_owned(), "图片…\n\n".to_owned()]);
-    words
-}
-
-/// An answer that is no stream: status and `error` object as new-api writes them.
-struct Refusal {
-    status: StatusCode,
-    error: serde_json::Value,
-}
-
-impl Refusal {
-    fn key() -> Self {
-        let message = format!("无效的令牌 (request id: {})", script::request_id());
-        let error = json!({"message": message, "type": "new_api_error"});
-        Self { status: StatusCode::UNAUTHORIZED, error }
-    }
-
-    fn request(why: &dyn std::fmt::Display) -> Self {
-        let message = format!("{why} (request id: {})", script::request_id());
-        let error = json!({
-            "message": message, "type": "new_api_error", "param": "", "code": "invalid_request",
-        });
-        Self { status: StatusCode::BAD_REQUEST, error }
-    }
-}
-
-impl IntoResponse for Refusal {
-    fn into_response(self) -> Response {
-        let headers = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
-        (self.status, headers, json!({"error": self.error}).to_string()).into_response()
-    }
+async fn download(relay: State<Arc<Relay>>, name: Path<String>) -> Result<Response, StatusCode> {
+    let mut response = file(relay, name).await?;
+    response.headers_mut().insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    Ok(response)
 }

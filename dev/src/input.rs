@@ -1,4 +1,4 @@
-//! What both simulators ask of a request: JSON with known fields, and images that can be read.
+//! What the simulators ask of a request: JSON with known fields, and images that can be read.
 
 use std::fmt;
 
@@ -37,9 +37,19 @@ pub(crate) fn check_image(url: &str) -> Result<(), Refused> {
     let Some((media_type, payload)) = data.split_once(";base64,") else {
         return Err(Refused("a data URL must be base64".to_owned()));
     };
+    check_base64(media_type, payload)
+}
+
+/// An input image as base64: it decodes to a picture of the labelled type.
+pub(crate) fn check_base64(media_type: &str, payload: &str) -> Result<(), Refused> {
     let Ok(bytes) = STANDARD.decode(payload) else {
-        return Err(Refused("the payload of a data URL must be padded base64".to_owned()));
+        return Err(Refused("the payload of an image must be padded base64".to_owned()));
     };
+    check_file(media_type, &bytes)
+}
+
+/// An input image as a file: a picture of the labelled type.
+pub(crate) fn check_file(media_type: &str, bytes: &[u8]) -> Result<(), Refused> {
     let labelled_right = match media_type {
         "image/png" => bytes.starts_with(b"\x89PNG\r\n\x1a\n"),
         "image/jpeg" => bytes.starts_with(b"\xff\xd8\xff"),

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use crate::{landscape, letters};
 
 /// Characters of the prompt that are written into the picture.
-const LABEL_CHARS: usize = 24;
+pub(crate) const LABEL_CHARS: usize = 24;
 /// Where the files are as big as those of Seedream.
 const JPEG_QUALITY: u8 = 93;
 
@@ -62,20 +62,40 @@ impl Picture {
 ///
 /// Takes a good part of a second of CPU: call it on a blocking thread. Sides are 1..=65535 pixels.
 pub fn draw(prompt: &str, variant: u32, format: Format, width: u32, height: u32) -> Picture {
-    let seed: [u8; 32] =
-        Sha256::new().chain_update(prompt).chain_update([0]).chain_update(variant.to_le_bytes()).finalize().into();
-    let mut pixels = landscape::paint(&seed, width, height);
-    let words: String = prompt.chars().filter(char::is_ascii).take(LABEL_CHARS).collect();
-    let number = format!("#{} / {variant}", &hex(&seed)[..8]);
-    letters::stamp(&mut pixels, width, &[&number, words.trim()]);
+    Sketch::new(prompt, variant).draw(format, width, height)
+}
 
-    let bytes = encode(&pixels, format, width, height);
-    Picture {
-        sha256: hex(&Sha256::digest(&bytes)),
-        bytes: Bytes::from(bytes),
-        media_type: format.media_type(),
-        width,
-        height,
+/// All that a drawing is made from, so that a link can carry it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Sketch {
+    pub(crate) seed: [u8; 32],
+    pub(crate) variant: u32,
+    /// The start of the prompt: at most [`LABEL_CHARS`] of ASCII.
+    pub(crate) words: String,
+}
+
+impl Sketch {
+    pub(crate) fn new(prompt: &str, variant: u32) -> Self {
+        let hash = Sha256::new().chain_update(prompt).chain_update([0]).chain_update(variant.to_le_bytes());
+        let words: String = prompt.chars().filter(char::is_ascii).take(LABEL_CHARS).collect();
+        Self { seed: hash.finalize().into(), variant, words: words.trim().to_owned() }
+    }
+
+    /// As [`draw`].
+    pub(crate) fn draw(&self, format: Format, width: u32, height: u32) -> Picture {
+        let Self { seed, variant, words } = self;
+        let mut pixels = landscape::paint(seed, width, height);
+        let number = format!("#{} / {variant}", &hex(seed)[..8]);
+        letters::stamp(&mut pixels, width, &[&number, words]);
+
+        let bytes = encode(&pixels, format, width, height);
+        Picture {
+            sha256: hex(&Sha256::digest(&bytes)),
+            bytes: Bytes::from(bytes),
+            media_type: format.media_type(),
+            width,
+            height,
+        }
     }
 }
 

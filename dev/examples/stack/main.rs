@@ -15,6 +15,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use dev::Shape;
 use dev::dynamodb::Engine;
@@ -41,8 +42,8 @@ struct Serve {
     /// How much faster than life the simulators draw; `inf` waits for nothing.
     #[arg(long, default_value_t = 1.0, value_parser = speed)]
     speed: f64,
-    /// How the chat simulator sends a picture: `deltas` in many small pieces, `whole` in one line.
-    #[arg(long, default_value_t = Shape::Deltas)]
+    /// How the simulators send a picture; a model with `@<shape>` behind it asks for another.
+    #[arg(long, default_value_t = Shape::Deltas, value_parser = shapes())]
     shape: Shape,
     /// Keep limits, log and credits in this folder, not only until the stack ends.
     #[arg(long, value_name = "DIR")]
@@ -128,6 +129,12 @@ async fn serve(options: Serve) -> io::Result<()> {
     let router = serve::routes(&options, &environment, address, tables.as_ref().map(Engine::url));
     serve::announce(&options, &environment, address)?;
     dev::serve(listener, router).await
+}
+
+/// The names of the shapes, with what they are.
+fn shapes() -> impl TypedValueParser<Value = Shape> {
+    let names = Shape::ALL.iter().map(|shape| PossibleValue::new(shape.name()).help(shape.says()));
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<Shape>())
 }
 
 fn speed(text: &str) -> Result<f64, String> {

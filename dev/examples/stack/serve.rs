@@ -61,7 +61,7 @@ pub(crate) fn routes(
         "ARK_BASE_URL" => Some(format!("http://{address}/api/v3")),
         "AWS_ENDPOINT_URL_SECRETS_MANAGER" | "SUPABASE_URL" => Some(format!("http://{address}")),
         "IMAGE_API_KEY_SECRET_ARN" | "ARK_API_KEY_SECRET_ARN" => Some(SECRET_ID.into()),
-        "IMAGE_CHAT_MODEL" => Some(MODEL.into()),
+        "IMAGE_CHAT_MODEL" | "IMAGE_IMAGES_MODEL" | "IMAGE_GEMINI_MODEL" => Some(MODEL.into()),
         "IMAGE_MODELS" => Some(models.clone()),
         "AWS_ENDPOINT_URL_DYNAMODB" => tables.clone(),
         name => {
@@ -101,8 +101,9 @@ pub(crate) fn routes(
     let vault = Vault::default();
     vault.put(SECRET_ID, KEY);
     let users = if has_own_users { Router::new() } else { supabase(address) };
+    let image_api = dev::image_api::Options { key: KEY.into(), shape: options.shape, speed, log };
     let tables_at = get(move || async { tables.ok_or(StatusCode::NOT_FOUND) });
-    let page = ([(header::CACHE_CONTROL, "no-store")], Html(dev::PAGE));
+    let page = ([(header::CACHE_CONTROL, "no-store")], Html(dev::page((!options.real).then_some(MODEL))));
     Router::new()
         .route("/", get(page))
         .route(TABLES_AT, tables_at)
@@ -113,7 +114,7 @@ pub(crate) fn routes(
         .route("/api/generations", generations.clone())
         .route("/api/generations/{*task_id}", generations)
         .fallback_service(generate.with_state(()))
-        .merge(dev::image_api::routes(dev::image_api::Options { key: KEY.into(), shape: options.shape, speed, log }))
+        .merge(dev::image_api::routes_that_vary(image_api))
         .merge(dev::ark::routes(dev::ark::Options { key: KEY.into(), speed, log }))
         .layer(cors())
 }

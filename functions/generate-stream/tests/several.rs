@@ -60,6 +60,7 @@ fn codes(done: &Value) -> Vec<&str> {
     codes
 }
 
+#[expect(clippy::disallowed_methods, reason = "how long a picture waits is what is tested")]
 #[tokio::test]
 async fn one_good_call_is_delivered_at_once_whatever_becomes_of_the_others() {
     let (stand, user) = (Stand::new().await, User::new("mixed"));
@@ -191,7 +192,7 @@ async fn another_number_under_the_same_key_is_another_request() {
     let three = json!({"prompt": "x", "format": "events", "n": 3});
     assert_eq!(Reply::read(handle(app.clone(), keyed(three)).await).await.ending(), "problem task_id_reused");
     // In chat format it is one picture whatever it says, so these are the same.
-    let mut chat = |n: u32| user.post(PATH, &json!({"prompt": "x", "n": n}));
+    let chat = |n: u32| user.post(PATH, &json!({"prompt": "x", "n": n}));
     let (mut first, mut second) = (chat(1), chat(4));
     for request in [&mut first, &mut second] {
         request.headers_mut().insert("idempotency-key", "another-key".parse().unwrap());

@@ -1,18 +1,16 @@
-//! The chat relay over a socket.
-
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
+//! The chat route.
 
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dev::image_api::{Options, picture_for, routes};
+use dev::image_api::{Options, picture_for, routes, routes_that_vary};
+use dev::picture::{Format, draw};
 use dev::{Running, Shape, start};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
-const KEY: &str = "key-of-this-test";
-const PROMPT: &str = "生成一张婚纱照: sunset";
+use super::{KEY, PNG, PROMPT, chat_request as request, options, relay};
 
 #[tokio::test]
 async fn deltas_cut_the_markdown_as_the_documented_relay_does() {
@@ -82,8 +80,7 @@ async fn the_head_is_that_of_new_api() {
 
 #[tokio::test]
 async fn at_speed_1_the_role_comes_at_once_and_the_picture_takes_its_time() {
-    let key = KEY.to_owned();
-    let options = Options { key, shape: Shape::Whole, speed: 1.0, log: false };
+    let options = Options { speed: 1.0, ..options(Shape::Whole) };
     let relay = start(routes(options)).await.unwrap();
     let mut answer = ask(&relay, KEY, &request("m")).await;
     let first = timeout(Duration::from_millis(300), answer.chunk()).await;
@@ -91,6 +88,24 @@ async fn at_speed_1_the_role_comes_at_once_and_the_picture_takes_its_time() {
     assert!(String::from_utf8_lossy(&first).contains("\"role\":\"assistant\""));
     let rest = timeout(Duration::from_secs(1), answer.bytes()).await;
     assert!(rest.is_err(), "nothing was paced");
+}
+
+#[tokio::test]
+async fn who_varies_draws_the_next_picture_for_the_same_prompt() {
+    let relay = start(routes_that_vary(options(Shape::Whole))).await.unwrap();
+    let mut another = request("m");
+    another["messages"][0]["content"][0]["text"] = json!("another");
+    for (body, prompt, variant) in
+        [(request("m"), PROMPT, 0), (request("m"), PROMPT, 1), (another, "another", 0), (request("m@link"), PROMPT, 2)]
+    {
+        let mut said = ask(&relay, KEY, &body).await.text().await.unwrap();
+        if let Some((_, link)) = said.split_once("![one-hub-gemini-image](") {
+            let file = reqwest::get(link.split_once(')').unwrap().0).await.unwrap().bytes().await.unwrap();
+            said = STANDARD.encode(file);
+        }
+        let expected = STANDARD.encode(draw(prompt, variant, Format::Png, 1024, 1024).bytes);
+        assert!(said.contains(&expected), "picture {variant} for {prompt}");
+    }
 }
 
 #[tokio::test]
@@ -102,7 +117,7 @@ async fn input_images_are_counted_and_checked() {
         content.extend(urls.iter().map(|url| image(url)));
         body
     };
-    let png = format!("data:image/png;base64,{}", STANDARD.encode(b"\x89PNG\r\n\x1a\n"));
+    let png = format!("data:image/png;base64,{}", STANDARD.encode(PNG));
     let relabelled = png.replace("png", "jpeg");
     let link = "https://example.com/1.jpg";
 
@@ -164,21 +179,6 @@ async fn a_wrong_key_and_a_wrong_media_type_are_refused() {
     assert_eq!(post.try_clone().unwrap().send().await.unwrap().status(), 401);
     let untyped = post.header("authorization", format!("Bearer {KEY}"));
     assert_eq!(untyped.send().await.unwrap().status(), 400);
-}
-
-fn request(model: &str) -> Value {
-    json!({
-        "model": model,
-        "stream": true,
-        "stream_options": {"include_usage": true},
-        "modalities": ["text", "image"],
-        "messages": [{"role": "user", "content": [{"type": "text", "text": PROMPT}]}],
-    })
-}
-
-async fn relay(shape: Shape) -> Running {
-    let options = Options { key: KEY.to_owned(), shape, speed: f64::INFINITY, log: false };
-    start(routes(options)).await.unwrap()
 }
 
 async fn ask(relay: &Running, key: &str, body: &Value) -> reqwest::Response {

@@ -1,0 +1,66 @@
+//! The one request of `POST /v1/images/edits`: a form with files.
+
+use std::collections::BTreeMap;
+
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest, Multipart, Request};
+use axum::http::header;
+
+use super::Asked;
+use crate::input::{self, Refused};
+
+/// Pictures that OpenAI takes with one prompt.
+const MAX_IMAGES: usize = 16;
+/// The text fields.
+const TEXTS: [&str; 4] = ["model", "n", "prompt", "stream"];
+
+/// Reads a request, or says in words what is wrong with it.
+pub(crate) async fn parse(request: Request) -> Result<Asked, Refused> {
+    let form = Multipart::from_request(request, &()).await;
+    let mut form = form.map_err(|why| Refused(format!("the body must be multipart/form-data: {why}")))?;
+    let (mut texts, mut images) = (BTreeMap::new(), Vec::new());
+    while let Some(field) = form.next_field().await.map_err(broken)? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let known = [header::CONTENT_DISPOSITION, header::CONTENT_TYPE];
+        input::require(field.headers().keys().all(|header| known.contains(header)), "a part has a header too many")?;
+        match TEXTS.iter().find(|text| **text == name) {
+            Some(text) => {
+                let is_new = texts.insert(*text, self::text(field).await?).is_none();
+                input::require(is_new, &format!("{text} must be there once"))?;
+            }
+            None => {
+                input::require(["image", "image[]"].contains(&name.as_str()), &format!("unknown field `{name}`"))?;
+                check_file(field).await?;
+                images.push(name);
+            }
+        }
+    }
+    input::require((1..=MAX_IMAGES).contains(&images.len()), "there must be 1 to 16 images")?;
+    let image = if images.len() == 1 { "image" } else { "image[]" };
+    input::require(images.iter().all(|name| name == image), "one image is `image`, several are `image[]` each")?;
+
+    let mut text = |name: &str| texts.remove(name).ok_or_else(|| Refused(format!("missing field `{name}`")));
+    let (model, prompt) = (text("model")?, text("prompt")?);
+    input::require(text("n")? == "1", "n must be 1")?;
+    input::require(text("stream")? == "true", "only stream: true is served")?;
+    Ok(Asked { is_edit: true, ..Asked::new(model, prompt, images.len())? })
+}
+
+/// A field of text: no file, and no type of its own.
+async fn text(field: Field<'_>) -> Result<String, Refused> {
+    let is_text = field.file_name().is_none() && field.content_type().is_none();
+    input::require(is_text, "a text field has neither a filename nor a Content-Type")?;
+    let bytes = field.bytes().await.map_err(broken)?;
+    String::from_utf8(bytes.into()).map_err(|_| Refused("a text field must be UTF-8".to_owned()))
+}
+
+async fn check_file(field: Field<'_>) -> Result<(), Refused> {
+    input::require(field.file_name().is_some_and(|name| !name.is_empty()), "an image must have a filename")?;
+    let media_type = field.content_type().unwrap_or_default().to_owned();
+    let bytes = field.bytes().await.map_err(broken)?;
+    input::check_file(&media_type, &bytes)
+}
+
+fn broken(error: MultipartError) -> Refused {
+    Refused(error.body_text())
+}

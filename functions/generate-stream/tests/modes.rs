@@ -1,0 +1,180 @@
+//! Each upstream mode asks in its vendor's words, and every shape that the simulators play comes out whole.
+#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
+
+#[expect(dead_code, reason = "other tests use the rest")]
+mod support;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use dev::picture::{Format, draw};
+use dev::{Running, Shape, image_api, user};
+use generate_stream::{App, handle};
+use http::Request;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+use support::Reply;
+
+const KEY: &str = "a-key-of-this-test";
+const STREAM: &str = "/api/generate-stream";
+const IMAGE: &str = "/api/generate-image";
+const MODES: [(&str, &str); 3] =
+    [("chat", "IMAGE_CHAT_MODEL"), ("images", "IMAGE_IMAGES_MODEL"), ("gemini", "IMAGE_GEMINI_MODEL")];
+const MODEL: &str = "gemini-2.5-flash-image";
+/// The pictures that lie elsewhere.
+const LINKS: &[Shape] = &[Shape::Link, Shape::Progress, Shape::ImagesUrl, Shape::GeminiFile];
+/// They bring two pictures at once.
+const TWO: &[Shape] = &[Shape::Several, Shape::Choices];
+
+fn app(base: &str, mode: &str) -> Arc<App> {
+    let models: Vec<_> = Shape::ALL.iter().map(|shape| format!("{MODEL}@{shape}")).collect();
+    let get = |name: &str| match name {
+        "IMAGE_API_BASE_URL" => Some(base.to_owned()),
+        "IMAGE_API_KEY" => Some(KEY.to_owned()),
+        "IMAGE_API_MODE" => Some(mode.to_owned()),
+        name if MODES.iter().any(|(_, variable)| *variable == name) => Some(MODEL.to_owned()),
+        "IMAGE_MODELS" => Some(models.join(",")),
+        _ => user::variable(name),
+    };
+    Arc::new(App::from_env(&get).with_local_links())
+}
+
+async fn simulator() -> Running {
+    let options = image_api::Options { key: KEY.into(), shape: Shape::Deltas, speed: f64::INFINITY, log: false };
+    dev::start(image_api::routes(options)).await.unwrap()
+}
+
+fn post(path: &str, body: &Value) -> Request<Bytes> {
+    let request = Request::post(path).header("content-type", "application/json");
+    request.header("authorization", user::bearer()).body(body.to_string().into()).unwrap()
+}
+
+async fn ask(app: &Arc<App>, path: &str, body: &Value) -> Reply {
+    Reply::read(handle(app.clone(), post(path, body)).await).await
+}
+
+fn hash(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Hash of what a link leads to, followed as a browser would.
+async fn fetched(url: &str) -> String {
+    let answer = reqwest::get(url).await.unwrap().error_for_status().unwrap();
+    hash(&answer.bytes().await.unwrap())
+}
+
+/// What the pictures of an answer must be.
+fn expected(shape: Shape, prompt: &str) -> Vec<String> {
+    let mut expected = vec![image_api::picture_for(prompt).sha256];
+    if TWO.contains(&shape) {
+        expected.push(draw(prompt, 1, Format::Png, 1024, 1024).sha256);
+    }
+    expected
+}
+
+/// Every picture that typed events say is final, put together from their deltas, by slot.
+fn finals(reply: &Reply) -> Vec<Value> {
+    assert_eq!(reply.ending(), "done");
+    let mut under_way = HashMap::<u64, Vec<u8>>::new();
+    for event in reply.events() {
+        let envelope: Value = serde_json::from_str(&event.data).unwrap();
+        let data = &envelope["data"];
+        let slot = data["index"].as_u64().unwrap_or_default();
+        match event.name.as_str() {
+            "image.start" => drop(under_way.insert(slot, Vec::new())),
+            "image.delta" => {
+                let more = STANDARD.decode(data["b64"].as_str().unwrap()).unwrap();
+                under_way.get_mut(&slot).unwrap().extend(more);
+            }
+            "image.done" if data["sha256"].is_string() => {
+                assert_eq!(data["sha256"], hash(&under_way[&slot]), "the bytes are those that are told");
+            }
+            _ => {}
+        }
+    }
+    reply.last()["images"].as_array().unwrap().clone()
+}
+
+#[tokio::test]
+async fn every_shape_in_chat_mode_as_events_and_whole() {
+    let upstream = simulator().await;
+    let app = app(&upstream.url(""), "chat");
+    for &shape in Shape::ALL {
+        let prompt = format!("a {shape}");
+        let body = json!({"prompt": prompt, "format": "events", "model": format!("{MODEL}@{shape}")});
+        let mut expected = expected(shape, &prompt);
+        let images = finals(&ask(&app, STREAM, &body).await);
+        let whole: Value = ask(&app, IMAGE, &body).await.last();
+        let mut found = Vec::new();
+        let mut found_whole = Vec::new();
+        for image in &images {
+            found.push(match image["url"].as_str() {
+                Some(url) => fetched(url).await,
+                None => image["sha256"].as_str().unwrap().to_owned(),
+            });
+        }
+        for image in whole["data"].as_array().unwrap() {
+            found_whole.push(match image["url"].as_str() {
+                Some(url) => fetched(url).await,
+                None => hash(&STANDARD.decode(image["b64_json"].as_str().unwrap()).unwrap()),
+            });
+        }
+        assert_eq!(images.iter().all(|image| image["url"].is_string()), LINKS.contains(&shape), "{shape}");
+        if shape == Shape::Several {
+            // Both in one slot: the last is the final one.
+            expected.remove(0);
+        }
+        assert_eq!(found, expected, "{shape}");
+        assert_eq!(found_whole, expected, "{shape}, whole");
+    }
+}
+
+#[tokio::test]
+async fn each_mode_asks_in_its_vendors_words() {
+    let upstream = simulator().await;
+    let png = STANDARD.encode(draw("reference", 0, Format::Png, 64, 64).bytes);
+    let jpeg = STANDARD.encode(draw("reference", 1, Format::Jpeg, 64, 64).bytes);
+    let (png, jpeg) = (format!("data:image/png;base64,{png}"), format!("data:image/JPG;base64,{jpeg}"));
+    for (mode, _) in MODES {
+        let app = app(&upstream.url(""), mode);
+        for images in [vec![], vec![&png], vec![&jpeg, &png], vec![&png, &jpeg, &png]] {
+            // The simulators answer 400 to all but the one right request.
+            let body = json!({"prompt": "x", "format": "events", "image_inputs": images});
+            let images = finals(&ask(&app, STREAM, &body).await);
+            assert_eq!(images[0]["sha256"], image_api::picture_for("x").sha256, "{mode}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn every_mode_reads_what_others_would_say() {
+    let upstream = simulator().await;
+    for (mode, _) in MODES {
+        let app = app(&upstream.url(""), mode);
+        for shape in [Shape::Deltas, Shape::Images, Shape::Json, Shape::ImagesStream, Shape::Gemini, Shape::Responses] {
+            let body = json!({"prompt": "x", "format": "events", "model": format!("{MODEL}@{shape}")});
+            let images = finals(&ask(&app, STREAM, &body).await);
+            assert_eq!(images[0]["sha256"], image_api::picture_for("x").sha256, "{mode} {shape}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn links_are_for_chat_mode_only() {
+    let upstream = simulator().await;
+    let body = json!({"prompt": "x", "image_inputs": ["https://example.com/a.png"]});
+    for (mode, _) in MODES {
+        let reply = ask(&app(&upstream.url(""), mode), IMAGE, &body).await;
+        if mode == "chat" {
+            assert_eq!(reply.status, 200);
+            continue;
+        }
+        let problem = reply.last();
+        assert_eq!((reply.status, problem["code"].as_str()), (400, Some("invalid_image")));
+        assert!(problem["detail"].as_str().unwrap().contains(mode), "{problem}");
+    }
+}
