@@ -135,6 +135,12 @@ async fn show(mut invocation: Invocation, full: bool) -> Result<(), Failure> {
     headers.iter().try_for_each(|(name, value)| writeln!(out, "{name}: {value}"))?;
     invocation.prelude.cookies.iter().try_for_each(|cookie| writeln!(out, "set-cookie: {cookie}"))?;
     writeln!(out)?;
+    let is_picture = invocation.prelude.headers.get("content-type").is_some_and(|kind| kind.starts_with("image/"));
+    if is_picture && out.is_terminal() {
+        let bytes = invocation.rest().await.map_err(|failed: Failed| -> Failure { failed.into() })?;
+        writeln!(out, "({} bytes of a picture)", bytes.len())?;
+        return Ok(());
+    }
     let mut cut = (out.is_terminal() && !full).then(|| Cut::after(LINE_CHARS));
     while let Some(frame) = invocation.next().await.map_err(|failed: Failed| -> Failure { failed.into() })? {
         match &mut cut {

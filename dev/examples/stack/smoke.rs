@@ -18,6 +18,7 @@ use crate::{Serve, serve};
 /// A picture may take minutes.
 const WAIT: Duration = Duration::from_secs(660);
 const GENERATE: &str = "/api/generate-stream";
+const IMAGE: &str = "/api/generate-image";
 const FACEFLIP: &str = "/api/v1/faceflip/generate/stream";
 const GENERATIONS: &str = "/api/generations";
 
@@ -28,7 +29,7 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
     let (base, _tables) = match url {
         // The outputs of a deployment name a route's whole address.
         Some(url) => {
-            let url = [GENERATE, FACEFLIP, GENERATIONS]
+            let url = [GENERATE, IMAGE, FACEFLIP, GENERATIONS]
                 .iter()
                 .fold(url.trim_end_matches('/'), |url, path| url.strip_suffix(path).unwrap_or(url));
             (url.to_owned(), None)
@@ -73,6 +74,11 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
         }
         tries.push((path, "bad", post(bad(path)), Expect::Refusal("invalid_request")));
     }
+    tries.push((IMAGE, "no token", post(IMAGE, None, bad(GENERATE)), Expect::Refusal("auth_required")));
+    if let Some(token) = &token {
+        let one_shot = post(IMAGE, Some(token), json!({"prompt": prompt})).header("accept", "image/*");
+        tries.push((IMAGE, "image", one_shot, Expect::Bytes));
+    }
     let log = || client.get(format!("{base}{GENERATIONS}"));
     tries.push((GENERATIONS, "no token", log(), Expect::Refusal("auth_required")));
     if let Some(token) = &token {
@@ -91,6 +97,7 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
         };
         let route = match path {
             GENERATE => "generate",
+            IMAGE => "image",
             FACEFLIP => "faceflip",
             _ => "generations",
         };
@@ -131,6 +138,8 @@ async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<(String, Optio
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Expect {
     Picture,
+    /// A picture itself, or the way to it.
+    Bytes,
     /// The user's own log.
     Log,
     /// With this code.
@@ -145,6 +154,8 @@ async fn look(request: RequestBuilder, expect: Expect) -> Result<Option<String>,
     let begun = Instant::now();
     let mut response = request.send().await.map_err(|error| chain("no answer", error))?;
     let status = response.status();
+    let content_type = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
+    let content_type = content_type.unwrap_or_default().to_owned();
     let (mut bytes, mut first) = (Vec::new(), None);
     while let Some(piece) = response.chunk().await.map_err(|error| chain("cut", error))? {
         first.get_or_insert_with(|| begun.elapsed());
@@ -174,6 +185,16 @@ async fn look(request: RequestBuilder, expect: Expect) -> Result<Option<String>,
                     Ok(Some(format!("{} generations, {left} of {limit} calls left", items.len())))
                 }
                 _ => Err(format!("{status}, {said}")),
+            }
+        }
+        Expect::Bytes if content_type.starts_with("image/") => {
+            Ok(Some(format!("{content_type}, {} KiB in {whole:.1?}", bytes.len() / 1024)))
+        }
+        Expect::Bytes => {
+            let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+            match answer["data"][0]["url"].is_string() {
+                true => Ok(Some(format!("a link in {whole:.1?}"))),
+                false => Err(format!("{status}, {said}")),
             }
         }
         Expect::Picture if status != StatusCode::OK => Err(format!("{status}, {said}")),

@@ -15,6 +15,8 @@ use dev::{Running, user};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_generate-stream");
+const STREAM: &str = "/api/generate-stream";
+const IMAGE: &str = "/api/generate-image";
 const LONG: Deadline = Deadline::In(Duration::from_secs(660));
 
 #[track_caller]
@@ -69,8 +71,13 @@ impl Stage {
 
     /// The function, telling as much as a deployer can make it tell.
     async fn function(&self, upstream: &Running) -> Function {
+        self.function_in("chat", upstream).await
+    }
+
+    async fn function_in(&self, mode: &str, upstream: &Running) -> Function {
         let (image_api, auth, manager) = (upstream.url(""), self.auth.url(""), self.manager.url(""));
         let environment = [
+            ("IMAGE_API_MODE", mode),
             ("IMAGE_API_BASE_URL", image_api.as_str()),
             ("IMAGE_API_KEY_SECRET_ARN", "image-api-key"),
             ("AWS_ENDPOINT_URL_SECRETS_MANAGER", &manager),
@@ -97,13 +104,35 @@ async fn whatever_the_upstream_says() {
         let (router, seen) = transcript::routes(transcript);
         let upstream = dev::start(router).await.unwrap();
         let function = stage.function(&upstream).await;
-        for format in ["chat", "events"] {
-            let said = say(&function, &event("POST", "/api/generate-stream", &token, &asked(format))).await;
+        for (path, format) in [(STREAM, "chat"), (STREAM, "events"), (IMAGE, "chat")] {
+            let said = say(&function, &event("POST", path, &token, &asked(format))).await;
             none_in("the answer", &canaries, &said);
         }
         assert!(seen.requests() >= 2, "it was asked");
         assert!(function.has_logged("DEBUG").await && function.has_logged("failed").await, "{}", function.log());
         none_in("the log", &canaries, &function.log());
+    }
+}
+
+#[tokio::test]
+async fn whatever_the_upstream_says_in_the_other_modes() {
+    let stage = Stage::new().await;
+    let token = stage.token();
+    let canaries = Canaries::new(&token);
+    // They take no links, so a picture is sent along.
+    let pixel = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
+    let asked = json!({"prompt": PROMPT, "image_inputs": [pixel], "format": "events", "n": 2}).to_string();
+    for mode in ["images", "gemini"] {
+        // One of each kind is enough: what is said does not depend on what was asked.
+        for transcript in canary::transcripts().into_iter().step_by(5) {
+            let (router, seen) = transcript::routes(transcript);
+            let upstream = dev::start(router).await.unwrap();
+            let function = stage.function_in(mode, &upstream).await;
+            none_in("the answer", &canaries, &say(&function, &event("POST", STREAM, &token, &asked)).await);
+            assert!(seen.requests() >= 2, "it was asked");
+            assert!(function.has_logged("failed").await, "{}", function.log());
+            none_in("the log", &canaries, &function.log());
+        }
     }
 }
 
@@ -115,7 +144,7 @@ async fn whatever_the_caller_sends() {
     let (router, seen) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
     let upstream = dev::start(router).await.unwrap();
     let function = stage.function(&upstream).await;
-    let path = "/api/generate-stream";
+    let path = STREAM;
     let forged = format!("{}.{}", token.rsplit_once('.').unwrap().0, "A".repeat(86));
     let wrong = |body: Value| body.to_string();
     let events = [
@@ -148,7 +177,7 @@ async fn whatever_else_fails() {
     let canaries = Canaries::new(&token);
     let (router, _) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
     let upstream = dev::start(router).await.unwrap();
-    let event = event("POST", "/api/generate-stream", &token, &asked("chat"));
+    let event = event("POST", STREAM, &token, &asked("chat"));
     for fault in [Fault::Status(500), Fault::Html, Fault::Redirect, Fault::Huge, Fault::Drop] {
         stage.project.fail(Some(fault));
         let function = stage.function(&upstream).await;
