@@ -192,12 +192,13 @@ pub(crate) fn announce(options: &Serve, environment: &Environment, address: Sock
                 format!("$({})", sign_in(address)),
             ),
         };
-        let post = |path: &str, body: &str| {
+        let post = |path: &str, body: &str, then: &str| {
             format!(
                 "curl -sN http://{address}{path} -H \"authorization: Bearer {token}\" \
-                 -H 'content-type: application/json' -d '{body}' | cut -c1-200"
+                 -H 'content-type: application/json' -d '{body}' {then}"
             )
         };
+        let shown = "| cut -c1-200";
         let generate = r#"{"prompt":"a wedding photo by the sea","format":"events"}"#;
         let faceflip = r#"{"urls":["https://example.com/image1.jpg"],"task_id":"task-1"}"#;
         match (options.real, environment.keys().as_slice()) {
@@ -207,8 +208,10 @@ pub(crate) fn announce(options: &Serve, environment: &Environment, address: Sock
         }
         writeln!(out, "Users:       {users}")?;
         writeln!(out, "A page:      http://{address}/")?;
-        writeln!(out, "A picture:   {}", post("/api/generate-stream", generate))?;
-        writeln!(out, "From links:  {}", post("/api/v1/faceflip/generate/stream", faceflip))?;
+        writeln!(out, "A picture:   {}", post("/api/generate-stream", generate, shown))?;
+        let to_a_file = "-H 'accept: image/*' -o picture.png -w 'picture.png: %{size_download} bytes\\n'";
+        writeln!(out, "To a file:   {}", post("/api/generate-image", generate, to_a_file))?;
+        writeln!(out, "From links:  {}", post("/api/v1/faceflip/generate/stream", faceflip, shown))?;
     }
     writeln!(out, "listening on http://{address}")?;
     out.flush()
