@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
-use super::tables::{Boxed, Item, Refused, Tables, number, read_number, read_text, refused, text};
+use super::tables::{
+    Boxed, Item, Refused, Tables, failed_update, number, read_number, read_text, refused, text, trouble, unless_changed,
+};
 use super::tasks::Tasks;
 use crate::credits::{Balance, Hold};
 use crate::problem::Code;
@@ -102,11 +103,8 @@ impl Balances {
             .expression_attribute_values(":back", number(back.into()))
             .return_values(ReturnValue::UpdatedNew);
         let answer: Boxed<'_, _> = Box::pin(update.send());
-        match answer.await.map_err(|error| refused(error, failed_update)) {
-            Ok(answer) => Ok(answer.attributes().and_then(|item| read_number(item, "credits"))),
-            Err(Refused::Condition(_)) => Ok(None),
-            Err(Refused::Trouble(code)) => Err(code),
-        }
+        let answer = unless_changed(answer.await.map_err(|error| refused(error, failed_update)))?;
+        Ok(answer.and_then(|answer| read_number(answer.attributes()?, "credits")))
     }
 
     /// What an owner has.
@@ -120,11 +118,8 @@ impl Balances {
             .key("sk", text(SORT_KEY))
             .consistent_read(true);
         let answer: Boxed<'_, _> = Box::pin(get.send());
-        match answer.await.map_err(|error| refused(error, |_| None)) {
-            Ok(answer) => Ok(answer.item().map_or(self.initial, |item| read(item).credits)),
-            Err(Refused::Trouble(code)) => Err(code),
-            Err(Refused::Condition(_)) => Err(Code::LimiterUnavailable),
-        }
+        let answer = answer.await.map_err(|error| trouble(refused(error, |_| None)))?;
+        Ok(answer.item().map_or(self.initial, |item| read(item).credits))
     }
 
     /// Makes the balance of a user who was never seen, and completes one that was only granted.
@@ -140,10 +135,8 @@ impl Balances {
             .expression_attribute_values(":initial", number(self.initial))
             .expression_attribute_values(":none", AttributeValue::M(HashMap::new()));
         let answer: Boxed<'_, _> = Box::pin(update.send());
-        match answer.await.map_err(|error| refused(error, failed_update)) {
-            Ok(_) | Err(Refused::Condition(_)) => Ok(()),
-            Err(Refused::Trouble(code)) => Err(code),
-        }
+        unless_changed(answer.await.map_err(|error| refused(error, failed_update)))?;
+        Ok(())
     }
 
     async fn update(&self, tables: &Tables, owner: &str) -> UpdateItemFluentBuilder {
@@ -162,11 +155,4 @@ fn read(item: &Item) -> Balance {
     let holds = item.get("holds").and_then(|holds| holds.as_m().ok());
     let holds = holds.into_iter().flatten().filter_map(|(run, value)| Some((run.clone(), hold(value)?)));
     Balance { credits: read_number(item, "credits").unwrap_or_default(), holds: holds.collect() }
-}
-
-fn failed_update(error: UpdateItemError) -> Option<Option<Item>> {
-    match error {
-        UpdateItemError::ConditionalCheckFailedException(failed) => Some(failed.item),
-        _ => None,
-    }
 }

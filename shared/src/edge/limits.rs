@@ -2,11 +2,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use aws_sdk_dynamodb::config::Config;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
 use super::clock::unix_ms;
-use super::tables::{Boxed, Item, Refused, Tables, number, read_number, read_text, refused, text};
+use super::tables::{
+    Boxed, Refused, Tables, failed_update, number, read_number, read_text, refused, text, trouble, unless_changed,
+};
 use crate::problem::{Code, Problem};
 use crate::quota::{Found, Look, Memory, Policy, Standing, Take};
 
@@ -131,31 +132,20 @@ impl Limits {
         // Only the last one that gave back is known, so who asks again could give back twice when others do so too.
         let once = Config::builder().retry_config(RetryConfig::disabled());
         let answer: Boxed<'_, _> = Box::pin(update.customize().config_override(once).send());
-        match answer.await.map_err(|error| refused(error, failed_condition)) {
-            Ok(answer) => {
-                if let Some(arrival_ms) = answer.attributes().and_then(|item| read_number(item, "tat")) {
-                    self.memory().admitted(bucket, arrival_ms, now_ms);
-                }
-                Ok(())
-            }
-            Err(Refused::Condition(_)) => Ok(()),
-            Err(Refused::Trouble(code)) => Err(code),
+        let answer = unless_changed(answer.await.map_err(|error| refused(error, failed_update)))?;
+        if let Some(arrival_ms) = answer.as_ref().and_then(|answer| read_number(answer.attributes()?, "tat")) {
+            self.memory().admitted(bucket, arrival_ms, now_ms);
         }
+        Ok(())
     }
 
     /// How a bucket stands.
     pub(super) async fn standing(&self, tables: &Tables, bucket: &str, policy: &Policy) -> Result<Standing, Code> {
         let get = tables.client().await.get_item().table_name(&self.table).key("pk", text(bucket));
         let answer: Boxed<'_, _> = Box::pin(get.send());
-        let answer = answer.await.map_err(|error| refused(error, |_| None));
-        match answer {
-            Ok(answer) => {
-                let stored_ms = answer.item().and_then(|item| read_number(item, "tat")).unwrap_or_default();
-                Ok(policy.standing(stored_ms, unix_ms()))
-            }
-            Err(Refused::Trouble(code)) => Err(code),
-            Err(Refused::Condition(_)) => Err(Code::LimiterUnavailable),
-        }
+        let answer = answer.await.map_err(|error| trouble(refused(error, |_| None)))?;
+        let stored_ms = answer.item().and_then(|item| read_number(item, "tat")).unwrap_or_default();
+        Ok(policy.standing(stored_ms, unix_ms()))
     }
 
     /// The arrival time that is left, if the condition held.
@@ -202,7 +192,7 @@ impl Limits {
         };
         let update = update.expression_attribute_values(":ttl", number(policy.expires_s(now_ms)));
         let answer: Boxed<'_, _> = Box::pin(update.send());
-        let answer = answer.await.map_err(|error| refused(error, failed_condition))?;
+        let answer = answer.await.map_err(|error| refused(error, failed_update))?;
         let stored = answer.attributes().and_then(|item| read_number(item, "tat"));
         stored.ok_or(Refused::Trouble(Code::LimiterUnavailable))
     }
@@ -234,10 +224,8 @@ impl Limits {
             .expression_attribute_values(":seen", seen.clone())
             .expression_attribute_values(":ttl", number(policy.expires_s(now_ms)));
         let answer: Boxed<'_, _> = Box::pin(update.send());
-        match answer.await.map_err(|error| refused(error, failed_condition)) {
-            Ok(_) | Err(Refused::Condition(_)) => Ok(()),
-            Err(Refused::Trouble(code)) => Err(code.into()),
-        }
+        unless_changed(answer.await.map_err(|error| refused(error, failed_update)))?;
+        Ok(())
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -248,13 +236,6 @@ impl Limits {
 fn empty(retry_after_ms: u64) -> Taken {
     let standing = Standing { remaining: 0, next_ms: Some(retry_after_ms) };
     Taken { standing, refused_for_ms: Some(retry_after_ms) }
-}
-
-fn failed_condition(error: UpdateItemError) -> Option<Option<Item>> {
-    match error {
-        UpdateItemError::ConditionalCheckFailedException(failed) => Some(failed.item),
-        _ => None,
-    }
 }
 
 /// Any number.

@@ -8,6 +8,7 @@ use aws_config::{BehaviorVersion, Region};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::Credentials;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::sync::OnceCell;
 use url::Url;
@@ -80,6 +81,31 @@ pub(super) fn refused<E: ProvideErrorMetadata>(
     } else {
         tracing::error!(code, "DynamoDB did not answer");
         Refused::Trouble(Code::LimiterUnavailable)
+    }
+}
+
+/// Whether an update was refused for its condition, and what was found if that was asked for; see [`refused`].
+pub(super) fn failed_update(error: UpdateItemError) -> Option<Option<Item>> {
+    match error {
+        UpdateItemError::ConditionalCheckFailedException(failed) => Some(failed.item),
+        _ => None,
+    }
+}
+
+/// For a write that is not needed any more where its condition has failed.
+pub(super) fn unless_changed<T>(answer: Result<T, Refused>) -> Result<Option<T>, Code> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
+        Err(Refused::Condition(_)) => Ok(None),
+        Err(Refused::Trouble(code)) => Err(code),
+    }
+}
+
+/// For a request that has no condition.
+pub(super) fn trouble(refused: Refused) -> Code {
+    match refused {
+        Refused::Trouble(code) => code,
+        Refused::Condition(_) => Code::LimiterUnavailable,
     }
 }
 

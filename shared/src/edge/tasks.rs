@@ -2,11 +2,12 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::operation::put_item::PutItemError;
-use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use tokio::time::timeout;
 
-use super::tables::{Boxed, Item, Refused, Tables, number, read_number, read_text, refused, text};
+use super::tables::{
+    Boxed, Item, Refused, Tables, failed_update, number, read_number, read_text, refused, text, trouble, unless_changed,
+};
 use crate::problem::Code;
 use crate::task::{Links, Record, Repeat, State, fingerprint};
 
@@ -124,7 +125,8 @@ impl Tasks {
         }
         let update = update.update_expression(format!("SET {} REMOVE {}", set.join(", "), remove.join(", ")));
         let answer: Boxed<'_, _> = Box::pin(update.send());
-        unless_changed(answer.await.map_err(|error| refused(error, failed_update)))
+        // A record that is no longer ours was taken over, or settled by an earlier try of ours: nothing is left to do.
+        unless_changed(answer.await.map_err(|error| refused(error, failed_update))).map(drop)
     }
 
     /// Makes a beginning undone: nothing was started.
@@ -148,7 +150,8 @@ impl Tasks {
                     DeleteItemError::ConditionalCheckFailedException(failed) => Some(failed.item),
                     _ => None,
                 })
-            }));
+            }))
+            .map(drop);
         };
         let update = self
             .update(tables, begin.owner, begin.task_id)
@@ -164,7 +167,8 @@ impl Tasks {
             .expression_attribute_values(":running", text("running"))
             .expression_attribute_values(":run", text(begin.run));
         let answer: Boxed<'_, _> = Box::pin(update.send());
-        unless_changed(answer.await.map_err(|error| refused(error, failed_update)))
+        // A record that is no longer ours was taken over, or settled by an earlier try of ours: nothing is left to do.
+        unless_changed(answer.await.map_err(|error| refused(error, failed_update))).map(drop)
     }
 
     /// What the request `run` had spent when it ended; nothing if it never did.
@@ -368,27 +372,4 @@ fn read(item: &Item) -> Option<Record> {
         fingerprint: read_text(item, "hash")?.to_owned(),
         links: read_text(item, "links").and_then(|links| serde_json::from_str(links).ok()),
     })
-}
-
-fn failed_update(error: UpdateItemError) -> Option<Option<Item>> {
-    match error {
-        UpdateItemError::ConditionalCheckFailedException(failed) => Some(failed.item),
-        _ => None,
-    }
-}
-
-/// A record that is no longer ours was taken over, or settled by an earlier try of ours: either way there is nothing
-/// left to do.
-fn unless_changed<T>(answer: Result<T, Refused>) -> Result<(), Code> {
-    match answer {
-        Ok(_) | Err(Refused::Condition(_)) => Ok(()),
-        Err(Refused::Trouble(code)) => Err(code),
-    }
-}
-
-fn trouble(refused: Refused) -> Code {
-    match refused {
-        Refused::Trouble(code) => code,
-        Refused::Condition(_) => Code::LimiterUnavailable,
-    }
 }
