@@ -55,7 +55,10 @@ const IN_PLACE_BYTES: usize = 512;
 /// (handed on as it is), anything that parses after the root counts as the next document.
 #[derive(Debug)]
 pub struct Reader {
-    vocabulary: &'static [&'static str],
+    /// The names that are told apart, the shortest first.
+    vocabulary: Vec<&'static str>,
+    /// Where the names of each length begin in it.
+    by_length: [usize; MAX_KEY_BYTES + 2],
     state: State,
     path: Vec<Segment>,
     key: Vec<u8>,
@@ -95,10 +98,15 @@ enum Escape {
 
 impl Reader {
     /// A reader that tells the names in `vocabulary` apart (each at most 32 bytes) and no others.
-    pub fn new(vocabulary: &'static [&'static str]) -> Self {
+    pub fn new(vocabulary: &[&'static str]) -> Self {
         debug_assert!(vocabulary.iter().all(|name| name.len() <= MAX_KEY_BYTES));
+        let mut vocabulary = vocabulary.to_vec();
+        vocabulary.sort_unstable_by_key(|name| (name.len(), *name));
+        vocabulary.dedup();
+        let by_length = std::array::from_fn(|length| vocabulary.partition_point(|name| name.len() < length));
         Self {
             vocabulary,
+            by_length,
             state: State::Root,
             path: Vec::new(),
             key: Vec::new(),
@@ -281,7 +289,7 @@ impl Reader {
                 self.escape = Escape::Backslash;
             }
             Some(_) => {
-                let name = self.vocabulary.iter().find(|name| name.as_bytes() == self.key).copied().unwrap_or("");
+                let name = self.name();
                 if let Some(segment) = self.path.last_mut() {
                     *segment = Segment::Key(name);
                 }
@@ -289,6 +297,16 @@ impl Reader {
             }
             None => {}
         }
+    }
+
+    /// The name under way, if it is one that is told apart.
+    fn name(&self) -> &'static str {
+        let length = self.key.len();
+        let (Some(&start), Some(&end)) = (self.by_length.get(length), self.by_length.get(length + 1)) else {
+            return "";
+        };
+        let names = self.vocabulary.get(start..end).unwrap_or_default();
+        names.iter().find(|name| name.as_bytes() == self.key).copied().unwrap_or("")
     }
 
     /// Keeps one byte more than any name has, so that a longer one matches none.

@@ -124,6 +124,9 @@ impl Dialect for ErrorObject {
 
 /// Stops where the longest character would not fit, so that the cutting of the text makes no difference.
 fn append(field: &mut String, text: &str) {
+    if field.len() + text.len() + char::MAX_LEN_UTF8 <= MAX_TEXT_BYTES {
+        return field.push_str(text);
+    }
     for character in text.chars() {
         if field.len() + char::MAX_LEN_UTF8 > MAX_TEXT_BYTES {
             return;
