@@ -1,6 +1,13 @@
 //! A client's reading of an answer that has ended, for tests: what a browser would have seen.
 
+use std::collections::HashMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+use crate::picture::hex;
 
 /// One event.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +40,52 @@ fn event(block: &str) -> Option<Event> {
     let data = field("data");
     let last = |name: &str| field(name).pop().unwrap_or_default();
     (!data.is_empty()).then(|| Event { id: last("id"), name: last("event"), data: data.join("\n") })
+}
+
+/// What stands in the envelope of a typed event.
+pub fn data(event: &Event) -> Value {
+    let mut envelope: Value = serde_json::from_str(&event.data).unwrap_or_default();
+    envelope["data"].take()
+}
+
+/// The pictures that typed events bring, put together from their deltas, with the slots they came in. One whose bytes
+/// are not those that its `image.done` tells is none.
+pub fn pictures(events: &[Event]) -> Vec<(u64, Vec<u8>)> {
+    let mut under_way = HashMap::<u64, Vec<u8>>::new();
+    let mut whole = Vec::new();
+    for event in events {
+        let data = data(event);
+        let slot = data["index"].as_u64().unwrap_or_default();
+        match event.name.as_str() {
+            "image.start" => drop(under_way.insert(slot, Vec::new())),
+            "image.delta" => {
+                // Every piece decodes on its own.
+                let more = STANDARD.decode(data["b64"].as_str().unwrap_or_default());
+                if let (Some(picture), Ok(more)) = (under_way.get_mut(&slot), more) {
+                    picture.extend(more);
+                }
+            }
+            "image.done" => {
+                let bytes = under_way.remove(&slot).unwrap_or_default();
+                if data["sha256"] == hash(&bytes).as_str() && data["bytes"] == bytes.len() {
+                    whole.push((slot, bytes));
+                }
+            }
+            _ => {}
+        }
+    }
+    whole
+}
+
+/// What an older frontend gathers of a chat stream.
+pub fn content(events: &[Event]) -> String {
+    let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
+    chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
+}
+
+/// SHA-256 in hexadecimal.
+pub fn hash(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }
 
 /// Everything that a client takes for the end of an answer; a right one has exactly one.

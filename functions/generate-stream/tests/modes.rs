@@ -4,18 +4,17 @@
 #[expect(dead_code, reason = "other tests use the rest")]
 mod support;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use dev::client::{hash, pictures};
 use dev::picture::{Format, draw};
 use dev::{Running, Shape, image_api, user};
 use generate_stream::{App, handle};
 use http::Request;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use support::Reply;
 
@@ -57,10 +56,6 @@ async fn ask(app: &Arc<App>, path: &str, body: &Value) -> Reply {
     Reply::read(handle(app.clone(), post(path, body)).await).await
 }
 
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 /// Hash of what a link leads to, followed as a browser would.
 async fn fetched(url: &str) -> String {
     let answer = reqwest::get(url).await.unwrap().error_for_status().unwrap();
@@ -76,27 +71,15 @@ fn expected(shape: Shape, prompt: &str) -> Vec<String> {
     expected
 }
 
-/// Every picture that typed events say is final, put together from their deltas, by slot.
+/// What typed events say is final. The bytes of each picture are those that are told.
 fn finals(reply: &Reply) -> Vec<Value> {
     assert_eq!(reply.ending(), "done");
-    let mut under_way = HashMap::<u64, Vec<u8>>::new();
-    for event in reply.events() {
-        let envelope: Value = serde_json::from_str(&event.data).unwrap();
-        let data = &envelope["data"];
-        let slot = data["index"].as_u64().unwrap_or_default();
-        match event.name.as_str() {
-            "image.start" => drop(under_way.insert(slot, Vec::new())),
-            "image.delta" => {
-                let more = STANDARD.decode(data["b64"].as_str().unwrap()).unwrap();
-                under_way.get_mut(&slot).unwrap().extend(more);
-            }
-            "image.done" if data["sha256"].is_string() => {
-                assert_eq!(data["sha256"], hash(&under_way[&slot]), "the bytes are those that are told");
-            }
-            _ => {}
-        }
+    let whole: Vec<_> = pictures(&reply.events()).iter().map(|(_, bytes)| hash(bytes)).collect();
+    let finals = reply.last()["images"].as_array().unwrap().clone();
+    for hash in finals.iter().filter_map(|image| image["sha256"].as_str()) {
+        assert!(whole.iter().any(|whole| whole == hash), "a final picture was delivered");
     }
-    reply.last()["images"].as_array().unwrap().clone()
+    finals
 }
 
 #[tokio::test]

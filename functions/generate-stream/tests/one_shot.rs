@@ -9,12 +9,12 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use dev::client::hash;
 use dev::transcript::{Ending, Transcript};
 use generate_stream::{App, handle};
 use http::Request;
 use http_body::Body as _;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use support::{Reply, Stand, Upstream, User, fixture};
 
@@ -31,10 +31,6 @@ fn wanted(user: &User, body: &Value, accept: Option<&str>) -> Request<Bytes> {
 
 async fn ask(app: &Arc<App>, user: &User, body: Value, accept: Option<&str>) -> Reply {
     Reply::read(handle(app.clone(), wanted(user, &body, accept)).await).await
-}
-
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Hash of the picture in [`PICTURE`], as its manifest has it.

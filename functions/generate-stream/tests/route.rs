@@ -7,14 +7,13 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use dev::client::{Event, events};
+use dev::client::{Event, content, events, hash};
 use dev::transcript::{self, Ending, Transcript};
 use dev::{Running, Shape, image_api, user};
 use generate_stream::{App, handle};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 use shared::edge::Body;
 
 const KEY: &str = "a-key-of-this-test";
@@ -64,16 +63,6 @@ fn data(event: &Event) -> Value {
     let data: Value = serde_json::from_str(&event.data).unwrap();
     assert_eq!(data["event"], event.name.as_str(), "the envelope names the event");
     data["data"].clone()
-}
-
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// All chat content of a stream that older frontends would gather.
-fn content(events: &[Event]) -> String {
-    let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
-    chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
 }
 
 /// The first picture that the documented regular expression finds:

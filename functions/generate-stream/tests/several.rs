@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dev::client::events;
+use dev::client::{content, data, events, pictures};
 use dev::transcript::{Ending, Transcript};
 use generate_stream::handle;
 use http_body_util::BodyExt;
@@ -45,12 +45,6 @@ fn stalled() -> Transcript {
 
 fn four() -> Value {
     json!({"prompt": "x", "format": "events", "n": 4})
-}
-
-/// The data of an event.
-fn data(event: &dev::client::Event) -> Value {
-    let envelope: Value = serde_json::from_str(&event.data).unwrap();
-    envelope["data"].clone()
 }
 
 fn codes(done: &Value) -> Vec<&str> {
@@ -121,18 +115,8 @@ async fn four_pictures_in_four_slots_each_whole() {
     let slow = |transcript| Transcript { piece_bytes: 200, piece_after: Duration::from_millis(1), ..transcript };
     let upstream = Upstream::plays_in_turn(vec![slow(good()), slow(other()), slow(good()), slow(other())]).await;
     let reply = Reply::read(handle(stand.app(&upstream, &[]), user.post(PATH, &four())).await).await;
-    let mut pictures = [const { Vec::new() }; 4];
-    for event in reply.events() {
-        let data = data(&event);
-        let slot = data["index"].as_u64().unwrap_or_default() as usize;
-        match event.name.as_str() {
-            "image.start" => pictures[slot].clear(),
-            "image.delta" => pictures[slot].extend(STANDARD.decode(data["b64"].as_str().unwrap()).unwrap()),
-            "image.done" => assert_eq!(data["bytes"], pictures[slot].len(), "slot {slot}"),
-            _ => {}
-        }
-    }
-    let mut sizes = pictures.map(|picture| picture.len());
+    let pictures = pictures(&reply.events());
+    let mut sizes: Vec<_> = pictures.iter().map(|(_, bytes)| bytes.len()).collect();
     sizes.sort_unstable();
     assert_eq!(sizes, [69, 69, 1820, 1820]);
     let done = reply.last();
@@ -201,12 +185,6 @@ async fn another_number_under_the_same_key_is_another_request() {
     assert_eq!(Reply::read(handle(app, second).await).await.ending(), "problem upstream_error");
 }
 
-/// What an older frontend gathers of a chat stream.
-fn content(reply: &Reply) -> String {
-    let chunks = reply.events().into_iter().filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
-    chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
-}
-
 fn sizes(content: &str) -> Vec<usize> {
     let pictures = content.split("![image](data:image/png;base64,").skip(1);
     pictures.map(|rest| STANDARD.decode(rest.split(')').next().unwrap()).unwrap().len()).collect()
@@ -219,14 +197,14 @@ async fn chat_format_makes_one_unless_it_is_told_otherwise() {
     let (stand, user) = (Stand::new().await, User::new("chat"));
     let upstream = Upstream::plays(good()).await;
     let reply = Reply::read(handle(stand.app(&upstream, &[]), user.post(PATH, &chat)).await).await;
-    assert_eq!((sizes(&content(&reply)), upstream.requests()), (vec![1820], 1));
+    assert_eq!((sizes(&content(&reply.events())), upstream.requests()), (vec![1820], 1));
     assert_eq!(stand.tables.missing(&user.owner(), LIMIT).await, 1);
 
     let (stand, user) = (Stand::new().await, User::new("chat-n"));
     let upstream = Upstream::plays_in_turn(vec![slow(good()), slow(other()), status(500)]).await;
     let reply = Reply::read(handle(stand.app(&upstream, &[("CHAT_N", "on")]), user.post(PATH, &chat)).await).await;
     assert_eq!(reply.ending(), "[DONE]");
-    let content = content(&reply);
+    let content = content(&reply.events());
     let mut sizes = sizes(&content);
     sizes.sort_unstable();
     assert_eq!(sizes, [69, 1820], "one after another, never mixed: {content}");

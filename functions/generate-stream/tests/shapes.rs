@@ -9,12 +9,11 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use dev::client::Event;
+use dev::client::{content, hash, pictures};
 use dev::transcript::Transcript;
 use generate_stream::{App, handle};
 use regex::Regex;
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
 
 use support::{Reply, Stand, Upstream, User, fixture};
 
@@ -27,13 +26,7 @@ fn documented_extractor() -> Regex {
     Regex::new(r"(?i)!\[image\]\(data:\s*image/([^;]+);\s*base64,\s*\n?([^)]+)\)").unwrap()
 }
 
-/// What an older frontend gathers of a chat stream.
-fn content(events: &[Event]) -> String {
-    let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
-    chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
-}
-
-/// The picture that it then finds.
+/// The picture that an older frontend finds in what it has gathered.
 fn first_picture(content: &str) -> Option<Vec<u8>> {
     let found = documented_extractor().captures(content)?;
     let payload: String = found[2].chars().filter(|symbol| !symbol.is_whitespace()).collect();
@@ -41,41 +34,8 @@ fn first_picture(content: &str) -> Option<Vec<u8>> {
     STANDARD.decode(payload).ok()
 }
 
-fn hash(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn data(event: &Event) -> Value {
-    let envelope: Value = serde_json::from_str(&event.data).unwrap();
-    envelope["data"].clone()
-}
-
 async fn ask(app: &Arc<App>, user: &User, path: &str, body: Value) -> Reply {
     Reply::read(handle(app.clone(), user.post(path, &body)).await).await
-}
-
-/// Hashes of the pictures that typed events bring, drafts and all, put together from their deltas.
-fn pictures(events: &[Event]) -> Vec<String> {
-    let mut under_way = std::collections::HashMap::<u64, Vec<u8>>::new();
-    let mut whole = Vec::new();
-    for event in events {
-        let data = data(event);
-        let slot = data["index"].as_u64().unwrap_or_default();
-        match event.name.as_str() {
-            "image.start" => drop(under_way.insert(slot, Vec::new())),
-            "image.delta" => {
-                let more = STANDARD.decode(data["b64"].as_str().unwrap()).unwrap();
-                under_way.get_mut(&slot).unwrap().extend(more);
-            }
-            "image.done" if data["sha256"].is_string() => {
-                let found = hash(&under_way.remove(&slot).unwrap());
-                assert_eq!(data["sha256"], found.as_str());
-                whole.push(found);
-            }
-            _ => {}
-        }
-    }
-    whole
 }
 
 #[tokio::test]
@@ -105,7 +65,7 @@ async fn every_transcript_as_events_as_chunks_and_whole() {
             let code = done["code"].as_str().unwrap_or_default();
             assert_eq!(typed.ending(), if is_ok { "done".to_owned() } else { format!("error {code}") }, "{name}");
             let typed = typed.events();
-            let whole = pictures(&typed);
+            let whole: Vec<_> = pictures(&typed).iter().map(|(_, bytes)| hash(bytes)).collect();
             if let Some(images) = expect["images"].as_array() {
                 let expected: Vec<_> = images.iter().map(|image| image["sha256"].as_str().unwrap()).collect();
                 let drafts =
