@@ -3,8 +3,6 @@
 //! What is reserved lies in a *hold* of its own beside the balance, so a function that dies in between loses nothing:
 //! the hold tells how much it was and when it is over, and whoever comes next gives it back.
 
-use crate::outcome::Success;
-use crate::upstream::Failure;
 use std::collections::BTreeMap;
 
 /// What a user has.
@@ -36,49 +34,24 @@ impl Balance {
 
 /// How many of the `reserved` credits are spent: one for each picture that was delivered, and one for each that was not
 /// delivered by the user's own fault. The others come back.
-///
-/// Where all of `calls` have failed by that, each is spent: the same input meets the same refusal.
-pub fn spent(reserved: u32, calls: u32, verdict: Result<&Success, Failure>) -> u32 {
-    let spent = match verdict {
-        Ok(success) => {
-            let own_fault = success.failed.iter().filter(|failed| failed.failure.is_users_fault()).count();
-            u32::try_from(success.images.len() + own_fault).unwrap_or(reserved)
-        }
-        Err(failure) if failure.is_users_fault() => calls,
-        Err(_) => 0,
-    };
-    reserved.min(spent)
+pub fn spent(reserved: u32, delivered: usize, own_faults: u32) -> u32 {
+    let delivered = u32::try_from(delivered).unwrap_or(reserved);
+    reserved.min(delivered.saturating_add(own_faults))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::outcome::{Failed, Image, Source};
 
     #[test]
     fn what_is_delivered_is_spent_and_what_is_not_comes_back() {
-        let success = |images: u32, failures: &[Failure]| Success {
-            images: (0..images)
-                .map(|slot| Image { slot, source: Source::Link { url: String::new(), pixels: None }, draft: false })
-                .collect(),
-            failed: failures.iter().map(|failure| Failed { slot: 9, failure: *failure }).collect(),
-            usage: None,
-        };
-        assert_eq!(spent(1, 1, Ok(&success(1, &[]))), 1);
-        assert_eq!(spent(3, 1, Ok(&success(2, &[Failure::Error]))), 2);
-        assert_eq!(spent(3, 1, Ok(&success(1, &[Failure::ContentBlocked, Failure::Timeout]))), 2);
-        assert_eq!(spent(3, 1, Ok(&success(9, &[]))), 3, "never more than was reserved");
-        for failure in Failure::ALL {
-            let own_fault = matches!(
-                failure,
-                Failure::BadRequest
-                    | Failure::InputImageUnreachable
-                    | Failure::ContentBlocked
-                    | Failure::PayloadTooLarge
-            );
-            assert_eq!(spent(3, 1, Err(*failure)), u32::from(own_fault), "{failure}");
-            assert_eq!(spent(4, 4, Err(*failure)), 4 * u32::from(own_fault), "{failure}");
-        }
+        assert_eq!(spent(1, 1, 0), 1);
+        assert_eq!(spent(3, 2, 0), 2);
+        assert_eq!(spent(3, 1, 1), 2);
+        assert_eq!(spent(3, 0, 0), 0);
+        assert_eq!(spent(3, 9, 0), 3, "never more than was reserved");
+        assert_eq!(spent(3, 1, u32::MAX), 3);
+        assert_eq!(spent(3, usize::MAX, 1), 3);
     }
 
     #[test]

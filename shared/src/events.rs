@@ -111,6 +111,9 @@ struct ImageDone<'a> {
     width: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     height: Option<u32>,
+    /// Told where it is so: the wire may say it only behind the picture, when `image.start` has gone out.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    draft: bool,
 }
 
 #[derive(Serialize)]
@@ -329,6 +332,7 @@ impl<'a> ImageDone<'a> {
             size: None,
             width: None,
             height: None,
+            draft: image.draft,
         };
         match &image.source {
             Source::Inline(whole) => {

@@ -3,7 +3,7 @@
 use crate::media::{Rejected, Whole};
 use crate::problem::Code;
 use crate::update::{Nth, Stop, Update, Usage};
-use crate::upstream::Failure;
+use crate::upstream::{Failure, TokenPolicy};
 
 /// An answer has no more pictures than this; what follows says nothing new. ARK makes 15, each with a draft or two.
 const MAX_PICTURES: usize = 64;
@@ -58,6 +58,31 @@ pub struct Failed {
     pub failure: Failure,
 }
 
+/// What the calls of a request have used up.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Calls on which the upstream provably did not start.
+    pub unused_calls: u32,
+    /// Pictures that were not delivered by the user's own fault.
+    pub own_faults: u32,
+}
+
+impl Tally {
+    /// Counts one call. `has_content` says that the upstream had begun to deliver.
+    pub fn count(&mut self, verdict: &Result<Success, Failure>, has_content: bool) {
+        match verdict {
+            Ok(success) => {
+                let own_faults = success.failed.iter().filter(|failed| failed.failure.is_users_fault()).count();
+                self.own_faults += u32::try_from(own_faults).unwrap_or(u32::MAX);
+            }
+            Err(failure) => {
+                self.own_faults += u32::from(failure.is_users_fault());
+                self.unused_calls += u32::from(failure.token() == TokenPolicy::Refund && !has_content);
+            }
+        }
+    }
+}
+
 /// How the answer's bytes ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum End {
@@ -108,7 +133,8 @@ impl Outcome {
                 self.truncated |= matches!(why, Rejected::Truncated | Rejected::BadPayload);
             }
             Update::ImageFailed { slot, failure } => {
-                let is_new = self.failed.len() < MAX_PICTURES;
+                let is_known = self.failed.iter().any(|failed| failed.slot == *slot);
+                let is_new = !is_known && self.failed.len() < MAX_PICTURES;
                 if is_new {
                     self.failed.push(Failed { slot: *slot, failure: *failure });
                 }
@@ -144,8 +170,7 @@ impl Outcome {
         let mut images: Vec<Image> = Vec::new();
         for image in self.images {
             match images.iter_mut().find(|other| other.slot == image.slot) {
-                // A draft is better than nothing, and worse than any final picture.
-                Some(other) if !image.draft || other.draft => *other = image,
+                Some(other) if supersedes(image.draft, other.draft) => *other = image,
                 Some(_) => {}
                 None => images.push(image),
             }
@@ -237,20 +262,25 @@ impl Success {
     }
 }
 
-/// The upstream's own fault weighs more than a refusal: trying again may help.
+/// Whether a picture takes the place of an earlier one in its slot: the last final one stands, and a draft is better
+/// than nothing.
+pub fn supersedes(is_draft: bool, was_draft: bool) -> bool {
+    !is_draft || was_draft
+}
+
+/// The upstream's own fault weighs more than the user's: trying again may help.
 fn weightier(a: Failure, b: Failure) -> Failure {
-    if a == Failure::ContentBlocked { b } else { a }
+    if a.is_users_fault() { b } else { a }
 }
 
 impl Image {
-    /// Equal bytes in one slot are one picture: relays have a habit of writing everything twice.
+    /// Equal bytes are one picture, in whichever slot: relays have a habit of writing everything twice.
     fn is_same_as(&self, other: &Image) -> bool {
-        self.slot == other.slot
-            && match (&self.source, &other.source) {
-                (Source::Inline(a), Source::Inline(b)) => a.sha256 == b.sha256,
-                (Source::Link { url: a, .. }, Source::Link { url: b, .. }) => a == b,
-                _ => false,
-            }
+        match (&self.source, &other.source) {
+            (Source::Inline(a), Source::Inline(b)) => a.sha256 == b.sha256,
+            (Source::Link { url: a, .. }, Source::Link { url: b, .. }) => a == b,
+            _ => false,
+        }
     }
 }
 

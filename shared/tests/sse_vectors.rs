@@ -30,7 +30,7 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
                     data.clear();
                 }
                 Part::Blank => {}
-                Part::StrayStart(_) | Part::Stray(_) | Part::StrayEnd => {}
+                Part::StrayStart(_) | Part::Stray(_) | Part::StrayEnd | Part::Comment => {}
                 Part::Idle => break,
             }
         }

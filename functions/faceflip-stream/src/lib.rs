@@ -169,7 +169,7 @@ impl Task {
         let call = Call { upstream, timing, deadline: self.caller.deadline, times: 1, names };
         let ended = run(call, post, || AnyDialect::ark(links), events, Some(sender)).await;
         let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
-        let credits_remaining = ledger.settle(&self.admission, verdict, ended.unused_calls).await;
+        let credits_remaining = ledger.settle(&self.admission, verdict, ended.tally).await;
         Ok((ended.verdict?, credits_remaining))
     }
 }

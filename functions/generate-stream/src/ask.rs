@@ -31,11 +31,12 @@ pub(crate) async fn ask<'a>(
         }
         Mode::Images => {
             let field = images::edit_image_field(images.len());
-            let files = inline.zip(1..).filter_map(|((media_type, payload), number)| {
+            let mut files = Vec::new();
+            for ((media_type, payload), number) in inline.zip(1..) {
                 let ending = media_type.rsplit('/').next().unwrap_or_default();
-                let name = format!("image-{number}.{ending}");
-                Some(File { field, name, media_type, bytes: media::decode(payload)? })
-            });
+                let bytes = media::decode(payload).ok_or(Code::InternalError)?;
+                files.push(File { field, name: format!("image-{number}.{ending}"), media_type, bytes });
+            }
             let body = Asked::form(images::edit_fields(model, prompt), files).await?;
             (api.endpoint("/v1/images/edits"), KeyAs::Bearer, body)
         }

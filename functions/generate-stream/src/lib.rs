@@ -64,12 +64,12 @@ async fn respond(
     route.check(request)?;
     let ready = app.ready()?;
     let principal = ready.sign_in.check(request, caller).await?;
-    let shape = Shape::of(route, request);
+    let delivery = Delivery::of(route, request);
     let mut wanted = GenerateRequest::parse(read_json(request)?, &ready.config.image_api, app.links())?;
-    match (shape, wanted.format) {
+    match (delivery, wanted.format) {
         // Their documentation makes one picture, whatever they say.
-        (Shape::Stream, Format::Chat) if !ready.config.chat_n => wanted.n = 1,
-        (Shape::Bytes, _) if wanted.n > 1 => return Err(n_range(1)),
+        (Delivery::Stream, Format::Chat) if !ready.config.chat_n => wanted.n = 1,
+        (Delivery::Bytes, _) if wanted.n > 1 => return Err(n_range(1)),
         _ => {}
     }
     let task_id = idempotency_key(request)?.unwrap_or_else(new_id);
@@ -96,10 +96,10 @@ async fn respond(
     };
     let caller = caller.clone();
     let task = Task { app: app.clone(), route, caller, principal, admission, task_id: task_id.clone(), key };
-    let mut response = match (shape, wanted.format) {
-        (Shape::Json | Shape::Bytes, _) => task.whole(wanted, shape).await,
-        (Shape::Stream, Format::Events) => task.caller.clone().stream(task.events(wanted)),
-        (Shape::Stream, Format::Chat) => {
+    let mut response = match (delivery, wanted.format) {
+        (Delivery::Json | Delivery::Bytes, _) => task.whole(wanted, delivery).await,
+        (Delivery::Stream, Format::Events) => task.caller.clone().stream(task.events(wanted)),
+        (Delivery::Stream, Format::Chat) => {
             let caller = task.caller.clone();
             let mut body = task.chat(wanted);
             match body.hold(ready.config.timing.head_hold).await {
@@ -116,16 +116,16 @@ async fn respond(
     Ok(response)
 }
 
-/// The form of the response.
+/// How the answer is delivered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Shape {
+enum Delivery {
     Stream,
     Json,
     /// Of one picture.
     Bytes,
 }
 
-impl Shape {
+impl Delivery {
     fn of<B>(route: &Route, request: &Request<B>) -> Self {
         match route.path == IMAGE.path {
             false => Self::Stream,
@@ -191,17 +191,20 @@ impl Task {
     }
 
     /// One answer, when all is whole.
-    async fn whole(self, wanted: GenerateRequest, shape: Shape) -> Response<Body> {
+    async fn whole(self, wanted: GenerateRequest, delivery: Delivery) -> Response<Body> {
         let mut pictures = Pictures::default();
         let (success, credits_remaining) = match self.call(&wanted, &mut pictures, None).await {
             Ok(ended) => ended,
             Err(problem) => return self.caller.problem(&problem),
         };
         let json = |pictures: &Pictures| pictures.json(&success, credits_remaining, unix_seconds(), self.caller.lang);
-        match (shape, success.images.first().map(|image| &image.source)) {
+        match (delivery, success.images.first().map(|image| &image.source)) {
             // Nothing is fetched here: who wants the bytes is shown where they are.
-            (Shape::Bytes, Some(Source::Link { url, .. })) => self.caller.elsewhere(url, json(&pictures)),
-            (Shape::Bytes, Some(Source::Inline(whole))) => self.caller.image(pictures.first(&success), whole),
+            (Delivery::Bytes, Some(Source::Link { url, .. })) => self.caller.elsewhere(url, json(&pictures)),
+            (Delivery::Bytes, Some(Source::Inline(whole))) => match pictures.first(&success) {
+                Some(bytes) => self.caller.image(bytes, whole),
+                None => self.caller.problem(&Code::InternalError.into()),
+            },
             _ => self.caller.json(json(&pictures)),
         }
     }
@@ -210,7 +213,7 @@ impl Task {
     async fn call(
         &self,
         wanted: &GenerateRequest,
-        present: &mut impl Present<AnyDialect>,
+        present: &mut impl Present,
         sender: Option<&Sender>,
     ) -> Result<(Success, Option<u64>), Problem> {
         let ready = self.app.ready()?;
@@ -232,7 +235,7 @@ impl Task {
         };
         let ended = run(call, post, || AnyDialect::new(links), present, sender).await;
         let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
-        let credits_remaining = ready.ledger.settle(&self.admission, verdict, ended.unused_calls).await;
+        let credits_remaining = ready.ledger.settle(&self.admission, verdict, ended.tally).await;
         Ok((ended.verdict?, credits_remaining))
     }
 }

@@ -100,6 +100,12 @@ async fn a_picture_that_lies_elsewhere_is_shown_the_way_to() {
     let reply = ask(&app, &user, json!({"prompt": "x"}), None).await;
     assert_eq!((reply.status, reply.header("location")), (200, None));
     assert_eq!(reply.last()["data"][0], json!({"index": 0, "url": url}));
+    // A header holds ASCII; the platform drops others.
+    let chunk = r#"data: {"choices":[{"index":0,"delta":{"content":"![图](https://img.example.test/图.png)"},"finish_reason":"stop"}]}"#;
+    let upstream = Upstream::plays(Transcript::events(format!("{chunk}\n\n"))).await;
+    let reply = ask(&stand.app(&upstream, &[]), &user, json!({"prompt": "x"}), Some("image/*")).await;
+    assert_eq!(reply.header("location"), Some("https://img.example.test/%E5%9B%BE.png"));
+    assert_eq!(reply.last()["data"][0]["url"], "https://img.example.test/图.png");
 }
 
 #[tokio::test]

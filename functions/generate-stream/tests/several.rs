@@ -132,7 +132,10 @@ async fn when_all_fail_there_is_one_error_and_what_was_not_used_comes_back() {
         (vec![status(429)], "upstream_busy", 0, 9),
         (vec![status(429), status(500)], "upstream_busy or upstream_error", 3, 9),
         (vec![moderated()], "content_rejected", 4, 5),
-        (vec![moderated(), moderated(), moderated(), status(429)], "upstream_busy", 3, 9),
+        (vec![moderated(), moderated(), moderated(), status(429)], "upstream_busy", 3, 6),
+        // In whichever order they end.
+        (vec![status(400), status(429)], "upstream_busy", 1, 8),
+        (vec![status(429), status(429), status(429), status(400)], "upstream_busy", 1, 8),
     ] {
         let (stand, user) = (Stand::new().await, User::new("all"));
         let upstream = Upstream::plays_in_turn(transcripts).await;

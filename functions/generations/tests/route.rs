@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use shared::auth::{Principal, SourceIp, UserId};
 use shared::config::GenerationsConfig;
 use shared::edge::{Admission, Admitted, Body, Invocation, Ledger, Wanted};
-use shared::outcome::{Image, Source, Success};
+use shared::outcome::{Image, Source, Success, Tally};
 use shared::task::fingerprint;
 use shared::upstream::Failure;
 
@@ -86,7 +86,7 @@ impl Person {
 
     async fn run(&self, ledger: &Ledger, task_id: &str, verdict: Result<&Success, Failure>) {
         let admission = self.begin(ledger, task_id, 1).await;
-        ledger.settle(&admission, verdict, 0).await;
+        ledger.settle(&admission, verdict, Tally::default()).await;
     }
 
     async fn get(&self, app: &Arc<App>, path: &str) -> Response<Body> {
@@ -288,7 +288,7 @@ async fn an_item_says_what_became_of_it() {
         deadline: None,
     };
     let Ok(Admitted::Run(admission)) = ledger.admit(wanted, &mut None).await else { panic!("it is new") };
-    ledger.settle(&admission, Ok(&links(&two)), 0).await;
+    ledger.settle(&admission, Ok(&links(&two)), Tally::default()).await;
     let pixels = reader.read(&app, &format!("{LOG}/pixels")).await;
     assert_eq!([&pixels["status"], &pixels["route"]], ["succeeded", "/api/generate-stream"]);
     assert_eq!(members(&pixels), always);
@@ -316,7 +316,7 @@ async fn credits_where_generations_cost_some() {
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 10, "who was never seen has the initial ones");
     let admission = reader.begin(&ledger, "three", 3).await;
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 7, "three are reserved");
-    ledger.settle(&admission, Ok(&links(&["https://links.example.com/a.jpeg"])), 0).await;
+    ledger.settle(&admission, Ok(&links(&["https://links.example.com/a.jpeg"])), Tally::default()).await;
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 9, "one was made");
     let off = reader.read(&app(&[]), LOG).await;
     assert_eq!(members(&off), ["items", "next", "rate"]);

@@ -13,10 +13,10 @@ use super::upstream::{Answer, Post, Upstream};
 use crate::auth::Principal;
 use crate::config::Timing;
 use crate::events::Events;
-use crate::outcome::{End, Outcome, Success};
+use crate::outcome::{End, Failed, Outcome, Success, Tally};
 use crate::problem::Code;
 use crate::update::Nth;
-use crate::upstream::{Dialect, Failure, Reader, TokenPolicy};
+use crate::upstream::{AnyDialect, Failure, Reader};
 
 /// A request's upstream calls: what they need, apart from what is asked.
 #[derive(Debug)]
@@ -38,8 +38,8 @@ pub struct Call<'a> {
 pub struct Ended {
     /// The verdict.
     pub verdict: Result<Success, Failure>,
-    /// On how many calls the upstream provably did not start.
-    pub unused_calls: u32,
+    /// What was used up.
+    pub tally: Tally,
     /// Bytes the upstream sent.
     pub bytes_in: u64,
     /// From the request to the verdict.
@@ -82,6 +82,10 @@ impl Line<'_> {
         match &ended.verdict {
             Ok(success) => {
                 let (images, failed) = (success.images.len(), success.failed.len());
+                for Failed { slot, failure } in &success.failed {
+                    let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
+                    tracing::warn!(route, request_id, task_id, slot, class, code, alarm, "a picture failed");
+                }
                 tracing::info!(route, request_id, caller, task_id, bytes_in, took_ms, images, failed, "succeeded");
             }
             Err(failure) => {
@@ -110,12 +114,12 @@ impl Drop for Line<'_> {
 }
 
 /// Shows an answer to a client while it is read.
-pub trait Present<D: Dialect> {
+pub trait Present {
     /// Reads a piece of one call's answer and shows what it brings.
-    fn piece(&mut self, nth: Nth, piece: &[u8], reader: &mut Reader<D>, outcome: &mut Outcome);
+    fn piece(&mut self, nth: Nth, piece: &[u8], reader: &mut Reader<AnyDialect>, outcome: &mut Outcome);
 
     /// That answer has ended: reads what was held, shows it.
-    fn end(&mut self, nth: Nth, reader: &mut Reader<D>, outcome: &mut Outcome);
+    fn end(&mut self, nth: Nth, reader: &mut Reader<AnyDialect>, outcome: &mut Outcome);
 
     /// No more will come for a while: what waits to be sent together should not wait longer.
     fn flush(&mut self) {}
@@ -133,11 +137,11 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Sends the request as often as is asked, reads the answers into `present`, and sends on what that shows.
 ///
 /// Without a `sender` nobody hears anything before the end.
-pub async fn run<D: Dialect>(
+pub async fn run(
     call: Call<'_>,
     post: Post<'_>,
-    dialect: impl Fn() -> D,
-    present: &mut impl Present<D>,
+    dialect: impl Fn() -> AnyDialect,
+    present: &mut impl Present,
     sender: Option<&Sender>,
 ) -> Ended {
     let Call { upstream, timing, deadline, times, names } = call;
@@ -148,7 +152,7 @@ pub async fn run<D: Dialect>(
 
     let mut company = Company { begun, ping: timing.ping, said_at: begun, sender };
     let mut bytes_in = 0;
-    let mut exchanges: Vec<Exchange<D>> = (0..times).map(|_| Exchange::new(dialect())).collect();
+    let mut exchanges: Vec<Exchange> = (0..times).map(|_| Exchange::new(dialect())).collect();
     let step = async |at: usize, on: On<'_>| (at, on.step(upstream, timing, end_by).await);
     let mut steps: FuturesUnordered<_> =
         (0..exchanges.len()).map(|at| step(at, On::Ask(Box::new(post.clone())))).collect();
@@ -187,30 +191,29 @@ pub async fn run<D: Dialect>(
         company.say(present).await;
     }
 
-    let mut unused_calls = 0;
+    let mut tally = Tally::default();
     let verdicts = exchanges.into_iter().map(|exchange| {
         let has_content = exchange.outcome.has_content();
         // Each has ended: there is no other way out of the loop.
         let verdict = exchange.outcome.verdict(exchange.end.unwrap_or(End::Failed(Failure::Error)));
-        let is_unused = verdict.as_ref().is_err_and(|failure| failure.token() == TokenPolicy::Refund);
-        unused_calls += u32::from(is_unused && !has_content);
+        tally.count(&verdict, has_content);
         verdict
     });
     let verdict = Success::of_all(verdicts.collect());
-    let ended = Ended { verdict, unused_calls, bytes_in, took: now() - begun };
+    let ended = Ended { verdict, tally, bytes_in, took: now() - begun };
     line.write(&ended);
     ended
 }
 
 /// One call's answer, as far as it has come.
-struct Exchange<D> {
-    reader: Reader<D>,
+struct Exchange {
+    reader: Reader<AnyDialect>,
     outcome: Outcome,
     end: Option<End>,
 }
 
-impl<D: Dialect> Exchange<D> {
-    fn new(dialect: D) -> Self {
+impl Exchange {
+    fn new(dialect: AnyDialect) -> Self {
         Self { reader: Reader::new(dialect), outcome: Outcome::default(), end: None }
     }
 }
@@ -247,7 +250,7 @@ struct Company<'a> {
 
 impl Company<'_> {
     /// Sends what there is.
-    async fn say<D: Dialect>(&mut self, present: &mut impl Present<D>) {
+    async fn say(&mut self, present: &mut impl Present) {
         let bytes = present.take();
         if !bytes.is_empty()
             && let Some(sender) = self.sender
@@ -257,7 +260,7 @@ impl Company<'_> {
         }
     }
 
-    async fn wait<T, D: Dialect>(&mut self, future: impl Future<Output = T>, present: &mut impl Present<D>) -> T {
+    async fn wait<T>(&mut self, future: impl Future<Output = T>, present: &mut impl Present) -> T {
         let mut future = pin!(future);
         loop {
             match timeout_at(self.said_at + self.ping, &mut future).await {
@@ -274,8 +277,8 @@ impl Company<'_> {
 }
 
 /// As typed events.
-impl<D: Dialect> Present<D> for Events {
-    fn piece(&mut self, nth: Nth, piece: &[u8], reader: &mut Reader<D>, outcome: &mut Outcome) {
+impl Present for Events {
+    fn piece(&mut self, nth: Nth, piece: &[u8], reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         reader.push(piece, &mut |update| {
             if outcome.observe(&update) {
                 self.update(&update.of(nth));
@@ -283,7 +286,7 @@ impl<D: Dialect> Present<D> for Events {
         });
     }
 
-    fn end(&mut self, nth: Nth, reader: &mut Reader<D>, outcome: &mut Outcome) {
+    fn end(&mut self, nth: Nth, reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         reader.finish(&mut |update| {
             if outcome.observe(&update) {
                 self.update(&update.of(nth));

@@ -15,7 +15,7 @@ use super::turns::Turns;
 use crate::auth::Principal;
 use crate::config;
 use crate::credits::{Hold, spent};
-use crate::outcome::Success;
+use crate::outcome::{Success, Tally};
 use crate::problem::{Code, Detail, Problem};
 use crate::quota::{Policy, Standing};
 use crate::task::{Links, Record, Repeat, State};
@@ -85,8 +85,7 @@ pub struct Admission {
     fingerprint: String,
     lease_ms: u64,
     replays: bool,
-    calls: u32,
-    /// What was taken for them.
+    /// Tokens.
     tokens: u32,
     /// Credits.
     reserved: u32,
@@ -167,7 +166,6 @@ impl Ledger {
             fingerprint: wanted.fingerprint,
             lease_ms: now_ms + (left + LEASE_MARGIN).as_millis() as u64,
             replays: wanted.replays,
-            calls: wanted.calls,
             tokens: wanted.calls,
             reserved: 0,
             is_recorded: true,
@@ -247,22 +245,18 @@ impl Ledger {
     /// provably did not start, and credits. Returns what credits are left, where generations cost some.
     ///
     /// What fails here is logged and changes nothing for the user.
-    pub async fn settle(
-        &self,
-        admission: &Admission,
-        verdict: Result<&Success, Failure>,
-        unused_calls: u32,
-    ) -> Option<u64> {
+    pub async fn settle(&self, admission: &Admission, verdict: Result<&Success, Failure>, tally: Tally) -> Option<u64> {
         let owner = admission.principal.to_string();
         let now_ms = unix_ms();
-        let spent = spent(admission.reserved, admission.calls, verdict);
+        let images = verdict.map_or(0, |success| success.images.len());
+        let spent = spent(admission.reserved, images, tally.own_faults);
         let links = verdict.ok().filter(|_| admission.replays).and_then(Links::of);
         let end = End {
             state: match verdict {
                 Ok(_) => State::Succeeded,
                 Err(failure) => State::Failed { code: Some(failure.problem()) },
             },
-            images: verdict.map_or(0, |success| u32::try_from(success.images.len()).unwrap_or(u32::MAX)),
+            images: u32::try_from(images).unwrap_or(u32::MAX),
             spent,
             links: links.as_ref(),
         };
@@ -273,7 +267,7 @@ impl Ledger {
                 false => Ok(()),
             }
         };
-        let (record, tokens) = join(record, self.tokens_back(admission, unused_calls)).await;
+        let (record, tokens) = join(record, self.tokens_back(admission, tally.unused_calls)).await;
         // After the record, which tells what was spent: whoever finds the hold, should we die before it is settled, goes
         // by that. And not without it: the task may be run again then, and its pictures would be paid twice.
         let credits = match record {

@@ -8,6 +8,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
 use serde_json::Value;
 use tokio::time::Instant;
+use url::Url;
 use uuid::Uuid;
 
 use super::body::Body;
@@ -124,7 +125,10 @@ impl Caller {
     pub fn elsewhere(&self, url: &str, body: Vec<u8>) -> Response<Body> {
         let mut response = self.json(body);
         *response.status_mut() = StatusCode::SEE_OTHER;
-        set(&mut response, header::LOCATION, url);
+        // As the parser writes it: a header holds ASCII.
+        if let Ok(url) = Url::parse(url) {
+            set(&mut response, header::LOCATION, url.as_str());
+        }
         response
     }
 

@@ -201,6 +201,10 @@ impl Upstream {
 impl Answer {
     /// The next piece, or `None` at the end. Can be dropped while it waits, and called again.
     pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        // Whatever is there already: a slow reader must not carry us past the end.
+        if now() >= self.end_by {
+            return Err(Failure::Deadline);
+        }
         let idle_by = now() + self.idle;
         let by = idle_by.min(self.progress_by).min(self.end_by);
         match timeout_at(by, self.pieces.next()).await {

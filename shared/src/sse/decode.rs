@@ -13,6 +13,8 @@ pub enum Part<'a> {
     Stray(&'a [u8]),
     /// That line has ended.
     StrayEnd,
+    /// A comment begins; nothing of it is handed on.
+    Comment,
     /// A blank line ended an event that has data: everything since the last `End` is one event.
     End,
     /// A blank line ended something without data: comments, other fields, nothing at all.
@@ -167,7 +169,11 @@ impl Decoder {
                         *piece = after;
                         return Ok(if self.blank_line() { Part::End } else { Part::Blank });
                     }
-                    b':' => self.state = State::Skip,
+                    b':' => {
+                        self.state = State::Skip;
+                        *piece = after;
+                        return Ok(Part::Comment);
+                    }
                     _ => {
                         self.begin_field();
                         self.state = State::Name;

@@ -12,6 +12,8 @@ use crate::json::Segment::{self, Index, Key};
 use crate::json::{Token, Value};
 use crate::update::{Stop, Update, Usage};
 
+/// No event that means anything has a longer name.
+const MAX_NAME_BYTES: usize = 64;
 /// Text that a document may or may not have meant for the user waits for its end up to this size.
 const MAX_PENDING_BYTES: usize = 64 * 1024;
 
@@ -38,6 +40,8 @@ struct Document {
     has_choices: bool,
     /// `type`.
     kind: String,
+    /// The event or the `type` says that its picture is not the final one.
+    is_preview: bool,
     /// `text` or `delta`, which some kinds mean for the user.
     text: Vec<u8>,
     /// `phase` says that it is not meant so.
@@ -70,8 +74,8 @@ impl AnyDialect {
         }
     }
 
-    fn begin(&mut self) {
-        self.document = Document::default();
+    fn begin(&mut self, event_type: &[u8]) {
+        self.document = Document { is_preview: is_preview(event_type), ..Document::default() };
         self.content.begin_document();
     }
 
@@ -103,12 +107,13 @@ impl AnyDialect {
     }
 
     fn other(&mut self, path: &[Segment], value: Value<'_>, out: &mut Out<'_>) {
-        let Document { kind, text, is_aside, stop: stopped, error, .. } = &mut self.document;
+        let Document { kind, is_preview: is_draft, text, is_aside, stop: stopped, error, .. } = &mut self.document;
         match (path, value) {
             ([Key("type")], value) => {
                 if let Some(name) = self.short.read(value) {
                     kind.clear();
                     kind.push_str(name);
+                    *is_draft = is_preview(name.as_bytes());
                 }
             }
             ([Key("phase")], value) => {
@@ -126,27 +131,34 @@ impl AnyDialect {
             }
             _ => {}
         }
-        self.items.token(is_draft(kind), path, value, &mut self.content, out);
+        self.items.token(*is_draft, path, value, &mut self.content, out);
         error.token(path, value);
     }
 
     fn end(&mut self, event_type: &[u8], out: &mut Out<'_>) {
-        let Document { has_choices, kind, text, is_aside, stop, error } = std::mem::take(&mut self.document);
+        let Document { has_choices, kind, is_preview, text, is_aside, stop, error } =
+            std::mem::take(&mut self.document);
         self.document.has_choices = has_choices;
-        let name = if kind.is_empty() { String::from_utf8_lossy(event_type).into_owned() } else { kind };
-        let last = name.rsplit_once('.').map_or(name.as_str(), |(_, last)| last);
+        let event_type = if event_type.len() > MAX_NAME_BYTES { b"" } else { event_type };
+        let name = match kind.as_str() {
+            "" => std::str::from_utf8(event_type).unwrap_or_default(),
+            kind => kind,
+        };
+        self.output.end_document();
+        let last = name.rsplit_once('.').map_or(name, |(_, last)| last);
         let is_about_a_picture = name.starts_with("image_generation.") || name.starts_with("image_edit.");
-        let is_failure = matches!(name.as_str(), "error" | "response.failed") || last == "error";
-        if is_failure || (error.is_error() && !is_about_a_picture) {
+        if last == "error" || name == "response.failed" || (error.is_error() && !is_about_a_picture) {
             self.content.abandon(out);
             self.items.abandon();
             return out(Update::Failed(classify(None, error.fields())));
         }
-        self.items.settle(is_draft(&name), Some(&error), &mut self.content, out);
-        if !is_aside && matches!(name.as_str(), "image_generation.text_chunk" | "response.output_text.delta") {
+        let error = (last == "partial_failed" || error.is_found()).then_some(&error);
+        self.items.settle(is_preview, error, &mut self.content, out);
+        if !is_aside && matches!(name, "image_generation.text_chunk" | "response.output_text.delta") {
             self.content.text(0, Place::Elsewhere, &text, out);
         }
-        if let Some(stop) = stop.or((last == "completed").then_some(Stop::Finished)) {
+        let is_completed = matches!(name, "image_generation.completed" | "image_edit.completed" | "response.completed");
+        if let Some(stop) = stop.or(is_completed.then_some(Stop::Finished)) {
             out(Update::Stopped(stop));
         }
     }
@@ -201,11 +213,15 @@ impl Dialect for AnyDialect {
             path => path,
         };
         match (path, token.value) {
-            ([], Value::Open) => self.begin(),
+            ([], Value::Open) if is_listed => self.begin(b""),
             ([], Value::Close) if is_listed => self.end(b"", out),
             ([], _) => {}
             (path, value) => self.member(path, value, out),
         }
+    }
+
+    fn document_begin(&mut self, event_type: &[u8]) {
+        self.begin(event_type);
     }
 
     fn document_end(&mut self, event_type: &[u8], out: &mut Out<'_>) {
@@ -235,6 +251,6 @@ impl Dialect for AnyDialect {
     }
 }
 
-fn is_draft(kind: &str) -> bool {
-    kind.ends_with(".partial_image")
+fn is_preview(name: &[u8]) -> bool {
+    name.ends_with(b".partial_image")
 }

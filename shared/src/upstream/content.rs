@@ -27,6 +27,17 @@ pub(super) enum Place {
     Elsewhere,
 }
 
+/// What a value that stands for a picture was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Came {
+    /// There was none, or an empty one.
+    Nothing,
+    /// Something that is no picture, or a broken one.
+    Rejected,
+    /// A picture, or a link to one.
+    Whole,
+}
+
 /// The text of one slot, across documents.
 #[derive(Debug)]
 struct Text {
@@ -68,7 +79,8 @@ impl Content {
         if slot >= MAX_SLOTS || piece.is_empty() {
             return;
         }
-        self.is_elsewhere |= place == Place::Elsewhere;
+        // They read the first choice, whatever its index.
+        self.is_elsewhere |= place == Place::Elsewhere || slot != 0;
         let at = self.texts.iter().position(|text| text.slot == slot).unwrap_or_else(|| {
             self.texts.push(Text { slot, reader: Default::default(), picture: None, utf8: Utf8::default() });
             self.texts.len() - 1
@@ -103,7 +115,7 @@ impl Content {
                         picture.finish(false, out);
                     }
                 }
-                Found::Link(url) => link(slot, url, None, false, self.links, out),
+                Found::Link(url) => _ = link(slot, url, None, false, self.links, out),
             }
         }
     }
@@ -129,29 +141,31 @@ impl Content {
         }
     }
 
-    /// The value under way is complete; says whether there was one with anything in it. A link belongs to `slot`, a
-    /// picture to the slot in which it began.
+    /// The value under way is complete. A link belongs to `slot`, a picture to the slot in which it began.
     pub(super) fn end_picture(
         &mut self,
         slot: u32,
         draft: bool,
         pixels: Option<(u32, u32)>,
         out: &mut Out<'_>,
-    ) -> bool {
-        let Some(PictureValue { reference, mut picture }) = self.value.take() else { return false };
-        match reference.finish() {
-            Referred::Nothing => return false,
-            Referred::Unusable => out(Update::ImageRejected { slot, why: Rejected::NotAnImage }),
+    ) -> Came {
+        let Some(PictureValue { reference, mut picture }) = self.value.take() else { return Came::Nothing };
+        let is_whole = match reference.finish() {
+            Referred::Nothing => return Came::Nothing,
+            Referred::Unusable => {
+                out(Update::ImageRejected { slot, why: Rejected::NotAnImage });
+                false
+            }
             Referred::Link(url) => link(slot, url, pixels, draft, self.links, out),
             Referred::Payload(rest) => {
                 if !rest.is_empty() {
                     end_picture_in_text(&mut self.texts, picture.slot(), out);
                     picture.push(rest, out);
                 }
-                picture.finish(draft, out);
+                picture.finish(draft, out)
             }
-        }
-        true
+        };
+        if is_whole { Came::Whole } else { Came::Rejected }
     }
 
     /// The document broke off: a picture may be whole by then. A link is not told: it may be half of one.
@@ -159,7 +173,7 @@ impl Content {
         if let Some(PictureValue { reference, picture }) = &self.value {
             let (slot, draft) = (picture.slot(), picture.is_draft());
             match reference.finish() {
-                Referred::Payload(_) => drop(self.end_picture(slot, draft, None, out)),
+                Referred::Payload(_) => _ = self.end_picture(slot, draft, None, out),
                 _ => self.value = None,
             }
         }
@@ -188,9 +202,12 @@ fn end_picture_in_text(texts: &mut [Text], slot: u32, out: &mut Out<'_>) {
     }
 }
 
-fn link(slot: u32, url: &str, pixels: Option<(u32, u32)>, draft: bool, links: LocalLinks, out: &mut Out<'_>) {
-    out(match check_generated(url, links) {
+/// Says whether the link is one that may be told.
+fn link(slot: u32, url: &str, pixels: Option<(u32, u32)>, draft: bool, links: LocalLinks, out: &mut Out<'_>) -> bool {
+    let checked = check_generated(url, links);
+    out(match checked {
         Ok(url) => Update::ImageLinked { slot, url, pixels, draft },
         Err(_) => Update::ImageRejected { slot, why: Rejected::BadLink },
     });
+    checked.is_ok()
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::content::Content;
+use super::content::{Came, Content};
 use super::error_object::ErrorObject;
 use super::short::Short;
 use super::{Out, classify};
@@ -88,14 +88,14 @@ impl Items {
     ) {
         match (path, value) {
             ([], Value::Open | Value::StringStart) => self.item = Item { slot: Some(position), ..Item::default() },
-            ([], Value::Close) => self.settle(false, None, content, out),
+            ([], Value::Close) => self.settle_listed(content, out),
             _ => {}
         }
         match (path, value) {
             ([], value) => {
                 content.picture(position, false, value, out);
                 if value == Value::StringEnd {
-                    self.settle(false, None, content, out);
+                    self.settle_listed(content, out);
                 }
             }
             ([Key("error"), ..], value) => self.item.error.token(path, value),
@@ -134,7 +134,7 @@ impl Items {
         }
     }
 
-    /// The picture is complete, whichever way it came. `error` is what its document says went wrong with it.
+    /// The picture is complete, whichever way it came. `error` is what is said to have gone wrong with it.
     pub(super) fn settle(
         &mut self,
         draft: bool,
@@ -142,17 +142,22 @@ impl Items {
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        let Item { slot, pixels, error: own_error } = std::mem::take(&mut self.item);
+        let Item { slot, pixels, .. } = std::mem::take(&mut self.item);
         let slot = slot.unwrap_or(self.next_slot);
-        let error = error.unwrap_or(&own_error);
-        let mut came = content.end_picture(slot, draft, pixels, out);
-        if !came && error.is_found() {
+        let mut came = content.end_picture(slot, draft, pixels, out) != Came::Nothing;
+        if !came && let Some(error) = error {
             out(Update::ImageFailed { slot, failure: classify(None, error.fields()) });
             came = true;
         }
         if came && !draft {
             self.next_slot = slot.saturating_add(1);
         }
+    }
+
+    /// As [`Items::settle`], for an item of a list, which tells its own error.
+    fn settle_listed(&mut self, content: &mut Content, out: &mut Out<'_>) {
+        let error = std::mem::take(&mut self.item.error);
+        self.settle(false, Some(&error).filter(|error| error.is_found()), content, out);
     }
 
     /// The document broke off.

@@ -28,16 +28,20 @@ impl Picture {
         self.image.push(payload, tell(self.slot, self.draft, self.documented, out));
     }
 
-    /// It has ended, and by now it is known whether it is a draft.
-    pub(super) fn finish(self, draft: bool, out: &mut Out<'_>) {
+    /// It has ended, and by now it is known whether it is a draft. Says whether it is whole.
+    pub(super) fn finish(self, draft: bool, out: &mut Out<'_>) -> bool {
         let Self { slot, documented, image, .. } = self;
         match image.finish(tell(slot, draft, documented, out)) {
-            Ok(image) => out(Update::ImageFinished { slot, draft, image }),
+            Ok(image) => {
+                out(Update::ImageFinished { slot, draft, image });
+                true
+            }
             Err(why) => {
                 out(Update::ImageRejected { slot, why });
                 if why == Rejected::TooLarge {
                     out(Update::Failed(Failure::Protocol));
                 }
+                false
             }
         }
     }

@@ -9,6 +9,9 @@ pub trait Dialect {
     /// The member names that tell something.
     const KEYS: &'static [&'static str];
 
+    /// A document begins; `event_type` is the `event` field that stands before it.
+    fn document_begin(&mut self, _event_type: &[u8]) {}
+
     /// The next token of a document.
     fn token(&mut self, token: Token<'_>, out: &mut Out<'_>);
 
@@ -85,6 +88,8 @@ struct Event {
     /// As far as they have begun.
     documents: u32,
     is_malformed: bool,
+    /// It holds lines that say nothing here, but that may hold anything.
+    has_asides: bool,
     has_ended: bool,
 }
 
@@ -183,9 +188,10 @@ impl<D: Dialect> Reader<D> {
         self.dialect.is_chunk()
     }
 
-    /// Whether that event holds several documents or none that can be read.
+    /// Whether that event holds several documents, one that cannot be read, or something beside it.
     pub fn is_irregular(&self) -> bool {
-        self.event.documents > 1 || self.event.is_malformed
+        let Event { documents, is_malformed, has_asides, .. } = self.event;
+        documents > 1 || is_malformed || (documents > 0 && has_asides)
     }
 
     /// Whether the answer turned out to be something else than an event stream.
@@ -227,6 +233,7 @@ impl<D: Dialect> Reader<D> {
                     }
                     self.event.has_ended = true;
                 }
+                Ok(sse::Part::Comment) => self.event.has_asides = true,
                 Ok(sse::Part::Idle) => {}
                 Err(_) => self.fail(Failure::Protocol, out),
             },
@@ -262,6 +269,7 @@ impl<D: Dialect> Reader<D> {
     /// decides.
     fn stray(&mut self, mut text: &[u8], out: &mut Out<'_>) {
         if !self.in_stray {
+            self.event.has_asides = true;
             if self.json.is_between_documents() {
                 text = text.trim_ascii_start();
                 self.skip_line |= text.first().is_some_and(|&first| first != b'{');
@@ -289,19 +297,22 @@ impl<D: Dialect> Reader<D> {
         loop {
             match self.json.next(&mut text) {
                 Ok(Some(token)) => {
+                    let event_type = match &self.framing {
+                        Framing::Events(decoder) => decoder.event_type(),
+                        _ => b"",
+                    };
                     let is_root = token.path.is_empty();
-                    self.event.documents += u32::from(is_root && token.value == json::Value::Open);
-                    let ended = is_root && token.value == json::Value::Close;
+                    if is_root && token.value == json::Value::Open {
+                        self.event.documents += 1;
+                        self.dialect.document_begin(event_type);
+                    }
+                    let has_ended = is_root && token.value == json::Value::Close;
                     self.dialect.token(token, out);
-                    if ended {
+                    if has_ended {
                         self.documents += 1;
                         if matches!(self.framing, Framing::Document) {
                             out(Update::Done);
                         }
-                        let event_type = match &self.framing {
-                            Framing::Events(decoder) => decoder.event_type(),
-                            _ => b"",
-                        };
                         self.dialect.document_end(event_type, out);
                     }
                 }

@@ -1,18 +1,21 @@
 //! OpenAI's Responses API, as some relays answer whatever they were asked.
 
 use super::Out;
-use super::content::Content;
+use super::content::{Came, Content};
 use crate::json::Segment::Key;
 use crate::json::{Segment, Value};
 
 /// Reads the pictures in output items.
 ///
 /// `response.output_item.done` brings an item, and `response.completed` all of them once more, which is read only where
-/// nothing came before. An item's `status` says nothing: it stays `generating` at some relays.
+/// no whole picture came before. An item's `status` says nothing: it stays `generating` at some relays.
 #[derive(Debug, Default)]
 pub(super) struct OutputItems {
     next_slot: u32,
-    has_item: bool,
+    /// A whole picture came, in an item or in an earlier list.
+    has_picture: bool,
+    /// The same in the list under way: others of it may follow.
+    has_listed: bool,
 }
 
 impl OutputItems {
@@ -21,23 +24,29 @@ impl OutputItems {
 
     /// The next token of `item`.
     pub(super) fn item(&mut self, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) {
-        if let [Key("result")] = path {
-            content.picture(self.next_slot, false, value, out);
-            if value == Value::StringEnd && content.end_picture(self.next_slot, false, None, out) {
-                self.has_item = true;
-                self.next_slot += 1;
-            }
-        }
+        self.has_picture |= self.result(path, value, content, out);
     }
 
     /// The next token of an item in `output`, the list of all.
     pub(super) fn listed(&mut self, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) {
-        if self.has_item {
-            return;
+        if !self.has_picture {
+            self.has_listed |= self.result(path, value, content, out);
         }
-        self.item(path, value, content, out);
-        // Others of the same list may follow.
-        self.has_item = false;
+    }
+
+    /// The document has ended.
+    pub(super) fn end_document(&mut self) {
+        self.has_picture |= std::mem::take(&mut self.has_listed);
+    }
+
+    /// Says whether a whole picture ended here.
+    fn result(&mut self, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) -> bool {
+        let [Key("result")] = path else { return false };
+        content.picture(self.next_slot, false, value, out);
+        let is_whole =
+            value == Value::StringEnd && content.end_picture(self.next_slot, false, None, out) == Came::Whole;
+        self.next_slot += u32::from(is_whole);
+        is_whole
     }
 
     /// The next token of `partial_image_b64`.

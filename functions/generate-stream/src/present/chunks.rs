@@ -2,47 +2,42 @@
 
 use serde::Serialize;
 use shared::media::{self, sniff::MediaType};
+use shared::outcome::supersedes;
 use shared::update::Update;
 
 /// Base64 in one chunk: as much as in an `image.delta`.
 const MAX_DELTA_BYTES: usize = 12 * 1024;
 
-/// Writes what an answer shows as chunks that an older frontend reads right: text, and each final picture that is
-/// whole as `![image](…)`, one after another.
+/// Writes what an answer shows as chunks that an older frontend reads right: text as it comes, and the final picture of
+/// each slot as `![image](…)`, one after another.
 ///
-/// A picture is held until its last byte is there: what is written cannot be taken back, and a frontend would take
-/// the first part of a broken one, and everything up to the next `)`, for a picture. Drafts are not shown, but where
-/// nothing better comes the last one is.
+/// A picture is held until it is known to be whole and the final one: what is written cannot be taken back. A frontend
+/// would take the first part of a broken one, and everything up to the next `)`, for a picture, and the first of several
+/// for the one that was meant.
 #[derive(Debug)]
 pub(crate) struct Chunks {
     id: String,
     model: String,
     created: u64,
-    pictures: Vec<Picture>,
-    /// The last draft of each slot that has no final picture, as it would be written.
-    drafts: Vec<Draft>,
-    /// The slots that have one.
-    finals: Vec<u32>,
+    under_way: Vec<Picture>,
+    /// The last whole one of each slot that was not written yet.
+    whole: Vec<Picture>,
+    /// The slots whose final picture was told.
+    told: Vec<u32>,
     out: Vec<u8>,
-}
-
-#[derive(Debug)]
-struct Draft {
-    slot: u32,
-    picture: Shown,
-}
-
-#[derive(Debug)]
-enum Shown {
-    Inline(Picture),
-    Link(String),
 }
 
 #[derive(Debug)]
 struct Picture {
     slot: u32,
-    media_type: MediaType,
-    bytes: Vec<u8>,
+    draft: bool,
+    source: Source,
+}
+
+#[derive(Debug)]
+enum Source {
+    Inline { media_type: MediaType, bytes: Vec<u8> },
+    Link(String),
 }
 
 #[derive(Serialize)]
@@ -69,14 +64,13 @@ struct Delta<'a> {
 
 impl Chunks {
     pub(crate) fn new(task_id: &str, model: &str, created: u64) -> Self {
-        let id = format!("chatcmpl-{task_id}");
         Self {
-            id,
+            id: format!("chatcmpl-{task_id}"),
             model: model.to_owned(),
             created,
-            pictures: Vec::new(),
-            drafts: Vec::new(),
-            finals: Vec::new(),
+            under_way: Vec::new(),
+            whole: Vec::new(),
+            told: Vec::new(),
             out: Vec::new(),
         }
     }
@@ -84,26 +78,29 @@ impl Chunks {
     pub(crate) fn update(&mut self, update: &Update<'_>) {
         match *update {
             Update::Text { text, .. } => self.content(text),
-            Update::ImageStarted { slot, media_type, .. } => {
+            Update::ImageStarted { slot, media_type, draft, .. } => {
                 self.forget(slot);
-                self.pictures.push(Picture { slot, media_type, bytes: Vec::new() });
+                self.under_way.push(Picture { slot, draft, source: Source::Inline { media_type, bytes: Vec::new() } });
             }
-            Update::ImageBytes { slot, bytes } => {
-                if let Some(picture) = self.pictures.iter_mut().find(|picture| picture.slot == slot) {
-                    picture.bytes.extend_from_slice(bytes);
+            Update::ImageBytes { slot, bytes: more } => {
+                let picture = self.under_way.iter_mut().find(|picture| picture.slot == slot);
+                if let Some(Picture { source: Source::Inline { bytes, .. }, .. }) = picture {
+                    bytes.extend_from_slice(more);
                 }
             }
             Update::ImageFinished { slot, draft, .. } => {
-                match self.pictures.iter().position(|picture| picture.slot == slot) {
+                match self.under_way.iter().position(|picture| picture.slot == slot) {
                     Some(at) => {
-                        let picture = self.pictures.swap_remove(at);
-                        self.whole(slot, draft, Shown::Inline(picture));
+                        let picture = self.under_way.swap_remove(at);
+                        self.hold(Picture { draft, ..picture });
                     }
                     // It was passed on as it came.
-                    None => self.finals.push(slot),
+                    None => self.told.push(slot),
                 }
             }
-            Update::ImageLinked { slot, url, draft, .. } => self.whole(slot, draft, Shown::Link(url.to_owned())),
+            Update::ImageLinked { slot, url, draft, .. } => {
+                self.hold(Picture { slot, draft, source: Source::Link(url.to_owned()) });
+            }
             Update::ImageRejected { slot, .. } => self.forget(slot),
             _ => {}
         }
@@ -111,67 +108,68 @@ impl Chunks {
 
     /// Leaves out the picture under way in a slot.
     pub(crate) fn forget(&mut self, slot: u32) {
-        self.pictures.retain(|picture| picture.slot != slot);
+        self.under_way.retain(|picture| picture.slot != slot);
     }
 
-    /// Drops what was written; pictures under way stay.
+    /// What was noted has been told by somebody else; pictures under way stay.
     pub(crate) fn clear(&mut self) {
         self.out.clear();
+        self.told.extend(self.whole.drain(..).map(|picture| picture.slot));
+    }
+
+    /// Writes the pictures that are held in these slots: no better ones will come.
+    pub(crate) fn show(&mut self, of: impl Fn(u32) -> bool, drafts: bool) {
+        let is_due = |picture: &Picture| of(picture.slot) && (drafts || !picture.draft);
+        let (due, kept) = std::mem::take(&mut self.whole).into_iter().partition(is_due);
+        self.whole = kept;
+        for picture in due {
+            self.told.push(picture.slot);
+            self.picture(&picture.source);
+        }
     }
 
     pub(crate) fn content(&mut self, text: &str) {
         self.chunk(Some(text), None);
     }
 
-    /// Drafts that nothing followed are shown after all.
-    pub(crate) fn show_drafts(&mut self) {
-        for Draft { picture, .. } in std::mem::take(&mut self.drafts) {
-            self.show(&picture);
-        }
-    }
-
     pub(crate) fn stop(&mut self) {
         self.chunk(None, Some("stop"));
     }
 
-    /// Whether there is nothing to write, now or when a picture is whole.
+    /// Whether there is nothing to write, now or later.
     pub(crate) fn is_empty(&self) -> bool {
-        self.out.is_empty() && self.pictures.is_empty()
+        self.out.is_empty() && self.under_way.is_empty() && self.whole.is_empty()
     }
 
     pub(crate) fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
     }
 
-    fn whole(&mut self, slot: u32, draft: bool, picture: Shown) {
-        if self.finals.contains(&slot) && draft {
+    fn hold(&mut self, picture: Picture) {
+        if picture.draft && self.told.contains(&picture.slot) {
             return;
         }
-        self.drafts.retain(|draft| draft.slot != slot);
-        if draft {
-            self.drafts.push(Draft { slot, picture });
-        } else {
-            self.finals.push(slot);
-            self.show(&picture);
+        match self.whole.iter_mut().find(|other| other.slot == picture.slot) {
+            Some(other) if supersedes(picture.draft, other.draft) => *other = picture,
+            Some(_) => {}
+            None => self.whole.push(picture),
         }
     }
 
-    fn show(&mut self, picture: &Shown) {
-        match picture {
-            Shown::Inline(picture) => self.picture(picture),
-            Shown::Link(url) => self.content(&format!("![image]({url})")),
+    fn picture(&mut self, source: &Source) {
+        match source {
+            Source::Link(url) => self.content(&format!("![image]({url})")),
+            Source::Inline { media_type, bytes } => {
+                self.content(&format!("![image](data:{};base64,", media_type.as_str()));
+                let mut base64 = Vec::new();
+                for bytes in bytes.chunks(MAX_DELTA_BYTES) {
+                    base64.clear();
+                    media::encode(bytes, &mut base64);
+                    self.content(&String::from_utf8_lossy(&base64));
+                }
+                self.content(")");
+            }
         }
-    }
-
-    fn picture(&mut self, picture: &Picture) {
-        self.content(&format!("![image](data:{};base64,", picture.media_type.as_str()));
-        let mut base64 = Vec::new();
-        for bytes in picture.bytes.chunks(MAX_DELTA_BYTES) {
-            base64.clear();
-            media::encode(bytes, &mut base64);
-            self.content(&String::from_utf8_lossy(&base64));
-        }
-        self.content(")");
     }
 
     fn chunk(&mut self, content: Option<&str>, finish_reason: Option<&'static str>) {

@@ -59,6 +59,7 @@ enum Whose {
     /// The first choice, which is passed on.
     First,
     Others,
+    Both,
 }
 
 /// A problem as the terminal event of a chat stream: there is no `[DONE]` after it.
@@ -91,9 +92,6 @@ impl Relay {
     /// The end of a success.
     pub(crate) fn done(mut self) -> Vec<u8> {
         if self.mode == Mode::Ours {
-            self.others.show_drafts();
-            self.out.extend_from_slice(&self.others.take());
-            self.ours.show_drafts();
             self.ours.stop();
         }
         self.out.extend_from_slice(&self.ours.take());
@@ -115,15 +113,23 @@ impl Relay {
             return;
         }
         if let Some(slot) = update.slot() {
-            if slot != 0 {
-                self.whose = Whose::Others;
+            let is_first = slot == 0;
+            self.whose = match (self.whose, is_first) {
+                (Whose::Unknown | Whose::First, true) => Whose::First,
+                (Whose::Unknown | Whose::Others, false) => Whose::Others,
+                _ => Whose::Both,
+            };
+            if !is_first {
                 self.others.update(update);
                 if !self.in_picture {
                     self.leave();
                 }
                 return;
             }
-            self.whose = Whose::First;
+        }
+        // Nothing better will come of this call.
+        if matches!(update, Update::Stopped(_) | Update::Done) {
+            self.show(nth, false);
         }
         match *update {
             Update::Text { .. } | Update::ImageBytes { .. } | Update::Usage(_) | Update::Stopped(_) => {}
@@ -131,7 +137,15 @@ impl Relay {
                 self.had_picture = true;
                 self.in_picture = true;
             }
-            Update::ImageFinished { .. } if self.in_picture => self.in_picture = false,
+            Update::ImageFinished { .. } if self.in_picture => {
+                self.in_picture = false;
+                self.ours.update(update);
+                if self.mode != Mode::Ours {
+                    // It is passed on, in whoever's words, so that what is shown does not depend on the pieces.
+                    self.ours.show(|_| true, false);
+                }
+                return;
+            }
             Update::Done => {}
             _ => {
                 self.in_picture = false;
@@ -139,6 +153,12 @@ impl Relay {
             }
         }
         self.ours.update(update);
+    }
+
+    /// Writes the pictures of a call, in slot order.
+    fn show(&mut self, nth: Nth, drafts: bool) {
+        self.ours.show(|slot| slot % nth.of == nth.call, drafts);
+        self.others.show(|slot| slot % nth.of == nth.call, drafts);
     }
 
     fn leave(&mut self) {
@@ -150,12 +170,14 @@ impl Relay {
     /// Decides about the bytes just read.
     fn cut(&mut self, was_in_picture: bool, reader: &Reader<AnyDialect>) {
         let picture_ended = was_in_picture && !self.in_picture;
-        let is_over = reader.is_between_events() || self.held.len() > MAX_HELD_BYTES;
-        let is_no_chunk = is_over && !reader.is_chunk() && !reader.is_done();
+        let is_long = self.held.len() > MAX_HELD_BYTES;
+        let is_no_chunk = (is_long || reader.is_between_events()) && !reader.is_chunk() && !reader.is_done();
         if reader.is_no_stream()
             || reader.is_irregular()
             || (picture_ended && !self.others.is_empty())
-            || (is_no_chunk && (!self.ours.is_empty() || self.held.len() > MAX_HELD_BYTES))
+            || (is_no_chunk && !self.ours.is_empty())
+            || (is_long && !(reader.is_one_document() && reader.is_chunk()))
+            || (self.whose == Whose::Both && !was_in_picture && !self.in_picture)
         {
             self.leave();
         }
@@ -180,10 +202,10 @@ impl Relay {
                 self.held.clear();
                 self.is_half_sent = false;
             }
-            Mode::Theirs if (was_in_picture || self.in_picture) && self.whose == Whose::First => {
+            Mode::Theirs if (was_in_picture || self.in_picture) && matches!(self.whose, Whose::First | Whose::Both) => {
                 self.pass_on(reader);
             }
-            Mode::Theirs if self.held.len() > MAX_HELD_BYTES && reader.is_one_document() => self.pass_on(reader),
+            Mode::Theirs if is_long => self.pass_on(reader),
             Mode::Theirs | Mode::Ours => {}
         }
         if reader.is_between_events() {
@@ -222,7 +244,7 @@ impl Relay {
     }
 }
 
-impl Present<AnyDialect> for Relay {
+impl Present for Relay {
     fn piece(&mut self, nth: Nth, mut piece: &[u8], reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         while !piece.is_empty() && !reader.is_over() {
             let before = piece;
@@ -243,16 +265,17 @@ impl Present<AnyDialect> for Relay {
 
     fn end(&mut self, nth: Nth, reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         let (was_theirs, was_in_picture) = (self.mode == Mode::Theirs, self.in_picture);
-        let is_held_alone = !self.held.is_empty() && !reader.is_chunk();
+        let mut is_told = self.held.is_empty();
         // The last event may lack its blank line and still be whole.
         if was_theirs
-            && !self.held.is_empty()
+            && !is_told
             && self.whose != Whose::Others
             && reader.closers().is_empty()
             && reader.is_one_document()
             && reader.is_chunk()
         {
             self.pass_on(reader);
+            is_told = true;
         }
         let mut is_whole = false;
         reader.finish(&mut |update| {
@@ -261,9 +284,11 @@ impl Present<AnyDialect> for Relay {
                 self.note(&update.of(nth), nth);
             }
         });
-        if was_theirs && !is_held_alone {
-            // What was held of the text has been passed on already.
+        if was_theirs && is_told {
+            // What the reader held of the text has been passed on.
             self.ours.clear();
+        } else if was_theirs {
+            self.leave();
         }
         if is_whole || !was_in_picture {
             self.close_event();
@@ -272,7 +297,11 @@ impl Present<AnyDialect> for Relay {
             // All of the picture was passed on, except the parenthesis that the upstream forgot.
             self.ours.content(")");
         }
+        if self.mode == Mode::Leaving {
+            self.mode = Mode::Ours;
+        }
         self.held.clear();
+        self.show(nth, true);
         self.write();
     }
 

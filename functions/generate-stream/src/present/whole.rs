@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use shared::edge::Present;
 use shared::media;
-use shared::outcome::{Outcome, Source, Success};
+use shared::outcome::{Outcome, Source, Success, supersedes};
 use shared::problem::{Code, Lang};
 use shared::update::{Nth, Update, Usage};
 use shared::upstream::{AnyDialect, Reader};
@@ -99,10 +99,10 @@ impl Pictures {
     }
 
     /// The bytes of the first picture, where they went through here.
-    pub(crate) fn first(mut self, success: &Success) -> Vec<u8> {
-        let slot = success.images.first().map(|image| image.slot);
-        let at = self.whole.iter().position(|picture| Some(picture.slot) == slot);
-        at.map(|at| self.whole.swap_remove(at).bytes).unwrap_or_default()
+    pub(crate) fn first(mut self, success: &Success) -> Option<Vec<u8>> {
+        let slot = success.images.first()?.slot;
+        let at = self.whole.iter().position(|picture| picture.slot == slot)?;
+        Some(self.whole.swap_remove(at).bytes)
     }
 
     fn bytes_of(&self, slot: u32) -> &[u8] {
@@ -124,9 +124,8 @@ impl Pictures {
             Update::ImageFinished { slot, draft, .. } if is_new => {
                 let Some(at) = self.under_way.iter().position(|picture| picture.slot == slot) else { return };
                 let picture = Picture { draft, ..self.under_way.swap_remove(at) };
-                // As the verdict has it: a draft never takes the place of a final picture.
                 match self.whole.iter_mut().find(|other| other.slot == slot) {
-                    Some(other) if !draft || other.draft => *other = picture,
+                    Some(other) if supersedes(draft, other.draft) => *other = picture,
                     Some(_) => {}
                     None => self.whole.push(picture),
                 }
@@ -148,7 +147,7 @@ fn object(out: &mut Vec<u8>, value: &impl Serialize) {
     out.pop();
 }
 
-impl Present<AnyDialect> for Pictures {
+impl Present for Pictures {
     fn piece(&mut self, nth: Nth, piece: &[u8], reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         reader.push(piece, &mut |update| {
             let is_new = outcome.observe(&update);

@@ -93,7 +93,8 @@ fn a_second_picture_in_the_same_event_is_told_in_our_words() {
         let sent = relay(stream.as_bytes().chunks(cut));
         let content = content(&sent);
         assert!(pictures(&content) == [first.clone(), second.clone()], "pieces of {cut}");
-        assert!(content.ends_with(" donemore"), "pieces of {cut}: {}", &content[content.len() - 40..]);
+        // It is known to be the last one when the answer ends.
+        assert!(content.contains(")\n donemore![image]("), "pieces of {cut}");
         assert!(sent.ends_with(b"data: [DONE]\n\n"));
     }
 }
@@ -113,6 +114,117 @@ fn other_spellings_are_told_in_the_documented_one() {
             let content = content(&relay(stream.as_bytes().chunks(cut)));
             assert!(pictures(&content) == std::slice::from_ref(&bytes), "{:.40} in pieces of {cut}", spelling);
         }
+    }
+}
+
+/// An upstream that breaks off, has not told everything, and has told a picture: small ones and large.
+#[test]
+fn a_picture_in_a_document_that_breaks_off_is_not_lost() {
+    let small = (draw("relay", 9, Format::Png, 16, 16).bytes.to_vec(), String::new());
+    for (bytes, _) in [small, picture(4)] {
+        let image = format!("![image](data:image/png;base64,{})", STANDARD.encode(&bytes));
+        let cases = [
+            format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{image}\"}},\"finish"),
+            format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{image}\"}},\"finish"),
+            format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{}", image.trim_end_matches(')')),
+            chunk("a") + &format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{image}\"}},\n\ndata: [DONE]\n\n"),
+        ];
+        for case in cases {
+            for cut in CUTS {
+                let sent = relay(case.as_bytes().chunks(cut));
+                assert!(pictures(&content(&sent)) == std::slice::from_ref(&bytes), "{:.90} in pieces of {cut}", case);
+                assert!(sent.ends_with(b"data: [DONE]\n\n"));
+            }
+        }
+    }
+    let link = "https://example.com/a.png";
+    let cut_off = format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"![a]({link})\"}},\"fin");
+    for cut in CUTS {
+        let content = content(&relay(cut_off.as_bytes().chunks(cut)));
+        assert_eq!(content, format!("![image]({link})"), "pieces of {cut}");
+    }
+}
+
+#[test]
+fn two_choices_in_one_event_while_a_picture_is_passed_on() {
+    let (bytes, base64) = picture(5);
+    let (head, tail) = base64.split_at(base64.len() / 2);
+    let (middle, tail) = tail.split_at(1000);
+    let both = format!(
+        "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{middle}\"}}}},{{\"index\":1,\"delta\":{{\"content\":\"another voice\"}}}}]}}\n\n"
+    );
+    let stream = chunk(&format!("![image](data:image/png;base64,{head}"))
+        + &both
+        + &chunk(&format!("{tail})"))
+        + "data: [DONE]\n\n";
+    for cut in CUTS {
+        let content = content(&relay(stream.as_bytes().chunks(cut)));
+        assert!(pictures(&content) == std::slice::from_ref(&bytes), "pieces of {cut}");
+        assert!(content.contains("another voice"), "pieces of {cut}");
+    }
+}
+
+#[test]
+fn two_choices_that_take_turns() {
+    let ((first, a), (second, b)) = (picture(10), picture(11));
+    let turn = |index: u32, content: &str| {
+        format!("data: {{\"choices\":[{{\"delta\":{{\"content\":\"{content}\"}},\"index\":{index}}}]}}\n\n")
+    };
+    // The index stands behind the content, which waits for it up to 64 KiB.
+    let parts = |base64: &str| {
+        let pieces = base64.as_bytes().chunks(16 * 1024).map(|piece| String::from_utf8_lossy(piece).into_owned());
+        let opening = ["!", "[image", "](data:image/png;base64,"].map(str::to_owned);
+        opening.into_iter().chain(pieces).chain([")".to_owned()]).collect::<Vec<_>>()
+    };
+    let turns: String = parts(&a).iter().zip(&parts(&b)).map(|(a, b)| turn(0, a) + &turn(1, b)).collect::<String>()
+        + "data: [DONE]\n\n";
+    for cut in CUTS {
+        let content = content(&relay(turns.as_bytes().chunks(cut)));
+        assert!(pictures(&content) == [first.clone(), second.clone()], "pieces of {cut}");
+    }
+}
+
+#[test]
+fn of_several_unmarked_pictures_in_our_words_only_the_final_one_is_shown() {
+    let pictures_of = |variants: [u32; 3]| variants.map(picture);
+    let three = pictures_of([6, 7, 8]);
+    let preview = |base64: &str| {
+        format!(
+            "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":null,\"images\":[{{\"index\":0,\"image_url\":{{\"url\":\"data:image/png;base64,{base64}\"}}}}]}}}}]}}\n\n"
+        )
+    };
+    let stream: String = three.iter().map(|(_, base64)| preview(base64)).collect::<String>() + "data: [DONE]\n\n";
+    for cut in CUTS {
+        assert!(pictures(&content(&relay(stream.as_bytes().chunks(cut)))) == [three[2].0.clone()], "pieces of {cut}");
+    }
+}
+
+#[test]
+fn what_stands_beside_a_chunk_is_not_passed_on() {
+    let said = chunk("hello");
+    let asides = [": canary\n", "Error: canary\n", "canary\n", ":\n: canary: 1\n"];
+    for aside in asides {
+        for stream in [format!("{aside}{said}"), format!("{}{aside}\n", said.trim_end_matches('\n').to_owned() + "\n")]
+        {
+            let stream = stream + &chunk("world") + "data: [DONE]\n\n";
+            for cut in CUTS {
+                let sent = String::from_utf8(relay(stream.as_bytes().chunks(cut))).unwrap();
+                assert!(!sent.contains("canary"), "{aside:?} in pieces of {cut}: {sent}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_comment_without_end_is_not_held() {
+    let mut relay = Relay::new("task", "model", 0, 1, Duration::ZERO);
+    let mut reader = Reader::new(AnyDialect::new(LocalLinks::Refused));
+    let mut outcome = Outcome::default();
+    relay.piece(Nth::ONLY, chunk("a").as_bytes(), &mut reader, &mut outcome);
+    relay.piece(Nth::ONLY, b": ", &mut reader, &mut outcome);
+    for _ in 0..1000 {
+        relay.piece(Nth::ONLY, &[b'x'; 16 * 1024], &mut reader, &mut outcome);
+        assert!(relay.held.len() <= 2 * MAX_HELD_BYTES, "{} bytes are held", relay.held.len());
     }
 }
 
