@@ -24,6 +24,34 @@ const CHAT_IMAGE: &str =
     r#"data: {"choices":[{"index":0,"delta":{"images":[{"image_url":{"url":"data:image/png;base64,"#;
 const CHAT_IMAGE_END: &str = "\"}}]}}]}\n\n";
 const ARK_IMAGE: &str = r#"data: {"type":"image_generation.partial_succeeded","image_index":0,"b64_json":""#;
+const GEMINI_IMAGE: &str =
+    r#"data: {"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"image/png","data":""#;
+const GEMINI_IMAGE_END: &str = "\"}}],\"role\":\"model\"},\"finishReason\":\"STOP\"}]}\r\n\r\n";
+const IMAGES_EVENT: &str =
+    "event: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"";
+const RESPONSES_ITEM: &str =
+    r#"data: {"type":"response.output_item.done","item":{"type":"image_generation_call","result":""#;
+const RESPONSES_ITEM_END: &str = "\"}}\n\n";
+const BODY: &str = r#"{"created":1,"data":[{"b64_json":""#;
+const BODY_END: &str = "\"}]}";
+/// A line without `data:`, which would be a body if it stood first.
+const BARE: &str = ": PING\n\n{\"type\":\"image_generation.completed\",\"b64_json\":\"";
+/// A picture alone in a document of each shape: what stands before and after its base64.
+const SHAPES: &[(&str, Read, &str, &str)] = &[
+    (
+        "Markdown",
+        chat,
+        r#"data: {"choices":[{"index":0,"delta":{"content":"![image](data:image/png;base64,"#,
+        ")\"}}]}\n\n",
+    ),
+    ("delta.images", chat, CHAT_IMAGE, CHAT_IMAGE_END),
+    ("ARK", ark, ARK_IMAGE, "\"}\n\n"),
+    ("Gemini", chat, GEMINI_IMAGE, GEMINI_IMAGE_END),
+    ("images event", chat, IMAGES_EVENT, "\"}\n\n"),
+    ("Responses item", chat, RESPONSES_ITEM, RESPONSES_ITEM_END),
+    ("JSON body", chat, BODY, BODY_END),
+    ("no data:", chat, BARE, "\"}\n"),
+];
 const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
 fn read<D: Dialect>(dialect: D, bytes: &[u8], piece_bytes: usize) -> Result<Success, Failure> {
@@ -101,6 +129,11 @@ fn broken_up(size: usize, every: usize, by: &str) -> Vec<u8> {
     )
 }
 
+/// A Gemini event of many parts.
+fn parts(part: &str, size: usize) -> Vec<u8> {
+    one_line("data: {\"candidates\":[{\"content\":{\"parts\":[", &part.repeat(size / part.len()), "{}]}}]}\n\n")
+}
+
 type Write = fn(usize) -> Vec<u8>;
 
 const INPUTS: &[(&str, Read, Write)] = &[
@@ -147,6 +180,55 @@ const INPUTS: &[(&str, Read, Write)] = &[
     ("empty documents", chat, |size| "data: {}\n\n".repeat(size / 10).into_bytes()),
     ("documents that are none", chat, |size| "data: }\n\n".repeat(size / 9).into_bytes()),
     ("empty items", ark, |size| one_line("data: {\"data\":[", &"{},".repeat(size / 3), "{}]}\n\n")),
+    ("inlineData in one line", chat, |size| one_line(GEMINI_IMAGE, &base64_of(size), GEMINI_IMAGE_END)),
+    ("an images event in one line", chat, |size| one_line(IMAGES_EVENT, &base64_of(size), "\"}\n\n")),
+    ("a Responses item in one line", chat, |size| one_line(RESPONSES_ITEM, &base64_of(size), RESPONSES_ITEM_END)),
+    ("a JSON body in one line", chat, |size| one_line(BODY, &base64_of(size), BODY_END)),
+    ("no data: in one line", chat, |size| one_line(BARE, &base64_of(size), "\"}\n")),
+    ("a list without alt=sse", chat, |size| {
+        let event = r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#;
+        one_line("[", &format!("{event},\r\n").repeat(size / (event.len() + 3)), "{}]")
+    }),
+    ("stray lines", chat, |size| one_line(": PING\n", &"upstream says hello\n\n".repeat(size / 21), "data: {}\n\n")),
+    ("short stray lines", chat, |size| one_line(": PING\n", &"}\n".repeat(size / 2), "\n")),
+    ("one long stray line", chat, |size| one_line(": PING\n", &"a".repeat(size), "\n\n")),
+    ("stray documents", chat, |size| one_line(": PING\n", &"{}\n".repeat(size / 3), "\n")),
+    ("a document of short lines", chat, |size| one_line("data: {\"a\":[\n", &"0,\n".repeat(size / 3), "0]}\n\n")),
+    ("thoughts", chat, |size| parts("{\"text\":\"plan\",\"thought\":true},", size)),
+    ("drafts", chat, |size| parts("{\"inlineData\":{\"data\":\"iVBORw0KGgo=\"},\"thought\":true},", size)),
+    ("one long thought", chat, |size| {
+        let before = r#"data: {"candidates":[{"content":{"parts":[{"thought":true,"text":""#;
+        one_line(before, &"a".repeat(size), "\"}]}}]}\n\n")
+    }),
+    ("one long text before its mark", chat, |size| {
+        let before = r#"data: {"candidates":[{"content":{"parts":[{"text":""#;
+        one_line(before, &"a".repeat(size), "\",\"thought\":false}]}}]}\n\n")
+    }),
+    ("one long text before its index", chat, |size| {
+        one_line("data: {\"choices\":[{\"delta\":{\"content\":\"", &"a".repeat(size), "\"},\"index\":0}]}\n\n")
+    }),
+    ("text chunks", chat, |size| {
+        let chunk = "data: {\"text\":\"a\",\"type\":\"image_generation.text_chunk\"}\n\n";
+        chunk.repeat(size / chunk.len()).into_bytes()
+    }),
+    ("empty parts", chat, |size| parts("{},", size)),
+    ("empty pictures in parts", chat, |size| parts("{\"inlineData\":{\"data\":\"\"}},", size)),
+    ("empty candidates", chat, |size| one_line("data: {\"candidates\":[", &"{},".repeat(size / 3), "{}]}\n\n")),
+    ("empty choices", chat, |size| one_line("data: {\"choices\":[", &"{},".repeat(size / 3), "{}]}\n\n")),
+    ("empty images", chat, |size| one_line("{\"images\":[", &"\"\",".repeat(size / 3), "null]}")),
+    ("null items", chat, |size| one_line("{\"data\":[", &"null,".repeat(size / 5), "null]}")),
+    ("empty output", chat, |size| one_line("{\"output\":[", &"{\"result\":\"\"},".repeat(size / 14), "{}]}")),
+    ("empty items of a response", chat, |size| "data: {\"item\":{\"result\":\"\"}}\n\n".repeat(size / 31).into_bytes()),
+    ("empty previews", chat, |size| "data: {\"partial_image_b64\":\"\"}\n\n".repeat(size / 32).into_bytes()),
+    ("nothing for errors", chat, |size| {
+        "data: {\"error\":{\"code\":0,\"message\":\"\"}}\n\n".repeat(size / 42).into_bytes()
+    }),
+    ("short unknown keys", chat, |size| one_line("data: {", &"\"a\":1,".repeat(size / 6), "\"b\":2}\n\n")),
+    ("short unknown keys within", chat, |size| parts("{\"a\":1,\"b\":{\"c\":[]}},", size)),
+    ("long unknown keys", chat, |size| one_line("data: {\"", &"a".repeat(size), "\":1}\n\n")),
+    ("keys that are almost known", chat, |size| {
+        one_line("data: {", &"\"choice\":{},".repeat(size / 12), "\"b\":2}\n\n")
+    }),
 ];
 
 #[test]
@@ -221,6 +303,101 @@ fn memory_does_not_grow_with_the_answer() {
             }
         }
         println!("{line} KiB");
+    }
+}
+
+#[cfg(debug_assertions)]
+fn looks_so_far() -> u64 {
+    shared::scan::examined()
+}
+
+/// They are not counted.
+#[cfg(not(debug_assertions))]
+fn looks_so_far() -> u64 {
+    0
+}
+
+/// Reads an answer in pieces within both bounds, and says what it took.
+fn bounded(name: &str, read: Read, bytes: &[u8], piece: usize) -> (Result<Success, Failure>, String) {
+    let before = looks_so_far();
+    let (verdict, peak) = heap(read, bytes, piece);
+    let looks = looks_so_far() - before;
+    assert!(peak <= MOST_HEAP, "{name} in pieces of {piece}: {peak} bytes");
+    assert!(looks <= MOST_LOOKS * bytes.len() as u64 + 1000, "{name} in pieces of {piece}: {looks} looks");
+    let piece = if piece == usize::MAX { "whole".to_owned() } else { format!("in pieces of {piece}") };
+    let told = format!(
+        "{name:>40} {:9} bytes {piece:18} {:6.1} KiB of heap, {:4.2} looks at a byte",
+        bytes.len(),
+        peak as f64 / 1024.0,
+        looks as f64 / bytes.len() as f64
+    );
+    (verdict, told)
+}
+
+#[test]
+fn the_giants() {
+    const PIECES: [usize; 2] = [usize::MAX, 16 * 1024];
+    let bounded = |name: &str, read: Read, bytes: &[u8], piece: usize| {
+        let (verdict, told) = bounded(name, read, bytes, piece);
+        println!("{told}");
+        verdict
+    };
+    // A 4K picture: 13.9 MB in one line.
+    let picture = base64_of(13_900_000);
+    assert!((13_800_000..14_000_000).contains(&picture.len()));
+    for &(name, read, before, after) in SHAPES {
+        let bytes = one_line(before, &picture, after);
+        for piece in PIECES {
+            let success = bounded(name, read, &bytes, piece).unwrap();
+            assert!(matches!(&success.images[..], [image] if !image.draft), "{name}");
+        }
+    }
+    // A line of 33 MiB ends the call, and does not take it down. A body is no event: the cap on a picture ends it.
+    let long = "A".repeat(33 * MIB);
+    for &(name, read, before, after) in SHAPES {
+        let symbols = if before == BODY { base64_of(33 * MIB) } else { long.clone() };
+        let bytes = one_line(before, &symbols, after);
+        for piece in PIECES {
+            assert_eq!(bounded(name, read, &bytes, piece), Err(Failure::Protocol), "{name} in pieces of {piece}");
+        }
+    }
+    // 200 000 chunks of 16 characters.
+    let small = format!("![image](data:image/png;base64,{})", base64_of(3_200_000));
+    for (name, before, after) in [
+        ("chat chunks", CONTENT, CONTENT_END),
+        ("Gemini events", r#"data: {"candidates":[{"content":{"parts":[{"text":""#, "\"}]}}]}\r\n\r\n"),
+        ("text chunks", r#"data: {"type":"image_generation.text_chunk","text":""#, "\"}\n\n"),
+        ("text deltas", r#"data: {"type":"response.output_text.delta","delta":""#, "\"}\n\n"),
+    ] {
+        let mut bytes = Vec::new();
+        for part in small.as_bytes().chunks(16) {
+            bytes.extend([before.as_bytes(), part, after.as_bytes()].concat());
+        }
+        assert!(small.len() / 16 >= 200_000);
+        bytes.extend_from_slice(STOP.as_bytes());
+        for piece in PIECES {
+            assert_eq!(bounded(name, chat, &bytes, piece).unwrap().images.len(), 1, "{name}");
+        }
+    }
+    // Markdown that never becomes a picture.
+    let open = "](data:image/png;base64,";
+    for (name, text, expected) in [
+        ("![![![![", "![".repeat(500_000), Failure::NoImage),
+        ("![](", "![](".repeat(250_000), Failure::NoImage),
+        ("no closing parenthesis", "!".to_owned() + "[image" + open + &"A".repeat(8_000_000), Failure::NoImage),
+        ("no closing parenthesis, a picture", "![image".to_owned() + open + &picture[..8_000_000], Failure::Truncated),
+        ("no opening bracket", open.repeat(8_000_000 / open.len()), Failure::NoImage),
+    ] {
+        for (shape, before, after) in [
+            ("chat", CONTENT, CONTENT_END),
+            ("Gemini", r#"data: {"candidates":[{"content":{"parts":[{"text":""#, "\"}]}}]}\n\n"),
+        ] {
+            let bytes = [before.as_bytes(), text.as_bytes(), after.as_bytes(), STOP.as_bytes()].concat();
+            for piece in PIECES {
+                let name = format!("{name} ({shape})");
+                assert_eq!(bounded(&name, chat, &bytes, piece), Err(expected), "{name} in pieces of {piece}");
+            }
+        }
     }
 }
 

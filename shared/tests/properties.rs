@@ -517,6 +517,357 @@ fn ark_event() -> impl Strategy<Value = ArkEvent> {
     ]
 }
 
+/// What a part of an answer says that is no chat: the same for each of the other forms.
+#[derive(Debug, Clone)]
+enum Said {
+    Text(String),
+    /// Text that is not meant for the user.
+    Aside(String),
+    Picture(Vec<u8>),
+    Draft(Vec<u8>),
+    Link,
+    DraftLink,
+    /// A picture that could not be made.
+    Failed,
+    /// Nothing, in one spelling or another.
+    Empty,
+}
+
+fn said() -> impl Strategy<Value = Said> {
+    let text = || vec(select(TEXTS), 0..5).prop_map(|texts| texts.concat());
+    prop_oneof![
+        3 => text().prop_map(Said::Text),
+        2 => text().prop_map(Said::Aside),
+        3 => image_bytes().prop_map(Said::Picture),
+        2 => image_bytes().prop_map(Said::Draft),
+        1 => Just(Said::Link),
+        1 => Just(Said::DraftLink),
+        1 => Just(Said::Failed),
+        1 => Just(Said::Empty),
+    ]
+}
+
+/// What an answer should come to.
+#[derive(Debug, Default)]
+struct Known {
+    text: String,
+    /// Slot, bytes, and whether it is a draft.
+    pictures: Vec<(u32, Vec<u8>, bool)>,
+    links: Vec<(u32, String, bool)>,
+    failed: Vec<u32>,
+}
+
+impl Known {
+    fn check(&self, answer: &Answer) -> Result<(), TestCaseError> {
+        prop_assert_eq!(answer.text(0), self.text.as_str());
+        let pictures: Vec<_> = answer.pictures.iter().zip(&answer.drafts).collect();
+        prop_assert_eq!(pictures.len(), self.pictures.len());
+        for (((slot, bytes), draft), (of, known, is_draft)) in pictures.into_iter().zip(&self.pictures) {
+            prop_assert_eq!((slot, draft), (of, is_draft));
+            prop_assert!(bytes == known, "other bytes");
+        }
+        let told = |start: &str| {
+            let told = answer.seen.iter().filter_map(|seen| match seen {
+                answer::Seen::Other(update) if update.starts_with(start) => Some(update.clone()),
+                _ => None,
+            });
+            told.collect::<Vec<_>>()
+        };
+        let links = told("ImageLinked");
+        prop_assert_eq!(links.len(), self.links.len());
+        for (link, (slot, url, draft)) in links.iter().zip(&self.links) {
+            prop_assert!(link.contains(&format!("slot: {slot}, url: \"{url}\"")), "{link} is not {url} in {slot}");
+            prop_assert!(link.contains(&format!("draft: {draft}")), "{link}");
+        }
+        let failed = told("ImageFailed");
+        prop_assert_eq!(failed.len(), self.failed.len());
+        for (failed, slot) in failed.iter().zip(&self.failed) {
+            prop_assert!(failed.contains(&format!("slot: {slot}, ")), "{failed} is not of {slot}");
+        }
+        prop_assert!(told("Failed").is_empty() && told("ImageRejected").is_empty());
+        prop_assert_eq!(answer.verdict.is_ok(), !self.pictures.is_empty() || !self.links.is_empty());
+        // A draft is final only where nothing else is.
+        for image in answer.verdict.iter().flat_map(|success| &success.images) {
+            let others = self.pictures.iter().map(|(slot, _, draft)| (slot, draft));
+            let mut others = others.chain(self.links.iter().map(|(slot, _, draft)| (slot, draft)));
+            prop_assert!(!image.draft || others.all(|(slot, draft)| *slot != image.slot || *draft));
+        }
+        Ok(())
+    }
+}
+
+/// A string of JSON.
+fn string(text: &str, how: Escape) -> String {
+    format!("\"{}\"", escape(&text.encode_utf16().collect::<Vec<_>>(), how))
+}
+
+/// An object of these members, in either order.
+fn object(dice: &mut Dice, mut members: Vec<String>) -> String {
+    if dice.below(2) == 0 {
+        members.reverse();
+    }
+    format!("{{{}}}", members.join([",", " ,", ",\n"][dice.below(3) as usize]))
+}
+
+/// Documents as events, with names or without.
+fn stream(dice: &mut Dice, documents: &[(String, String)], style: &Style) -> String {
+    let end = style.line_end;
+    let mut out = String::new();
+    for (kind, document) in documents {
+        if style.comments {
+            out.push_str([": PING", "id: 1", "stray"][dice.below(3) as usize]);
+            out.push_str(end);
+        }
+        if !kind.is_empty() {
+            let _ = write!(out, "event: {kind}{end}");
+        }
+        // Line feeds between the tokens: a document over several lines, each with `data:` or none.
+        let bare = dice.one_in(style.one_in_multi_line);
+        let between = if bare { end.to_owned() } else { format!("{end}data: ") };
+        let _ = write!(out, "data: {}{end}{end}", document.replace('\n', &between));
+    }
+    if style.done {
+        let _ = write!(out, "data: [DONE]{end}{end}");
+    }
+    out
+}
+
+proptest! {
+    #![proptest_config(cases(400))]
+
+    #[test]
+    fn gemini_answers_are_read_as_they_were_written(
+        events in vec(vec(said(), 0..4), 0..4),
+        style in style(),
+        (snake, wrapped, listed) in any::<(bool, bool, bool)>(),
+        cuts in cuts(),
+    ) {
+        let mut dice = Dice(style.seed);
+        let (mut known, mut documents) = (Known::default(), Vec::new());
+        let [inline, mime, file, uri] = match snake {
+            false => ["inlineData", "mimeType", "fileData", "fileUri"],
+            true => ["inline_data", "mime_type", "file_data", "file_uri"],
+        };
+        for (number, event) in events.iter().enumerate() {
+            let mut parts = Vec::new();
+            for said in event {
+                let is_thought = matches!(said, Said::Aside(_) | Said::Draft(_) | Said::DraftLink);
+                let mut members = vec![match said {
+                    Said::Text(text) => {
+                        known.text.push_str(text);
+                        format!("\"text\":{}", string(text, style.escape))
+                    }
+                    Said::Aside(text) => format!("\"text\":{}", string(text, style.escape)),
+                    Said::Picture(bytes) | Said::Draft(bytes) => {
+                        known.pictures.push((0, bytes.clone(), is_thought));
+                        let base64 = string(&base64_as::STANDARD.encode(bytes), style.escape);
+                        let members = vec![format!("\"{mime}\":\"image/png\""), format!("\"data\":{base64}")];
+                        format!("\"{inline}\":{}", object(&mut dice, members))
+                    }
+                    Said::Link | Said::DraftLink => {
+                        let url = format!("https://example.com/{}", known.links.len());
+                        known.links.push((0, url.clone(), is_thought));
+                        let members = vec![format!("\"{mime}\":\"image/png\""), format!("\"{uri}\":\"{url}\"")];
+                        format!("\"{file}\":{}", object(&mut dice, members))
+                    }
+                    Said::Failed | Said::Empty => {
+                        ["\"text\":null", "\"inlineData\":null", "\"fileData\":{}", "\"new\":[1]"][dice.below(4) as usize].to_owned()
+                    }
+                }];
+                match (is_thought, dice.below(3)) {
+                    (true, _) => members.push("\"thought\":true".to_owned()),
+                    (false, 0) => members.push("\"thought\":false".to_owned()),
+                    (false, 1) => members.push("\"thoughtSignature\":\"AAAA\"".to_owned()),
+                    _ => {}
+                }
+                parts.push(object(&mut dice, members));
+            }
+            let content = vec![format!("\"parts\":[{}]", parts.join(",\n")), "\"role\":\"model\"".to_owned()];
+            let content = object(&mut dice, content);
+            let mut candidate = vec![format!("\"content\":{content}"), "\"index\":0".to_owned()];
+            if number + 1 == events.len() {
+                candidate.push("\"finishReason\":\"STOP\"".to_owned());
+            }
+            let candidate = object(&mut dice, candidate);
+            let document = vec![format!("\"candidates\":[{candidate}]"), "\"usageMetadata\":{\"totalTokenCount\":1}".to_owned()];
+            let document = object(&mut dice, document);
+            documents.push((String::new(), if wrapped { format!("{{\"response\":{document}}}") } else { document }));
+        }
+        let out = match listed {
+            false => stream(&mut dice, &documents, &style),
+            true => format!("[{}]", documents.into_iter().map(|(_, document)| document).collect::<Vec<_>>().join("\r\n,")),
+        };
+        known.check(&same_at_any_cut(out.as_bytes(), &cuts, |pieces| read(chat(), pieces)))?;
+    }
+
+    #[test]
+    fn images_answers_are_read_as_they_were_written(
+        events in vec(said(), 0..7),
+        style in style(),
+        (edit, named, one_body) in any::<(bool, bool, bool)>(),
+        cuts in cuts(),
+    ) {
+        let mut dice = Dice(style.seed);
+        let (mut known, mut documents, mut items) = (Known::default(), Vec::new(), Vec::new());
+        let mut slot = 0;
+        for said in &events {
+            let is_draft = matches!(said, Said::Draft(_) | Said::DraftLink);
+            if one_body && (is_draft || matches!(said, Said::Text(_) | Said::Aside(_))) {
+                continue;
+            }
+            let mut is_bare = false;
+            let (kind, mut members) = match said {
+                Said::Text(text) => {
+                    known.text.push_str(text);
+                    let phase = [",\"phase\":\"content\"", ",\"phase\":null", ""][dice.below(3) as usize];
+                    ("text_chunk", vec![format!("\"text\":{}{phase}", string(text, style.escape))])
+                }
+                Said::Aside(text) => {
+                    let phase = ["reasoning", "draft"][dice.below(2) as usize];
+                    ("text_chunk", vec![format!("\"text\":{}", string(text, style.escape)), format!("\"phase\":\"{phase}\"")])
+                }
+                Said::Picture(bytes) | Said::Draft(bytes) => {
+                    known.pictures.push((slot, bytes.clone(), is_draft));
+                    let mut base64 = base64_as::STANDARD.encode(bytes);
+                    let name = ["b64_json", "url"][dice.below(2) as usize];
+                    if name == "url" {
+                        base64.insert_str(0, "data:image/webp;base64,");
+                    }
+                    let value = string(&base64, style.escape);
+                    is_bare = one_body && dice.below(3) == 0;
+                    let kind = if is_draft { "partial_image" } else { "completed" };
+                    (kind, vec![if is_bare { value } else { format!("\"{name}\":{value}") }, "\"partial_image_index\":3".to_owned()])
+                }
+                Said::Link | Said::DraftLink => {
+                    let url = format!("https://example.com/{}", known.links.len());
+                    known.links.push((slot, url.clone(), is_draft));
+                    let kind = if is_draft { "partial_image" } else { "completed" };
+                    (kind, vec![format!("\"url\":{}", string(&url, style.escape)), "\"size\":\"2x3\"".to_owned()])
+                }
+                Said::Failed => {
+                    known.failed.push(slot);
+                    ("failed", vec!["\"error\":{\"code\":\"server_error\",\"message\":\"错误\"}".to_owned()])
+                }
+                Said::Empty => ("generating", vec!["\"url\":null".to_owned(), "\"b64_json\":\"\"".to_owned(), "\"error\":{\"code\":0}".to_owned()]),
+            };
+            if one_body || matches!(kind, "completed" | "failed") {
+                slot += 1;
+            }
+            if is_bare {
+                items.push(members.swap_remove(0));
+                continue;
+            }
+            if one_body {
+                items.push(object(&mut dice, members));
+                continue;
+            }
+            let kind = match kind {
+                "text_chunk" => format!("image_generation.{kind}"),
+                _ => format!("image_{}.{kind}", if edit { "edit" } else { "generation" }),
+            };
+            members.push("\"created\":1".to_owned());
+            // The name stands in the document or before it.
+            if !named || dice.below(2) == 0 {
+                members.push(format!("\"type\":\"{kind}\""));
+            }
+            documents.push((if named { kind } else { String::new() }, object(&mut dice, members)));
+        }
+        let out = match one_body {
+            false => stream(&mut dice, &documents, &style),
+            true => {
+                let name = ["data", "images"][dice.below(2) as usize];
+                let members = vec![format!("\"{name}\":[{}]", items.join(" ,\n")), "\"created\":1".to_owned()];
+                format!("{}{}", style.line_end, object(&mut dice, members))
+            }
+        };
+        known.check(&same_at_any_cut(out.as_bytes(), &cuts, |pieces| read(chat(), pieces)))?;
+    }
+
+    #[test]
+    fn responses_are_read_as_they_were_written(
+        events in vec(said(), 0..7),
+        style in style(),
+        (named, one_body, items_come, items_are_listed) in any::<(bool, bool, bool, bool)>(),
+        cuts in cuts(),
+    ) {
+        let mut dice = Dice(style.seed);
+        let (mut known, mut documents, mut items) = (Known::default(), Vec::new(), Vec::new());
+        let items_come = items_come && !one_body;
+        let mut listed = Known::default();
+        let mut slot = 0;
+        for said in &events {
+            if one_body && !matches!(said, Said::Picture(_) | Said::Link | Said::Empty) {
+                continue;
+            }
+            let url = format!("https://example.com/{slot}");
+            let (kind, members) = match said {
+                Said::Text(text) => {
+                    known.text.push_str(text);
+                    ("output_text.delta", vec![format!("\"delta\":{}", string(text, style.escape)), "\"output_index\":1".to_owned()])
+                }
+                Said::Aside(text) => {
+                    let kind = ["output_text.done", "reasoning_summary_text.delta"][dice.below(2) as usize];
+                    let name = kind.rsplit('.').next().unwrap().replace("done", "text");
+                    (kind, vec![format!("\"{name}\":{}", string(text, style.escape))])
+                }
+                // All that comes before an item is listed stands in one slot.
+                Said::Draft(bytes) => {
+                    known.pictures.push((if items_come { slot } else { 0 }, bytes.clone(), true));
+                    let base64 = string(&base64_as::STANDARD.encode(bytes), style.escape);
+                    ("image_generation_call.partial_image", vec![format!("\"partial_image_b64\":{base64}"), "\"partial_image_index\":0".to_owned()])
+                }
+                Said::Picture(_) | Said::Link | Said::Empty => {
+                    let into = if items_come { &mut known } else { &mut listed };
+                    let result = match said {
+                        Said::Picture(bytes) => {
+                            into.pictures.push((slot, bytes.clone(), false));
+                            string(&base64_as::STANDARD.encode(bytes), style.escape)
+                        }
+                        Said::Link => {
+                            into.links.push((slot, url.clone(), false));
+                            string(&url, style.escape)
+                        }
+                        _ => ["null", "\"\""][dice.below(2) as usize].to_owned(),
+                    };
+                    slot += u32::from(!matches!(said, Said::Empty));
+                    let status = ["completed", "generating"][dice.below(2) as usize];
+                    let members = vec![format!("\"result\":{result}"), format!("\"status\":\"{status}\""), "\"type\":\"image_generation_call\"".to_owned()];
+                    let item = object(&mut dice, members);
+                    items.push(item.clone());
+                    if !items_come {
+                        continue;
+                    }
+                    ("output_item.done", vec![format!("\"item\":{item}"), "\"output_index\":0".to_owned()])
+                }
+                Said::DraftLink | Said::Failed => ("in_progress", vec!["\"response\":{\"output\":[],\"error\":null}".to_owned()]),
+            };
+            documents.push((kind.to_owned(), members));
+        }
+        if !items_come || items_are_listed {
+            let listed = vec![format!("\"output\":[{}]", items.join(" ,\n")), "\"error\":null".to_owned()];
+            let response = object(&mut dice, listed);
+            documents.push(("completed".to_owned(), vec![format!("\"response\":{response}"), "\"sequence_number\":1".to_owned()]));
+        }
+        known.pictures.append(&mut listed.pictures);
+        known.links.append(&mut listed.links);
+        let out = if one_body {
+            let body = vec![format!("\"output\":[{}]", items.join(",")), "\"object\":\"response\"".to_owned(), "\"error\":null".to_owned()];
+            format!("{}{}", style.line_end, object(&mut dice, body))
+        } else {
+            let mut written = Vec::new();
+            for (kind, mut members) in documents {
+                let kind = format!("response.{kind}");
+                if !named || dice.below(2) == 0 {
+                    members.push(format!("\"type\":\"{kind}\""));
+                }
+                written.push((if named { kind } else { String::new() }, object(&mut dice, members)));
+            }
+            stream(&mut dice, &written, &style)
+        };
+        known.check(&same_at_any_cut(out.as_bytes(), &cuts, |pieces| read(chat(), pieces)))?;
+    }
+}
+
 // ---- anything at all ----
 
 const SOUP: &[&[u8]] = &[
@@ -535,6 +886,22 @@ const SOUP: &[&[u8]] = &[
     b".partial_image\",\"b64_json\":\"",
     b"{\"error\":{\"message\":\"",
     b"[{\"error\":{\"code\":401,\"message\":\"",
+    b"data: {\"candidates\":[{\"content\":{\"parts\":[{\"inlineData\":{\"data\":\"",
+    b"data: {\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"",
+    b"data: {\"response\":{\"candidates\":[{\"content\":{\"parts\":[{\"fileData\":{\"fileUri\":\"",
+    b"[{\"candidates\":[{\"content\":{\"parts\":[{\"text\":\"",
+    b"\"},\"thought\":true}]}}]}",
+    b"\",\"thought\":true},{\"text\":\"",
+    b"data: {\"promptFeedback\":{\"blockReason\":\"",
+    b"data: {\"type\":\"image_generation.text_chunk\",\"text\":\"",
+    b"data: {\"type\":\"response.output_text.delta\",\"delta\":\"",
+    b"data: {\"type\":\"response.output_item.done\",\"item\":{\"result\":\"",
+    b"data: {\"type\":\"response.completed\",\"response\":{\"output\":[{\"result\":\"",
+    b"data: {\"type\":\"response.incomplete\",\"response\":{\"incomplete_details\":{\"reason\":\"",
+    b"data: {\"partial_image_b64\":\"",
+    b"{\"output\":[{\"result\":\"",
+    b"\",\"url\":\"",
+    b"\n{\n  \"error\": {\n",
     b"\"}}]}",
     b"\"}]}",
     b"\"}}]}\n\n",

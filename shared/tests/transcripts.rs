@@ -6,29 +6,19 @@
 mod answer;
 #[path = "support/pictures.rs"]
 mod pictures;
+#[path = "support/rows.rs"]
+mod rows;
 
 use answer::{Answer, read};
 use base64::{Engine, engine::general_purpose as base64_as};
 use pictures::{PNG, png};
+use rows::{BLUE, at_every_cut, finals, pictures};
 use shared::image_url::LocalLinks;
-use shared::outcome::Source;
-use shared::upstream::{AnyDialect, Dialect, ErrorObject, Failure};
+use shared::upstream::{AnyDialect, ErrorObject, Failure};
 
-const BLUE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYPgPAAEDAQA2dBFAAAAAAElFTkSuQmCC";
 const GIF: &str = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
 const WEBP: &str = "UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAQAcJaQAA3AA/v3AgAA=";
 const SVG: &str = "PHN2ZyB4bWxucz0iaHR0cDovL3d3dy53My5vcmcvMjAwMC9zdmciPjwvc3ZnPg==";
-
-fn at_every_cut<D: Dialect>(text: &str, dialect: impl Fn() -> D) -> Answer {
-    let bytes = text.as_bytes();
-    let whole = read(dialect(), [bytes]);
-    assert_eq!(read(dialect(), bytes.chunks(1)), whole, "{text} byte by byte");
-    for cut in 0..bytes.len() {
-        let (a, b) = bytes.split_at(cut);
-        assert_eq!(read(dialect(), [a, b]), whole, "{text} cut at {cut}");
-    }
-    whole
-}
 
 fn chat(text: &str) -> Answer {
     at_every_cut(text, || AnyDialect::new(LocalLinks::Refused))
@@ -53,26 +43,6 @@ fn stop() -> String {
 
 fn image(base64: &str) -> String {
     format!("![image](data:image/png;base64,{base64})")
-}
-
-/// Base64 of the pictures that were whole, in order.
-fn pictures(answer: &Answer) -> Vec<String> {
-    answer.pictures.iter().map(|(_, bytes)| base64_as::STANDARD.encode(bytes)).collect()
-}
-
-/// The final picture of each slot: its link, or base64.
-fn finals(answer: &Answer) -> Vec<(u32, String)> {
-    let success = answer.verdict.as_ref().unwrap();
-    let told = success.images.iter().map(|image| match &image.source {
-        Source::Link { url, .. } => (image.slot, url.clone()),
-        Source::Inline(whole) => {
-            let hash =
-                |bytes: &[u8]| sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), bytes));
-            let (_, bytes) = answer.pictures.iter().find(|(_, bytes)| hash(bytes)[..] == whole.sha256).unwrap();
-            (image.slot, base64_as::STANDARD.encode(bytes))
-        }
-    });
-    told.collect()
 }
 
 // ---- chat content (c) ----
@@ -373,7 +343,7 @@ fn a03_the_rest_of_the_group_is_not_made() {
 
 #[test]
 fn a06_a_document_over_lines_that_all_begin_with_data() {
-    // As the vendor's pages print it, without `data:` before each line, it is no event stream and is not read.
+    // Without `data:` before each line, as the vendor's pages print it: `dialects.rs`.
     let text = format!(
         "event: image_generation.partial_succeeded\ndata: {{\ndata:   \"type\": \"image_generation.partial_succeeded\",\ndata:   \"image_index\": 0,\ndata:   \"url\": \"{A}\"\ndata: }}\n\n"
     );

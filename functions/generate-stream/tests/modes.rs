@@ -14,7 +14,6 @@ use dev::picture::{Format, draw};
 use dev::{Running, Shape, image_api, user};
 use generate_stream::{App, handle};
 use http::Request;
-use regex::Regex;
 use serde_json::{Value, json};
 
 use support::Reply;
@@ -117,10 +116,9 @@ async fn every_shape_in_chat_mode_as_events_and_whole() {
     }
 }
 
-/// The extractor of the older frontends, on every shape.
+/// What an older frontend finds, on every shape.
 #[tokio::test]
 async fn every_shape_as_chat_chunks() {
-    let extractor = Regex::new(r"(?i)!\[image\]\(data:\s*image/([^;]+);\s*base64,\s*\n?([^)]+)\)").unwrap();
     let upstream = simulator().await;
     let app = app(&upstream.url(""), "chat");
     for &shape in Shape::ALL {
@@ -141,7 +139,10 @@ async fn every_shape_as_chat_chunks() {
             let engine = if shape == Shape::UrlSafe { &URL_SAFE_NO_PAD } else { &STANDARD };
             hash(&engine.decode(payload).unwrap())
         };
-        let all: Vec<_> = extractor.captures_iter(&content).map(|found| picture(&found[2])).collect();
+        // As the documented expression does, which takes its time for pictures of this size.
+        let found =
+            content.split("![image](data:").skip(1).filter_map(|rest| rest.split(')').next()?.split_once("base64,"));
+        let all: Vec<_> = found.map(|(_, payload)| picture(payload)).collect();
         match shape {
             // The first draft looks like any picture, and was passed on before the next one came.
             Shape::Drafts => assert_eq!((all.len(), &all[1]), (2, &expected[0]), "{shape}"),

@@ -200,6 +200,28 @@ async fn an_upstream_that_breaks_off_ends_in_one_error() {
     }
 }
 
+/// What is ready to be read must not carry a call past its end, however slowly the client takes it.
+#[tokio::test]
+async fn a_slow_reader_does_not_put_off_the_end() {
+    let upstream = simulator().await;
+    for format in ["events", "chat"] {
+        let app = app(&upstream.url(""), &[("UPSTREAM_TOTAL_MS", "700")]);
+        let response = handle(app, post(json!({"prompt": "slowly", "format": format}))).await;
+        assert_eq!(response.status(), StatusCode::OK);
+        let (mut body, mut sent, mut frames) = (response.into_body(), Vec::new(), 0);
+        while let Some(frame) = tokio::time::timeout(Duration::from_secs(20), body.frame()).await.unwrap() {
+            sent.extend_from_slice(&frame.unwrap().into_data().unwrap());
+            frames += 1;
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+        assert!(frames < 60, "{frames} frames of 40 ms each");
+        let events = events(&sent);
+        assert_eq!(terminals(&events), ["error"], "{format}");
+        assert!(events.last().unwrap().data.contains("\"deadline_exceeded\""), "{format}");
+        assert_eq!(first_picture(&content(&events)), None, "half a picture is none");
+    }
+}
+
 #[tokio::test]
 async fn chat_holds_its_head_for_early_faults_and_not_for_ever() {
     let slow = Transcript { head_after: Duration::from_millis(400), status: 429, ..Transcript::events("{}") };

@@ -254,6 +254,13 @@ impl Decoder {
         Ok(Part::Idle)
     }
 
+    /// The stream has ended: a line that was too short to be known, and is no field.
+    pub fn finish(&mut self) -> Option<Stray> {
+        let name = std::mem::take(&mut self.name);
+        let is_stray = self.state == State::Name && name.field().is_none();
+        is_stray.then_some(Stray(name))
+    }
+
     /// The `event` field of the event that just ended or is under way; empty means `message`.
     pub fn event_type(&self) -> &[u8] {
         &self.event_type

@@ -6,7 +6,7 @@ use super::images::{Items, Vendor};
 use super::reader::Dialect;
 use super::responses::OutputItems;
 use super::short::Short;
-use super::{ErrorObject, Out, classify};
+use super::{ErrorObject, Out};
 use crate::image_url::LocalLinks;
 use crate::json::Segment::{self, Index, Key};
 use crate::json::{Token, Value};
@@ -42,8 +42,10 @@ struct Document {
     kind: String,
     /// The event or the `type` says that its picture is not the final one.
     is_preview: bool,
-    /// `text` or `delta`, which some kinds mean for the user.
+    /// `text` or `delta`, which some kinds mean for the user, until it is known whether this one does.
     text: Vec<u8>,
+    /// It does, and there is more of it than waits.
+    is_said: bool,
     /// `phase` says that it is not meant so.
     is_aside: bool,
     stop: Option<Stop>,
@@ -75,7 +77,7 @@ impl AnyDialect {
     }
 
     fn begin(&mut self, event_type: &[u8]) {
-        self.document = Document { is_preview: is_preview(event_type), ..Document::default() };
+        self.document = Document { is_preview: names_preview(event_type), ..Document::default() };
         self.content.begin_document();
     }
 
@@ -107,13 +109,13 @@ impl AnyDialect {
     }
 
     fn other(&mut self, path: &[Segment], value: Value<'_>, out: &mut Out<'_>) {
-        let Document { kind, is_preview: is_draft, text, is_aside, stop: stopped, error, .. } = &mut self.document;
+        let Document { kind, is_preview, text, is_said, is_aside, stop: stopped, error, .. } = &mut self.document;
         match (path, value) {
             ([Key("type")], value) => {
                 if let Some(name) = self.short.read(value) {
                     kind.clear();
                     kind.push_str(name);
-                    *is_draft = is_preview(name.as_bytes());
+                    *is_preview = names_preview(name.as_bytes());
                 }
             }
             ([Key("phase")], value) => {
@@ -121,22 +123,34 @@ impl AnyDialect {
                     *is_aside = phase != "content";
                 }
             }
-            ([Key("response"), Key("incomplete_details"), Key("reason")], value) => {
+            (
+                [Key("incomplete_details"), Key("reason")]
+                | [Key("response"), Key("incomplete_details"), Key("reason")],
+                value,
+            ) => {
                 if let Some(reason) = self.short.read(value) {
                     *stopped = stop(reason);
                 }
             }
-            ([Key("text" | "delta")], Value::Text(more)) if text.len() + more.len() <= MAX_PENDING_BYTES => {
-                text.extend_from_slice(more);
+            ([Key("text" | "delta")], Value::Text(more)) => {
+                let (waits, rest) = more.split_at(more.len().min(MAX_PENDING_BYTES - text.len()));
+                text.extend_from_slice(waits);
+                if !rest.is_empty() && !*is_said && says(kind, *is_aside) {
+                    *is_said = true;
+                    self.content.text(0, Place::Elsewhere, text, out);
+                }
+                if *is_said {
+                    self.content.text(0, Place::Elsewhere, rest, out);
+                }
             }
             _ => {}
         }
-        self.items.token(*is_draft, path, value, &mut self.content, out);
+        self.items.token(*is_preview, path, value, &mut self.content, out);
         error.token(path, value);
     }
 
     fn end(&mut self, event_type: &[u8], out: &mut Out<'_>) {
-        let Document { has_choices, kind, is_preview, text, is_aside, stop, error } =
+        let Document { has_choices, kind, is_preview, text, is_said, is_aside, stop, error } =
             std::mem::take(&mut self.document);
         self.document.has_choices = has_choices;
         let event_type = if event_type.len() > MAX_NAME_BYTES { b"" } else { event_type };
@@ -147,15 +161,19 @@ impl AnyDialect {
         self.output.end_document();
         let last = name.rsplit_once('.').map_or(name, |(_, last)| last);
         let is_about_a_picture = name.starts_with("image_generation.") || name.starts_with("image_edit.");
-        if last == "error" || name == "response.failed" || (error.is_error() && !is_about_a_picture) {
+        let is_failure = event_type == b"error" || last == "error" || name == "response.failed";
+        if is_failure || (error.is_error() && !is_about_a_picture) {
             self.content.abandon(out);
             self.items.abandon();
-            return out(Update::Failed(classify(None, error.fields())));
+            return out(Update::Failed(error.failure()));
         }
         let error = (last == "partial_failed" || error.is_found()).then_some(&error);
         self.items.settle(is_preview, error, &mut self.content, out);
-        if !is_aside && matches!(name, "image_generation.text_chunk" | "response.output_text.delta") {
-            self.content.text(0, Place::Elsewhere, &text, out);
+        if says(name, is_aside) {
+            self.output.has_text = true;
+            if !is_said {
+                self.content.text(0, Place::Elsewhere, &text, out);
+            }
         }
         let is_completed = matches!(name, "image_generation.completed" | "image_edit.completed" | "response.completed");
         if let Some(stop) = stop.or(is_completed.then_some(Stop::Finished)) {
@@ -251,6 +269,12 @@ impl Dialect for AnyDialect {
     }
 }
 
-fn is_preview(name: &[u8]) -> bool {
+/// Whether the text of a document of this name is meant for the user.
+fn says(name: &str, is_aside: bool) -> bool {
+    !is_aside && matches!(name, "image_generation.text_chunk" | "response.output_text.delta")
+}
+
+/// Whether an event or a `type` of this name says that its picture is not the final one.
+fn names_preview(name: &[u8]) -> bool {
     name.ends_with(b".partial_image")
 }

@@ -14,6 +14,8 @@ pub(super) struct Content {
     links: LocalLinks,
     texts: Vec<Text>,
     value: Option<PictureValue>,
+    /// The same picture said before in another form, until the later one turns out to be anything.
+    earlier: Option<PictureValue>,
     text_bytes: usize,
     /// Something was said where the older frontends do not look.
     is_elsewhere: bool,
@@ -56,7 +58,7 @@ struct PictureValue {
 
 impl Content {
     pub(super) fn new(links: LocalLinks) -> Self {
-        Self { links, texts: Vec::new(), value: None, text_bytes: 0, is_elsewhere: false }
+        Self { links, texts: Vec::new(), value: None, earlier: None, text_bytes: 0, is_elsewhere: false }
     }
 
     /// A new document begins.
@@ -125,17 +127,19 @@ impl Content {
     pub(super) fn picture(&mut self, slot: u32, draft: bool, value: Value<'_>, out: &mut Out<'_>) {
         match value {
             Value::StringStart => {
-                self.end_picture(slot, draft, None, out);
+                self.end_earlier(slot, draft, None, out);
+                self.earlier = self.value.take();
                 let (reference, picture) = (Reference::default(), Picture::new(slot, draft, false));
                 self.value = Some(PictureValue { reference, picture });
             }
             Value::Text(text) => {
-                if let Some(PictureValue { reference, picture }) = &mut self.value {
-                    for payload in reference.push(text) {
-                        end_picture_in_text(&mut self.texts, picture.slot(), out);
-                        picture.push(payload, out);
-                    }
+                let Some(PictureValue { mut reference, mut picture }) = self.value.take() else { return };
+                for payload in reference.push(text) {
+                    self.end_earlier(slot, draft, None, out);
+                    end_picture_in_text(&mut self.texts, picture.slot(), out);
+                    picture.push(payload, out);
                 }
+                self.value = Some(PictureValue { reference, picture });
             }
             _ => {}
         }
@@ -150,8 +154,9 @@ impl Content {
         out: &mut Out<'_>,
     ) -> Came {
         let Some(PictureValue { reference, mut picture }) = self.value.take() else { return Came::Nothing };
+        let earlier = self.end_earlier(slot, draft, pixels, out);
         let is_whole = match reference.finish() {
-            Referred::Nothing => return Came::Nothing,
+            Referred::Nothing => return earlier,
             Referred::Unusable => {
                 out(Update::ImageRejected { slot, why: Rejected::NotAnImage });
                 false
@@ -165,11 +170,27 @@ impl Content {
                 picture.finish(draft, out)
             }
         };
-        if is_whole { Came::Whole } else { Came::Rejected }
+        if is_whole || earlier == Came::Whole { Came::Whole } else { Came::Rejected }
+    }
+
+    fn end_earlier(&mut self, slot: u32, draft: bool, pixels: Option<(u32, u32)>, out: &mut Out<'_>) -> Came {
+        let later = self.value.take();
+        self.value = self.earlier.take();
+        let came = match self.value {
+            Some(_) => self.end_picture(slot, draft, pixels, out),
+            None => Came::Nothing,
+        };
+        self.value = later;
+        came
     }
 
     /// The document broke off: a picture may be whole by then. A link is not told: it may be half of one.
     pub(super) fn abandon(&mut self, out: &mut Out<'_>) {
+        // That one was complete.
+        if let Some(PictureValue { picture, .. }) = &self.earlier {
+            let (slot, draft) = (picture.slot(), picture.is_draft());
+            self.end_earlier(slot, draft, None, out);
+        }
         if let Some(PictureValue { reference, picture }) = &self.value {
             let (slot, draft) = (picture.slot(), picture.is_draft());
             match reference.finish() {

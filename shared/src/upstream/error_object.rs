@@ -13,7 +13,10 @@ const MAX_TEXT_BYTES: usize = 256;
 /// `error_msg`, `header.message` and `response.error`; and at vLLM's `{"object":"error", …}`.
 #[derive(Debug, Default)]
 pub struct ErrorObject {
+    /// What the error itself says.
     fields: ErrorFields,
+    /// What stands beside it, which counts where it says nothing.
+    beside: ErrorFields,
     /// A member that only errors have was seen, and it says something.
     found: bool,
     object: String,
@@ -52,7 +55,7 @@ impl ErrorObject {
             // Some write every member always: empty texts and zeros where nothing is wrong.
             self.found |= match value {
                 Value::Text(text) => !text.is_empty(),
-                Value::Scalar(text) => !matches!(text, "null" | "false" | "0"),
+                Value::Scalar(text) => !matches!(text, "null" | "false") && text.parse() != Ok(0.0),
                 _ => false,
             };
         }
@@ -64,9 +67,9 @@ impl ErrorObject {
                 [Key("message" | "msg")] => &mut self.fields.message,
                 _ => return,
             },
-            [Key("code")] => &mut self.fields.code,
-            [Key("type")] => &mut self.fields.kind,
-            [Key("message" | "msg" | "error_msg")] | [Key("header"), Key("message")] => &mut self.fields.message,
+            [Key("code")] => &mut self.beside.code,
+            [Key("type")] => &mut self.beside.kind,
+            [Key("message" | "msg" | "error_msg")] | [Key("header"), Key("message")] => &mut self.beside.message,
             [Key("object")] => &mut self.object,
             _ => return,
         };
@@ -82,9 +85,15 @@ impl ErrorObject {
         }
     }
 
-    /// What was gathered so far, for an error that is a part of something else.
-    pub fn fields(&self) -> &ErrorFields {
-        &self.fields
+    /// The class of what was gathered so far.
+    pub fn failure(&self) -> Failure {
+        let first = |own: &String, beside: &String| if own.is_empty() { beside.clone() } else { own.clone() };
+        let fields = ErrorFields {
+            code: first(&self.fields.code, &self.beside.code),
+            kind: first(&self.fields.kind, &self.beside.kind),
+            message: first(&self.fields.message, &self.beside.message),
+        };
+        classify(self.status, &fields)
     }
 
     /// Whether a member that only errors have was seen.
@@ -118,7 +127,7 @@ impl Dialect for ErrorObject {
     }
 
     fn finish(&mut self, out: &mut Out<'_>) {
-        out(Update::Failed(classify(self.status, &self.fields)));
+        out(Update::Failed(self.failure()));
     }
 }
 

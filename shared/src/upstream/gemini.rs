@@ -73,6 +73,8 @@ impl<'a> Request<'a> {
 pub(super) struct Candidates {
     is_thought: bool,
     text: Vec<u8>,
+    /// There is more of it than waits, so it is shown.
+    is_shown: bool,
     short: Short,
 }
 
@@ -136,7 +138,7 @@ impl Candidates {
 
     /// The document broke off.
     pub(super) fn abandon(&mut self) {
-        self.is_thought = false;
+        (self.is_thought, self.is_shown) = (false, false);
         self.text.clear();
     }
 
@@ -144,20 +146,23 @@ impl Candidates {
         match (path, value) {
             ([], Value::Open) => self.abandon(),
             ([], Value::Close) => {
-                if !self.is_thought {
+                if !self.is_thought && !self.is_shown {
                     content.text(slot, Place::Elsewhere, &self.text, out);
                 }
                 content.end_picture(slot, self.is_thought, None, out);
                 self.abandon();
             }
             ([Key("thought")], Value::Scalar(is_thought)) => self.is_thought = is_thought == "true",
-            ([Key("text")], Value::Text(text)) if self.text.len() + text.len() <= MAX_PENDING_BYTES => {
-                self.text.extend_from_slice(text);
-            }
-            ([Key("text")], Value::Text(text)) if !self.is_thought => {
-                content.text(slot, Place::Elsewhere, &self.text, out);
-                self.text.clear();
-                content.text(slot, Place::Elsewhere, text, out);
+            ([Key("text")], Value::Text(more)) => {
+                let (waits, rest) = more.split_at(more.len().min(MAX_PENDING_BYTES - self.text.len()));
+                self.text.extend_from_slice(waits);
+                if !rest.is_empty() && !self.is_shown && !self.is_thought {
+                    self.is_shown = true;
+                    content.text(slot, Place::Elsewhere, &self.text, out);
+                }
+                if self.is_shown {
+                    content.text(slot, Place::Elsewhere, rest, out);
+                }
             }
             ([Key("inlineData" | "inline_data"), Key("data")], value)
             | ([Key("fileData" | "file_data"), Key("fileUri" | "file_uri")], value) => {

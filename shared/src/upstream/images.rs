@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
+use super::Out;
 use super::content::{Came, Content};
 use super::error_object::ErrorObject;
 use super::short::Short;
-use super::{Out, classify};
 use crate::json::Segment::Key;
 use crate::json::{Segment, Value};
 use crate::update::Update;
@@ -146,7 +146,7 @@ impl Items {
         let slot = slot.unwrap_or(self.next_slot);
         let mut came = content.end_picture(slot, draft, pixels, out) != Came::Nothing;
         if !came && let Some(error) = error {
-            out(Update::ImageFailed { slot, failure: classify(None, error.fields()) });
+            out(Update::ImageFailed { slot, failure: error.failure() });
             came = true;
         }
         if came && !draft {

@@ -151,6 +151,12 @@ impl<D: Dialect> Reader<D> {
 
     /// The answer has ended (or was cut: the updates are the same, the verdict is not made here).
     pub fn finish(&mut self, out: &mut Out<'_>) {
+        if let Framing::Events(decoder) = &mut self.framing
+            && let Some(start) = decoder.finish()
+            && !self.is_over
+        {
+            self.stray(start.as_bytes(), out);
+        }
         if !self.json.is_between_documents() {
             self.malformed_document(out);
         } else if self.documents == 0 && self.malformed > 0 {

@@ -1,9 +1,10 @@
 //! OpenAI's Responses API, as some relays answer whatever they were asked.
 
-use super::Out;
-use super::content::{Came, Content};
-use crate::json::Segment::Key;
+use super::content::{Came, Content, Place};
+use super::{ErrorObject, Out};
+use crate::json::Segment::{Index, Key};
 use crate::json::{Segment, Value};
+use crate::update::Update;
 
 /// Reads the pictures in output items.
 ///
@@ -16,6 +17,10 @@ pub(super) struct OutputItems {
     has_picture: bool,
     /// The same in the list under way: others of it may follow.
     has_listed: bool,
+    /// Text came in pieces, which the list repeats.
+    pub(super) has_text: bool,
+    /// Of the item under way.
+    error: ErrorObject,
 }
 
 impl OutputItems {
@@ -29,6 +34,11 @@ impl OutputItems {
 
     /// The next token of an item in `output`, the list of all.
     pub(super) fn listed(&mut self, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) {
+        if let ([Key("content"), Index(_), Key("text")], Value::Text(text)) = (path, value)
+            && !self.has_text
+        {
+            content.text(0, Place::Elsewhere, text, out);
+        }
         if !self.has_picture {
             self.has_listed |= self.result(path, value, content, out);
         }
@@ -41,6 +51,14 @@ impl OutputItems {
 
     /// Says whether a whole picture ended here.
     fn result(&mut self, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) -> bool {
+        match (path, value) {
+            ([], Value::Open) => self.error = ErrorObject::default(),
+            ([], Value::Close) if self.error.is_found() => {
+                out(Update::ImageFailed { slot: self.next_slot, failure: self.error.failure() });
+            }
+            ([Key("error"), ..], value) => self.error.token(path, value),
+            _ => {}
+        }
         let [Key("result")] = path else { return false };
         content.picture(self.next_slot, false, value, out);
         let is_whole =

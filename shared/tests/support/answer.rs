@@ -20,6 +20,8 @@ pub(crate) struct Answer {
     pub(crate) seen: Vec<Seen>,
     /// The bytes of every picture that was whole, with its slot.
     pub(crate) pictures: Vec<(u32, Vec<u8>)>,
+    /// Which of these are drafts.
+    pub(crate) drafts: Vec<bool>,
     pub(crate) verdict: Result<Success, Failure>,
     damaged: usize,
 }
@@ -36,7 +38,7 @@ impl Answer {
 
 /// Reads an answer, and sees to it that the bytes handed on are those that the updates tell of.
 pub(crate) fn read<'a, D: Dialect>(dialect: D, pieces: impl IntoIterator<Item = &'a [u8]>) -> Answer {
-    let (mut seen, mut pictures, mut damaged) = (Vec::new(), Vec::new(), 0);
+    let (mut seen, mut pictures, mut drafts, mut damaged) = (Vec::new(), Vec::new(), Vec::new(), 0);
     let mut open: HashMap<u32, Vec<u8>> = HashMap::new();
     let mut outcome = Outcome::default();
     let mut on = |update: Update<'_>| {
@@ -47,11 +49,12 @@ pub(crate) fn read<'a, D: Dialect>(dialect: D, pieces: impl IntoIterator<Item = 
                 assert!(!bytes.is_empty() && bytes.len() <= 12 * 1024, "{} bytes at once", bytes.len());
                 open.get_mut(slot).expect("bytes of a picture that has begun").extend_from_slice(bytes);
             }
-            Update::ImageFinished { slot, image, .. } => {
+            Update::ImageFinished { slot, image, draft } => {
                 let bytes = open.remove(slot).expect("the end of a picture that has begun");
                 assert_eq!(bytes.len() as u64, image.bytes);
                 assert_eq!(Sha256::digest(&bytes)[..], image.sha256);
                 pictures.push((*slot, bytes));
+                drafts.push(*draft);
             }
             Update::ImageRejected { slot, .. } => drop(open.remove(slot)),
             _ => {}
@@ -76,5 +79,5 @@ pub(crate) fn read<'a, D: Dialect>(dialect: D, pieces: impl IntoIterator<Item = 
         reader.push(piece, &mut on);
     }
     reader.finish(&mut on);
-    Answer { seen, pictures, verdict: outcome.verdict(End::Clean), damaged }
+    Answer { seen, pictures, drafts, verdict: outcome.verdict(End::Clean), damaged }
 }
