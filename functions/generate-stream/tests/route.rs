@@ -203,7 +203,19 @@ async fn an_upstream_that_breaks_off_ends_in_one_error() {
 /// What is ready to be read must not carry a call past its end, however slowly the client takes it.
 #[tokio::test]
 async fn a_slow_reader_does_not_put_off_the_end() {
-    let upstream = simulator().await;
+    // A picture of 12 MB that is there at once.
+    let mut picture = image_api::picture_for("slowly").bytes.to_vec();
+    picture.truncate(1000);
+    picture.resize(12_000_000, 0x55);
+    let base64 = STANDARD.encode(picture);
+    let says =
+        |content: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{content}\"}}}}]}}\n\n");
+    let mut stream = says("![image](data:image/png;base64,");
+    for piece in base64.as_bytes().chunks(16 * 1024) {
+        stream += &says(std::str::from_utf8(piece).unwrap());
+    }
+    let (router, _) = transcript::routes(Transcript::events(stream));
+    let upstream = dev::start(router).await.unwrap();
     for format in ["events", "chat"] {
         let app = app(&upstream.url(""), &[("UPSTREAM_TOTAL_MS", "700")]);
         let response = handle(app, post(json!({"prompt": "slowly", "format": format}))).await;
@@ -214,7 +226,7 @@ async fn a_slow_reader_does_not_put_off_the_end() {
             frames += 1;
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
-        assert!(frames < 60, "{frames} frames of 40 ms each");
+        assert!(frames < 60, "{frames} frames of 40 ms each: the rest was not waited for");
         let events = events(&sent);
         assert_eq!(terminals(&events), ["error"], "{format}");
         assert!(events.last().unwrap().data.contains("\"deadline_exceeded\""), "{format}");
