@@ -36,7 +36,7 @@ pub enum Update<'a> {
     ImageFinished {
         /// The slot.
         slot: u32,
-        /// As in `ImageStarted`.
+        /// As in `ImageStarted`, or known only now: some say it behind the picture.
         draft: bool,
         /// Size, dimensions, hash.
         image: Whole,

@@ -119,6 +119,21 @@ async fn english_for_who_asks_for_it_and_a_prompt_of_ones_own() {
     assert_eq!(served, ark::picture_for("a sketch", 0).bytes);
 }
 
+/// ARK takes and makes fifteen pictures together, and refuses what goes beyond.
+#[tokio::test]
+async fn no_more_is_asked_for_than_ark_makes_of_so_many() {
+    let upstream = simulator(f64::INFINITY).await;
+    let pixel = "data:image/PNG;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
+    for (inputs, most, made) in [(1, "15", 14), (10, "15", 5), (10, "3", 3), (2, "1", 1)] {
+        let mut body = wanted();
+        body["urls"] = (0..inputs).map(|at| if at % 2 == 0 { pixel } else { "https://example.com/a.jpg" }).collect();
+        let app = app(&upstream.url("/api/v3"), &[("ARK_MAX_IMAGES", most)]);
+        let events = events(&bytes(handle(app, post(body)).await).await);
+        let done = data(events.last().unwrap());
+        assert_eq!(done["images"].as_array().map(Vec::len), Some(made), "{inputs} inputs, at most {most}: {done}");
+    }
+}
+
 /// Every transcript of ARK through the whole route.
 #[tokio::test]
 async fn every_ark_transcript() {

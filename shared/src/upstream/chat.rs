@@ -115,8 +115,7 @@ impl Choices {
             }
             ([], Value::Close) => self.settle(self.slot.unwrap_or(position), content, out),
             ([Key("index")], Value::Scalar(index)) => {
-                // One that is no number is none of those that are looked at.
-                self.settle(index.parse().unwrap_or(u32::MAX), content, out);
+                self.settle(index.parse().unwrap_or(position), content, out);
             }
             ([Key("finish_reason" | "native_finish_reason")], value) => {
                 if let Some(stop) = self.short.read(value).and_then(stop) {

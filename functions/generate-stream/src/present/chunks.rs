@@ -120,7 +120,8 @@ impl Chunks {
     /// Writes the pictures that are held in these slots: no better ones will come.
     pub(crate) fn show(&mut self, of: impl Fn(u32) -> bool, drafts: bool) {
         let is_due = |picture: &Picture| of(picture.slot) && (drafts || !picture.draft);
-        let (due, kept) = std::mem::take(&mut self.whole).into_iter().partition(is_due);
+        let (mut due, kept): (Vec<_>, _) = std::mem::take(&mut self.whole).into_iter().partition(is_due);
+        due.sort_by_key(|picture| picture.slot);
         self.whole = kept;
         for picture in due {
             self.told.push(picture.slot);
