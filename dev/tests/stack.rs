@@ -128,9 +128,9 @@ fn smoke_runs_every_route() {
     let folder = folder("smoke");
     let (well, said) = run(&folder, &["smoke"], "");
     assert!(well, "{said}");
-    assert_eq!(said.matches("\nok ").count(), 11, "{said}");
+    assert_eq!(said.matches("\nok ").count(), 13, "{said}");
     let (well, said) = run(&folder, &["smoke", "http://127.0.0.1:9"], "");
-    assert!(!well && said.matches("FAILED").count() == 5, "{said}");
+    assert!(!well && said.matches("FAILED").count() == 6, "{said}");
 
     let mut command = stack(&folder);
     command.args(["--quiet", "--speed", "inf"]);
@@ -155,10 +155,10 @@ async fn another_project_takes_the_place_of_the_demo_users() {
 
     let (well, said) = run(&folder, &["smoke", address], "");
     assert!(!well && said.contains("needs a user's access token"), "{said}");
-    assert_eq!((said.matches("\nok ").count(), said.matches("FAILED").count()), (5, 0), "{said}");
+    assert_eq!((said.matches("\nok ").count(), said.matches("FAILED").count()), (6, 0), "{said}");
     let token = project.token(&Project::claims(&supabase.url("/auth/v1"), "someone@example.com"));
     let (well, said) = run(&folder, &["smoke", address, "--token", &token], "");
-    assert!(well && said.matches("\nok ").count() == 11, "{said}");
+    assert!(well && said.matches("\nok ").count() == 13, "{said}");
     stop(child);
 
     fs::write(folder.join(".env"), format!("SUPABASE_URL={}\n", supabase.url(""))).unwrap();

@@ -1101,6 +1101,8 @@ fn events(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<(String, Vec<u8>)> {
                 sse::Part::Idle => break,
                 sse::Part::Data(data) => ("Data".to_owned(), data),
                 sse::Part::Stray(text) => ("Stray".to_owned(), text),
+                // As many parts of it as there are pieces.
+                sse::Part::Comment if parts.last().is_some_and(|(last, _)| last.starts_with("Comment ")) => continue,
                 other => (format!("{other:?} {:?} {:?}", decoder.event_type(), decoder.last_event_id()), &[][..]),
             };
             match parts.last_mut() {

@@ -30,7 +30,8 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
                     data.clear();
                 }
                 Part::Blank => {}
-                Part::StrayStart(_) | Part::Stray(_) | Part::StrayEnd | Part::Comment => {}
+                Part::StrayStart(_) | Part::Stray(_) | Part::StrayEnd => {}
+                Part::CommentStart | Part::Comment | Part::CommentEnd | Part::LineFeed => {}
                 Part::Idle => break,
             }
         }

@@ -12,12 +12,14 @@ pub(crate) async fn grant(url: &str, user: &str, credits: u32) -> io::Result<Str
     let client = reqwest::Client::new();
     let engine = client.get(format!("{}{}", url.trim_end_matches('/'), super::serve::TABLES_AT)).send().await;
     let engine = engine.and_then(reqwest::Response::error_for_status).map_err(|_| nobody(url))?;
+    let initial = engine.headers().get(super::serve::CREDITS_INITIAL).and_then(|initial| initial.to_str().ok());
+    let initial = initial.filter(|initial| !initial.is_empty()).unwrap_or("0").to_owned();
     let engine = engine.text().await.map_err(io::Error::other)?;
     let request = json!({
         "TableName": tables::VARIABLES[1].1,
         "Key": {"pk": {"S": format!("user:{id}")}, "sk": {"S": "BAL"}},
-        "UpdateExpression": "SET credits = if_not_exists(credits, :zero) + :n, holds = if_not_exists(holds, :none)",
-        "ExpressionAttributeValues": {":zero": {"N": "0"}, ":n": {"N": credits.to_string()}, ":none": {"M": {}}},
+        "UpdateExpression": "SET credits = if_not_exists(credits, :initial) + :n, holds = if_not_exists(holds, :none)",
+        "ExpressionAttributeValues": {":initial": {"N": initial}, ":n": {"N": credits.to_string()}, ":none": {"M": {}}},
         "ReturnValues": "UPDATED_NEW",
     });
     let answer = client

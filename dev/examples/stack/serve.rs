@@ -35,6 +35,9 @@ const OF_REAL_CALLS: [&str; 4] = ["SUPABASE_URL", "AWS_ENDPOINT_URL_DYNAMODB", "
 /// Where the stack says which address its tables have, for `cargo dev credits`.
 pub(crate) const TABLES_AT: &str = "/dev/tables";
 
+/// In a header of that: what a user has who was never seen.
+pub(crate) const CREDITS_INITIAL: &str = "x-credits-initial";
+
 /// The tables, unless those of another DynamoDB take their place.
 pub(crate) fn tables(options: &Serve, environment: &Environment) -> io::Result<Option<Engine>> {
     let is_elsewhere = environment.of_process("AWS_ENDPOINT_URL_DYNAMODB").is_some();
@@ -102,7 +105,9 @@ pub(crate) fn routes(
     vault.put(SECRET_ID, KEY);
     let users = if has_own_users { Router::new() } else { supabase(address) };
     let image_api = dev::image_api::Options { key: KEY.into(), shape: options.shape, speed, log };
-    let tables_at = get(move || async { tables.ok_or(StatusCode::NOT_FOUND) });
+    let credits_initial = environment("CREDITS_INITIAL").unwrap_or_default();
+    let tables_at =
+        get(move || async { tables.map(|at| ([(CREDITS_INITIAL, credits_initial)], at)).ok_or(StatusCode::NOT_FOUND) });
     let page = ([(header::CACHE_CONTROL, "no-store")], Html(dev::page((!options.real).then_some(MODEL))));
     Router::new()
         .route("/", get(page))
@@ -209,7 +214,7 @@ pub(crate) fn announce(options: &Serve, environment: &Environment, address: Sock
         writeln!(out, "Users:       {users}")?;
         writeln!(out, "A page:      http://{address}/")?;
         writeln!(out, "A picture:   {}", post("/api/generate-stream", generate, shown))?;
-        let to_a_file = "-H 'accept: image/*' -o picture.png -w 'picture.png: %{size_download} bytes\\n'";
+        let to_a_file = "-fL -H 'accept: image/*' -o picture.png -w 'picture.png: %{size_download} bytes\\n'";
         writeln!(out, "To a file:   {}", post("/api/generate-image", generate, to_a_file))?;
         writeln!(out, "From links:  {}", post("/api/v1/faceflip/generate/stream", faceflip, shown))?;
     }

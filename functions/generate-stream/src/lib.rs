@@ -29,7 +29,7 @@ use shared::upstream::AnyDialect;
 
 use crate::ask::ask;
 use crate::present::{Pictures, Relay};
-use crate::request::{Format, GenerateRequest, n_range};
+use crate::request::{Format, GenerateRequest};
 
 /// Answers as it goes.
 const STREAM: Route = Route { path: "/api/generate-stream", method: Method::POST };
@@ -69,7 +69,7 @@ async fn respond(
     match (delivery, wanted.format) {
         // Their documentation makes one picture, whatever they say.
         (Delivery::Stream, Format::Chat) if !ready.config.chat_n => wanted.n = 1,
-        (Delivery::Bytes, _) if wanted.n > 1 => return Err(n_range(1)),
+        (Delivery::Bytes, _) => wanted.check_one()?,
         _ => {}
     }
     let task_id = idempotency_key(request)?.unwrap_or_else(new_id);

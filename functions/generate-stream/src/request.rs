@@ -102,12 +102,18 @@ fn n(value: Option<Value>) -> Result<u32, Problem> {
     const AT: &str = "/n";
     let Some(value) = value else { return Ok(1) };
     let n = value.as_f64().filter(|n| n.fract() == 0.0).ok_or_else(|| Problem::invalid(AT, Detail::NotAWholeNumber))?;
-    (1..=MAX_N).find(|&whole| f64::from(whole) == n).ok_or_else(|| n_range(MAX_N))
+    let range = || Problem::invalid(AT, Detail::NRange { min: 1, max: MAX_N });
+    (1..=MAX_N).find(|&whole| f64::from(whole) == n).ok_or_else(range)
 }
 
-/// `n` is none of 1..=`max`.
-pub(crate) fn n_range(max: u32) -> Problem {
-    Problem::invalid("/n", Detail::NRange { min: 1, max })
+impl GenerateRequest {
+    /// Where the answer is one picture and nothing else.
+    pub(crate) fn check_one(&self) -> Result<(), Problem> {
+        match self.n {
+            1 => Ok(()),
+            _ => Err(Problem::invalid("/n", Detail::OnePictureOnly)),
+        }
+    }
 }
 
 fn model(value: Option<Value>, api: &ImageApi) -> Result<String, Problem> {

@@ -46,7 +46,13 @@ async fn json_is_the_default() {
     let (stand, user) = (Stand::new().await, User::new("json"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app = stand.app(&upstream, &[("RL_LIMIT", "100")]);
-    for accept in [None, Some("*/*"), Some("application/json"), Some("text/html, image/png, application/json;q=0.1")] {
+    for accept in [
+        None,
+        Some("*/*"),
+        Some("application/json"),
+        Some("text/html, image/png, application/json;q=0.1"),
+        Some("image/*; q=0"),
+    ] {
         let reply = ask(&app, &user, json!({"prompt": "x"}), accept).await;
         assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")), "{accept:?}");
         assert_eq!(reply.header("cache-control"), Some("no-store, no-transform"));
@@ -72,7 +78,7 @@ async fn whoever_accepts_pictures_gets_the_bytes() {
     let (stand, user) = (Stand::new().await, User::new("bytes"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app = stand.app(&upstream, &[]);
-    for accept in ["image/*", "image/png", "IMAGE/WEBP;q=0.8, */*;q=0.1"] {
+    for accept in ["image/*", "image/png", "IMAGE/WEBP;q=0.8, application/json;q=0, */*;q=0.1"] {
         let response = handle(app.clone(), wanted(&user, &json!({"prompt": "x"}), Some(accept))).await;
         assert!(response.body().size_hint().exact().is_none(), "the platform streams, and tells no length");
         let reply = Reply::read(response).await;
@@ -85,6 +91,7 @@ async fn whoever_accepts_pictures_gets_the_bytes() {
     // Only one fits into a body: the others would be paid and lost.
     let two = ask(&app, &user, json!({"prompt": "x", "n": 2}), Some("image/*")).await;
     assert_eq!((two.status, two.ending().as_str()), (400, "problem invalid_request"));
+    assert!(two.last()["detail"].as_str().unwrap().contains("image/*"));
     assert_eq!(upstream.requests(), 3, "and nothing was called");
 }
 

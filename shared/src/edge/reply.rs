@@ -204,11 +204,17 @@ pub fn read_json(request: &Request<Bytes>) -> Result<Value, Problem> {
     serde_json::from_slice(request.body()).map_err(|_| Code::InvalidJson.into())
 }
 
-/// Whether a request names one of these media types in `Accept` (or a range such as `image/*`, where `/*` is given).
+/// Whether a request names one of these media types in `Accept`, or for `image/*` any picture's. `q=0` names what it
+/// does not want; other qualities make no difference.
 pub fn accepts<B>(request: &Request<B>, media_types: &[&str]) -> bool {
     let accept = text(request.headers(), header::ACCEPT).unwrap_or_default();
-    let ranges = accept.split(',').filter_map(|range| range.split(';').next()).map(str::trim);
-    ranges.into_iter().any(|range| {
+    let mut ranges = accept.split(',').filter_map(|range| {
+        let mut parts = range.split(';').map(str::trim);
+        let range = parts.next()?;
+        let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
+        (quality != Some(0.0)).then_some(range)
+    });
+    ranges.any(|range| {
         media_types.iter().any(|media_type| match media_type.strip_suffix('*') {
             Some(kind) => range.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind)),
             None => range.eq_ignore_ascii_case(media_type),

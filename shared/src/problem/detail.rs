@@ -34,6 +34,8 @@ pub enum Detail {
         /// The largest.
         max: u32,
     },
+    /// Several pictures do not fit into an answer that is one.
+    OnePictureOnly,
     /// `format` is neither of the two.
     FormatValues,
     /// More input images than allowed.
@@ -150,6 +152,10 @@ impl Detail {
             Detail::NRange { min, max } => {
                 (format!("n 应为 {min} 到 {max} 的整数"), format!("n must be a whole number from {min} to {max}"))
             }
+            Detail::OnePictureOnly => fixed(
+                "Accept: image/* 的响应只能是一张图片，n 只能为 1；多张图片请用 JSON",
+                "An answer for Accept: image/* is one picture, so n must be 1; ask for JSON to get several",
+            ),
             Detail::FormatValues => fixed("format 只能是 chat 或 events", "format must be chat or events"),
             Detail::TooManyImages { max } => {
                 (format!("参考图片最多 {max} 张"), format!("At most {max} reference images are allowed"))
@@ -194,7 +200,7 @@ impl Detail {
             }
             Detail::Credits { needed, balance } => (
                 format!("需要 {needed} 积分，当前余额 {balance}"),
-                format!("It takes {needed} credits, and {balance} are left"),
+                format!("It takes {needed} credits; the balance is {balance}"),
             ),
             Detail::IdempotencyKeyForm { max } => (
                 format!("Idempotency-Key 应为 1 到 {max} 个字母、数字或 _ . : -"),

@@ -13,8 +13,14 @@ pub enum Part<'a> {
     Stray(&'a [u8]),
     /// That line has ended.
     StrayEnd,
-    /// A comment begins; nothing of it is handed on.
+    /// A comment begins: its colon was read.
+    CommentStart,
+    /// A part of the comment, which is not handed on.
     Comment,
+    /// The comment has ended.
+    CommentEnd,
+    /// The line feed behind the carriage return that ended the line before.
+    LineFeed,
     /// A blank line ended an event that has data: everything since the last `End` is one event.
     End,
     /// A blank line ended something without data: comments, other fields, nothing at all.
@@ -85,7 +91,8 @@ enum State {
     Space(Field),
     Value(Field),
     Stray,
-    Skip,
+    /// Also another line that is not handed on: one that begins with a part of a BOM.
+    Comment,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -151,13 +158,13 @@ impl Decoder {
         while let Some((&byte, after)) = piece.split_first() {
             if std::mem::take(&mut self.after_cr) && byte == b'\n' {
                 *piece = after;
-                continue;
+                return Ok(Part::LineFeed);
             }
             match self.state {
                 State::Bom(matched) => {
                     if BOM.get(matched) != Some(&byte) {
                         // A part of a BOM begins an unknown field name.
-                        self.state = if matched == 0 { State::LineStart } else { State::Skip };
+                        self.state = if matched == 0 { State::LineStart } else { State::Comment };
                         continue;
                     }
                     *piece = after;
@@ -170,9 +177,9 @@ impl Decoder {
                         return Ok(if self.blank_line() { Part::End } else { Part::Blank });
                     }
                     b':' => {
-                        self.state = State::Skip;
+                        self.state = State::Comment;
                         *piece = after;
-                        return Ok(Part::Comment);
+                        return Ok(Part::CommentStart);
                     }
                     _ => {
                         self.begin_field();
@@ -241,14 +248,16 @@ impl Decoder {
                     self.count(run)?;
                     return Ok(Part::Stray(text));
                 }
-                State::Skip => match find2(b'\r', b'\n', piece) {
-                    Some(at) => {
-                        let end = piece.get(at).copied().unwrap_or(b'\n');
-                        *piece = piece.get(at + 1..).unwrap_or_default();
-                        self.end_line(end);
+                State::Comment => {
+                    let run = find2(b'\r', b'\n', piece).unwrap_or(piece.len());
+                    if run == 0 {
+                        *piece = after;
+                        self.end_line(byte);
+                        return Ok(Part::CommentEnd);
                     }
-                    None => *piece = &[],
-                },
+                    *piece = piece.get(run..).unwrap_or_default();
+                    return Ok(Part::Comment);
+                }
             }
         }
         Ok(Part::Idle)

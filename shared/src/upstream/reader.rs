@@ -64,6 +64,7 @@ pub struct Reader<D> {
     skip_line: bool,
     /// A line that is no field is read all the same.
     in_stray: bool,
+    aside: Aside,
     malformed: u32,
     documents: u32,
     event: Event,
@@ -82,14 +83,23 @@ enum Framing {
     Page,
 }
 
+/// Whether what was read last belongs to something that says nothing here but may hold anything: a comment, a line that
+/// is no field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Aside {
+    No,
+    /// So many of the bytes up to now do.
+    Begun(usize),
+    /// All of them do.
+    All,
+}
+
 /// What the event under way consists of.
 #[derive(Debug, Default)]
 struct Event {
     /// As far as they have begun.
     documents: u32,
     is_malformed: bool,
-    /// It holds lines that say nothing here, but that may hold anything.
-    has_asides: bool,
     has_ended: bool,
 }
 
@@ -103,6 +113,7 @@ impl<D: Dialect> Reader<D> {
             done_matched: Some(0),
             skip_line: false,
             in_stray: false,
+            aside: Aside::No,
             malformed: 0,
             documents: 0,
             event: Event::default(),
@@ -194,10 +205,19 @@ impl<D: Dialect> Reader<D> {
         self.dialect.is_chunk()
     }
 
-    /// Whether that event holds several documents, one that cannot be read, or something beside it.
+    /// Whether that event holds several documents or one that cannot be read.
     pub fn is_irregular(&self) -> bool {
-        let Event { documents, is_malformed, has_asides, .. } = self.event;
-        documents > 1 || is_malformed || (documents > 0 && has_asides)
+        self.event.documents > 1 || self.event.is_malformed
+    }
+
+    /// How many of the bytes read up to now belong to something that says nothing here but may hold anything: a comment, a
+    /// line that is no field. `None` if all of what was read last does.
+    pub fn aside(&self) -> Option<usize> {
+        match self.aside {
+            Aside::No => Some(0),
+            Aside::Begun(bytes) => Some(bytes),
+            Aside::All => None,
+        }
     }
 
     /// Whether the answer turned out to be something else than an event stream.
@@ -220,6 +240,7 @@ impl<D: Dialect> Reader<D> {
                 Some(_) => Framing::Events(Box::new(sse::Decoder::new(MAX_EVENT_BYTES))),
             };
         }
+        let was_aside = std::mem::replace(&mut self.aside, Aside::No) != Aside::No;
         match &mut self.framing {
             Framing::Undecided => {}
             Framing::Page => self.fail(self.dialect.page(), out),
@@ -229,9 +250,22 @@ impl<D: Dialect> Reader<D> {
             }
             Framing::Events(decoder) => match decoder.step(part) {
                 Ok(sse::Part::Data(data)) => self.data(data, out),
-                Ok(sse::Part::StrayStart(start)) => self.stray(start.as_bytes(), out),
-                Ok(sse::Part::Stray(text)) => self.stray(text, out),
-                Ok(sse::Part::Newline | sse::Part::StrayEnd) => self.line_end(out),
+                Ok(sse::Part::StrayStart(start)) => {
+                    self.stray(start.as_bytes(), out);
+                    self.aside = Aside::Begun(start.as_bytes().len());
+                }
+                Ok(sse::Part::Stray(text)) => {
+                    self.stray(text, out);
+                    self.aside = Aside::All;
+                }
+                Ok(sse::Part::StrayEnd) => {
+                    self.line_end(out);
+                    self.aside = Aside::All;
+                }
+                Ok(sse::Part::CommentStart) => self.aside = Aside::Begun(1),
+                Ok(sse::Part::Comment | sse::Part::CommentEnd) => self.aside = Aside::All,
+                Ok(sse::Part::LineFeed) if was_aside => self.aside = Aside::All,
+                Ok(sse::Part::Newline) => self.line_end(out),
                 Ok(sse::Part::End | sse::Part::Blank) => {
                     self.line_end(out);
                     if !self.json.is_between_documents() {
@@ -239,8 +273,7 @@ impl<D: Dialect> Reader<D> {
                     }
                     self.event.has_ended = true;
                 }
-                Ok(sse::Part::Comment) => self.event.has_asides = true,
-                Ok(sse::Part::Idle) => {}
+                Ok(sse::Part::LineFeed | sse::Part::Idle) => {}
                 Err(_) => self.fail(Failure::Protocol, out),
             },
         }
@@ -275,7 +308,6 @@ impl<D: Dialect> Reader<D> {
     /// decides.
     fn stray(&mut self, mut text: &[u8], out: &mut Out<'_>) {
         if !self.in_stray {
-            self.event.has_asides = true;
             if self.json.is_between_documents() {
                 text = text.trim_ascii_start();
                 self.skip_line |= text.first().is_some_and(|&first| first != b'{');

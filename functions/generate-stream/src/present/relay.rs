@@ -30,6 +30,8 @@ pub(crate) struct Relay {
     /// The one picture that is passed on as it comes is under way.
     in_picture: bool,
     had_picture: bool,
+    /// It is whole.
+    is_picture_whole: bool,
     /// What `held` says, in our words.
     ours: Chunks,
     /// What the other choices say. It waits while the picture is passed on, and is all that is shown of them.
@@ -38,6 +40,8 @@ pub(crate) struct Relay {
     whose: Whose,
     out: Vec<u8>,
     has_sent: bool,
+    /// The last byte passed on may be the first half of a line end.
+    ends_in_cr: bool,
     /// How long the head may wait; a sign of life would send it.
     head_hold: Duration,
 }
@@ -80,11 +84,13 @@ impl Relay {
             closers: String::new(),
             in_picture: false,
             had_picture: false,
+            is_picture_whole: false,
             ours: Chunks::new(task_id, model, created),
             others: Chunks::new(task_id, model, created),
             whose: Whose::Unknown,
             out: Vec::new(),
             has_sent: false,
+            ends_in_cr: false,
             head_hold,
         }
     }
@@ -139,6 +145,7 @@ impl Relay {
             }
             Update::ImageFinished { .. } if self.in_picture => {
                 self.in_picture = false;
+                self.is_picture_whole = true;
                 self.ours.update(update);
                 if self.mode != Mode::Ours {
                     // It is passed on, in whoever's words, so that what is shown does not depend on the pieces.
@@ -172,19 +179,20 @@ impl Relay {
         let picture_ended = was_in_picture && !self.in_picture;
         let is_long = self.held.len() > MAX_HELD_BYTES;
         let is_no_chunk = (is_long || reader.is_between_events()) && !reader.is_chunk() && !reader.is_done();
-        if reader.is_no_stream()
+        let is_misreadable = reader.is_no_stream()
             || reader.is_irregular()
             || (picture_ended && !self.others.is_empty())
             || (is_no_chunk && !self.ours.is_empty())
             || (is_long && !(reader.is_one_document() && reader.is_chunk()))
-            || (self.whose == Whose::Both && !was_in_picture && !self.in_picture)
-        {
+            || self.whose == Whose::Both;
+        // In the middle of a picture the rest of it would be lost.
+        if is_misreadable && !(was_in_picture && self.in_picture) {
             self.leave();
         }
         match self.mode {
             Mode::Leaving => {
-                // The end of the picture that was passed on so far must not be lost.
-                if was_in_picture {
+                // The end of the picture that was passed on so far must not be lost; that of a broken one must.
+                if was_in_picture && self.is_picture_whole {
                     self.pass_on(reader);
                 }
                 self.held.clear();
@@ -232,6 +240,7 @@ impl Relay {
         let bytes = if self.has_sent { &self.held } else { self.held.strip_prefix(BOM).unwrap_or(&self.held) };
         if !bytes.is_empty() {
             self.out.extend_from_slice(bytes);
+            self.ends_in_cr = bytes.ends_with(b"\r");
             self.has_sent = true;
             self.is_half_sent = true;
             self.closers = reader.closers();
@@ -258,7 +267,17 @@ impl Present for Relay {
                 self.write();
                 continue;
             }
-            self.held.extend_from_slice(before.get(..before.len() - piece.len()).unwrap_or_default());
+            let read = before.get(..before.len() - piece.len()).unwrap_or_default();
+            if let Some(bytes) = reader.aside() {
+                self.held.extend_from_slice(read);
+                self.held.truncate(self.held.len().saturating_sub(bytes));
+            }
+            // The second half of a line end whose first was passed on.
+            if self.ends_in_cr && self.held == b"\n" {
+                self.out.append(&mut self.held);
+                self.ends_in_cr = false;
+                continue;
+            }
             self.cut(was_in_picture, reader);
         }
     }

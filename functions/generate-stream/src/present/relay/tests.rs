@@ -215,6 +215,87 @@ fn what_stands_beside_a_chunk_is_not_passed_on() {
     }
 }
 
+/// One picture in deltas of 4 KiB, with `between` after each event.
+fn picture_in_deltas(base64: &str, between: &str) -> String {
+    let pieces = base64.as_bytes().chunks(4096).map(|piece| std::str::from_utf8(piece).unwrap());
+    let parts = ["!", "[image", "](data:image/png;base64,"].into_iter().chain(pieces).chain([")"]);
+    parts.map(|part| chunk(part) + between).collect()
+}
+
+#[test]
+fn an_error_in_the_middle_of_a_picture_is_not_passed_on() {
+    let (_, base64) = picture(12);
+    let whole = picture_in_deltas(&base64, "");
+    let half = &whole[..whole[..whole.len() / 2].rfind("data: ").unwrap()];
+    let errors = [
+        r#"data: {"error":{"message":"canary","type":"server_error"}}"#,
+        r#"data:{ "error" : "canary"}"#,
+        "event: error\ndata: {\"error\":{\"message\":\"canary\"}}",
+        r#"data: {"id":"canary","choices":[],"error":{"message":"canary"}}"#,
+        r#"{"error":{"message":"canary"}}"#,
+    ];
+    for error in errors {
+        for rest in ["\n\n", "\n\ndata: [DONE]\n\n", ""] {
+            let stream = format!("{half}{error}{rest}");
+            for cut in CUTS {
+                let sent = relay(stream.as_bytes().chunks(cut));
+                let text = String::from_utf8_lossy(&sent);
+                assert!(!text.contains("canary"), "{error} in pieces of {cut}");
+                let last = events(&sent).pop().unwrap();
+                assert_eq!((last.name.as_str(), text.matches("event: error").count()), ("error", 1), "{error}");
+                assert!(pictures(&content(&sent)).is_empty());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_picture_that_is_cut_short_is_not_closed_by_the_upstream() {
+    let (_, base64) = picture(13);
+    let half = &base64[..base64.len() / 2];
+    for stream in [chunk(&format!("![image](data:image/png;base64,{half})")), picture_in_deltas(half, "")] {
+        let stream = stream + "data: [DONE]\n\n";
+        for cut in CUTS {
+            let content = content(&relay(stream.as_bytes().chunks(cut)));
+            assert!(!content.contains(')'), "pieces of {cut}: half a picture is not offered as a whole one");
+        }
+    }
+}
+
+#[test]
+fn what_stands_between_the_parts_of_a_picture_does_not_harm_it() {
+    let (bytes, base64) = picture(14);
+    for between in [
+        "",
+        ": canary\n\n",
+        ": canary\n",
+        "canary\n",
+        "Error: canary\n\n",
+        "data: canary\n\n",
+        "event: canary\ndata: {}\n\n",
+    ] {
+        let stream = picture_in_deltas(&base64, between) + "data: [DONE]\n\n";
+        for cut in CUTS {
+            let sent = relay(stream.as_bytes().chunks(cut));
+            assert!(pictures(&content(&sent)) == std::slice::from_ref(&bytes), "{between:?} in pieces of {cut}");
+            assert!(!String::from_utf8_lossy(&sent).contains("canary"), "{between:?} in pieces of {cut}");
+        }
+    }
+}
+
+#[test]
+fn line_ends_of_two_characters_stay_whole() {
+    let (_, base64) = picture(15);
+    for between in ["", ": ping\n\n"] {
+        let stream = picture_in_deltas(&base64, between) + "data: [DONE]\n\n";
+        let expected = picture_in_deltas(&base64, "").replace('\n', "\r\n") + "data: [DONE]\n\n";
+        for cut in CUTS {
+            let sent = relay(stream.replace('\n', "\r\n").as_bytes().chunks(cut));
+            assert!(sent == expected.as_bytes(), "{between:?} in pieces of {cut}");
+        }
+    }
+}
+
 #[test]
 fn a_comment_without_end_is_not_held() {
     let mut relay = Relay::new("task", "model", 0, 1, Duration::ZERO);
@@ -224,7 +305,7 @@ fn a_comment_without_end_is_not_held() {
     relay.piece(Nth::ONLY, b": ", &mut reader, &mut outcome);
     for _ in 0..1000 {
         relay.piece(Nth::ONLY, &[b'x'; 16 * 1024], &mut reader, &mut outcome);
-        assert!(relay.held.len() <= 2 * MAX_HELD_BYTES, "{} bytes are held", relay.held.len());
+        assert!(relay.held.len() <= 16, "{} bytes are held", relay.held.len());
     }
 }
 
