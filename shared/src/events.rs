@@ -211,6 +211,7 @@ impl Events {
             Update::ImageBytes { slot, bytes } => self.bytes(slot, bytes),
             Update::ImageFinished { slot, draft, ref image } => {
                 self.flush_slot(slot);
+                self.pictures.retain(|picture| picture.slot != slot);
                 let source = Source::Inline(image.clone());
                 self.image_done(&Image { slot, source, draft });
             }
@@ -311,7 +312,6 @@ impl Events {
     }
 
     fn image_done(&mut self, image: &Image) {
-        self.pictures.retain(|picture| picture.slot != image.slot);
         let task_id = match self.style {
             Style::Generate { .. } => None,
             Style::Faceflip { .. } => Some(self.task_id.as_str()),

@@ -41,7 +41,7 @@ pub enum Update<'a> {
         /// Size, dimensions, hash.
         image: Whole,
     },
-    /// The picture is elsewhere.
+    /// A picture is elsewhere. One that is under way in the slot goes on.
     ImageLinked {
         /// The slot.
         slot: u32,

@@ -498,6 +498,24 @@ fn o01_previews_and_what_follows_them() {
         (&[red, failed], "[red~] 0:red~"),
         (&[done, error], "[blue] 0:blue +ContentBlocked"),
         (&[done, failed], "[blue] 0:blue 1!content_blocked"),
+        (&[failed, done], "[blue] 1:blue 0!content_blocked"),
+        // The first one tells why.
+        (&[error, &error.replace("moderation_blocked", "server_error")], "content_blocked"),
+        (&[&error.replace("moderation_blocked", "server_error"), error], "upstream_error"),
+        (&[failed, failed, done], "[blue] 2:blue 0!content_blocked 1!content_blocked"),
+        (&[done, &failed.replace("generation", "edit")], "[blue] 0:blue 1!content_blocked"),
+        // An index of previews, in whichever order.
+        (
+            &[r#"{"partial_image_index":1,"type":"image_generation.partial_image","b64_json":"<red>"}"#, done],
+            "[red~ blue] 0:blue",
+        ),
+    ]);
+    // The name of the event gives way to the type.
+    check_events(&[
+        (&format!("event: image_generation.partial_image\ndata: {done}"), "[blue] 0:blue"),
+        (&format!("event: image_generation.partial_image\n\ndata: {done}"), "[blue] 0:blue"),
+        ("event: image_generation.partial_image\n\ndata: {\"b64_json\":\"<red>\"}", "[red] 0:red"),
+        ("event: error\n\ndata: {\"b64_json\":\"<red>\"}", "[red] 0:red"),
     ]);
 }
 
@@ -581,6 +599,13 @@ fn o06_o07_o09_items_of_a_body() {
         (r#"{"data":[{"b64_json":"","revised_prompt":"I cannot do that."}]}"#, "no_image"),
         (r#"{"data":[{"revised_prompt":"![a](<a>)","b64_json":"","url":""}]}"#, "no_image"),
         (r#"{"data":[{"url":null}]}"#, "no_image"),
+        (r#"{"data":[{"url":" "}]}"#, "no_image"),
+        (r#"{"data":[{"url":"\n ","error":{"code":"moderation_blocked"}}]}"#, "content_blocked"),
+        (r#"{"data":["","<a>"]}"#, "1:a"),
+        (r#"{"data":[{"url":"\n  data:image/png;base64,<red>"}]}"#, "[red] 0:red"),
+        (r#"{"data":[{"url":"DATA:image/PNG;BASE64 ,<red>"}]}"#, "[red] 0:red"),
+        (r#"{"data":[{"url":"\n <a> "}]}"#, "0:a"),
+        (r#"{"images":["<red>",null," ","<a>"]}"#, "[red] 0:red 3:a"),
         (r#"{"data":[""]}"#, "no_image"),
         (r#"{"data":[null]}"#, "no_image"),
         (r#"{"data":[]}"#, "no_image"),
@@ -667,6 +692,11 @@ fn o10_o12_items_of_a_response() {
         (&[PREVIEW, ITEM, PREVIEW, ITEM_2, EMPTY], "[blue~ red blue~ blue] 0:red 1:blue"),
         (&[LISTED_2], "[red blue] 0:red 1:blue"),
         (&[EMPTY], "no_image"),
+        (&[&ITEM.replace("<red>", "iVBORw0KGgoAAAAN"), LISTED], "[red] 0:red"),
+        (&[&ITEM.replace("<red>", "ftp://example.com/a"), LISTED], "[red] 0:red"),
+        (&[LISTED, LISTED], "[red] 0:red"),
+        (&[LISTED_2, LISTED_2], "[red blue] 0:red 1:blue"),
+        (&[LISTED, ITEM_2], "[red blue] 0:red 1:blue"),
         (&[PREVIEW, EMPTY], "[blue~] 0:blue~"),
         (&[PREVIEW], "[blue~] 0:blue~"),
         // o12: `status` stays as it was.
@@ -742,6 +772,7 @@ fn how_a_response_ends() {
     check_streams(&[
         (&[&filtered], "content_blocked"),
         (&[&length], "no_image"),
+        (&[&filtered.replace("response.incomplete", "response.completed")], "content_blocked"),
         (&[r#"{"type":"response.incomplete","response":{"incomplete_details":null}}"#], "upstream_truncated"),
         (&[ITEM, &filtered], "[red] 0:red"),
         (&[PREVIEW, &filtered], "[blue~] 0:blue~"),
@@ -980,6 +1011,7 @@ fn every_form_of_an_error() {
         ("event: error\ndata: {\"error\":null}", Failure::Error),
         // Google and ARK, without `data:`
         ("{\"error\":{\"code\":429,\"message\":\"m\",\"status\":\"RESOURCE_EXHAUSTED\"}}", Failure::RateLimited),
+        (r#"{"error":{"message":"m","status":"RESOURCE_EXHAUSTED"}}"#, Failure::RateLimited),
         // vLLM
         (r#"{"object":"error","message":"m","type":"BadRequestError","param":null,"code":400}"#, Failure::Error),
         (r#"{"message":"m","code":429,"object":"error"}"#, Failure::RateLimited),
@@ -1150,6 +1182,7 @@ fn lines_that_are_nothing_are_not_read() {
         "]",
         "[DONE]",
         "[1]",
+        "[{\"error\":{\"code\":429,\"message\":\"m\"}}]",
         "\"a\"",
         "null",
         "1",
@@ -1183,6 +1216,8 @@ fn bodies_of_failed_calls() {
         (524, "<!DOCTYPE html>\n<html><head><title>524: A timeout occurred</title></head></html>", Failure::Timeout),
         (502, "<html><body>Bad Gateway</body></html>", Failure::Error),
         (504, "<html></html>", Failure::Timeout),
+        (500, r#"{"error":{"code":"x","http_code":"429","message":"m"}}"#, Failure::RateLimited),
+        (500, r#"{"error":{"code":"insufficient_user_quota","http_code":500,"message":"m"}}"#, Failure::Quota),
         (401, r#"{"error":"Unauthorized"}"#, Failure::Auth),
         (401, r#"{"error":"该令牌额度已用尽"}"#, Failure::Quota),
         (503, r#"{"msg":"当前分组 default 下对于模型 m 无可用渠道"}"#, Failure::ModelUnavailable),
@@ -1239,6 +1274,19 @@ fn text_longer_than_what_waits() {
             |piece: usize| read(AnyDialect::new(LocalLinks::Refused), text.as_bytes().chunks(piece)).text(0).len();
         assert_eq!([read(text.len()), read(16 * 1024), read(1400), read(1)], [long.len(); 4]);
     }
+    for (event, shown) in [
+        (format!(r#"{{"type":"image_generation.text_chunk","phase":"draft","text":"{long}"}}"#), 0),
+        (format!(r#"{{"type":"image_generation.note","text":"{long}"}}"#), 0),
+        // The index stands behind more than waits for it.
+        (format!(r#"{{"choices":[{{"delta":{{"content":"{long}"}},"index":0}}]}}"#), long.len()),
+        (format!(r#"{{"choices":[{{"message":{{"content":"{long}"}},"index":0}}]}}"#), long.len()),
+    ] {
+        let text = format!("data: {event}\n\n");
+        for piece in [text.len(), 16 * 1024, 1400, 1] {
+            let answer = read(AnyDialect::new(LocalLinks::Refused), text.as_bytes().chunks(piece));
+            assert_eq!(answer.text(0).len(), shown, "{event:.60} in pieces of {piece}");
+        }
+    }
 }
 
 #[test]
@@ -1260,7 +1308,12 @@ fn a_short_last_line_without_its_end() {
 #[test]
 fn an_error_of_one_item_of_a_response() {
     let item = r#"{"type":"response.output_item.done","item":{"type":"image_generation_call","status":"failed","result":null,"error":{"code":"moderation_blocked","message":"m","moderation_details":{"moderation_stage":"output"}}}}"#;
-    check_streams(&[(&[item, EMPTY], "content_blocked")]);
+    check_streams(&[
+        (&[item, EMPTY], "content_blocked"),
+        (&[ITEM, item, EMPTY], "[red] 0:red 1!content_blocked"),
+        // Another try at the same one.
+        (&[item, ITEM, EMPTY], "[red] 0:red"),
+    ]);
     check_bodies(&[(
         r#"{"output":[{"type":"image_generation_call","status":"failed","error":{"code":"moderation_blocked","message":"m"}}]}"#,
         "content_blocked",
@@ -1354,6 +1407,142 @@ fn what_a_response_says_in_one_body() {
         r#"{"output":[{"type":"message","content":[{"type":"output_text","text":"I cannot"}]}]}"#,
         "no_image \"I cannot\"",
     )]);
+}
+
+#[test]
+fn several_forms_of_one_picture() {
+    check_events(&[
+        (r#"{"b64_json":"<red>","url":"data:image/png;base64,<blue>"}"#, "[red blue] 0:blue"),
+        (r#"{"url":"data:image/png;base64,<red>","b64_json":"<blue>","image_url":"<a>"}"#, "[red blue] 0:a"),
+        (r#"{"url":"<a>","b64_json":"","image_url":""}"#, "0:a"),
+        (r#"{"url":"<a>","b64_json":"","image_url":{"url":""},"size":"1x1"}"#, "0:a"),
+        (r#"{"url":"<a>","b64_json":"<red>","image_url":{"url":"<b>"}}"#, "[red] 0:b"),
+    ]);
+}
+
+#[test]
+fn what_breaks_off_behind_a_whole_picture() {
+    let cut = |text: &str| (fill(text), "[red] 0:red");
+    let cut_draft = |text: &str| (fill(text), "[red~] 0:red~");
+    check(
+        [
+            cut(r#"{"type":"image_generation.completed","b64_json":"<red>","url":"https://example.com/"#),
+            cut(r#"{"type":"image_generation.completed","b64_json":"<red>","url":"https"#),
+            cut(r#"{"type":"image_generation.completed","b64_json":"<red>","url":""#),
+            cut(r#"{"type":"image_generation.completed","b64_json":"<red>","url":nul"#),
+            cut(r#"{"data":[{"b64_json":"<red>","url":"https://example.com/"#),
+            cut_draft(r#"{"type":"image_generation.partial_image","b64_json":"<red>"#),
+            cut_draft(r#"{"type":"image_generation.partial_image","b64_json":"<red>","url":"https://example.com/"#),
+            cut_draft(r#"{"type":"response.image_generation_call.partial_image","partial_image_b64":"<red>"#),
+            cut_draft(r#"{"candidates":[{"content":{"parts":[{"thought":true,"inlineData":{"data":"<red>"#),
+        ],
+        any,
+    );
+}
+
+#[test]
+fn what_a_document_says_holds_for_no_other() {
+    let broken =
+        "data: {\"type\":\"image_generation.partial_succeeded\",\"image_index\":3,\"size\":\"2x3\",\"url\":\"<b>";
+    let succeeded = r#"{"type":"image_generation.partial_succeeded","url":"<a>"}"#;
+    let error = r#"{"type":"error","image_index":3,"size":"2x3","error":{"code":"server_error","message":"m"}}"#;
+    let failed = r#"{"type":"image_generation.partial_failed","image_index":1,"error":{"code":"moderation_blocked"}}"#;
+    let third = r#"{"type":"image_generation.partial_succeeded","image_index":2,"url":"<a>"}"#;
+    for (all, expected) in [
+        (vec![broken, succeeded], "0:a"),
+        (vec![error, succeeded], "0:a +Error"),
+        // The next one.
+        (vec![third, r#"{"url":"<b>"}"#], "2:a 3:b"),
+        (vec![failed, r#"{"url":"<b>"}"#], "2:b 1!content_blocked"),
+        // Told twice.
+        (vec![failed, failed, third], "2:a 1!content_blocked"),
+    ] {
+        let answer = ark(&events(&all));
+        assert_eq!(told(&answer), expected, "{all:?}");
+        let success = answer.verdict.unwrap();
+        assert!(
+            success.images.iter().all(|image| matches!(image.source, Source::Link { pixels: None, .. })),
+            "{all:?}"
+        );
+    }
+}
+
+#[test]
+fn as_many_as_are_looked_at() {
+    for (index, expected) in
+        [("7", "7:a"), ("8", "no_image"), ("-1", "0:a"), ("1.5", "0:a"), ("\"2\"", "0:a")]
+    {
+        let event = format!("{{\"choices\":[{{\"delta\":{{\"content\":\"![a](<a>)\"}},\"index\":{index}}}]}}");
+        check([(events(&[&event, "[DONE]"]), expected)], any);
+    }
+    let items: Vec<_> = (0..70).map(|number| format!("\"{LINKS}{number}\"")).collect();
+    let body = format!("{{\"data\":[{}]}}", items.join(","));
+    let success = read(AnyDialect::new(LocalLinks::Refused), [body.as_bytes()]).verdict.unwrap();
+    assert_eq!(success.images.len(), 64);
+}
+
+#[test]
+fn a_document_over_lines_within_a_text() {
+    check_streams(&[(&["data:   [DONE]"], "no_image"), (&["data:  {\"b64_json\":\"<red>\"}"], "[red] 0:red")]);
+    check_events(&[
+        (
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"a\ndata:   b\ndata: [DONE]\"}}]}",
+            r#"no_image "a\n  b\n[DONE]""#,
+        ),
+        // Half a character at the end.
+        (r#"{"choices":[{"index":0,"delta":{"content":"a\ud83d"}}]}"#, "no_image \"a\u{fffd}\""),
+    ]);
+}
+
+#[test]
+fn a_part_of_a_byte_order_mark_is_none() {
+    let text = events(&[r#"{"b64_json":"<red>"}"#, "[DONE]"]);
+    for (mark, expected) in [(&b"\xEF\xBB\xBF"[..], "[red] 0:red"), (b"\xEF\xBB", "no_image"), (b"\xEF", "no_image")] {
+        let text = [mark, text.as_bytes()].concat();
+        for piece in [1, 2, text.len()] {
+            let answer = read(AnyDialect::new(LocalLinks::Refused), text.chunks(piece));
+            assert_eq!(told(&answer), expected, "{mark:?} in pieces of {piece}");
+        }
+    }
+}
+
+#[test]
+fn a_name_that_is_too_long() {
+    for (letters, expected) in [(58, "upstream_error"), (59, "no_image")] {
+        let event = format!("event: {}.error\ndata: {{\"message\":\"m\"}}", "a".repeat(letters));
+        check_events(&[(&event, expected)]);
+    }
+}
+
+#[test]
+fn a_picture_under_way_beside_something_else() {
+    let (head, tail) = PNG.split_at(60);
+    let says = |text: &str| format!("{{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}");
+    let (head, tail) = (says(&format!("![image](data:image/png;base64,{head}")), says(&format!("{tail})")));
+    // A link stands beside it, what is none says nothing; what begins like a picture ends it.
+    let harmless = ["<a>", "", "http://example.com/a", "ftp://example.com/a", "https://127.0.0.1/a"];
+    let rows = harmless.iter().map(|beside| (*beside, "[red] 0:red")).chain([("abc", "upstream_truncated")]);
+    for (beside, expected) in rows {
+        let images = format!("{{\"choices\":[{{\"index\":0,\"delta\":{{\"images\":[\"{beside}\"]}}}}]}}");
+        check([(events(&[&head, &images, &tail, "[DONE]"]), expected)], any);
+    }
+}
+
+#[test]
+fn counts_of_several_calls() {
+    let usage = |input_tokens, output_tokens, total_tokens, generated_images| Usage {
+        input_tokens,
+        output_tokens,
+        total_tokens,
+        generated_images,
+    };
+    let (some, none) = (usage(Some(1), Some(20), Some(300), Some(4000)), Usage::default());
+    assert_eq!(some.plus(usage(Some(5), Some(6), Some(7), Some(8))), usage(Some(6), Some(26), Some(307), Some(4008)));
+    assert_eq!((some.plus(none), none.plus(some), none.plus(none)), (some, some, none));
+    assert_eq!(
+        usage(Some(u64::MAX), None, None, None).plus(some),
+        usage(Some(u64::MAX), Some(20), Some(300), Some(4000))
+    );
 }
 
 #[test]

@@ -115,6 +115,36 @@ async fn a_picture_that_lies_elsewhere_is_shown_the_way_to() {
     assert_eq!(reply.last()["data"][0]["url"], "https://img.example.test/图.png");
 }
 
+/// Each is a pixel.
+const RED: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
+const BLUE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYPgPAAEDAQA2dBFAAAAAAElFTkSuQmCC";
+
+#[tokio::test]
+async fn the_bytes_are_those_of_the_picture_that_is_told() {
+    let (stand, user) = (Stand::new().await, User::new("final"));
+    let image = |kind: &str, base64: &str| {
+        format!("data: {{\"image_index\":0,\"b64_json\":\"{base64}\",\"type\":\"image_generation.{kind}\"}}\n\n")
+    };
+    let chunk =
+        |base64: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"images\":[\"{base64}\"]}}}}]}}\n\n");
+    for (stream, expected) in [
+        (image("completed", RED) + &image("partial_image", BLUE), RED),
+        (image("partial_image", RED) + &image("completed", BLUE), BLUE),
+        (image("partial_image", RED) + &image("partial_image", BLUE), BLUE),
+        (chunk(RED) + &chunk(BLUE), BLUE),
+        // What came before is not news, and does not become the last one.
+        (chunk(RED) + &chunk(BLUE) + &chunk(RED), BLUE),
+    ] {
+        let upstream = Upstream::plays(Transcript::events(stream.clone() + "data: [DONE]\n\n")).await;
+        let app = stand.app(&upstream, &[("RL_LIMIT", "100")]);
+        let reply = ask(&app, &user, json!({"prompt": "x"}), Some("image/*")).await;
+        assert_eq!(reply.header("etag"), Some(format!("\"{}\"", hash(&reply.bytes)).as_str()), "{stream}");
+        assert_eq!(STANDARD.encode(&reply.bytes), expected, "{stream}");
+        let answer = ask(&app, &user, json!({"prompt": "x"}), None).await.last();
+        assert_eq!(answer["data"][0]["b64_json"], expected, "{stream}");
+    }
+}
+
 #[tokio::test]
 async fn several_pictures_and_what_failed_beside_them() {
     let (stand, user) = (Stand::new().await, User::new("several"));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use dev::client::{Event, content, events, hash};
+use dev::client::{Event, content, endings, events, hash};
 use dev::transcript::{self, Ending, Transcript};
 use dev::{Running, Shape, image_api, user};
 use generate_stream::{App, handle};
@@ -197,6 +197,45 @@ async fn an_upstream_that_breaks_off_ends_in_one_error() {
                 }
             }
         }
+    }
+}
+
+/// A picture in one chunk whose index stands before it, so that nothing waits for that.
+fn indexed() -> Bytes {
+    let picture = STANDARD.encode(&image_api::picture_for("x").bytes);
+    let content = format!("![image](data:image/png;base64,{picture})");
+    format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{content}\"}}}}]}}\n\ndata: [DONE]\n\n")
+        .into()
+}
+
+#[tokio::test]
+async fn only_what_says_something_puts_off_the_end() {
+    let comments = Bytes::from(": PING\n\n".repeat(60));
+    for (bytes, piece_bytes, ending) in
+        [(comments, 9, "error upstream_timeout"), (indexed(), indexed().len() / 30, "done")]
+    {
+        // Both take longer than may pass without progress.
+        let piece_after = Duration::from_millis(50);
+        let (router, _) =
+            transcript::routes(Transcript { piece_bytes, piece_after, ..Transcript::events(bytes.clone()) });
+        let upstream = dev::start(router).await.unwrap();
+        let app = app(&upstream.url(""), &[("UPSTREAM_PROGRESS_MS", "700")]);
+        let response = handle(app, post(json!({"prompt": "x", "format": "events"}))).await;
+        let sent = self::bytes(response).await;
+        assert_eq!(endings("text/event-stream", &sent), [ending]);
+    }
+}
+
+#[tokio::test]
+async fn what_has_come_of_a_picture_is_shown_while_nothing_more_comes() {
+    let half = indexed().slice(..5000);
+    let (router, _) = transcript::routes(Transcript { ending: Ending::Stall, ..Transcript::events(half) });
+    let upstream = dev::start(router).await.unwrap();
+    let response = handle(app(&upstream.url(""), &[]), post(json!({"prompt": "x", "format": "events"}))).await;
+    let (mut body, mut sent) = (response.into_body(), Vec::new());
+    while !events(&sent).iter().any(|event| event.name == "image.delta") {
+        let frame = tokio::time::timeout(Duration::from_secs(5), body.frame()).await.unwrap();
+        sent.extend_from_slice(&frame.unwrap().unwrap().into_data().unwrap());
     }
 }
 

@@ -117,7 +117,10 @@ impl Content {
                         picture.finish(false, out);
                     }
                 }
-                Found::Link(url) => _ = link(slot, url, None, false, self.links, out),
+                Found::Link(url) => out(match check_generated(url, self.links) {
+                    Ok(url) => Update::ImageLinked { slot, url, pixels: None, draft: false },
+                    Err(_) => Update::ImageRejected { slot, why: Rejected::BadLink },
+                }),
             }
         }
     }
@@ -158,10 +161,19 @@ impl Content {
         let is_whole = match reference.finish() {
             Referred::Nothing => return earlier,
             Referred::Unusable => {
-                out(Update::ImageRejected { slot, why: Rejected::NotAnImage });
+                self.reject(slot, Rejected::NotAnImage, out);
                 false
             }
-            Referred::Link(url) => link(slot, url, pixels, draft, self.links, out),
+            Referred::Link(url) => match check_generated(url, self.links) {
+                Ok(url) => {
+                    out(Update::ImageLinked { slot, url, pixels, draft });
+                    true
+                }
+                Err(_) => {
+                    self.reject(slot, Rejected::BadLink, out);
+                    false
+                }
+            },
             Referred::Payload(rest) => {
                 if !rest.is_empty() {
                     end_picture_in_text(&mut self.texts, picture.slot(), out);
@@ -171,6 +183,14 @@ impl Content {
             }
         };
         if is_whole || earlier == Came::Whole { Came::Whole } else { Came::Rejected }
+    }
+
+    /// What never began is no reason to give up the picture that is under way in the text beside it.
+    fn reject(&self, slot: u32, why: Rejected, out: &mut Out<'_>) {
+        let is_under_way = self.texts.iter().any(|text| text.slot == slot && text.picture.is_some());
+        if !is_under_way {
+            out(Update::ImageRejected { slot, why });
+        }
     }
 
     fn end_earlier(&mut self, slot: u32, draft: bool, pixels: Option<(u32, u32)>, out: &mut Out<'_>) -> Came {
@@ -221,14 +241,4 @@ fn end_picture_in_text(texts: &mut [Text], slot: u32, out: &mut Out<'_>) {
     if let Some(picture) = text.and_then(|text| text.picture.take()) {
         picture.finish(false, out);
     }
-}
-
-/// Says whether the link is one that may be told.
-fn link(slot: u32, url: &str, pixels: Option<(u32, u32)>, draft: bool, links: LocalLinks, out: &mut Out<'_>) -> bool {
-    let checked = check_generated(url, links);
-    out(match checked {
-        Ok(url) => Update::ImageLinked { slot, url, pixels, draft },
-        Err(_) => Update::ImageRejected { slot, why: Rejected::BadLink },
-    });
-    checked.is_ok()
 }

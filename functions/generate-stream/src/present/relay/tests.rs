@@ -19,7 +19,15 @@ fn relay<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
         // Taken off again below: between events it harms nobody.
         relay.silence(Duration::from_secs(10));
         let bytes = relay.take();
-        sent.extend_from_slice(bytes.strip_suffix(b": ping\n\n").unwrap_or(&bytes));
+        let said = bytes.strip_suffix(b": ping\n\n");
+        sent.extend_from_slice(said.unwrap_or(&bytes));
+        let is_between =
+            sent.is_empty() || [&b"\n\n"[..], b"\r\n\r\n", b"\r\n\r", b"\r\r"].iter().any(|end| sent.ends_with(end));
+        assert!(
+            said.is_none() || is_between,
+            "a sign of life within an event: {:?}",
+            String::from_utf8_lossy(&sent[sent.len().saturating_sub(60)..])
+        );
     }
     relay.end(Nth::ONLY, &mut reader, &mut outcome);
     match outcome.verdict(End::Clean) {
@@ -156,11 +164,13 @@ fn two_choices_in_one_event_while_a_picture_is_passed_on() {
     let stream = chunk(&format!("![image](data:image/png;base64,{head}"))
         + &both
         + &chunk(&format!("{tail})"))
+        + &chunk("what follows")
         + "data: [DONE]\n\n";
     for cut in CUTS {
         let content = content(&relay(stream.as_bytes().chunks(cut)));
         assert!(pictures(&content) == std::slice::from_ref(&bytes), "pieces of {cut}");
-        assert!(content.contains("another voice"), "pieces of {cut}");
+        let (other, after) = (content.find("another voice"), content.find("what follows"));
+        assert!(other.is_some() && other < after, "in pieces of {cut} it waits until the picture has ended");
     }
 }
 
@@ -297,6 +307,113 @@ fn line_ends_of_two_characters_stay_whole() {
 }
 
 #[test]
+fn what_older_frontends_do_not_find_is_told_in_our_words_at_its_place() {
+    let (bytes, base64) = picture(12);
+    for event in [
+        r#"{"type":"image_generation.text_chunk","text":"hello "}"#,
+        r#"{"candidates":[{"content":{"parts":[{"text":"hello "}]}}]}"#,
+        r#"{"choices":[{"message":{"content":"hello "},"index":0}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"content":[{"type":"text","text":"hello "}]}}]}"#,
+        r#"{"choices":[{"message":{"content":"hel"},"delta":{"content":"lo "},"index":0}]}"#,
+        r#"{"choices":[{"delta":{"content":"hel"},"message":{"content":"lo "},"index":0}]}"#,
+        r#"{"choices":[{"index":1,"delta":{"content":"hello "}}]}"#,
+    ] {
+        let stream = format!("data: {event}\n\n")
+            + &chunk("world")
+            + &chunk(&format!("![image](data:image/png;base64,{base64})"))
+            + "data: [DONE]\n\n";
+        for cut in CUTS {
+            let content = content(&relay(stream.as_bytes().chunks(cut)));
+            assert!(content.starts_with("hello world![image]"), "{event} in pieces of {cut}: {content:.60}");
+            assert!(pictures(&content) == std::slice::from_ref(&bytes), "{event} in pieces of {cut}");
+        }
+    }
+    let image = format!("![image](data:image/png;base64,{base64})");
+    for message in [
+        format!("{{\"index\":0,\"message\":{{\"content\":\"{image}\"}}}}"),
+        format!("{{\"index\":0,\"delta\":{{\"content\":[{{\"type\":\"text\",\"text\":\"{image}\"}}]}}}}"),
+        format!("{{\"index\":1,\"delta\":{{\"content\":\"{image}\"}}}}"),
+    ] {
+        let stream = format!("data: {{\"choices\":[{message}]}}\n\ndata: [DONE]\n\n");
+        for cut in CUTS {
+            let content = content(&relay(stream.as_bytes().chunks(cut)));
+            assert!(pictures(&content) == std::slice::from_ref(&bytes), "{message:.60} in pieces of {cut}");
+        }
+    }
+}
+
+#[test]
+fn a_picture_that_was_held_is_shown_when_its_call_stops() {
+    let (bytes, base64) = picture(13);
+    let image = chunk(&format!("![a cat](data:image/png;base64,{base64})"));
+    let stop = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
+    for last in [stop, "data: [DONE]\n\n"] {
+        let mut relay = Relay::new("task", "model", 0, 1, Duration::ZERO);
+        let mut reader = Reader::new(AnyDialect::new(LocalLinks::Refused));
+        let mut outcome = Outcome::default();
+        relay.piece(Nth::ONLY, image.as_bytes(), &mut reader, &mut outcome);
+        relay.piece(Nth::ONLY, chunk("here").as_bytes(), &mut reader, &mut outcome);
+        assert!(pictures(&content(&relay.take())).is_empty(), "a better one may come");
+        relay.piece(Nth::ONLY, last.as_bytes(), &mut reader, &mut outcome);
+        assert!(pictures(&content(&relay.take())) == std::slice::from_ref(&bytes), "{last}");
+    }
+}
+
+#[test]
+fn a_draft_behind_the_final_picture_is_not_shown() {
+    let ((bytes, base64), (_, other)) = (picture(16), picture(17));
+    let documented = chunk(&format!("![image](data:image/png;base64,{base64})"));
+    let event = |kind: &str, base64: &str| {
+        format!("data: {{\"type\":\"image_generation.{kind}\",\"image_index\":0,\"b64_json\":\"{base64}\"}}\n\n")
+    };
+    let (draft, done) = (event("partial_image", &other), event("completed", &base64));
+    for events in [
+        [&documented, &draft],
+        [&done, &draft],
+        [&draft, &done],
+        // Held when the draft comes.
+        [&chunk(&format!("![a cat](data:image/png;base64,{base64})")), &draft],
+    ] {
+        let stream = events.map(String::as_str).concat() + "data: [DONE]\n\n";
+        for cut in CUTS {
+            let content = content(&relay(stream.as_bytes().chunks(cut)));
+            assert!(pictures(&content) == std::slice::from_ref(&bytes), "{stream:.80} in pieces of {cut}");
+        }
+    }
+}
+
+#[test]
+fn of_several_calls_the_first_is_heard_and_the_pictures_of_all_are_seen() {
+    let ((first, a), (second, b)) = (picture(14), picture(15));
+    let image = |base64: &str| chunk(&format!("![image](data:image/png;base64,{base64})"));
+    let answers = [chunk("hello") + &image(&a), chunk("canary") + &image(&b) + &chunk("canary")];
+    for cut in CUTS {
+        let mut relay = Relay::new("task", "model", 0, 2, Duration::ZERO);
+        let dialect = || Reader::new(AnyDialect::new(LocalLinks::Refused));
+        let mut calls = [(dialect(), Outcome::default()), (dialect(), Outcome::default())];
+        let mut pieces = answers.each_ref().map(|answer| answer.as_bytes().chunks(cut));
+        loop {
+            let mut is_over = true;
+            for (call, (reader, outcome)) in (0..).zip(&mut calls) {
+                if let Some(piece) = pieces[call as usize].next() {
+                    relay.piece(Nth { call, of: 2 }, piece, reader, outcome);
+                    is_over = false;
+                }
+            }
+            if is_over {
+                break;
+            }
+        }
+        for (call, (reader, outcome)) in (0..).zip(&mut calls) {
+            relay.end(Nth { call, of: 2 }, reader, outcome);
+        }
+        let content = content(&relay.done());
+        assert!(content.starts_with("hello") && !content.contains("canary"), "pieces of {cut}: {content:.60}");
+        assert!(pictures(&content) == [first.clone(), second.clone()], "pieces of {cut}");
+    }
+}
+
+#[test]
 fn a_comment_without_end_is_not_held() {
     let mut relay = Relay::new("task", "model", 0, 1, Duration::ZERO);
     let mut reader = Reader::new(AnyDialect::new(LocalLinks::Refused));
@@ -331,6 +448,8 @@ fn a_forgotten_parenthesis_is_added_and_a_cut_picture_is_not_closed() {
                 }
                 None => {
                     assert!(pictures(&content).is_empty(), "pieces of {cut}");
+                    // Half an event stays unreadable.
+                    assert!(stream.ends_with("\n\n") || content.is_empty(), "pieces of {cut}: {content:.60}");
                     let last = events(&sent).pop().unwrap();
                     assert_eq!(last.name, "error", "pieces of {cut}");
                     assert!(last.data.contains("stream_interrupted"));
