@@ -1469,9 +1469,7 @@ fn what_a_document_says_holds_for_no_other() {
 
 #[test]
 fn as_many_as_are_looked_at() {
-    for (index, expected) in
-        [("7", "7:a"), ("8", "no_image"), ("-1", "0:a"), ("1.5", "0:a"), ("\"2\"", "0:a")]
-    {
+    for (index, expected) in [("7", "7:a"), ("8", "no_image"), ("-1", "0:a"), ("1.5", "0:a"), ("\"2\"", "0:a")] {
         let event = format!("{{\"choices\":[{{\"delta\":{{\"content\":\"![a](<a>)\"}},\"index\":{index}}}]}}");
         check([(events(&[&event, "[DONE]"]), expected)], any);
     }
