@@ -161,6 +161,8 @@ async fn run(stage: &Stage, case: Case, fatal: u32, killed: Killed, user: &User)
         said = say(&function, &event, SHORT) => Some(said),
         _ = it_is_time.recv() => None,
     };
+    // What was asked at the same time is on its way, and is done as if it had come before.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     drop(function);
     (said, upstream.requests() > 0)
 }

@@ -125,9 +125,6 @@ impl Items {
                 }
             }
             [Key("url" | "b64_json" | "image_url")] | [Key("image_url"), Key("url")] => {
-                if value == Value::StringStart {
-                    self.item.slot.get_or_insert(self.next_slot);
-                }
                 content.picture(self.item.slot.unwrap_or(self.next_slot), draft, value, out);
             }
             _ => {}
