@@ -54,12 +54,12 @@ pub struct Options {
 
 /// The relay's routes. The same prompt always gets the same picture.
 pub fn routes(options: Options) -> Router {
-    router(Relay { options, asked_before: None })
+    router(Relay { options, drawn_before: None })
 }
 
-/// As [`routes`], for people who look: whoever asks again for the same prompt gets the next picture.
+/// As [`routes`], for people who look: whoever asks again for the same prompt gets other pictures.
 pub fn routes_that_vary(options: Options) -> Router {
-    router(Relay { options, asked_before: Some(Mutex::default()) })
+    router(Relay { options, drawn_before: Some(Mutex::default()) })
 }
 
 /// The picture that the relay sends for `prompt`: a PNG of 1024 x 1024 pixels. Where it sends a second one, or is asked
@@ -83,8 +83,8 @@ fn router(relay: Relay) -> Router {
 
 struct Relay {
     options: Options,
-    /// How often each prompt came, if that matters.
-    asked_before: Option<Mutex<HashMap<String, u32>>>,
+    /// How many pictures each prompt got, if that matters.
+    drawn_before: Option<Mutex<HashMap<String, u32>>>,
 }
 
 impl Relay {
@@ -112,17 +112,17 @@ impl Relay {
         };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.ok_or_else(|| vendor.request(&"no Host header"))?;
-        let easel = Easel::new(&asked.prompt, self.number_of(&asked.prompt), host, self.options.log);
+        let easel = Easel::new(&asked.prompt, self.number_for(&asked.prompt, shape.pictures()), host, self.options.log);
         Ok(answer::play(shape, asked, easel, self.options.speed))
     }
 
-    /// Which picture it is for this prompt.
-    fn number_of(&self, prompt: &str) -> u32 {
-        let Some(asked_before) = &self.asked_before else { return 0 };
-        let mut asked_before = asked_before.lock().unwrap_or_else(PoisonError::into_inner);
-        let times = asked_before.entry(prompt.to_owned()).or_default();
-        *times += 1;
-        *times - 1
+    /// The number of the first of the next `count` pictures for this prompt.
+    fn number_for(&self, prompt: &str, count: u32) -> u32 {
+        let Some(drawn_before) = &self.drawn_before else { return 0 };
+        let mut drawn_before = drawn_before.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = drawn_before.entry(prompt.to_owned()).or_default();
+        *next = next.wrapping_add(count);
+        next.wrapping_sub(count)
     }
 }
 

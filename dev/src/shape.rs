@@ -92,6 +92,16 @@ shapes! {
     }
 }
 
+impl Shape {
+    /// How many different pictures an answer holds, drafts apart.
+    pub fn pictures(self) -> u32 {
+        match self {
+            Self::Several | Self::Choices => 2,
+            _ => 1,
+        }
+    }
+}
+
 impl fmt::Display for Shape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())

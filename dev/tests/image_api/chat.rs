@@ -95,9 +95,14 @@ async fn who_varies_draws_the_next_picture_for_the_same_prompt() {
     let relay = start(routes_that_vary(options(Shape::Whole))).await.unwrap();
     let mut another = request("m");
     another["messages"][0]["content"][0]["text"] = json!("another");
-    for (body, prompt, variant) in
-        [(request("m"), PROMPT, 0), (request("m"), PROMPT, 1), (another, "another", 0), (request("m@link"), PROMPT, 2)]
-    {
+    for (body, prompt, variant) in [
+        (request("m"), PROMPT, 0),
+        (request("m"), PROMPT, 1),
+        (another, "another", 0),
+        (request("m@link"), PROMPT, 2),
+        (request("m@several"), PROMPT, 3),
+        (request("m"), PROMPT, 5),
+    ] {
         let mut said = ask(&relay, KEY, &body).await.text().await.unwrap();
         if let Some((_, link)) = said.split_once("![one-hub-gemini-image](") {
             let file = reqwest::get(link.split_once(')').unwrap().0).await.unwrap().bytes().await.unwrap();

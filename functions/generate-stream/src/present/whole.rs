@@ -10,6 +10,9 @@ use shared::problem::{Code, Lang};
 use shared::update::{Nth, Update, Usage};
 use shared::upstream::{AnyDialect, Reader};
 
+/// Bytes for all of an answer but its pictures.
+const ROOM: usize = 4096;
+
 /// Holds the final picture of each slot, and shows nothing before the end.
 #[derive(Debug, Default)]
 pub(crate) struct Pictures {
@@ -66,7 +69,9 @@ impl Pictures {
             message: failed.code().title(lang),
         });
         let head = Head { created, failed: failed.collect(), usage: success.usage, credits_remaining };
-        let mut out = Vec::new();
+        // As long as the answer becomes: growing would copy pictures of many megabytes again and again.
+        let base64: usize = self.whole.iter().map(|picture| picture.bytes.len().div_ceil(3) * 4).sum();
+        let mut out = Vec::with_capacity(base64 + ROOM);
         object(&mut out, &head);
         out.extend_from_slice(br#","data":["#);
         for (at, image) in success.images.iter().enumerate() {
@@ -107,6 +112,7 @@ impl Pictures {
 
     fn bytes_of(&self, slot: u32) -> &[u8] {
         let picture = self.whole.iter().find(|picture| picture.slot == slot);
+        debug_assert!(picture.is_some(), "what counts as delivered is held here");
         picture.map(|picture| picture.bytes.as_slice()).unwrap_or_default()
     }
 
