@@ -218,7 +218,13 @@ impl Task {
     ) -> Result<(Success, Option<u64>), Problem> {
         let ready = self.app.ready()?;
         let api = &ready.config.image_api;
-        let post = ask(api, wanted, self.key.clone(), &ready.keys, &self.caller.request_id).await?;
+        let post = match ask(api, wanted, self.key.clone(), &ready.keys, &self.caller.request_id).await {
+            Ok(post) => post,
+            Err(code) => {
+                ready.ledger.undo(&self.admission).await;
+                return Err(code.into());
+            }
+        };
         let links = LocalLinks::beside(&api.base_url);
         let names = Names {
             route: self.route.path,

@@ -657,6 +657,29 @@ async fn a_token_comes_back_exactly_when_the_upstream_did_not_begin() {
     assert_eq!(closes.calls(), 2);
 }
 
+/// Where everybody was let in without one.
+#[tokio::test]
+async fn a_token_that_was_not_taken_does_not_come_back() {
+    let (stand, user) = (Stand::new().await, User::new("open"));
+    let picture = Upstream::recorded(PICTURE).await;
+    assert_eq!(ask(&stand.app(&picture, &[]), wanted(&user)).await.ending(), "done");
+    assert_eq!(stand.tables.missing(&user.owner(), 5).await, 1);
+
+    let late = Transcript { status: 429, head_after: Duration::from_millis(500), ..Transcript::events("") };
+    let busy = Upstream::plays(late).await;
+    let app: Arc<App> = stand.app(&busy, &[("RL_FAIL_MODE", "open")]);
+    On::Limits.fail(&stand.tables, Fault::Throttling);
+    let recovers = async {
+        while busy.requests() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stand.tables.proxy.fail(None);
+    };
+    let (reply, ()) = tokio::join!(ask(&app, wanted(&user)), recovers);
+    assert_eq!(reply.ending(), "error upstream_busy");
+    assert_eq!(stand.tables.missing(&user.owner(), 5).await, 1);
+}
+
 #[tokio::test]
 async fn a_key_that_is_not_there_costs_nothing() {
     let (stand, user) = (Stand::new().await, User::new("no-key"));
