@@ -198,7 +198,7 @@ impl Events {
         write(&mut self.out, &self.ids, "process", Process { task_id: &self.task_id, message, elapsed_ms });
     }
 
-    /// Shows an update that is new (see [`Outcome::observe`](crate::outcome::Outcome::observe)).
+    /// Shows an update that is news (see [`Outcome::note`](crate::outcome::Outcome::note)).
     pub fn update(&mut self, update: &Update<'_>) {
         match *update {
             Update::Text { slot: index, text } => write(&mut self.out, &self.ids, "text", Text { index, text }),
@@ -219,7 +219,9 @@ impl Events {
                 let source = Source::Link { url: url.to_owned(), pixels };
                 self.image_done(&Image { slot, source, draft });
             }
-            Update::ImageRejected { slot, .. } => self.pictures.retain(|picture| picture.slot != slot),
+            Update::ImageRejected { slot, .. } | Update::ImageRepeated { slot } => {
+                self.pictures.retain(|picture| picture.slot != slot);
+            }
             Update::ImageFailed { .. } | Update::Usage(_) | Update::Stopped(_) | Update::Failed(_) | Update::Done => {}
         }
     }

@@ -79,13 +79,13 @@ pub fn check_input(raw: &str, local: LocalLinks) -> Result<Url, UrlRefusal> {
 /// Checks a link that a model made; what comes back is `raw`, byte for byte.
 ///
 /// 1..=4096 bytes; `https`, any port, no user name; no IP address in any spelling, not
-/// `localhost`; no quote, bracket or parenthesis that would end it in HTML or Markdown.
+/// `localhost`; no quote or bracket that would end it in HTML. Parentheses pass: whoever writes Markdown escapes them.
 ///
 /// # Errors
 ///
 /// [`UrlRefusal`], for the first rule that is broken.
 pub fn check_generated(raw: &str, local: LocalLinks) -> Result<&str, UrlRefusal> {
-    if raw.contains(['"', '\'', '`', '(', ')', '<', '>']) {
+    if raw.contains(['"', '\'', '`', '<', '>']) {
         return Err(UrlRefusal::Character);
     }
     let url = parse(raw, MAX_GENERATED_BYTES, local)?;

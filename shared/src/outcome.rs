@@ -13,12 +13,13 @@ const MAX_PICTURES: usize = 64;
 pub struct Outcome {
     images: Vec<Image>,
     failed: Vec<Failed>,
+    /// What claimed to be a picture and was none, or was broken.
+    rejected: Vec<Failed>,
     usage: Option<Usage>,
     stop: Option<Stop>,
     failure: Option<Failure>,
     /// Slots whose picture has started and not ended.
     open: Vec<u32>,
-    truncated: bool,
     is_done: bool,
     updates: u64,
     has_content: bool,
@@ -49,7 +50,7 @@ pub enum Source {
     },
 }
 
-/// A picture that the upstream could not make.
+/// A picture that the upstream could not make, or that did not come whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Failed {
     /// The slot.
@@ -101,9 +102,21 @@ pub struct Success {
     pub failed: Vec<Failed>,
     /// Token counts.
     pub usage: Option<Usage>,
+    /// How a call failed in the end, after it had brought some of these.
+    pub cut_short: Option<Failure>,
 }
 
 impl Outcome {
+    /// Takes note of an update. Returns what of it is news: of a picture that came before, only that it is over.
+    pub fn note<'a>(&mut self, update: Update<'a>) -> Option<Update<'a>> {
+        let is_new = self.observe(&update);
+        match update {
+            update if is_new => Some(update),
+            Update::ImageFinished { slot, .. } => Some(Update::ImageRepeated { slot }),
+            _ => None,
+        }
+    }
+
     /// Takes note of an update. Returns whether it says anything new: a picture that came before does not.
     pub fn observe(&mut self, update: &Update<'_>) -> bool {
         self.updates += 1;
@@ -130,7 +143,18 @@ impl Outcome {
             }
             Update::ImageRejected { slot, why } => {
                 self.close(*slot);
-                self.truncated |= matches!(why, Rejected::Truncated | Rejected::BadPayload);
+                let failure = match why {
+                    Rejected::Truncated | Rejected::BadPayload => Failure::Truncated,
+                    Rejected::TooLarge => Failure::Protocol,
+                    Rejected::NotAnImage | Rejected::BadLink => Failure::NoImage,
+                };
+                let has_room = self.rejected.len() < MAX_PICTURES;
+                match self.rejected.iter_mut().find(|rejected| rejected.slot == *slot) {
+                    Some(rejected) if rejected.failure == Failure::NoImage => rejected.failure = failure,
+                    Some(_) => {}
+                    None if has_room => self.rejected.push(Failed { slot: *slot, failure }),
+                    None => {}
+                }
             }
             Update::ImageFailed { slot, failure } => {
                 let is_known = self.failed.iter().any(|failed| failed.slot == *slot);
@@ -147,7 +171,7 @@ impl Outcome {
                 self.failure.get_or_insert(*failure);
             }
             Update::Done => self.is_done = true,
-            Update::Stopped(_) | Update::Text { .. } | Update::ImageBytes { .. } => {}
+            Update::Stopped(_) | Update::Text { .. } | Update::ImageBytes { .. } | Update::ImageRepeated { .. } => {}
         }
         true
     }
@@ -176,38 +200,38 @@ impl Outcome {
             }
         }
         images.sort_by_key(|image| image.slot);
-        let failed = self.failed.into_iter().filter(|failed| images.iter().all(|image| image.slot != failed.slot));
-        let failed = failed.collect();
-        Ok(Success { images, failed, usage: self.usage })
-    }
-
-    /// The pictures that are whole so far, in the order they came.
-    pub fn images(&self) -> &[Image] {
-        &self.images
-    }
-
-    /// The pictures that failed so far.
-    pub fn failed(&self) -> &[Failed] {
-        &self.failed
-    }
-
-    /// Token counts so far.
-    pub fn usage(&self) -> Option<Usage> {
-        self.usage
+        let cut_short = self.failure.or(match end {
+            End::Failed(failure) => Some(failure),
+            End::Clean => None,
+        });
+        let broken = self.open.into_iter().map(|slot| Failed { slot, failure: Failure::Truncated });
+        let mut failed: Vec<Failed> = Vec::new();
+        // What the upstream says of a picture counts more than how it looked.
+        for new in self.failed.into_iter().chain(broken).chain(self.rejected) {
+            let is_known = failed.iter().any(|known| known.slot == new.slot);
+            if !is_known && images.iter().all(|image| image.slot != new.slot) {
+                failed.push(new);
+            }
+        }
+        failed.sort_by_key(|failed| failed.slot);
+        Ok(Success { images, failed, usage: self.usage, cut_short })
     }
 
     fn failure(&self, end: End) -> Failure {
+        let is_filtered = self.stop == Some(Stop::Filtered);
+        let failure = self.failure.filter(|failure| !(is_filtered && *failure == Failure::Protocol));
         let picture_failure = self.failed.iter().map(|failed| failed.failure).reduce(weightier);
-        if let Some(failure) = self.failure.or(picture_failure) {
+        if let Some(failure) = failure.or(picture_failure) {
             return failure;
         }
         if let End::Failed(failure) = end {
             return failure;
         }
+        let is_truncated = self.rejected.iter().any(|rejected| rejected.failure == Failure::Truncated);
         match self.stop {
             Some(Stop::Filtered) => Failure::ContentBlocked,
             Some(Stop::Error) => Failure::Error,
-            _ if self.truncated || !self.open.is_empty() => Failure::Truncated,
+            _ if is_truncated || !self.open.is_empty() => Failure::Truncated,
             None if !self.is_done => Failure::Truncated,
             _ => Failure::NoImage,
         }
@@ -235,7 +259,7 @@ impl Success {
     /// The weightiest failure, if there is no picture at all.
     pub fn of_all(verdicts: Vec<Result<Self, Failure>>) -> Result<Self, Failure> {
         let of = u32::try_from(verdicts.len()).unwrap_or(u32::MAX);
-        let mut all = Self { images: Vec::new(), failed: Vec::new(), usage: None };
+        let mut all = Self { images: Vec::new(), failed: Vec::new(), usage: None, cut_short: None };
         for (call, verdict) in (0..).zip(verdicts) {
             let nth = Nth { call, of };
             match verdict {
@@ -248,6 +272,7 @@ impl Success {
                         (Some(sum), Some(usage)) => Some(sum.plus(usage)),
                         (sum, usage) => sum.or(usage),
                     };
+                    all.cut_short = all.cut_short.or(success.cut_short);
                 }
                 Err(failure) => all.failed.push(Failed { slot: call, failure }),
             }

@@ -173,6 +173,7 @@ impl Links {
             images: self.images.iter().map(image).collect(),
             failed: self.failed.iter().filter_map(failed).collect(),
             usage: self.usage,
+            cut_short: None,
         })
     }
 }

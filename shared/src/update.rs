@@ -59,6 +59,11 @@ pub enum Update<'a> {
         /// What is wrong with it.
         why: Rejected,
     },
+    /// The picture under way in the slot is whole, and came before. Ends it.
+    ImageRepeated {
+        /// The slot.
+        slot: u32,
+    },
     /// The upstream says that it could not make this picture.
     ImageFailed {
         /// The slot.
@@ -87,6 +92,7 @@ impl Update<'_> {
             | Update::ImageFinished { slot, .. }
             | Update::ImageLinked { slot, .. }
             | Update::ImageRejected { slot, .. }
+            | Update::ImageRepeated { slot }
             | Update::ImageFailed { slot, .. } => *slot = nth.slot(*slot),
             Update::Usage(_) | Update::Stopped(_) | Update::Failed(_) | Update::Done => {}
         }
@@ -102,6 +108,7 @@ impl Update<'_> {
             | Update::ImageFinished { slot, .. }
             | Update::ImageLinked { slot, .. }
             | Update::ImageRejected { slot, .. }
+            | Update::ImageRepeated { slot }
             | Update::ImageFailed { slot, .. } => Some(slot),
             Update::Usage(_) | Update::Stopped(_) | Update::Failed(_) | Update::Done => None,
         }

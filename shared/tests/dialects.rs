@@ -594,7 +594,7 @@ fn o06_o07_o09_items_of_a_body() {
             "upstream_error",
         ),
         (r#"{"data":[{},{"b64_json":"<red>"},null,{"url":"<a>"}]}"#, "[red] 1:red 3:a"),
-        (r#"{"data":[{"url":"http://example.com/a"},{"url":"<b>"}]}"#, "1:b"),
+        (r#"{"data":[{"url":"http://example.com/a"},{"url":"<b>"}]}"#, "1:b 0!no_image"),
         // o09: Gemini answered in text, which a relay puts here.
         (r#"{"data":[{"b64_json":"","revised_prompt":"I cannot do that."}]}"#, "no_image"),
         (r#"{"data":[{"revised_prompt":"![a](<a>)","b64_json":"","url":""}]}"#, "no_image"),
@@ -619,7 +619,7 @@ fn o06_o07_o09_items_of_a_body() {
         (r#"{"data":[{"url":"<a>"}],"error":{"message":"m"}}"#, "0:a +Error"),
         (r#"{"error":{"message":"m"},"data":[{"url":"<a>"}]}"#, "0:a +Error"),
         // Cut behind a whole item.
-        (r#"{"data":[{"b64_json":"<red>"},{"b64_json":"iVBOR"#, "[red] 0:red"),
+        (r#"{"data":[{"b64_json":"<red>"},{"b64_json":"iVBOR"#, "[red] 0:red 1!upstream_truncated"),
         (r#"{"data":[{"b64_json":"<red>""#, "[red] 0:red"),
         (r#"{"data":[{"url":"<a>"}"#, "0:a"),
         (r#"{"data":[{"url":"<a>"#, "upstream_truncated"),
@@ -1493,14 +1493,114 @@ fn a_document_over_lines_within_a_text() {
 }
 
 #[test]
-fn a_part_of_a_byte_order_mark_is_none() {
-    let text = events(&[r#"{"b64_json":"<red>"}"#, "[DONE]"]);
-    for (mark, expected) in [(&b"\xEF\xBB\xBF"[..], "[red] 0:red"), (b"\xEF\xBB", "no_image"), (b"\xEF", "no_image")] {
-        let text = [mark, text.as_bytes()].concat();
-        for piece in [1, 2, text.len()] {
-            let answer = read(AnyDialect::new(LocalLinks::Refused), text.chunks(piece));
-            assert_eq!(told(&answer), expected, "{mark:?} in pieces of {piece}");
+fn a_byte_order_mark_or_a_part_of_one() {
+    let (stream, body) = (events(&[r#"{"b64_json":"<red>"}"#, "[DONE]"]), fill(r#"{"data":[{"b64_json":"<red>"}]}"#));
+    for (text, expected) in
+        [(stream, "[red] 0:red"), (body, "[red] 0:red"), ("<html>".into(), "upstream_bad_content_type")]
+    {
+        for mark in [&b"\xEF\xBB\xBF"[..], b"\xEF\xBB", b"\xEF"] {
+            let text = [mark, text.as_bytes()].concat();
+            for piece in [1, 2, text.len()] {
+                let answer = read(AnyDialect::new(LocalLinks::Refused), text.chunks(piece));
+                assert_eq!(told(&answer), expected, "{mark:?} in pieces of {piece}");
+            }
         }
+    }
+}
+
+/// One delta of chat content, and a normal stop.
+fn says(text: &str) -> String {
+    let stop = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}"#;
+    events(&[&format!("{{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}"), stop])
+}
+
+#[test]
+fn what_stands_behind_a_whole_picture_does_not_spoil_it() {
+    let open = "![image](data:image/png;base64,<red>";
+    let rows = [
+        (format!("{open}\\n\\n→ Here it is."), "[red] 0:red"),
+        (format!("{open} 'cat')!"), "[red] 0:red \"!\""),
+        (format!("{open} (cat) )"), "[red] 0:red \" )\""),
+        (format!("{open} \\\"cat\\\") b"), "[red] 0:red \" b\""),
+        (format!("{open} =300x200)"), "[red] 0:red"),
+        (format!("<img src='data:image/png;base64,<red>' alt='a'>"), "[red] 0:red \"<img src='' alt='a'>\""),
+        // Never closed, and another behind it.
+        (format!("{open}\\n![image](data:image/png;base64,<blue>)"), "[red blue] 0:blue"),
+        (format!("{open}\\n'Tis here: ![a](data:image/png;base64,<blue>)"), "[red blue] 0:blue"),
+        (format!("![a](data:image/png;base64,iVBORw0KGgoAAAAN{open})"), "[red] 0:red"),
+        (format!("![a](<a> 'a title {open})"), "[red] 0:red"),
+        // A broken one stays broken.
+        ("![a](data:image/png;base64,iVBORw0KGgoAAAAN. Oh)".to_owned(), "upstream_truncated"),
+        // As MIME breaks it.
+        (format!("data:image/png;base64,{}\\n{} ", &PNG[..76], &PNG[76..]), "[red] 0:red \" \""),
+        (format!("{}\\r\\n{}", &PNG[..76], &PNG[76..]), "[red] 0:red"),
+    ];
+    check(rows.iter().map(|(text, expected)| (says(text), *expected)), any);
+}
+
+#[test]
+fn what_fails_beside_a_whole_picture_is_told() {
+    let good = r#"{"type":"image_generation.partial_succeeded","image_index":0,"url":"<a>"}"#;
+    let bad = |member: &str| format!("{{\"type\":\"image_generation.partial_succeeded\",\"image_index\":1,{member}}}");
+    let (refused, cut) = (bad("\"url\":\"http://e.com/a\""), bad("\"b64_json\":\"iVBORw0KGgoAAAAN\""));
+    let overdue = r#"{"error":{"code":"AccountOverdueError","message":"m"}}"#;
+    for (then, expected, cut_short) in [
+        (refused.as_str(), "0:a 1!no_image", None),
+        (&cut, "0:a 1!upstream_truncated", None),
+        (cut.trim_end_matches(['"', '}']), "0:a 1!upstream_truncated", None),
+        (overdue, "0:a +Quota", Some(Failure::Quota)),
+    ] {
+        let answer = ark(&events(&[good, then]));
+        assert_eq!(told(&answer), expected);
+        assert_eq!(answer.verdict.unwrap().cut_short, cut_short, "{then}");
+    }
+    // What comes in its place after all has not failed.
+    check([(events(&[&cut, good, &bad("\"url\":\"<b>\"")]), "0:a 1:b")], ark);
+}
+
+#[test]
+fn a_code_and_a_message_without_an_error() {
+    check_bodies(&[
+        (r#"{"code":"insufficient_user_quota","message":"m"}"#, "upstream_quota"),
+        (r#"{"success":false,"message":"invalid token","code":401}"#, "upstream_auth"),
+        (r#"{"code":429,"msg":"m","data":null}"#, "rate_limited"),
+        (r#"{"code":0,"msg":"success","data":[{"b64_json":"<red>"}]}"#, "[red] 0:red"),
+        (r#"{"code":200,"message":"ok","data":[{"url":"<a>"}]}"#, "0:a"),
+        (r#"{"code":200,"message":"ok"}"#, "no_image"),
+        (r#"{"code":429,"message":""}"#, "no_image"),
+        (r#"{"code":"unheard_of","message":"m"}"#, "no_image"),
+    ]);
+}
+
+#[test]
+fn plain_text_is_neither_a_stream_nor_json() {
+    check_bodies(&[
+        ("Service temporarily unavailable\n", "upstream_bad_content_type"),
+        (
+            "upstream connect error or disconnect/reset before headers. reset reason: overflow",
+            "upstream_bad_content_type",
+        ),
+        ("no", "upstream_bad_content_type"),
+        (": a comment\nService temporarily unavailable\n", "upstream_truncated"),
+        ("data: Service temporarily unavailable\n\n", "upstream_truncated"),
+        ("event: ping\n\n", "upstream_truncated"),
+        ("", "upstream_truncated"),
+    ]);
+}
+
+#[test]
+fn lines_that_cannot_be_read_do_not_hide_why_it_failed() {
+    let filtered = r#"{"choices":[{"index":0,"delta":{},"finish_reason":"content_filter"}]}"#;
+    let no_money = r#"{"error":{"code":"insufficient_user_quota","message":"m"}}"#;
+    let garbage = ["data: }"; 3];
+    for (said, expected) in [
+        (no_money, "upstream_quota"),
+        (filtered, "content_blocked"),
+        (r#"{"b64_json":"<red>"}"#, "[red] 0:red +Protocol"),
+        (r#"{"choices":[]}"#, "upstream_protocol_error"),
+    ] {
+        let (before, after) = ([&[said][..], &garbage].concat(), [&garbage[..], &[said]].concat());
+        check([(events(&before), expected), (events(&after), expected)], any);
     }
 }
 

@@ -7,8 +7,11 @@ mod pictures;
 
 use allocation_counter::measure;
 use base64::{Engine, engine::general_purpose::STANDARD};
+use shared::events::{Events, Style};
 use shared::image_url::LocalLinks;
 use shared::outcome::{End, Outcome, Success};
+use shared::problem::Lang;
+use shared::update::Update;
 use shared::upstream::{AnyDialect, Dialect, Failure, Reader};
 
 const MIB: usize = 1024 * 1024;
@@ -408,15 +411,37 @@ fn pictures_beyond_any_that_were_asked_for_are_dropped() {
         one_line(CONTENT, &links, CONTENT_END)
     };
     // Each is compared with those before it.
-    let mut outcome = Outcome::default();
-    let mut reader = Reader::new(AnyDialect::new(LocalLinks::Refused));
-    reader.push(&links(10_000), &mut |update| _ = outcome.observe(&update));
-    assert_eq!(outcome.images().len(), 64);
+    let news = |mut reader: Reader<AnyDialect>, bytes: &[u8]| {
+        let (mut outcome, mut news) = (Outcome::default(), 0);
+        reader.push(bytes, &mut |update| {
+            news += usize::from(matches!(
+                outcome.note(update),
+                Some(Update::ImageLinked { .. } | Update::ImageFailed { .. })
+            ));
+        });
+        news
+    };
+    assert_eq!(news(Reader::new(AnyDialect::new(LocalLinks::Refused)), &links(10_000)), 64);
     let items = one_line("data: {\"data\":[", &"{\"error\":1},".repeat(10_000), "{}]}\n\n");
-    let mut outcome = Outcome::default();
-    let mut reader = Reader::new(AnyDialect::ark(LocalLinks::Refused));
-    reader.push(&items, &mut |update| _ = outcome.observe(&update));
-    assert_eq!(outcome.failed().len(), 64);
+    assert_eq!(news(Reader::new(AnyDialect::ark(LocalLinks::Refused)), &items), 64);
+}
+
+/// Wherever the picture is said to be, it is one that came before: nothing of it is kept.
+#[test]
+fn pictures_that_came_before_leave_nothing_behind() {
+    let mut events = Events::new("task".to_owned(), Lang::En, Style::Generate { n: 1 });
+    let (mut outcome, mut reader) = (Outcome::default(), Reader::new(AnyDialect::new(LocalLinks::Refused)));
+    for slot in 0..100 {
+        let document = format!("data: {{\"image_index\":{slot},\"b64_json\":\"{}\"}}\n\n", pictures::PNG);
+        reader.push(document.as_bytes(), &mut |update| {
+            if let Some(news) = outcome.note(update) {
+                events.update(&news);
+            }
+        });
+    }
+    events.take();
+    events.flush();
+    assert_eq!(events.take(), b"");
 }
 
 #[test]

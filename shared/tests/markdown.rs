@@ -53,13 +53,15 @@ fn pictures() {
         ("![a](data:text/html;base64,AAAA)", "{AAAA}"),
         ("![a](data:image/png;charset=utf-8;base64,AAAA)", "{AAAA}"),
         ("![a](DATA:IMAGE/PNG;BASE64,AAAA)", "{AAAA}"),
-        ("![a]( \n<data:image/png;base64,AAAA>)b", "{AAAA}b"),
+        ("![a]( \n<data:image/png;base64,AAAA>)b", "{AAAA>}b"),
         ("![a](data:image/png;base64,AA\nAA )b", "{AA\nAA }b"),
         // Titles, and what looks like one.
-        ("![a](data:image/png;base64,AAAA \"t\")b", "{AAAA }b"),
-        ("![a](data:image/png;base64,AAAA\"t\" )b", "{AAAA}b"),
-        ("![a](data:image/png;base64,AAAA> 't')b", "{AAAA}b"),
-        ("![a](<data:image/png;base64,AAAA> b ![c](data:image/png;base64,BBBB)", "{AAAA}b {BBBB}"),
+        ("![a](data:image/png;base64,AAAA \"t\")b", "{AAAA \"t\"}b"),
+        ("![a](data:image/png;base64,AAAA> 't')b", "{AAAA> 't'}b"),
+        // Never closed.
+        ("![a](<data:image/png;base64,AAAA> b ![c](data:image/png;base64,BBBB)", "{AAAA> b }{BBBB}"),
+        ("![image](data:image/png;base64,AA![image](data:image/png;base64,BBBB)", "{{AA}}{{BBBB}}"),
+        ("![image](data:image/png;base64,AAAA\nit's it! Bye", "{{AAAA\nit's it}}! Bye"),
         // The end of the text.
         ("![image](data:image/png;base64,AAAA", "{{AAAA"),
         ("![image](data:image/png;base64,", "{{"),
@@ -194,4 +196,52 @@ fn nothing_is_held_without_bound() {
             assert!(is_link || told + 6 * 1024 >= read, "{endless}{with}…: {told} of {read}");
         }
     }
+}
+
+/// As MIME and PEM break it.
+#[test]
+fn bare_base64_in_lines() {
+    let line = |symbols: usize| LONG.repeat(2)[..symbols].to_owned();
+    for (written, expected) in [
+        (format!("{}\n{}\nAAAA", line(76), line(76)), format!("{{{}{}AAAA", line(76), line(76))),
+        (format!("{}\r\nAAAA.", line(64)), format!("{{{}AAAA}}.", line(64))),
+        (format!("{}\r\n\r\nbye", line(64)), format!("{{{}}}\r\n\r\nbye", line(64))),
+        (format!("{}\n. bye", line(76)), format!("{{{}}}\n. bye", line(76))),
+        (format!("{}\n", line(76)), format!("{{{}\n", line(76))),
+        (format!("{}\nbye", line(72)), format!("{{{}}}\nbye", line(72))),
+        (format!("{}=\nbye", line(75)), format!("{{{}=}}\nbye", line(75))),
+    ] {
+        let labelled = format!("data:image/png;base64,{written}");
+        check(&[(&written, &expected), (&labelled, &expected)]);
+    }
+}
+
+#[test]
+fn only_what_may_become_a_picture_is_held() {
+    let mut reader = Reader::default();
+    for (mut text, found, held) in [
+        (&b"A sad dune. Wow! Data, d! "[..], Some(&b"A sad dune. Wow! Data, d! "[..]), 0),
+        (b"A bird", Some(b"A bir"), 1),
+        (b"s.", Some(b"d"), 0),
+        (b"Wow!", Some(b"Wow"), 1),
+    ] {
+        assert_eq!(reader.next(&mut text), found.map(Found::Text));
+        while reader.next(&mut text).is_some() {}
+        assert_eq!(reader.held_bytes(), held);
+    }
+    // Somebody else has told it.
+    reader.held_was_told();
+    let mut text = &b" bye"[..];
+    assert_eq!(reader.next(&mut text), Some(Found::Text(b"")));
+    assert_eq!(reader.next(&mut text), Some(Found::Text(b" bye")));
+    for mut text in [&b"!["[..], b"image](data:image/png;base64,"] {
+        assert!(!matches!(reader.next(&mut text), Some(Found::Text(_))));
+        reader.held_was_told();
+    }
+    assert_eq!(reader.next(&mut &b"AAAA"[..]), Some(Found::Payload(b"AAAA")));
+    for mut text in [&b")!["[..], b"im"] {
+        while reader.next(&mut text).is_some() {}
+        reader.held_was_told();
+    }
+    assert_eq!(reader.finish(), Some(Found::Text(b"")));
 }

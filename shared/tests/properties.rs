@@ -314,8 +314,8 @@ fn write_choice(parts: &[Part], delta_units: usize) -> Choice {
             }
             Written::Alone if written.text.is_empty() && written.pictures.len() == 1 && base64.len() >= 64 => {
                 content.push_str(&base64);
-                content.push('\n');
-                written.text.push('\n');
+                content.push_str("\n\n");
+                written.text.push_str("\n\n");
             }
             Written::Bare | Written::Alone => {
                 content.push_str(&url);

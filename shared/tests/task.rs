@@ -30,7 +30,7 @@ fn success(urls: &[&str]) -> Success {
         draft: false,
     };
     let failed = vec![Failed { slot: 7, failure: Failure::ContentBlocked }];
-    Success { images: urls.iter().enumerate().map(image).collect(), failed, usage: None }
+    Success { images: urls.iter().enumerate().map(image).collect(), failed, usage: None, cut_short: None }
 }
 
 #[test]

@@ -94,10 +94,10 @@ fn c22_spellings_of_a_link() {
     ] {
         assert_eq!(finals(&chat(&(says(&markdown) + &stop()))), [(0, link.to_owned())], "{markdown}");
     }
-    // A link with parentheses would end early in somebody's Markdown, so it is refused; one without `!` is none.
-    for markdown in
-        ["![a](https://example.com/a_(b).png)", "[a](https://example.com/a.png)", "![a] [b](https://example.com/)"]
-    {
+    let nested = "https://example.com/a_(b(c)).png";
+    assert_eq!(finals(&chat(&(says(&format!("![a]({nested})")) + &stop()))), [(0, nested.to_owned())]);
+    // A link without `!` is none.
+    for markdown in ["[a](https://example.com/a.png)", "![a] [b](https://example.com/)"] {
         assert_eq!(chat(&(says(markdown) + &stop())).verdict, Err(Failure::NoImage), "{markdown}");
     }
 }

@@ -8,7 +8,7 @@ mod request;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::FaceflipConfig;
 use shared::edge::{
@@ -34,29 +34,39 @@ pub type App = shared::edge::App<FaceflipConfig>;
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
-    let mut rate = None;
-    let mut response = match caller.guard(respond(app, &caller, &request, &mut rate)).await {
+    let mut learned = Learned::default();
+    let mut response = match caller.guard(respond(app, &caller, &request, &mut learned)).await {
         Ok(response) => response,
         Err(problem) if accepts(&request, &["application/json", "application/problem+json"]) => {
             ROUTE.allow(caller.problem(&problem))
         }
-        Err(problem) => ROUTE.allow(refusal(&caller, &request, &problem)),
+        Err(problem) => ROUTE.allow(refusal(&caller, learned.may_call.then_some(&request), &problem)),
     };
-    if let Some(rate) = &rate {
+    if let Some(rate) = &learned.rate {
         set_rate(&mut response, rate);
     }
     response
+}
+
+/// What is known of a request, whether it is refused or not.
+#[derive(Default)]
+struct Learned {
+    /// Whoever sent it has signed in, where that is asked for.
+    may_call: bool,
+    /// How the limit stands.
+    rate: Option<Rate>,
 }
 
 async fn respond(
     app: Arc<App>,
     caller: &Caller,
     request: &Request<Bytes>,
-    rate: &mut Option<Rate>,
+    learned: &mut Learned,
 ) -> Result<Response<Body>, Problem> {
     ROUTE.check(request)?;
     let ready = app.ready()?;
     let principal = ready.sign_in.check(request, caller).await?;
+    learned.may_call = true;
     let wanted = FaceflipRequest::parse(read_json(request)?, app.links())?;
     let task_id = wanted.task_id.clone();
     let style = Style::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
@@ -72,7 +82,7 @@ async fn respond(
             replays: true,
             deadline: caller.deadline,
         },
-        rate,
+        &mut learned.rate,
     );
     let body = match admitted.await? {
         Admitted::Run(admission) => match ready.keys.get().await {
@@ -97,11 +107,10 @@ async fn respond(
     Ok(response)
 }
 
-/// This route has only ever spoken events, so a page written to its documentation shows the message of one. What a
-/// caller sent who has not signed in is not read, also for that.
-fn refusal(caller: &Caller, request: &Request<Bytes>, problem: &Problem) -> Response<Body> {
-    let is_stranger = problem.code.status() == StatusCode::UNAUTHORIZED;
-    let task_id = (!is_stranger).then(|| FaceflipRequest::task_id_of(request.body())).flatten().unwrap_or_default();
+/// This route has only ever spoken events, so a page written to its documentation shows the message of one. `request` is
+/// left out where its caller may not call: what strangers send is not read.
+fn refusal(caller: &Caller, request: Option<&Request<Bytes>>, problem: &Problem) -> Response<Body> {
+    let task_id = request.and_then(|request| FaceflipRequest::task_id_of(request.body())).unwrap_or_default();
     let style = Style::Faceflip { size: String::new(), urls: Vec::new() };
     let mut events = Events::new(task_id, caller.lang, style);
     events.error(problem, &caller.request_id);

@@ -273,6 +273,24 @@ async fn a_slow_reader_does_not_put_off_the_end() {
     }
 }
 
+/// Nor what explains a refusal, a byte at a time.
+#[tokio::test]
+async fn a_refusal_that_drips_does_not_put_off_the_end() {
+    let drips = Transcript {
+        status: 500,
+        piece_bytes: 1,
+        piece_after: Duration::from_millis(100),
+        ..Transcript::events(" ".repeat(1000) + r#"{"error":{"code":"insufficient_user_quota"}}"#)
+    };
+    let (router, seen) = transcript::routes(drips);
+    let upstream = dev::start(router).await.unwrap();
+    let app = app(&upstream.url(""), &[("UPSTREAM_TOTAL_MS", "700")]);
+    let response = handle(app, post(json!({"prompt": "x", "format": "events"}))).await;
+    let sent = tokio::time::timeout(Duration::from_secs(5), bytes(response)).await.unwrap();
+    assert!(events(&sent).last().unwrap().data.contains("\"upstream_error\""));
+    assert_eq!(seen.requests(), 1);
+}
+
 #[tokio::test]
 async fn chat_holds_its_head_for_early_faults_and_not_for_ever() {
     let slow = Transcript { head_after: Duration::from_millis(400), status: 429, ..Transcript::events("{}") };

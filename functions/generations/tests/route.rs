@@ -117,7 +117,7 @@ fn links(urls: &[&str]) -> Success {
         source: Source::Link { url: (*url).to_owned(), pixels: None },
         draft: false,
     };
-    Success { images: urls.iter().enumerate().map(image).collect(), failed: Vec::new(), usage: None }
+    Success { images: urls.iter().enumerate().map(image).collect(), failed: Vec::new(), usage: None, cut_short: None }
 }
 
 fn task_ids(log: &Value) -> Vec<String> {

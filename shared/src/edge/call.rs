@@ -1,3 +1,4 @@
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::time::Duration;
 
@@ -86,6 +87,10 @@ impl Line<'_> {
                     let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
                     tracing::warn!(route, request_id, task_id, slot, class, code, alarm, "a picture failed");
                 }
+                if let Some(failure) = success.cut_short {
+                    let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
+                    tracing::warn!(route, request_id, task_id, class, code, alarm, "a call failed after its pictures");
+                }
                 tracing::info!(route, request_id, caller, task_id, bytes_in, took_ms, images, failed, "succeeded");
             }
             Err(failure) => {
@@ -136,7 +141,8 @@ const MARGIN: Duration = Duration::from_secs(5);
 
 /// Sends the request as often as is asked, reads the answers into `present`, and sends on what that shows.
 ///
-/// Without a `sender` nobody hears anything before the end.
+/// Without a `sender` nobody hears anything before the end. A panic on the way is a failure: what was taken for the
+/// calls can still be settled.
 pub async fn run(
     call: Call<'_>,
     post: Post<'_>,
@@ -144,9 +150,28 @@ pub async fn run(
     present: &mut impl Present,
     sender: Option<&Sender>,
 ) -> Ended {
-    let Call { upstream, timing, deadline, times, names } = call;
-    let line = Line { names, is_written: false };
+    let line = Line { names: call.names, is_written: false };
     let begun = now();
+    let ended = AssertUnwindSafe(all(call, begun, post, dialect, present, sender)).catch_unwind().await;
+    let ended = ended.unwrap_or_else(|_| Ended {
+        verdict: Err(Failure::Internal),
+        tally: Tally::default(),
+        bytes_in: 0,
+        took: now() - begun,
+    });
+    line.write(&ended);
+    ended
+}
+
+async fn all(
+    call: Call<'_>,
+    begun: Instant,
+    post: Post<'_>,
+    dialect: impl Fn() -> AnyDialect,
+    present: &mut impl Present,
+    sender: Option<&Sender>,
+) -> Ended {
+    let Call { upstream, timing, deadline, times, .. } = call;
     let end_by = begun + timing.total;
     let end_by = deadline.map_or(end_by, |deadline| end_by.min(deadline.checked_sub(MARGIN).unwrap_or(begun)));
 
@@ -200,9 +225,7 @@ pub async fn run(
         verdict
     });
     let verdict = Success::of_all(verdicts.collect());
-    let ended = Ended { verdict, tally, bytes_in, took: now() - begun };
-    line.write(&ended);
-    ended
+    Ended { verdict, tally, bytes_in, took: now() - begun }
 }
 
 /// One call's answer, as far as it has come.
@@ -280,16 +303,16 @@ impl Company<'_> {
 impl Present for Events {
     fn piece(&mut self, nth: Nth, piece: &[u8], reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         reader.push(piece, &mut |update| {
-            if outcome.observe(&update) {
-                self.update(&update.of(nth));
+            if let Some(news) = outcome.note(update) {
+                self.update(&news.of(nth));
             }
         });
     }
 
     fn end(&mut self, nth: Nth, reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         reader.finish(&mut |update| {
-            if outcome.observe(&update) {
-                self.update(&update.of(nth));
+            if let Some(news) = outcome.note(update) {
+                self.update(&news.of(nth));
             }
         });
     }

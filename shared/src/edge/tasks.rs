@@ -81,7 +81,7 @@ impl Tasks {
         }
     }
 
-    /// Writes down how it ended. Says whether it was still ours: another may have taken it over after the lease.
+    /// Writes down how it ended, if it is still ours: another may have taken it over after the lease.
     pub(super) async fn end(&self, tables: &Tables, begin: &Begin<'_>, end: &End<'_>, now_ms: u64) -> Result<(), Code> {
         let (state, code) = match end.state {
             State::Succeeded => ("succeeded", None),

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::multipart::{Form, Part};
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::time::{Instant, timeout_at};
 use url::Url;
 
 use super::clock::now;
@@ -181,7 +181,7 @@ impl Upstream {
         let status = response.status().as_u16();
         let encoded = response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
         if !response.status().is_success() {
-            let failure = refusal(status, (!encoded).then_some(response)).await;
+            let failure = refusal(status, (!encoded).then_some(response), end_by).await;
             tracing::warn!(status, failure = failure.class(), alarm = failure.alarm(), "the upstream refused");
             return Err(failure);
         }
@@ -241,7 +241,9 @@ fn send_failure(error: &reqwest::Error) -> Failure {
     }
 }
 
-async fn refusal(status: u16, response: Option<reqwest::Response>) -> Failure {
+/// What an answer with a bad status says, as far as it says it in time.
+async fn refusal(status: u16, response: Option<reqwest::Response>, end_by: Instant) -> Failure {
+    let by = (now() + ERROR_BODY_WAIT).min(end_by);
     let mut reader = Reader::new(ErrorObject::with_status(status));
     let mut failure = Failure::Error;
     let mut on = |update: Update<'_>| {
@@ -252,8 +254,9 @@ async fn refusal(status: u16, response: Option<reqwest::Response>) -> Failure {
     let mut left = MAX_ERROR_BYTES;
     let mut pieces = response.map(|response| response.bytes_stream());
     while let Some(stream) = &mut pieces
-        && let Ok(Some(Ok(piece))) = timeout(ERROR_BODY_WAIT, stream.next()).await
         && left > 0
+        && !reader.is_over()
+        && let Ok(Some(Ok(piece))) = timeout_at(by, stream.next()).await
     {
         let piece = piece.get(..left).unwrap_or(&piece);
         left -= piece.len();

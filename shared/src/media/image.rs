@@ -14,6 +14,8 @@ pub struct Image {
     /// Bytes seen before the media type was known.
     head: Vec<u8>,
     started: bool,
+    /// Something that is no base64 stands behind the end of the picture: it is over.
+    is_over: bool,
     flaw: Option<Rejected>,
     max_bytes: u64,
 }
@@ -74,6 +76,7 @@ impl Image {
             hash: Sha256::new(),
             head: Vec::new(),
             started: false,
+            is_over: false,
             flaw: None,
             max_bytes,
         }
@@ -81,31 +84,40 @@ impl Image {
 
     /// Reads more base64 text.
     pub fn push(&mut self, mut text: &[u8], mut on: impl FnMut(Progress<'_>)) {
-        while !text.is_empty() && self.flaw.is_none() {
+        while !text.is_empty() && self.flaw.is_none() && !self.is_over {
             match self.payload.step(&mut text) {
                 Ok(bytes) => {
                     let taken = Taken { sniffer: &mut self.sniffer, hash: &mut self.hash, head: &mut self.head };
                     self.flaw = taken.bytes(bytes, &mut self.started, self.max_bytes, &mut on).err();
                 }
-                Err(_) => self.flaw = Some(Rejected::BadPayload),
+                Err(_) => {
+                    self.is_over = self.last_bytes(&mut on).is_ok() && self.sniffer.finish().is_ok();
+                    self.flaw = (!self.is_over).then_some(Rejected::BadPayload);
+                }
             }
         }
     }
 
+    /// The payload has no more of them.
+    fn last_bytes(&mut self, on: &mut impl FnMut(Progress<'_>)) -> Result<(), Rejected> {
+        // One symbol too many is what a cut leaves behind.
+        let bytes = self.payload.finish().map_err(|_| Rejected::Truncated)?;
+        let taken = Taken { sniffer: &mut self.sniffer, hash: &mut self.hash, head: &mut self.head };
+        taken.bytes(bytes, &mut self.started, self.max_bytes, on)
+    }
+
+    /// Whether its first bytes were those of a picture.
+    pub fn has_started(&self) -> bool {
+        self.started
+    }
+
     /// The payload has ended: what came of it?
     pub fn finish(mut self, mut on: impl FnMut(Progress<'_>)) -> Result<Whole, Rejected> {
-        if self.flaw.is_none() {
-            match self.payload.finish() {
-                Ok(bytes) => {
-                    let taken = Taken { sniffer: &mut self.sniffer, hash: &mut self.hash, head: &mut self.head };
-                    self.flaw = taken.bytes(bytes, &mut self.started, self.max_bytes, &mut on).err();
-                }
-                // One symbol too many is what a cut leaves behind.
-                Err(_) => self.flaw = Some(Rejected::Truncated),
-            }
-        }
         if let Some(flaw) = self.flaw {
             return Err(flaw);
+        }
+        if !self.is_over {
+            self.last_bytes(&mut on)?;
         }
         let whole = self.sniffer.finish().map_err(|flaw| match flaw {
             Flaw::NotAnImage => Rejected::NotAnImage,

@@ -1,9 +1,9 @@
-use crate::scan::{find, find_by, find3};
+use crate::scan::{find_by, find2, find3};
 
 /// What a [`Reader`] found next in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found<'a> {
-    /// Text beside the pictures.
+    /// Text beside the pictures; empty if it was told already.
     Text(&'a [u8]),
     /// Base64 of a picture begins.
     Image {
@@ -29,7 +29,8 @@ const MIN_BARE_BYTES: usize = 64;
 /// Markdown around it, and base64 alone where the text begins with it.
 ///
 /// Reads the [image syntax](https://spec.commonmark.org/0.31.2/#images) of CommonMark as models write it. Departures:
-/// no escapes and no reference links; white space may stand anywhere in a data URL; a title is skipped.
+/// no escapes and no reference links; white space may stand anywhere in a data URL; what stands behind the base64 of one,
+/// up to the parenthesis, counts to it, as any decoder of base64 can tell; the title of a link is skipped.
 ///
 /// Every byte is looked at once: what does not become a picture is handed back as text and never scanned again, because
 /// a new `![` inside starts over. At most 6 KiB are held.
@@ -38,10 +39,13 @@ pub struct Reader {
     state: State,
     /// The text since the `!` (or the `d` of `data:`), until it is clear what it is.
     held: Vec<u8>,
+    /// So many bytes of `held` have been told by somebody else, and are not handed out as text.
+    told: usize,
     /// Where the target begins in `held`.
     target: usize,
     /// What to do with `held` in the next call.
     held_is: Held,
+    left_open: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,11 +74,15 @@ enum State {
     Payload {
         bare: bool,
         documented: bool,
+        /// Characters since the last line end.
+        line: usize,
     },
+    /// After a line of bare base64 after which it may go on.
+    LineEnd,
     Link {
         depth: u32,
     },
-    /// After a target: white space, title and closing parenthesis.
+    /// After a link: white space, title and closing parenthesis.
     TargetEnd,
     Title,
 }
@@ -86,6 +94,8 @@ enum Held {
     HandedOut,
     /// Is the beginning of the payload.
     Payload,
+    /// Is text after all.
+    Text,
 }
 
 const SCHEME: &[u8] = b"data:image/";
@@ -95,7 +105,7 @@ const MAGIC: [&[u8]; 5] = [b"iVBORw0KGgo", b"/9j/", b"_9j_", b"R0lGOD", b"UklGR"
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { state: State::Beginning, held: Vec::new(), target: 0, held_is: Held::Open }
+        Self { state: State::Beginning, held: Vec::new(), told: 0, target: 0, held_is: Held::Open, left_open: false }
     }
 }
 
@@ -105,20 +115,39 @@ impl Reader {
         matches!(self.state, State::Payload { documented: true, .. })
     }
 
+    /// Whether the last picture in Markdown ended where another may begin, without its parenthesis.
+    pub fn left_open(&self) -> bool {
+        self.left_open
+    }
+
+    /// How much of the text is held because it may become a picture.
+    pub fn held_bytes(&self) -> usize {
+        if self.held_is == Held::HandedOut { 0 } else { self.held.len() }
+    }
+
+    /// What is held was told by somebody else: if it turns out to be text, it is not handed out.
+    pub fn held_was_told(&mut self) {
+        self.told = self.held.len();
+    }
+
     /// Reads on until the next find and takes what it read off the front of `piece`; `None` when it is used up.
     pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Option<Found<'a>> {
         match std::mem::replace(&mut self.held_is, Held::Open) {
             Held::Open => {}
-            Held::HandedOut => self.held.clear(),
+            Held::HandedOut => {
+                self.held.clear();
+                self.told = 0;
+            }
             Held::Payload => {
                 self.held_is = Held::HandedOut;
                 return Some(Found::Payload(&self.held));
             }
+            Held::Text => return self.hand_out(),
         }
         while let Some((&byte, after)) = piece.split_first() {
             match self.state {
                 State::Text => {
-                    let run = find3(b'!', b'd', b'D', piece).unwrap_or(piece.len());
+                    let run = candidate(piece).unwrap_or(piece.len());
                     let (text, rest) = piece.split_at(run);
                     if let Some((&first, after)) = rest.split_first() {
                         self.held.push(first);
@@ -151,7 +180,7 @@ impl Reader {
                     }
                     *piece = after;
                     if self.held.len() == MIN_BARE_BYTES {
-                        self.state = State::Payload { bare: true, documented: false };
+                        self.state = State::Payload { bare: true, documented: false, line: MIN_BARE_BYTES };
                         self.held_is = Held::Payload;
                         return Some(Found::Image { documented: false });
                     }
@@ -173,9 +202,8 @@ impl Reader {
                     b'[' if self.held.len() > 2 && self.held.last() == Some(&b'!') => {
                         // A new picture begins inside: what came before it is text.
                         self.held.pop();
-                        self.held_is = Held::HandedOut;
                         self.state = State::Restart;
-                        return Some(Found::Text(&self.held));
+                        return self.hand_out();
                     }
                     _ if self.held.len() >= MAX_ALT_BYTES => return self.miss(),
                     b'[' => self.hold(byte, after, piece, State::Alt { depth: depth + 1 }),
@@ -221,27 +249,41 @@ impl Reader {
                         let documented =
                             !bare && before.eq_ignore_ascii_case(b"![image](") && label == Label::Documented;
                         self.held.clear();
-                        self.state = State::Payload { bare, documented };
+                        self.told = 0;
+                        self.state = State::Payload { bare, documented, line: 0 };
                         return Some(Found::Image { documented });
                     }
                 }
-                State::Payload { bare, .. } => {
-                    let run =
-                        if bare { find_by(|&byte| !is_symbol(byte), piece) } else { find3(b')', b'"', b'>', piece) };
+                State::Payload { bare: true, line, .. } if is_line_end(byte) && is_wrapped(line) => {
+                    self.hold(byte, after, piece, State::LineEnd);
+                }
+                State::LineEnd if is_symbol(byte) => {
+                    self.held.clear();
+                    self.state = State::Payload { bare: true, documented: false, line: 0 };
+                }
+                State::LineEnd if self.held == b"\r" && byte == b'\n' => {
+                    self.hold(byte, after, piece, State::LineEnd);
+                }
+                State::LineEnd => {
+                    self.state = State::Text;
+                    self.held_is = Held::Text;
+                    return Some(Found::ImageEnd);
+                }
+                State::Payload { bare, documented, line } => {
+                    let run = if bare { find_by(|&byte| !is_symbol(byte), piece) } else { find2(b')', b'!', piece) };
                     let run = run.unwrap_or(piece.len());
                     if run > 0 {
                         let (payload, rest) = piece.split_at(run);
                         *piece = rest;
+                        let line = if payload.ends_with(b"=") { 0 } else { line + run };
+                        self.state = State::Payload { bare, documented, line };
                         return Some(Found::Payload(payload));
                     }
-                    self.state = match byte {
-                        _ if bare => State::Text,
-                        b')' => {
-                            *piece = after;
-                            State::Text
-                        }
-                        _ => State::TargetEnd,
-                    };
+                    self.state = State::Text;
+                    self.left_open = !bare && byte != b')';
+                    if byte == b')' && !bare {
+                        *piece = after;
+                    }
                     return Some(Found::ImageEnd);
                 }
                 State::Link { depth } => {
@@ -275,13 +317,15 @@ impl Reader {
                     // The parenthesis is missing; what follows is text again.
                     _ => self.state = State::Text,
                 },
-                State::Title => match find(b')', piece) {
-                    Some(at) => {
-                        *piece = piece.get(at + 1..).unwrap_or_default();
-                        self.state = State::Text;
+                State::Title => {
+                    let end = find2(b')', b'!', piece).unwrap_or(piece.len());
+                    match piece.get(end..).and_then(<[u8]>::split_first) {
+                        Some((b')', after)) => (*piece, self.state) = (after, State::Text),
+                        // Another picture may begin: it was no title.
+                        Some((_, after)) => self.hold(b'!', after, piece, State::Bang),
+                        None => *piece = &[],
                     }
-                    None => *piece = &[],
-                },
+                }
             }
         }
         None
@@ -291,10 +335,9 @@ impl Reader {
     pub fn finish(&mut self) -> Option<Found<'_>> {
         if self.held_is == Held::HandedOut {
             self.held.clear();
+            self.told = 0;
         }
-        self.held_is = Held::HandedOut;
-        self.state = State::Text;
-        (!self.held.is_empty()).then_some(Found::Text(&self.held))
+        self.miss()
     }
 
     fn hold<'a>(&mut self, byte: u8, after: &'a [u8], piece: &mut &'a [u8], state: State) {
@@ -306,8 +349,12 @@ impl Reader {
     /// What is held is no picture.
     fn miss(&mut self) -> Option<Found<'_>> {
         self.state = State::Text;
+        self.hand_out()
+    }
+
+    fn hand_out(&mut self) -> Option<Found<'_>> {
         self.held_is = Held::HandedOut;
-        (!self.held.is_empty()).then_some(Found::Text(&self.held))
+        (!self.held.is_empty()).then(|| Found::Text(self.held.get(self.told..).unwrap_or_default()))
     }
 
     fn link(&mut self, state: State) -> Found<'_> {
@@ -315,7 +362,7 @@ impl Reader {
         self.held_is = Held::HandedOut;
         match std::str::from_utf8(self.held.get(self.target..).unwrap_or_default()) {
             Ok(url) => Found::Link(url),
-            Err(_) => Found::Text(&self.held),
+            Err(_) => Found::Text(self.held.get(self.told..).unwrap_or_default()),
         }
     }
 }
@@ -346,6 +393,29 @@ fn is_symbol(byte: u8) -> bool {
 
 fn is_header_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b":;,/+-._=*".contains(&byte)
+}
+
+/// Where in a text a picture may begin.
+fn candidate(text: &[u8]) -> Option<usize> {
+    let mut from = 0;
+    while let Some(at) = find3(b'!', b'd', b'D', text.get(from..)?) {
+        let at = from + at;
+        let rest = text.get(at..)?;
+        if fits(b"![", rest) || fits_any_case(SCHEME, rest) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
+fn is_line_end(byte: u8) -> bool {
+    matches!(byte, b'\r' | b'\n')
+}
+
+/// Whether base64 goes on behind a line of this length: MIME (RFC 2045 §6.8) and PEM (RFC 7468 §2) break it so.
+fn is_wrapped(line: usize) -> bool {
+    matches!(line, 64 | 76)
 }
 
 /// Whether one is the beginning of the other.

@@ -40,23 +40,15 @@ impl Stray {
     }
 }
 
-/// A cap was crossed; the stream cannot be read any further.
+/// One event has more data than allowed; the stream cannot be read any further.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum TooLarge {
-    /// One event has more data than allowed.
-    #[error("an event is larger than {max_bytes} bytes")]
-    Event {
-        /// The cap in bytes.
-        max_bytes: usize,
-    },
-    /// An `event`, `id` or `retry` line is longer than allowed.
-    #[error("a field is longer than {max_bytes} bytes")]
-    Field {
-        /// The cap in bytes.
-        max_bytes: usize,
-    },
+#[error("an event is larger than {max_bytes} bytes")]
+pub struct TooLarge {
+    /// The cap in bytes.
+    pub max_bytes: usize,
 }
 
+/// Of an `event`, `id` or `retry` line; the rest of a longer one is not read, which nobody has ever sent.
 const MAX_FIELD_BYTES: usize = 64 * 1024;
 const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
@@ -231,10 +223,8 @@ impl Decoder {
                         self.count(run)?;
                         return Ok(Part::Data(text));
                     }
-                    if self.value.len() + run > MAX_FIELD_BYTES {
-                        return Err(TooLarge::Field { max_bytes: MAX_FIELD_BYTES });
-                    }
-                    self.value.extend_from_slice(text);
+                    let room = MAX_FIELD_BYTES - self.value.len();
+                    self.value.extend_from_slice(text.get(..room).unwrap_or(text));
                 }
                 State::Stray => {
                     let run = find2(b'\r', b'\n', piece).unwrap_or(piece.len());
@@ -298,7 +288,7 @@ impl Decoder {
     fn count(&mut self, bytes: usize) -> Result<(), TooLarge> {
         self.data_bytes += bytes;
         match self.data_bytes > self.max_event_bytes {
-            true => Err(TooLarge::Event { max_bytes: self.max_event_bytes }),
+            true => Err(TooLarge { max_bytes: self.max_event_bytes }),
             false => Ok(()),
         }
     }

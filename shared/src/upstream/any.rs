@@ -264,6 +264,18 @@ impl Dialect for AnyDialect {
         self.content.in_documented_image()
     }
 
+    fn is_undecided(&self) -> bool {
+        self.content.is_undecided()
+    }
+
+    fn left_open(&self) -> bool {
+        self.content.left_open()
+    }
+
+    fn text_was_told(&mut self) {
+        self.content.text_was_told();
+    }
+
     fn is_chunk(&self) -> bool {
         self.document.has_choices && !self.content.is_elsewhere()
     }

@@ -76,6 +76,27 @@ impl Content {
         self.texts.iter().any(|text| text.reader.in_documented_image())
     }
 
+    /// Whether the first choice's text ends in what may become a picture, or in one that has not begun. A lone `!` or `d`
+    /// is at the end of too many sentences to count.
+    pub(super) fn is_undecided(&self) -> bool {
+        let has_not_begun = |picture: &Picture| !picture.has_started();
+        self.texts.iter().any(|text| {
+            text.slot == 0 && (text.reader.held_bytes() > 1 || text.picture.as_ref().is_some_and(has_not_begun))
+        })
+    }
+
+    /// Whether the last picture in the first choice's text ended without its parenthesis.
+    pub(super) fn left_open(&self) -> bool {
+        self.texts.iter().any(|text| text.slot == 0 && text.reader.left_open())
+    }
+
+    /// All of the first choice's text was told as it came, also what may become a picture.
+    pub(super) fn text_was_told(&mut self) {
+        if let Some(text) = self.texts.iter_mut().find(|text| text.slot == 0) {
+            text.reader.held_was_told();
+        }
+    }
+
     /// The next part of a slot's text; pictures may stand in it.
     pub(super) fn text(&mut self, slot: u32, place: Place, mut piece: &[u8], out: &mut Out<'_>) {
         if slot >= MAX_SLOTS || piece.is_empty() {

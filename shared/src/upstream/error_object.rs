@@ -1,3 +1,4 @@
+use super::failure::names_failure;
 use super::reader::Dialect;
 use super::{ErrorFields, Failure, Out, classify};
 use crate::json::Segment::{Index, Key};
@@ -101,9 +102,10 @@ impl ErrorObject {
         self.found
     }
 
-    /// Whether the document is an error.
+    /// Whether the document is an error: it says so, or is a message beside a code that only errors have.
     pub fn is_error(&self) -> bool {
-        self.found || self.object == "error"
+        let is_coded = || !self.beside.message.is_empty() && names_failure(&self.beside.code);
+        self.found || self.object == "error" || is_coded()
     }
 }
 

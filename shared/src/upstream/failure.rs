@@ -49,6 +49,8 @@ pub enum Failure {
     Protocol,
     /// Our own time ran out.
     Deadline,
+    /// A fault of our own code.
+    Internal,
 }
 
 /// What becomes of the rate-limit token.
@@ -90,6 +92,7 @@ impl Failure {
         Failure::Redirect,
         Failure::Protocol,
         Failure::Deadline,
+        Failure::Internal,
     ];
 
     const fn facts(self) -> Facts {
@@ -114,6 +117,7 @@ impl Failure {
             Self::Redirect => ("upstream_redirect", Code::UpstreamProtocolError, Refund, true),
             Self::Protocol => ("upstream_protocol_error", Code::UpstreamProtocolError, Keep, false),
             Self::Deadline => ("deadline_exceeded", Code::DeadlineExceeded, Keep, false),
+            Self::Internal => ("internal_error", Code::InternalError, Keep, true),
         };
         Facts { class, problem, token, alarm }
     }
@@ -173,6 +177,12 @@ impl fmt::Debug for ErrorFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ErrorFields").finish_non_exhaustive()
     }
+}
+
+/// Whether a code is one that only errors have.
+pub(super) fn names_failure(code: &str) -> bool {
+    let code = code.trim();
+    by_code(code).or_else(|| by_number(None, code)).is_some()
 }
 
 /// The class of an upstream's error. `status` is the HTTP status that came with it; `None`, like a
@@ -260,7 +270,6 @@ fn by_number(status: Option<u16>, code: &str) -> Option<Failure> {
 
 fn by_status(status: u16) -> Failure {
     match status {
-        300..=399 => Failure::Redirect,
         401 | 403 => Failure::Auth,
         402 => Failure::Quota,
         // 405 and 410 say like 404 that our address or model is wrong, not the user's input.

@@ -20,6 +20,10 @@ impl Picture {
         self.slot
     }
 
+    pub(super) fn has_started(&self) -> bool {
+        self.image.has_started()
+    }
+
     pub(super) fn is_draft(&self) -> bool {
         self.draft
     }

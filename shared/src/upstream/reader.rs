@@ -1,6 +1,6 @@
 use super::{Failure, MAX_CALL_BYTES, MAX_EVENT_BYTES, Out};
 use crate::json::{self, Token};
-use crate::scan::find;
+use crate::scan::find2;
 use crate::sse;
 use crate::update::Update;
 
@@ -34,6 +34,19 @@ pub trait Dialect {
         false
     }
 
+    /// Whether the text may turn out to have begun a picture.
+    fn is_undecided(&self) -> bool {
+        false
+    }
+
+    /// All of the text was told as it came, also what is held because it may become a picture.
+    fn text_was_told(&mut self) {}
+
+    /// Whether the last picture in the text ended where another began, without its parenthesis.
+    fn left_open(&self) -> bool {
+        false
+    }
+
     /// Whether the document under way, or the last one, is a chat completion chunk that has said nothing but where the
     /// older frontends look.
     fn is_chunk(&self) -> bool {
@@ -41,10 +54,11 @@ pub trait Dialect {
     }
 }
 
+const BOM: &[u8] = b"\xEF\xBB\xBF";
 const DONE: &[u8] = b"[DONE]";
 /// How far ahead the end of a picture is looked for.
 const CUT_BYTES: usize = 4 * 1024;
-/// Documents that are none, before the answer counts as unreadable.
+/// Documents that are none, from which number on the answer counts as unreadable.
 const MAX_MALFORMED: u32 = 3;
 
 /// Reads an upstream's answer, in pieces cut anywhere, into updates.
@@ -57,6 +71,8 @@ const MAX_MALFORMED: u32 = 3;
 pub struct Reader<D> {
     dialect: D,
     framing: Framing,
+    /// How much of a BOM it began with.
+    bom: usize,
     json: json::Reader,
     /// How much of `[DONE]` the data line under way has matched; `None` when it is something else.
     done_matched: Option<usize>,
@@ -67,6 +83,10 @@ pub struct Reader<D> {
     aside: Aside,
     malformed: u32,
     documents: u32,
+    /// It has a data line or a comment, as an event stream does.
+    is_stream: bool,
+    /// It has lines that are neither.
+    has_strays: bool,
     event: Event,
     bytes: u64,
     /// The end of a picture is not looked for again in this many bytes.
@@ -109,6 +129,7 @@ impl<D: Dialect> Reader<D> {
         Self {
             dialect,
             framing: Framing::Undecided,
+            bom: 0,
             json: json::Reader::new(D::KEYS),
             done_matched: Some(0),
             skip_line: false,
@@ -116,6 +137,8 @@ impl<D: Dialect> Reader<D> {
             aside: Aside::No,
             malformed: 0,
             documents: 0,
+            is_stream: false,
+            has_strays: false,
             event: Event::default(),
             bytes: 0,
             searched: 0,
@@ -139,7 +162,12 @@ impl<D: Dialect> Reader<D> {
         if self.dialect.in_documented_image() {
             if self.searched == 0 {
                 let ahead = part.get(..CUT_BYTES).unwrap_or(part);
-                self.searched = find(b')', ahead).map_or(ahead.len(), |end| end + 1);
+                self.searched = match find2(b')', b'!', ahead) {
+                    Some(end) if ahead.get(end) == Some(&b')') => end + 1,
+                    // Another picture begins, and that is not to be passed on.
+                    Some(end) => end.max(1),
+                    None => ahead.len(),
+                };
             }
             part = part.get(..self.searched).unwrap_or(part);
         }
@@ -166,12 +194,18 @@ impl<D: Dialect> Reader<D> {
             && let Some(start) = decoder.finish()
             && !self.is_over
         {
+            self.has_strays = true;
             self.stray(start.as_bytes(), out);
         }
+        let has_none = self.documents == 0 && self.json.is_between_documents();
         if !self.json.is_between_documents() {
             self.malformed_document(out);
-        } else if self.documents == 0 && self.malformed > 0 {
+        }
+        // Said last: whatever else the answer said of a failure says more.
+        if self.malformed >= MAX_MALFORMED || (has_none && self.malformed > 0) {
             out(Update::Failed(Failure::Protocol));
+        } else if has_none && self.has_strays && !self.is_stream {
+            out(Update::Failed(self.dialect.page()));
         }
         self.dialect.finish(out);
         self.is_over = true;
@@ -205,6 +239,21 @@ impl<D: Dialect> Reader<D> {
         self.dialect.is_chunk()
     }
 
+    /// Whether what it says may turn out to have begun a picture.
+    pub fn is_undecided(&self) -> bool {
+        self.dialect.is_undecided()
+    }
+
+    /// Whether the last picture in the text ended where another began, without its parenthesis.
+    pub fn left_open(&self) -> bool {
+        self.dialect.left_open()
+    }
+
+    /// What was read up to now was passed on: text that is held is not told again.
+    pub fn was_passed_on(&mut self) {
+        self.dialect.text_was_told();
+    }
+
     /// Whether that event holds several documents or one that cannot be read.
     pub fn is_irregular(&self) -> bool {
         self.event.documents > 1 || self.event.is_malformed
@@ -232,6 +281,12 @@ impl<D: Dialect> Reader<D> {
 
     fn read(&mut self, part: &mut &[u8], out: &mut Out<'_>) {
         if matches!(self.framing, Framing::Undecided) {
+            while let Some(rest) = BOM.get(self.bom..self.bom + 1).and_then(|byte| part.strip_prefix(byte)) {
+                (*part, self.bom) = (rest, self.bom + 1);
+            }
+            if !part.is_empty() {
+                self.bom = BOM.len();
+            }
             *part = part.trim_ascii_start();
             self.framing = match part.first() {
                 None => return,
@@ -249,8 +304,12 @@ impl<D: Dialect> Reader<D> {
                 self.document(text, out);
             }
             Framing::Events(decoder) => match decoder.step(part) {
-                Ok(sse::Part::Data(data)) => self.data(data, out),
+                Ok(sse::Part::Data(data)) => {
+                    self.is_stream = true;
+                    self.data(data, out);
+                }
                 Ok(sse::Part::StrayStart(start)) => {
+                    self.has_strays = true;
                     self.stray(start.as_bytes(), out);
                     self.aside = Aside::Begun(start.as_bytes().len());
                 }
@@ -262,7 +321,10 @@ impl<D: Dialect> Reader<D> {
                     self.line_end(out);
                     self.aside = Aside::All;
                 }
-                Ok(sse::Part::CommentStart) => self.aside = Aside::Begun(1),
+                Ok(sse::Part::CommentStart) => {
+                    self.is_stream = true;
+                    self.aside = Aside::Begun(1);
+                }
                 Ok(sse::Part::Comment | sse::Part::CommentEnd) => self.aside = Aside::All,
                 Ok(sse::Part::LineFeed) if was_aside => self.aside = Aside::All,
                 Ok(sse::Part::Newline) => self.line_end(out),
@@ -369,9 +431,6 @@ impl<D: Dialect> Reader<D> {
         self.dialect.abandon(out);
         self.malformed += 1;
         self.event.is_malformed = true;
-        if self.malformed == MAX_MALFORMED {
-            out(Update::Failed(Failure::Protocol));
-        }
     }
 
     fn fail(&mut self, failure: Failure, out: &mut Out<'_>) {

@@ -24,6 +24,8 @@ pub(crate) struct Chunks {
     whole: Vec<Picture>,
     /// The slots whose final picture was told.
     told: Vec<u32>,
+    /// What was told last is a picture that broke off.
+    is_open: bool,
     out: Vec<u8>,
 }
 
@@ -71,6 +73,7 @@ impl Chunks {
             under_way: Vec::new(),
             whole: Vec::new(),
             told: Vec::new(),
+            is_open: false,
             out: Vec::new(),
         }
     }
@@ -101,9 +104,14 @@ impl Chunks {
             Update::ImageLinked { slot, url, draft, .. } => {
                 self.hold(Picture { slot, draft, source: Source::Link(url.to_owned()) });
             }
-            Update::ImageRejected { slot, .. } => self.forget(slot),
+            Update::ImageRejected { slot, .. } | Update::ImageRepeated { slot } => self.forget(slot),
             _ => {}
         }
+    }
+
+    /// A picture broke off that somebody else has told as it came: nothing but another picture is reason to close it.
+    pub(crate) fn leave_open(&mut self) {
+        self.is_open = true;
     }
 
     /// Leaves out the picture under way in a slot.
@@ -158,8 +166,15 @@ impl Chunks {
     }
 
     fn picture(&mut self, source: &Source) {
+        if std::mem::take(&mut self.is_open) {
+            self.content(")\n\n");
+        }
         match source {
-            Source::Link(url) => self.content(&format!("![image]({url})")),
+            Source::Link(url) => {
+                // The first `)` is the end for most who read Markdown with a regular expression.
+                let url = url.replace('(', "%28").replace(')', "%29");
+                self.content(&format!("![image]({url})"));
+            }
             Source::Inline { media_type, bytes } => {
                 self.content(&format!("![image](data:{};base64,", media_type.as_str()));
                 let mut base64 = Vec::new();

@@ -16,13 +16,15 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// Passes an upstream's chat stream on unchanged, as long as an older frontend reads it right; from the first thing
 /// that it would misread (another spelling, a link, a second picture, an error) the chunks are ours.
 ///
-/// An event is held until it is known to be harmless: until its end, or until the first picture in the documented
-/// spelling has begun in it, which is then passed on as it comes.
+/// An event is held until it is known to be harmless: until its end, and on until it is known that no picture begins
+/// there, or until the first picture in the documented spelling has begun, which is then passed on as it comes.
 #[derive(Debug)]
 pub(crate) struct Relay {
     mode: Mode,
-    /// Bytes of the event under way that were not passed on yet.
+    /// Bytes that were not passed on yet.
     held: Vec<u8>,
+    /// So many of them are whole events that are harmless, unless what they end in turns out to begin a picture.
+    harmless: usize,
     /// A part of the event under way was passed on.
     is_half_sent: bool,
     /// What would end the JSON of that part.
@@ -30,6 +32,8 @@ pub(crate) struct Relay {
     /// The one picture that is passed on as it comes is under way.
     in_picture: bool,
     had_picture: bool,
+    /// Some of `held` is of that picture.
+    has_unsent_pixels: bool,
     /// It is whole.
     is_picture_whole: bool,
     /// What `held` says, in our words.
@@ -80,10 +84,12 @@ impl Relay {
         Self {
             mode: if calls == 1 { Mode::Theirs } else { Mode::Ours },
             held: Vec::new(),
+            harmless: 0,
             is_half_sent: false,
             closers: String::new(),
             in_picture: false,
             had_picture: false,
+            has_unsent_pixels: false,
             is_picture_whole: false,
             ours: Chunks::new(task_id, model, created),
             others: Chunks::new(task_id, model, created),
@@ -138,7 +144,8 @@ impl Relay {
             self.show(nth, false);
         }
         match *update {
-            Update::Text { .. } | Update::ImageBytes { .. } | Update::Usage(_) | Update::Stopped(_) => {}
+            Update::ImageBytes { .. } => self.has_unsent_pixels |= self.in_picture,
+            Update::Text { .. } | Update::Usage(_) | Update::Stopped(_) => {}
             Update::ImageStarted { documented: true, draft: false, .. } if !self.had_picture => {
                 self.had_picture = true;
                 self.in_picture = true;
@@ -155,7 +162,9 @@ impl Relay {
             }
             Update::Done => {}
             _ => {
-                self.in_picture = false;
+                if std::mem::take(&mut self.in_picture) {
+                    self.ours.leave_open();
+                }
                 self.leave();
             }
         }
@@ -175,15 +184,19 @@ impl Relay {
     }
 
     /// Decides about the bytes just read.
-    fn cut(&mut self, was_in_picture: bool, reader: &Reader<AnyDialect>) {
+    fn cut(&mut self, was_in_picture: bool, reader: &mut Reader<AnyDialect>) {
         let picture_ended = was_in_picture && !self.in_picture;
-        let is_long = self.held.len() > MAX_HELD_BYTES;
+        // Nobody closed it, and the next one begins in what was not passed on yet.
+        let is_open = picture_ended && reader.left_open() && !self.has_unsent_pixels;
+        let is_long = self.held.len() - self.harmless > MAX_HELD_BYTES;
         let is_no_chunk = (is_long || reader.is_between_events()) && !reader.is_chunk() && !reader.is_done();
         let is_misreadable = reader.is_no_stream()
             || reader.is_irregular()
             || (picture_ended && !self.others.is_empty())
+            || is_open
             || (is_no_chunk && !self.ours.is_empty())
             || (is_long && !(reader.is_one_document() && reader.is_chunk()))
+            || self.harmless > MAX_HELD_BYTES
             || self.whose == Whose::Both;
         // In the middle of a picture the rest of it would be lost.
         if is_misreadable && !(was_in_picture && self.in_picture) {
@@ -192,28 +205,38 @@ impl Relay {
         match self.mode {
             Mode::Leaving => {
                 // The end of the picture that was passed on so far must not be lost; that of a broken one must.
-                if was_in_picture && self.is_picture_whole {
+                if was_in_picture && self.is_picture_whole && !is_open {
                     self.pass_on(reader);
                 }
                 self.held.clear();
                 self.close_event();
+                if is_open && self.is_picture_whole {
+                    self.ours.content(")");
+                }
                 self.mode = Mode::Ours;
                 self.write();
             }
-            Mode::Theirs if reader.is_done() => self.held.clear(),
-            Mode::Theirs if self.whose == Whose::Others => self.held.clear(),
+            Mode::Theirs if reader.is_done() => {
+                self.held.truncate(self.harmless);
+                self.pass_on_events(reader);
+            }
+            Mode::Theirs if self.whose == Whose::Others => self.held.truncate(self.harmless),
             Mode::Theirs if reader.is_between_events() => {
                 // What is no event of a chat stream (a comment, an error in plain text) says nothing to a frontend.
-                if (reader.is_one_document() && reader.is_chunk()) || self.is_half_sent {
-                    self.pass_on(reader);
+                let is_line_end = self.held.get(..self.harmless).is_some_and(|events| events.ends_with(b"\r"))
+                    && self.held.get(self.harmless..) == Some(b"\n");
+                if (reader.is_one_document() && reader.is_chunk()) || self.is_half_sent || is_line_end {
+                    self.harmless = self.held.len();
                 }
-                self.held.clear();
-                self.is_half_sent = false;
+                self.held.truncate(self.harmless);
+                if !reader.is_undecided() {
+                    self.pass_on_events(reader);
+                }
             }
             Mode::Theirs if (was_in_picture || self.in_picture) && matches!(self.whose, Whose::First | Whose::Both) => {
                 self.pass_on(reader);
             }
-            Mode::Theirs if is_long => self.pass_on(reader),
+            Mode::Theirs if is_long && !reader.is_undecided() => self.pass_on(reader),
             Mode::Theirs | Mode::Ours => {}
         }
         if reader.is_between_events() {
@@ -236,7 +259,15 @@ impl Relay {
         }
     }
 
-    fn pass_on(&mut self, reader: &Reader<AnyDialect>) {
+    /// Passes on what is whole events.
+    fn pass_on_events(&mut self, reader: &mut Reader<AnyDialect>) {
+        if !self.held.is_empty() {
+            self.pass_on(reader);
+            self.is_half_sent = false;
+        }
+    }
+
+    fn pass_on(&mut self, reader: &mut Reader<AnyDialect>) {
         let bytes = if self.has_sent { &self.held } else { self.held.strip_prefix(BOM).unwrap_or(&self.held) };
         if !bytes.is_empty() {
             self.out.extend_from_slice(bytes);
@@ -246,7 +277,9 @@ impl Relay {
             self.closers = reader.closers();
         }
         self.held.clear();
+        (self.harmless, self.has_unsent_pixels) = (0, false);
         self.ours.clear();
+        reader.was_passed_on();
         if self.in_picture {
             self.ours.forget(0);
         }
@@ -259,8 +292,8 @@ impl Present for Relay {
             let before = piece;
             let was_in_picture = self.in_picture;
             reader.advance(&mut piece, &mut |update| {
-                if outcome.observe(&update) {
-                    self.note(&update.of(nth), nth);
+                if let Some(news) = outcome.note(update) {
+                    self.note(&news.of(nth), nth);
                 }
             });
             if self.mode == Mode::Ours {
@@ -284,29 +317,24 @@ impl Present for Relay {
 
     fn end(&mut self, nth: Nth, reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         let (was_theirs, was_in_picture) = (self.mode == Mode::Theirs, self.in_picture);
-        let mut is_told = self.held.is_empty();
         // The last event may lack its blank line and still be whole.
-        if was_theirs
-            && !is_told
-            && self.whose != Whose::Others
-            && reader.closers().is_empty()
-            && reader.is_one_document()
-            && reader.is_chunk()
-        {
+        let is_last_whole =
+            self.whose != Whose::Others && reader.closers().is_empty() && reader.is_one_document() && reader.is_chunk();
+        let is_between = self.held.len() == self.harmless;
+        let is_told = was_theirs && (is_between || is_last_whole);
+        if is_told && is_between {
+            self.pass_on_events(reader);
+        } else if is_told {
             self.pass_on(reader);
-            is_told = true;
         }
         let mut is_whole = false;
         reader.finish(&mut |update| {
-            if outcome.observe(&update) {
-                is_whole |= matches!(update, Update::ImageFinished { slot: 0, .. });
-                self.note(&update.of(nth), nth);
+            if let Some(news) = outcome.note(update) {
+                is_whole |= matches!(news, Update::ImageFinished { slot: 0, .. });
+                self.note(&news.of(nth), nth);
             }
         });
-        if was_theirs && is_told {
-            // What the reader held of the text has been passed on.
-            self.ours.clear();
-        } else if was_theirs {
+        if was_theirs && !is_told {
             self.leave();
         }
         if is_whole || !was_in_picture {

@@ -116,7 +116,7 @@ impl Pictures {
         picture.map(|picture| picture.bytes.as_slice()).unwrap_or_default()
     }
 
-    fn update(&mut self, update: &Update<'_>, is_new: bool) {
+    fn update(&mut self, update: &Update<'_>) {
         match *update {
             Update::ImageStarted { slot, draft, .. } => {
                 self.drop(slot);
@@ -127,7 +127,7 @@ impl Pictures {
                     picture.bytes.extend_from_slice(bytes);
                 }
             }
-            Update::ImageFinished { slot, draft, .. } if is_new => {
+            Update::ImageFinished { slot, draft, .. } => {
                 let Some(at) = self.under_way.iter().position(|picture| picture.slot == slot) else { return };
                 let picture = Picture { draft, ..self.under_way.swap_remove(at) };
                 match self.whole.iter_mut().find(|other| other.slot == slot) {
@@ -136,7 +136,7 @@ impl Pictures {
                     None => self.whole.push(picture),
                 }
             }
-            Update::ImageFinished { slot, .. } | Update::ImageRejected { slot, .. } => self.drop(slot),
+            Update::ImageRejected { slot, .. } | Update::ImageRepeated { slot } => self.drop(slot),
             _ => {}
         }
     }
@@ -156,15 +156,17 @@ fn object(out: &mut Vec<u8>, value: &impl Serialize) {
 impl Present for Pictures {
     fn piece(&mut self, nth: Nth, piece: &[u8], reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         reader.push(piece, &mut |update| {
-            let is_new = outcome.observe(&update);
-            self.update(&update.of(nth), is_new);
+            if let Some(news) = outcome.note(update) {
+                self.update(&news.of(nth));
+            }
         });
     }
 
     fn end(&mut self, nth: Nth, reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         reader.finish(&mut |update| {
-            let is_new = outcome.observe(&update);
-            self.update(&update.of(nth), is_new);
+            if let Some(news) = outcome.note(update) {
+                self.update(&news.of(nth));
+            }
         });
     }
 

@@ -16,12 +16,13 @@ pub(super) const WHOLE: &[(&str, Failure)] = &[
     ("SetLimitExceeded", Quota),
     ("ModelNotOpen", ModelUnavailable),
     ("UnsupportedModel", ModelUnavailable),
-    ("ContentSecurityDetectionError", ContentBlocked),
     ("ServerOverloaded", RateLimited),
     ("RequestBurstTooFast", RateLimited),
     ("InflightBatchsizeExceeded", RateLimited),
     ("BadRequest", BadRequest),
     ("InternalServiceError", Error),
+    // The check itself failed: asking again may help.
+    ("ContentSecurityDetectionError", Error),
     ("RequestCanceled", Error),
     // new-api, one-api and their kin
     ("insufficient_user_quota", Quota),

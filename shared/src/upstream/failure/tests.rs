@@ -56,7 +56,7 @@ fn codes_win_over_the_status() {
         (400, "OutputImageSensitiveContentDetected.DeepFake", ContentBlocked),
         (400, "InputTextRiskDetection", ContentBlocked),
         (400, "OutputImageRiskDetection", ContentBlocked),
-        (400, "ContentSecurityDetectionError", ContentBlocked),
+        (400, "ContentSecurityDetectionError", Error),
         (400, "MissingParameter", BadRequest),
         (400, "InvalidParameter.UnsupportedImageFormat", BadRequest),
         (400, "InvalidEndpoint.ClosedEndpoint", ModelUnavailable),
@@ -214,7 +214,8 @@ upstream_unreachable upstream_unreachable Refund -
 upstream_connect_timeout upstream_timeout Refund -
 upstream_redirect upstream_protocol_error Refund alarm
 upstream_protocol_error upstream_protocol_error Keep -
-deadline_exceeded deadline_exceeded Keep -";
+deadline_exceeded deadline_exceeded Keep -
+internal_error internal_error Keep alarm";
     let written: Vec<String> = Failure::ALL
         .iter()
         .map(|failure| {

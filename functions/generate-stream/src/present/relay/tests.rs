@@ -53,7 +53,7 @@ fn content(sent: &[u8]) -> String {
 fn pictures(content: &str) -> Vec<Vec<u8>> {
     let starts = content.match_indices("![image](data:image/").map(|(at, _)| &content[at..]);
     let payload = |text: &str| text.split_once("base64,")?.1.split_once(')').map(|(payload, _)| payload.to_owned());
-    starts.filter_map(payload).filter_map(|payload| STANDARD.decode(payload).ok()).collect()
+    starts.filter_map(payload).filter_map(|payload| STANDARD.decode(payload.trim_end()).ok()).collect()
 }
 
 fn chunk(content: &str) -> String {
@@ -529,4 +529,95 @@ fn every_transcript_says_the_same_at_every_cut() {
         assert_eq!(summary(&relay(bytes.chunks(1))), whole, "{name} byte by byte");
     }
     assert_eq!(read, 55, "transcripts");
+}
+
+/// The content of these deltas, then `[DONE]`, as a client gets it; the same at any cut.
+fn content_of(deltas: &[&str]) -> String {
+    let stream = deltas.iter().map(|delta| chunk(delta)).collect::<String>() + "data: [DONE]\n\n";
+    let whole = content(&relay([stream.as_bytes()]));
+    for cut in CUTS {
+        assert_eq!(content(&relay(stream.as_bytes().chunks(cut))), whole, "{deltas:?} in pieces of {cut}");
+    }
+    whole
+}
+
+#[test]
+fn what_begins_a_picture_that_is_told_in_our_words_is_not_told_twice() {
+    let [red, blue] = [1, 2].map(|variant| STANDARD.encode(draw("relay", variant, Format::Png, 8, 8).bytes));
+    let markdown = |base64: &str| format!("![image](data:image/png;base64,{base64})");
+    let (first, second) = (markdown(&red), markdown(&blue));
+    let pieces = ["![", "image", "](data", ":image/png;base64,"];
+    let both: Vec<_> = pieces.into_iter().chain([&*red, ")"]).chain(pieces).chain([&*blue, ")"]).collect();
+    let rows: [(&[&str], String); 6] = [
+        (&both, format!("{first}{second}")),
+        (
+            &["a ", "![", "image", "](https", "://e.com/a(1)", ".png)", " b"],
+            "a  b![image](https://e.com/a%281%29.png)".to_owned(),
+        ),
+        (&["![image](data:image/png;base64,", "PHN2Zy8+)", &first], first.clone()),
+        (&["wow! ![no", " picture](", "x)", " d", "!"], "wow! ![no picture](x) d!".to_owned()),
+        (&["![", "cat", "](data:image/png;base64,", &red, ")"], first.clone()),
+        (&["It is a bird", "![cat](https://e.com/a.png)"], "It is a bird![image](https://e.com/a.png)".to_owned()),
+    ];
+    for (deltas, expected) in rows {
+        assert_eq!(content_of(deltas), expected, "{deltas:.60?}");
+    }
+}
+
+#[test]
+fn the_last_character_of_a_text_is_told_once() {
+    let (_, base64) = picture(18);
+    let image = format!(
+        "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"images\":[{{\"image_url\":{{\"url\":\"data:image/png;base64,{base64}\"}}}}]}}}}]}}\n\n"
+    );
+    for text in ["Here is your picture!", "A red bird", "![", "data:image"] {
+        let stream = chunk(text) + &image + "data: [DONE]\n\n";
+        for cut in CUTS {
+            let content = content(&relay(stream.as_bytes().chunks(cut)));
+            let told = content.replace(&format!("![image](data:image/png;base64,{base64})"), "<>");
+            let expected =
+                if text.len() > 20 || text == "A red bird" { format!("{text}<>") } else { format!("<>{text}") };
+            assert_eq!(told, expected, "pieces of {cut}");
+        }
+    }
+}
+
+#[test]
+fn text_that_may_begin_a_picture_waits_and_nothing_else() {
+    let mut relay = Relay::new("task", "model", 0, 1, Duration::ZERO);
+    let mut reader = Reader::new(AnyDialect::new(LocalLinks::Refused));
+    let mut outcome = Outcome::default();
+    for (text, told) in [("A bird!", "A bird!"), (" ![", ""), ("not", ""), ("] this", " ![not] this"), (" d", " d")] {
+        relay.piece(Nth::ONLY, chunk(text).as_bytes(), &mut reader, &mut outcome);
+        assert_eq!(content(&relay.take()), told);
+    }
+    // More than anybody writes between the brackets.
+    relay.piece(Nth::ONLY, chunk("![").as_bytes(), &mut reader, &mut outcome);
+    for _ in 0..1000 {
+        relay.piece(Nth::ONLY, chunk("abc").as_bytes(), &mut reader, &mut outcome);
+        assert!(relay.held.len() <= 2 * MAX_HELD_BYTES);
+    }
+    assert!(content(&relay.take()).len() > 2900);
+}
+
+/// A relay that starts over after a cut, and one that forgets parentheses.
+#[test]
+fn a_picture_behind_one_that_was_never_closed() {
+    let ((whole, a), (other, b)) = (picture(19), picture(20));
+    let open = |base64: &str| format!("![image](data:image/png;base64,{base64}");
+    let half = open(&a[..a.len() / 2]);
+    for (deltas, expected) in [
+        ([half.clone(), format!("{})", open(&b))], vec![other.clone()]),
+        ([open(&a), format!("{})", open(&b))], vec![whole.clone(), other.clone()]),
+        ([open(&a) + "\\n\\n" + &open(&b), ") bye".to_owned()], vec![whole.clone(), other.clone()]),
+    ] {
+        let stream = chunk(&deltas[0]) + &chunk(&deltas[1]) + "data: [DONE]\n\n";
+        for cut in CUTS {
+            let sent = relay(stream.as_bytes().chunks(cut));
+            assert!(sent.ends_with(b"data: [DONE]\n\n"), "{:.60} in pieces of {cut}", deltas[1]);
+            let content = content(&sent);
+            let found = pictures(&content);
+            assert!(found == expected, "{:.60} in pieces of {cut}: {} found", deltas[1], found.len());
+        }
+    }
 }
