@@ -1523,7 +1523,7 @@ fn what_stands_behind_a_whole_picture_does_not_spoil_it() {
         (format!("{open} (cat) )"), "[red] 0:red \" )\""),
         (format!("{open} \\\"cat\\\") b"), "[red] 0:red \" b\""),
         (format!("{open} =300x200)"), "[red] 0:red"),
-        (format!("<img src='data:image/png;base64,<red>' alt='a'>"), "[red] 0:red \"<img src='' alt='a'>\""),
+        ("<img src='data:image/png;base64,<red>' alt='a'>".to_owned(), "[red] 0:red \"<img src='' alt='a'>\""),
         // Never closed, and another behind it.
         (format!("{open}\\n![image](data:image/png;base64,<blue>)"), "[red blue] 0:blue"),
         (format!("{open}\\n'Tis here: ![a](data:image/png;base64,<blue>)"), "[red blue] 0:blue"),
