@@ -106,6 +106,11 @@ impl Image {
         taken.bytes(bytes, &mut self.started, self.max_bytes, on)
     }
 
+    /// How many characters, padding included, have been read behind the last group of four: 0..=3.
+    pub fn odd_characters(&self) -> usize {
+        self.payload.odd_characters()
+    }
+
     /// Whether its first bytes were those of a picture.
     pub fn has_started(&self) -> bool {
         self.started

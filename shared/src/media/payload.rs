@@ -28,6 +28,8 @@ pub struct Payload {
     group: [u8; 4],
     symbols: usize,
     padded: bool,
+    /// Symbols and padding behind the last group of four.
+    odd: usize,
     bytes: Vec<u8>,
 }
 
@@ -61,6 +63,11 @@ impl Payload {
         Ok(&self.bytes)
     }
 
+    /// How many characters, padding included, have been read behind the last group of four: 0..=3.
+    pub fn odd_characters(&self) -> usize {
+        self.odd
+    }
+
     /// Decodes what is left when the text has ended: one or two bytes where the padding is missing.
     pub fn finish(&mut self) -> Result<&[u8], BadPayload> {
         self.bytes.clear();
@@ -71,7 +78,9 @@ impl Payload {
     }
 
     fn symbol(&mut self, byte: u8) -> Result<(), BadPayload> {
-        match VALUES[usize::from(byte)] {
+        let value = VALUES[usize::from(byte)];
+        self.odd = (self.odd + usize::from(value != BLANK)) % 4;
+        match value {
             BLANK => Ok(()),
             PADDING if self.padded => Ok(()),
             PADDING => {

@@ -272,6 +272,10 @@ impl Dialect for AnyDialect {
         self.content.left_open()
     }
 
+    fn odd_characters(&self) -> usize {
+        self.content.odd_characters()
+    }
+
     fn text_was_told(&mut self) {
         self.content.text_was_told();
     }

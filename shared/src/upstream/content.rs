@@ -90,6 +90,12 @@ impl Content {
         self.texts.iter().any(|text| text.slot == 0 && text.reader.left_open())
     }
 
+    /// How many characters of the base64 in the first choice's text have been read behind the last group of four: 0..=3.
+    pub(super) fn odd_characters(&self) -> usize {
+        let text = self.texts.iter().find(|text| text.slot == 0);
+        text.and_then(|text| text.picture.as_ref()).map_or(0, Picture::odd_characters)
+    }
+
     /// All of the first choice's text was told as it came, also what may become a picture.
     pub(super) fn text_was_told(&mut self) {
         if let Some(text) = self.texts.iter_mut().find(|text| text.slot == 0) {

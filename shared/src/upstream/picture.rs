@@ -24,6 +24,10 @@ impl Picture {
         self.image.has_started()
     }
 
+    pub(super) fn odd_characters(&self) -> usize {
+        self.image.odd_characters()
+    }
+
     pub(super) fn is_draft(&self) -> bool {
         self.draft
     }

@@ -1,6 +1,6 @@
 use super::{Failure, MAX_CALL_BYTES, MAX_EVENT_BYTES, Out};
 use crate::json::{self, Token};
-use crate::scan::find2;
+use crate::scan::find;
 use crate::sse;
 use crate::update::Update;
 
@@ -42,9 +42,14 @@ pub trait Dialect {
     /// All of the text was told as it came, also what is held because it may become a picture.
     fn text_was_told(&mut self) {}
 
-    /// Whether the last picture in the text ended where another began, without its parenthesis.
+    /// Whether the last picture in the text ended without its parenthesis, where another may begin.
     fn left_open(&self) -> bool {
         false
+    }
+
+    /// How many characters of the base64 under way in the text have been read behind the last group of four: 0..=3.
+    fn odd_characters(&self) -> usize {
+        0
     }
 
     /// Whether the document under way, or the last one, is a chat completion chunk that has said nothing but where the
@@ -162,12 +167,7 @@ impl<D: Dialect> Reader<D> {
         if self.dialect.in_documented_image() {
             if self.searched == 0 {
                 let ahead = part.get(..CUT_BYTES).unwrap_or(part);
-                self.searched = match find2(b')', b'!', ahead) {
-                    Some(end) if ahead.get(end) == Some(&b')') => end + 1,
-                    // Another picture begins, and that is not to be passed on.
-                    Some(end) => end.max(1),
-                    None => ahead.len(),
-                };
+                self.searched = find(b')', ahead).map_or(ahead.len(), |end| end + 1);
             }
             part = part.get(..self.searched).unwrap_or(part);
         }
@@ -244,9 +244,14 @@ impl<D: Dialect> Reader<D> {
         self.dialect.is_undecided()
     }
 
-    /// Whether the last picture in the text ended where another began, without its parenthesis.
+    /// Whether the last picture in the text ended without its parenthesis, where another may begin.
     pub fn left_open(&self) -> bool {
         self.dialect.left_open()
+    }
+
+    /// How many characters of the base64 under way in the text have been read behind the last group of four: 0..=3.
+    pub fn odd_characters(&self) -> usize {
+        self.dialect.odd_characters()
     }
 
     /// What was read up to now was passed on: text that is held is not told again.

@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use shared::edge::Present;
+use shared::media;
 use shared::outcome::Outcome;
 use shared::problem::{Lang, Problem};
 use shared::sse;
@@ -32,10 +33,11 @@ pub(crate) struct Relay {
     /// The one picture that is passed on as it comes is under way.
     in_picture: bool,
     had_picture: bool,
-    /// Some of `held` is of that picture.
-    has_unsent_pixels: bool,
     /// It is whole.
     is_picture_whole: bool,
+    /// Its bytes since something was passed on last, and before them so many characters of base64 that were.
+    tail: Vec<u8>,
+    odd_characters: usize,
     /// What `held` says, in our words.
     ours: Chunks,
     /// What the other choices say. It waits while the picture is passed on, and is all that is shown of them.
@@ -89,8 +91,9 @@ impl Relay {
             closers: String::new(),
             in_picture: false,
             had_picture: false,
-            has_unsent_pixels: false,
             is_picture_whole: false,
+            tail: Vec::new(),
+            odd_characters: 0,
             ours: Chunks::new(task_id, model, created),
             others: Chunks::new(task_id, model, created),
             whose: Whose::Unknown,
@@ -144,8 +147,8 @@ impl Relay {
             self.show(nth, false);
         }
         match *update {
-            Update::ImageBytes { .. } => self.has_unsent_pixels |= self.in_picture,
-            Update::Text { .. } | Update::Usage(_) | Update::Stopped(_) => {}
+            Update::ImageBytes { bytes, .. } if self.in_picture => self.tail.extend_from_slice(bytes),
+            Update::Text { .. } | Update::ImageBytes { .. } | Update::Usage(_) | Update::Stopped(_) => {}
             Update::ImageStarted { documented: true, draft: false, .. } if !self.had_picture => {
                 self.had_picture = true;
                 self.in_picture = true;
@@ -186,14 +189,12 @@ impl Relay {
     /// Decides about the bytes just read.
     fn cut(&mut self, was_in_picture: bool, reader: &mut Reader<AnyDialect>) {
         let picture_ended = was_in_picture && !self.in_picture;
-        // Nobody closed it, and the next one begins in what was not passed on yet.
-        let is_open = picture_ended && reader.left_open() && !self.has_unsent_pixels;
         let is_long = self.held.len() - self.harmless > MAX_HELD_BYTES;
         let is_no_chunk = (is_long || reader.is_between_events()) && !reader.is_chunk() && !reader.is_done();
         let is_misreadable = reader.is_no_stream()
             || reader.is_irregular()
+            || (self.is_picture_whole && reader.left_open())
             || (picture_ended && !self.others.is_empty())
-            || is_open
             || (is_no_chunk && !self.ours.is_empty())
             || (is_long && !(reader.is_one_document() && reader.is_chunk()))
             || self.harmless > MAX_HELD_BYTES
@@ -204,14 +205,11 @@ impl Relay {
         }
         match self.mode {
             Mode::Leaving => {
-                // The end of the picture that was passed on so far must not be lost; that of a broken one must.
-                if was_in_picture && self.is_picture_whole && !is_open {
-                    self.pass_on(reader);
-                }
                 self.held.clear();
                 self.close_event();
-                if is_open && self.is_picture_whole {
-                    self.ours.content(")");
+                // The end of the picture that was passed on so far must not be lost; that of a broken one must.
+                if was_in_picture && self.is_picture_whole {
+                    self.end_picture();
                 }
                 self.mode = Mode::Ours;
                 self.write();
@@ -259,6 +257,22 @@ impl Relay {
         }
     }
 
+    /// Writes the rest of the picture that was passed on so far, before all else that there is in our words.
+    fn end_picture(&mut self) {
+        let after = self.ours.take();
+        let mut base64 = Vec::new();
+        media::encode(&self.tail, &mut base64);
+        if base64.is_empty() {
+            base64.resize((4 - self.odd_characters) % 4, b'=');
+        } else {
+            base64.drain(..self.odd_characters);
+        }
+        base64.push(b')');
+        self.ours.content(&String::from_utf8_lossy(&base64));
+        self.out.extend_from_slice(&self.ours.take());
+        self.out.extend_from_slice(&after);
+    }
+
     /// Passes on what is whole events.
     fn pass_on_events(&mut self, reader: &mut Reader<AnyDialect>) {
         if !self.held.is_empty() {
@@ -277,7 +291,9 @@ impl Relay {
             self.closers = reader.closers();
         }
         self.held.clear();
-        (self.harmless, self.has_unsent_pixels) = (0, false);
+        self.harmless = 0;
+        self.tail.clear();
+        self.odd_characters = reader.odd_characters();
         self.ours.clear();
         reader.was_passed_on();
         if self.in_picture {
@@ -341,8 +357,7 @@ impl Present for Relay {
             self.close_event();
         }
         if was_theirs && was_in_picture && is_whole {
-            // All of the picture was passed on, except the parenthesis that the upstream forgot.
-            self.ours.content(")");
+            self.end_picture();
         }
         if self.mode == Mode::Leaving {
             self.mode = Mode::Ours;

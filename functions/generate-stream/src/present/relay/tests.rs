@@ -2,9 +2,13 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dev::client::events;
 use dev::picture::{Format, draw};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 use shared::image_url::LocalLinks;
-use shared::outcome::End;
+use shared::outcome::{End, Source};
 
 use super::*;
 
@@ -618,6 +622,69 @@ fn a_picture_behind_one_that_was_never_closed() {
             let content = content(&sent);
             let found = pictures(&content);
             assert!(found == expected, "{:.60} in pieces of {cut}: {} found", deltas[1], found.len());
+        }
+    }
+}
+
+/// `RED` and `BLUE` stand for small pictures.
+const PARTS: &[&str] = &[
+    "Here it is: ",
+    "a red bird",
+    "wow!",
+    "d",
+    "![",
+    "![not](x)",
+    "[data](y)",
+    "data:",
+    "![image](data:image/png;base64,RED)",
+    "![image](data:image/png;base64,BLUE)",
+    "![a cat](data:image/png;base64,RED)",
+    "![a](<data:image/png;base64,BLUE> 'title')",
+    "![image](https://e.com/a_(b).png)",
+    // Cut short, no picture, never closed.
+    "![image](data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEA",
+    "![image](data:image/png;base64,PHN2Zy8+)",
+    "![image](data:image/png;base64,BLUE!",
+];
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn the_final_picture_is_found_whatever_stands_beside_it(
+        parts in vec(select(PARTS), 0..6),
+        cuts in vec(any::<Index>(), 0..6),
+        piece in 1_usize..200,
+        breaks_off in any::<Option<Index>>(),
+    ) {
+        let [red, blue] = [1, 2].map(|variant| STANDARD.encode(draw("relay", variant, Format::Png, 8, 8).bytes));
+        let text = parts.concat().replace("RED", &red).replace("BLUE", &blue);
+        let mut cuts: Vec<_> = cuts.iter().map(|cut| cut.index(text.len() + 1)).collect();
+        // Not between the two characters of an escape.
+        cuts.retain(|cut| !text[..*cut].ends_with('\\'));
+        cuts.extend([0, text.len()]);
+        cuts.sort_unstable();
+        let deltas = cuts.windows(2).map(|pair| chunk(&text[pair[0]..pair[1]]));
+        let mut stream = deltas.collect::<String>() + "data: [DONE]\n\n";
+        if let Some(end) = breaks_off {
+            stream.truncate(end.index(stream.len()));
+        }
+
+        let sent = relay([stream.as_bytes()]);
+        let told = content(&sent);
+        prop_assert_eq!(&content(&relay(stream.as_bytes().chunks(piece))), &told);
+        let mut outcome = Outcome::default();
+        let mut reader = Reader::new(AnyDialect::new(LocalLinks::Refused));
+        reader.push(stream.as_bytes(), &mut |update| _ = outcome.observe(&update));
+        reader.finish(&mut |update| _ = outcome.observe(&update));
+        if let Ok(success) = outcome.verdict(End::Clean) {
+            let shown = match &success.images[0].source {
+                Source::Link { url, .. } => told.contains(&format!("({})", url.replace('(', "%28").replace(')', "%29"))),
+                Source::Inline(whole) => {
+                    pictures(&told).iter().any(|picture| Sha256::digest(picture)[..] == whole.sha256)
+                }
+            };
+            prop_assert!(shown, "{}", told);
         }
     }
 }
