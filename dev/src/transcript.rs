@@ -1,14 +1,14 @@
 //! An upstream that answers every POST with recorded bytes, the same or others in turn, and can break off.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
+use axum::body::{Body, to_bytes};
 use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use axum::http::{Response, StatusCode};
+use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::stream;
@@ -66,6 +66,18 @@ impl Transcript {
 pub struct Seen {
     requests: Arc<AtomicU32>,
     open: Arc<AtomicU32>,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+/// A request, to the letter.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// With the query.
+    pub path: String,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub body: Bytes,
 }
 
 impl Seen {
@@ -77,6 +89,19 @@ impl Seen {
     /// Answers that are neither complete nor given up by the client.
     pub fn open(&self) -> u32 {
         self.open.load(Ordering::SeqCst)
+    }
+
+    /// The requests that came whole, in their order.
+    pub fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn note(&self, request: Request) {
+        let (head, body) = request.into_parts();
+        if let Ok(body) = to_bytes(body, usize::MAX).await {
+            let asked = Asked { path: head.uri.to_string(), headers: head.headers, body };
+            self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+        }
     }
 }
 
@@ -99,12 +124,14 @@ pub fn routes(transcript: Transcript) -> (Router, Seen) {
 pub fn routes_in_turn(transcripts: Vec<Transcript>) -> (Router, Seen) {
     let seen = Seen::default();
     let counters = seen.clone();
-    let router = Router::new().fallback(move |_: Request| {
+    let router = Router::new().fallback(move |request: Request| {
         let turn = counters.requests.fetch_add(1, Ordering::SeqCst);
         let transcript = transcripts.get(turn as usize).or(transcripts.last()).cloned();
         counters.open.fetch_add(1, Ordering::SeqCst);
         let open = Open(counters.open.clone());
+        let counters = counters.clone();
         async move {
+            counters.note(request).await;
             match transcript {
                 Some(transcript) => play(transcript, open).await.into_response(),
                 None => StatusCode::NOT_FOUND.into_response(),

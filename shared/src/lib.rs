@@ -14,6 +14,7 @@ pub mod media;
 pub mod outcome;
 pub mod problem;
 pub mod quota;
+pub mod request_body;
 #[cfg(debug_assertions)]
 pub mod scan;
 #[cfg(not(debug_assertions))]

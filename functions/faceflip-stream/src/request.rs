@@ -1,15 +1,15 @@
 //! The body of a request, once it is known to be right.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use shared::image_url::LocalLinks;
 use shared::input_image;
 use shared::problem::{Detail, Problem};
+use shared::request_body::{prompt, take};
 use shared::task::fingerprint;
 
 const MAX_URLS: usize = 10;
 const MAX_TASK_ID_CHARS: usize = 256;
-const MAX_PROMPT_CHARS: usize = 4000;
 
 /// What to make. Not `Debug`: nothing of it belongs into a log.
 pub(crate) struct FaceflipRequest {
@@ -27,7 +27,7 @@ impl FaceflipRequest {
         let Value::Object(mut body) = body else { return Err(Problem::invalid("", Detail::NotAnObject)) };
         let task_id = task_id(take(&mut body, "task_id"))?;
         let images = urls(take(&mut body, "urls"), links)?;
-        let prompt = take(&mut body, "prompt").map(prompt).transpose()?;
+        let prompt = take(&mut body, "prompt").as_ref().map(prompt).transpose()?;
         Ok(Self { task_id, images, prompt })
     }
 
@@ -53,10 +53,6 @@ impl FaceflipRequest {
     pub(crate) fn links(&self) -> Vec<String> {
         self.images.iter().filter(|image| !image.starts_with("data:")).cloned().collect()
     }
-}
-
-fn take(body: &mut Map<String, Value>, name: &str) -> Option<Value> {
-    body.remove(name).filter(|value| !value.is_null())
 }
 
 fn task_id(value: Option<Value>) -> Result<String, Problem> {
@@ -88,15 +84,4 @@ fn urls(value: Option<Value>, links: LocalLinks) -> Result<Vec<String>, Problem>
         }
     };
     items.into_iter().enumerate().map(one).collect()
-}
-
-fn prompt(value: Value) -> Result<String, Problem> {
-    const AT: &str = "/prompt";
-    match value {
-        Value::String(text) if (1..=MAX_PROMPT_CHARS).contains(&text.trim().chars().count()) => {
-            Ok(text.trim().to_owned())
-        }
-        Value::String(_) => Err(Problem::invalid(AT, Detail::PromptLength { max: MAX_PROMPT_CHARS })),
-        _ => Err(Problem::invalid(AT, Detail::NotAString)),
-    }
 }

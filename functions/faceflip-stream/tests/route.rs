@@ -177,6 +177,49 @@ async fn every_ark_transcript() {
     }
 }
 
+/// ARK ignores what it does not know, and charges all the same.
+#[tokio::test]
+async fn what_is_asked_reaches_ark_to_the_letter() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
+    let recorded = std::fs::read(format!("{folder}/a01_three_ok.sse")).unwrap();
+    let pixel = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
+    let (png, link) = (pixel.replace("png", "PNG"), "https://example.com/a.jpg");
+    // As long as they may be, in a script of three bytes a character.
+    let (prompt, task_id) = ("长".repeat(4000), "长".repeat(256));
+    let rows = [
+        (
+            json!({"urls": ["https://EXAMPLE.com/a.jpg#part"], "prompt": null}),
+            &[("ARK_MAX_IMAGES", "1"), ("FACEFLIP_PROMPT", "换脸")][..],
+            json!({
+                "model": "doubao-seedream-4-0-250828", "prompt": "换脸", "image": link,
+                "sequential_image_generation": "disabled",
+                "response_format": "url", "size": "2K", "stream": true, "watermark": false,
+            }),
+        ),
+        (
+            json!({"urls": [png, link, pixel], "prompt": format!(" {prompt}\n")}),
+            &[("ARK_MODEL", "ep-1"), ("ARK_SIZE", "4K"), ("ARK_MAX_IMAGES", "15"), ("ARK_WATERMARK", "true")],
+            json!({
+                "model": "ep-1", "prompt": prompt, "image": [pixel, link, pixel],
+                "sequential_image_generation": "auto", "sequential_image_generation_options": {"max_images": 12},
+                "response_format": "url", "size": "4K", "stream": true, "watermark": true,
+            }),
+        ),
+    ];
+    for (mut body, variables, expected) in rows {
+        let (router, upstream) = transcript::routes(Transcript::events(recorded.clone()));
+        let running = dev::start(router).await.unwrap();
+        body["task_id"] = format!("{}{}", variables.len(), &task_id[3..]).into();
+        let events = events(&bytes(handle(app(&running.url("/api/v3"), variables), post(body)).await).await);
+        let done = data(events.last().unwrap());
+        assert_eq!((events.last().unwrap().name.as_str(), &done["urls"]), ("done", &json!([link])), "links only");
+        let asked = &upstream.asked()[0];
+        assert_eq!(asked.path, "/api/v3/images/generations");
+        assert_eq!(asked.headers["authorization"], format!("Bearer {KEY}"));
+        assert_eq!(serde_json::from_slice::<Value>(&asked.body).unwrap(), expected);
+    }
+}
+
 #[tokio::test]
 async fn pictures_survive_a_cut() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
@@ -195,24 +238,26 @@ async fn pictures_survive_a_cut() {
 #[tokio::test]
 async fn a_refusal_is_the_documented_event_or_a_document() {
     let app = app("http://127.0.0.1:9", &[]);
+    let link = "https://example.com/a.jpg";
     let rows = [
-        (json!({"task_id": "t"}), 400, "invalid_request", "t"),
-        (json!({"urls": [], "task_id": "t"}), 400, "invalid_request", "t"),
-        (json!({"urls": vec!["https://example.com/a.jpg"; 11], "task_id": "t"}), 400, "invalid_request", "t"),
-        (json!({"urls": ["https://example.com/a.jpg"]}), 400, "invalid_request", ""),
-        (json!({"urls": ["https://example.com/a.jpg"], "task_id": ""}), 400, "invalid_request", ""),
-        (json!({"urls": ["https://example.com/a.jpg"], "task_id": "x".repeat(257)}), 400, "invalid_request", ""),
-        (json!({"urls": ["https://example.com/a.jpg"], "task_id": 7}), 400, "invalid_request", ""),
-        (json!({"urls": ["http://example.com/a.jpg"], "task_id": "t"}), 400, "invalid_url", "t"),
-        (json!({"urls": ["https://169.254.169.254/"], "task_id": "t"}), 400, "invalid_url", "t"),
-        (json!({"urls": ["data:image/png;base64,AAAA"], "task_id": "t"}), 400, "invalid_image", "t"),
-        (json!({"urls": [1], "task_id": "t"}), 400, "invalid_request", "t"),
-        (json!({"urls": ["https://example.com/a.jpg"], "task_id": "t", "prompt": ""}), 400, "invalid_request", "t"),
-        (json!([]), 400, "invalid_request", ""),
+        (json!({"task_id": "t"}), "invalid_request", "/urls", "t"),
+        (json!({"urls": [], "task_id": "t"}), "invalid_request", "/urls", "t"),
+        (json!({"urls": vec![link; 11], "task_id": "t"}), "invalid_request", "/urls", "t"),
+        (json!({"urls": [link]}), "invalid_request", "/task_id", ""),
+        (json!({"urls": [link], "task_id": ""}), "invalid_request", "/task_id", ""),
+        (json!({"urls": [link], "task_id": "x".repeat(257)}), "invalid_request", "/task_id", ""),
+        (json!({"urls": [link], "task_id": 7}), "invalid_request", "/task_id", ""),
+        (json!({"urls": ["http://example.com/a.jpg"], "task_id": "t"}), "invalid_url", "/urls/0", "t"),
+        (json!({"urls": [link, "https://169.254.169.254/"], "task_id": "t"}), "invalid_url", "/urls/1", "t"),
+        (json!({"urls": ["data:image/png;base64,AAAA"], "task_id": "t"}), "invalid_image", "/urls/0", "t"),
+        (json!({"urls": [1], "task_id": "t"}), "invalid_request", "/urls/0", "t"),
+        (json!({"urls": [link], "task_id": "t", "prompt": ""}), "invalid_request", "/prompt", "t"),
+        (json!({"urls": [link], "task_id": "t", "prompt": "长".repeat(4001)}), "invalid_request", "/prompt", "t"),
+        (json!(["t"]), "invalid_request", "", ""),
     ];
-    for (body, status, code, task_id) in rows {
+    for (body, code, pointer, task_id) in rows {
         let response = handle(app.clone(), post(body.clone())).await;
-        assert_eq!(response.status(), status, "{body}");
+        assert_eq!(response.status(), 400, "{body}");
         assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8");
         let events = events(&bytes(response).await);
         assert_eq!(names(&events), ["error"], "{body}");
@@ -224,9 +269,10 @@ async fn a_refusal_is_the_documented_event_or_a_document() {
             let mut request = post(body.clone());
             request.headers_mut().insert("accept", accept.parse().unwrap());
             let response = handle(app.clone(), request).await;
-            assert_eq!(response.status(), status);
+            assert_eq!(response.status(), 400);
             let problem: Value = serde_json::from_slice(&bytes(response).await).unwrap();
-            assert_eq!([&problem["code"], &problem["status"]], [&json!(code), &json!(status)], "{body}");
+            assert_eq!([&problem["code"], &problem["errors"][0]["pointer"]], [code, pointer], "{body}");
+            assert_eq!(problem["status"], 400);
         }
     }
     let stranger = Request::post(PATH).header("content-type", "application/json").body(wanted().to_string().into());

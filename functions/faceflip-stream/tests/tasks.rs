@@ -7,6 +7,7 @@ mod support;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use dev::transcript::Transcript;
@@ -266,6 +267,34 @@ async fn too_few_credits_are_told_and_call_nobody() {
     assert_eq!(stand.tables.record(&user.owner(), "task").await, None);
     stand.tables.grant(&user.owner(), 1).await;
     assert_eq!(ask(&app, wanted(&user, "task")).await.last()["credits_remaining"], 0);
+}
+
+#[tokio::test]
+async fn a_key_that_is_not_there_costs_nothing() {
+    let (stand, user) = (Stand::new().await, User::new("no-key"));
+    let upstream = Upstream::recorded(THREE).await;
+    let app: Arc<App> = stand.app(&upstream, &[("CREDITS", "on"), ("CREDITS_INITIAL", "9")]);
+    stand.vault.fail(Some(dev::secrets::Fault::AccessDenied));
+    assert_eq!(ask(&app, wanted(&user, "task")).await.ending(), "error service_unavailable");
+    assert_eq!(stand.tables.missing(&user.owner(), 5).await, 0);
+    assert_eq!(stand.tables.balance(&user.owner()).await, Some((9, 0)));
+    assert!(stand.tables.record(&user.owner(), "task").await.is_none());
+    assert_eq!(upstream.requests(), 0);
+}
+
+/// Then nobody waits for it longer than it can run.
+#[tokio::test]
+async fn a_lease_ends_with_the_function() {
+    let (stand, user) = (Stand::new().await, User::new("lease"));
+    let upstream = Upstream::recorded(THREE).await;
+    let app: Arc<App> = stand.app(&upstream, &[]);
+    let mut request = wanted(&user, "task");
+    let now_ms = unix_ms();
+    let deadline = std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms + 20_000);
+    request.extensions_mut().insert(Invocation::new(Some(deadline), None));
+    let _running = handle(app, request).await;
+    let lease_ms = number(&stand.tables.record(&user.owner(), "task").await.unwrap(), "lease") - now_ms;
+    assert!((24_000..30_000).contains(&lease_ms), "{lease_ms}");
 }
 
 #[tokio::test]

@@ -1,13 +1,13 @@
 //! The body of a request, once it is known to be right.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use shared::config::{ImageApi, Mode};
 use shared::image_url::LocalLinks;
 use shared::input_image;
 use shared::problem::{Code, Detail, Problem};
+use shared::request_body;
 use shared::task::fingerprint;
 
-const MAX_PROMPT_CHARS: usize = 4000;
 const MAX_IMAGES: usize = 3;
 const MAX_N: u32 = 4;
 
@@ -35,8 +35,9 @@ impl GenerateRequest {
     /// Reads a body. Members that are not known are ignored, and `null` is as good as absent.
     pub(crate) fn parse(body: Value, api: &ImageApi, links: LocalLinks) -> Result<Self, Problem> {
         let Value::Object(mut body) = body else { return Err(Problem::invalid("", Detail::NotAnObject)) };
-        let mut take = |name: &str| take(&mut body, name);
-        let prompt = prompt(take("prompt"))?;
+        let mut take = |name: &str| request_body::take(&mut body, name);
+        let prompt = take("prompt").ok_or_else(|| Problem::invalid("/prompt", Detail::Required))?;
+        let prompt = request_body::prompt(&prompt)?;
         let images = images(take("image_inputs"), api.mode, links)?;
         let n = n(take("n"))?;
         let model = model(take("model"), api)?;
@@ -50,24 +51,13 @@ impl GenerateRequest {
         let parts = [route, &self.model, &n, &self.prompt];
         fingerprint(parts.into_iter().chain(self.images.iter().map(String::as_str)))
     }
-}
 
-fn take(body: &mut Map<String, Value>, name: &str) -> Option<Value> {
-    body.remove(name).filter(|value| !value.is_null())
-}
-
-fn prompt(value: Option<Value>) -> Result<String, Problem> {
-    const AT: &str = "/prompt";
-    match value {
-        None => Err(Problem::invalid(AT, Detail::Required)),
-        Some(Value::String(text)) => {
-            let prompt = text.trim();
-            match prompt.chars().count() {
-                1..=MAX_PROMPT_CHARS => Ok(prompt.to_owned()),
-                _ => Err(Problem::invalid(AT, Detail::PromptLength { max: MAX_PROMPT_CHARS })),
-            }
+    /// Where the answer is one picture and nothing else.
+    pub(crate) fn check_one(&self) -> Result<(), Problem> {
+        match self.n {
+            1 => Ok(()),
+            _ => Err(Problem::invalid("/n", Detail::OnePictureOnly)),
         }
-        Some(_) => Err(Problem::invalid(AT, Detail::NotAString)),
     }
 }
 
@@ -104,16 +94,6 @@ fn n(value: Option<Value>) -> Result<u32, Problem> {
     let n = value.as_f64().filter(|n| n.fract() == 0.0).ok_or_else(|| Problem::invalid(AT, Detail::NotAWholeNumber))?;
     let range = || Problem::invalid(AT, Detail::NRange { min: 1, max: MAX_N });
     (1..=MAX_N).find(|&whole| f64::from(whole) == n).ok_or_else(range)
-}
-
-impl GenerateRequest {
-    /// Where the answer is one picture and nothing else.
-    pub(crate) fn check_one(&self) -> Result<(), Problem> {
-        match self.n {
-            1 => Ok(()),
-            _ => Err(Problem::invalid("/n", Detail::OnePictureOnly)),
-        }
-    }
 }
 
 fn model(value: Option<Value>, api: &ImageApi) -> Result<String, Problem> {

@@ -19,7 +19,7 @@ use dev::transcript::{Ending, Transcript};
 use futures_util::future::join_all;
 use generate_stream::{App, handle};
 use http::Request;
-use http::header::{HeaderValue, LOCATION};
+use http::header::{CONTENT_ENCODING, HeaderValue, LOCATION};
 use serde_json::json;
 use shared::edge::Invocation;
 use tokio::task::JoinSet;
@@ -590,6 +590,7 @@ async fn a_token_comes_back_exactly_when_the_upstream_did_not_begin() {
     let picture = fixture(PICTURE);
     let half = picture.slice(..picture.len() / 2);
     let moved = Some((LOCATION, HeaderValue::from_static("/elsewhere")));
+    let gzip = Some((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
     let closes = Proxy::default();
     closes.fail(Some(Fault::Refuse));
     let closing = dev::start(dynamodb::routes(closes.clone(), "http://127.0.0.1:9")).await.unwrap();
@@ -636,6 +637,11 @@ async fn a_token_comes_back_exactly_when_the_upstream_did_not_begin() {
         (Upstream::recorded("h12_openai_400_moderation.json").await, "content_rejected", is_kept),
         (
             Upstream::plays(Transcript { content_type: "text/html", ..Transcript::events("<html>") }).await,
+            "upstream_protocol_error",
+            is_kept,
+        ),
+        (
+            Upstream::plays(Transcript { header: gzip, ..Transcript::events(picture.clone()) }).await,
             "upstream_protocol_error",
             is_kept,
         ),

@@ -11,6 +11,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 use dev::client::{content, hash, pictures};
 use dev::picture::{Format, draw};
+use dev::transcript::{self, Asked, Transcript};
 use dev::{Running, Shape, image_api, user};
 use generate_stream::{App, handle};
 use http::Request;
@@ -168,6 +169,91 @@ async fn each_mode_asks_in_its_vendors_words() {
                 assert_eq!(image["sha256"], image_api::picture_for("x").sha256, "{mode}");
             }
         }
+    }
+}
+
+/// What the upstream is sent for a request. Its headers are right.
+async fn sent(mode: &str, body: &Value) -> Asked {
+    let (router, seen) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
+    let upstream = dev::start(router).await.unwrap();
+    let reply = ask(&app(&upstream.url(""), mode), IMAGE, body).await;
+    let [asked] = <[Asked; 1]>::try_from(seen.asked()).unwrap();
+    let bearer = format!("Bearer {KEY}");
+    let (is_gemini, request_id) = (mode == "gemini", reply.header("x-request-id"));
+    for (name, value) in [
+        ("authorization", (!is_gemini).then_some(bearer.as_str())),
+        ("x-goog-api-key", is_gemini.then_some(KEY)),
+        ("accept", Some("text/event-stream")),
+        ("accept-encoding", Some("identity")),
+        ("x-client-request-id", request_id),
+    ] {
+        assert_eq!(asked.headers.get(name).map(|value| value.to_str().unwrap()), value, "{mode}: {name}");
+    }
+    asked
+}
+
+/// Vendors ignore what they do not know, and charge all the same.
+#[tokio::test]
+async fn what_is_asked_reaches_the_upstream_to_the_letter() {
+    // As long as a prompt may be, in a script of three bytes a character.
+    let (prompt, model) = ("长".repeat(4000), format!("{MODEL}@whole"));
+    let [png, jpeg] = [Format::Png, Format::Jpeg].map(|format| draw("reference", 0, format, 32, 32).bytes);
+    let [png64, jpeg64] = [&png, &jpeg].map(|bytes| STANDARD.encode(bytes));
+    let (png_url, jpeg_url) = (format!("data:image/png;base64,{png64}"), format!("data:image/jpeg;base64,{jpeg64}"));
+    let jpg = jpeg_url.replace("jpeg", "JPG");
+    let asked = |images: &[&str]| json!({"prompt": format!(" {prompt}\n"), "model": model, "image_inputs": images});
+
+    let alone = json!({"prompt": "x", "model": null, "image_inputs": null, "n": null, "format": null});
+    let chat = serde_json::from_slice::<Value>(&sent("chat", &alone).await.body).unwrap();
+    let text = json!([{"type": "text", "text": "x"}]);
+    assert_eq!((&chat["model"], &chat["messages"][0]["content"]), (&json!(MODEL), &text));
+
+    let chat = sent("chat", &asked(&[&jpg, "https://EXAMPLE.com/a.png#part", &png_url])).await;
+    assert_eq!(chat.path, "/v1/chat/completions");
+    let picture = |url: &str| json!({"type": "image_url", "image_url": {"url": url}});
+    let text = json!({"type": "text", "text": prompt});
+    let content = [text, picture(&jpeg_url), picture("https://example.com/a.png"), picture(&png_url)];
+    let expected = json!({
+        "model": model, "stream": true, "stream_options": {"include_usage": true}, "modalities": ["text", "image"],
+        "messages": [{"role": "user", "content": content}],
+    });
+    assert_eq!(serde_json::from_slice::<Value>(&chat.body).unwrap(), expected);
+
+    let gemini = sent("gemini", &asked(&[&jpg, &png_url])).await;
+    assert_eq!(gemini.path, format!("/v1beta/models/{model}:streamGenerateContent?alt=sse"));
+    let picture = |kind: &str, data: &str| json!({"inlineData": {"mimeType": kind, "data": data}});
+    let expected = json!({
+        "contents": [{
+            "role": "user",
+            "parts": [{"text": prompt}, picture("image/jpeg", &jpeg64), picture("image/png", &png64)],
+        }],
+        "generationConfig": {"responseModalities": ["TEXT", "IMAGE"]},
+    });
+    assert_eq!(serde_json::from_slice::<Value>(&gemini.body).unwrap(), expected);
+
+    let images = sent("images", &asked(&[])).await;
+    assert_eq!(images.path, "/v1/images/generations");
+    let expected = json!({"model": model, "prompt": prompt, "n": 1, "stream": true});
+    assert_eq!(serde_json::from_slice::<Value>(&images.body).unwrap(), expected);
+
+    let two: &[(&str, &str, &[u8])] = &[("image[]", "image-1.jpeg", &jpeg), ("image[]", "image-2.png", &png)];
+    for (inputs, files) in [(&[&*png_url][..], &[("image", "image-1.png", &*png)][..]), (&[&jpg, &png_url], two)] {
+        let edit = sent("images", &asked(inputs)).await;
+        assert_eq!(edit.path, "/v1/images/edits");
+        let content_type = edit.headers["content-type"].to_str().unwrap();
+        let boundary = content_type.strip_prefix("multipart/form-data; boundary=").unwrap();
+        let begin = |name: &str| format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
+        let mut form = Vec::new();
+        for (name, value) in [("model", model.as_str()), ("prompt", &prompt), ("n", "1"), ("stream", "true")] {
+            form.extend(format!("{}\r\n\r\n{value}\r\n", begin(name)).bytes());
+        }
+        for (field, name, bytes) in files {
+            let kind = name.split_once('.').unwrap().1;
+            let head = format!("{}; filename=\"{name}\"\r\nContent-Type: image/{kind}\r\n\r\n", begin(field));
+            form.extend([head.as_bytes(), bytes, b"\r\n"].concat());
+        }
+        form.extend(format!("--{boundary}--\r\n").bytes());
+        assert_eq!(String::from_utf8_lossy(&edit.body), String::from_utf8_lossy(&form));
     }
 }
 

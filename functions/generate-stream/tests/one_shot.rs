@@ -10,6 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dev::client::hash;
+use dev::picture::{Format, draw};
 use dev::transcript::{Ending, Transcript};
 use generate_stream::{App, handle};
 use http::Request;
@@ -134,6 +135,8 @@ async fn the_bytes_are_those_of_the_picture_that_is_told() {
         (chunk(RED) + &chunk(BLUE), BLUE),
         // What came before is not news, and does not become the last one.
         (chunk(RED) + &chunk(BLUE) + &chunk(RED), BLUE),
+        // The first slot's, whichever ended first.
+        (image("completed", RED).replace("x\":0", "x\":1") + &image("completed", BLUE), BLUE),
     ] {
         let upstream = Upstream::plays(Transcript::events(stream.clone() + "data: [DONE]\n\n")).await;
         let app = stand.app(&upstream, &[("RL_LIMIT", "100")]);
@@ -143,6 +146,26 @@ async fn the_bytes_are_those_of_the_picture_that_is_told() {
         let answer = ask(&app, &user, json!({"prompt": "x"}), None).await.last();
         assert_eq!(answer["data"][0]["b64_json"], expected, "{stream}");
     }
+}
+
+#[tokio::test]
+async fn each_picture_with_its_type_and_its_size() {
+    let (stand, user) = (Stand::new().await, User::new("size"));
+    let drawn = draw("x", 0, Format::Jpeg, 48, 32).bytes;
+    let (base64, url) = (STANDARD.encode(&drawn), "https://img.example.test/u/1.png");
+    let items = json!({"data": [{"b64_json": base64}, {"url": url, "size": "64x16"}]});
+    let upstream = Upstream::plays(Transcript::events(format!("data: {items}\n\ndata: [DONE]\n\n"))).await;
+    let app = stand.app(&upstream, &[]);
+    let expected = json!([
+        {
+            "index": 0, "media_type": "image/jpeg", "bytes": drawn.len(), "width": 48, "height": 32,
+            "b64_json": base64,
+        },
+        {"index": 1, "url": url, "width": 64, "height": 16},
+    ]);
+    assert_eq!(ask(&app, &user, json!({"prompt": "x"}), None).await.last()["data"], expected);
+    let reply = ask(&app, &user, json!({"prompt": "x"}), Some("image/*")).await;
+    assert_eq!((reply.header("content-type"), &reply.bytes), (Some("image/jpeg"), &drawn));
 }
 
 #[tokio::test]
@@ -157,7 +180,7 @@ async fn several_pictures_and_what_failed_beside_them() {
     assert_eq!((reply.status, answer["data"].as_array().unwrap().len()), (200, 2));
     let failed = &answer["failed"][0];
     assert_eq!(failed["code"], "upstream_busy");
-    assert!(!failed["message"].as_str().unwrap().is_empty());
+    assert_eq!(failed["message"], "生成服务繁忙，请稍后再试");
     let mut slots: Vec<_> = answer["data"].as_array().unwrap().iter().map(|image| image["index"].as_u64()).collect();
     slots.push(failed["index"].as_u64());
     slots.sort_unstable();

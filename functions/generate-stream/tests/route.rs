@@ -1,7 +1,10 @@
 //! The route as a client sees it: the handler in process, the upstream behind a socket.
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -162,11 +165,14 @@ async fn an_upstream_that_breaks_off_ends_in_one_error() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
     let whole = Bytes::from(std::fs::read(format!("{folder}/c01_newapi_one_giant_chunk.sse")).unwrap());
     let half = whole.slice(..whole.len() / 2);
+    let unclosed = whole.slice(..whole.iter().rposition(|byte| *byte == b')').unwrap());
     let cases = [
         (half.clone(), Ending::Abort, "stream_interrupted"),
         (half.clone(), Ending::Clean, "stream_interrupted"),
         (half, Ending::Stall, "upstream_timeout"),
         (Bytes::new(), Ending::Clean, "stream_interrupted"),
+        // All of the picture came, and nobody said so.
+        (unclosed, Ending::Abort, ""),
         (whole.clone(), Ending::Abort, ""),
         (whole.slice(..whole.len() - 20), Ending::Stall, ""),
     ];
@@ -219,10 +225,86 @@ async fn only_what_says_something_puts_off_the_end() {
         let (router, _) =
             transcript::routes(Transcript { piece_bytes, piece_after, ..Transcript::events(bytes.clone()) });
         let upstream = dev::start(router).await.unwrap();
-        let app = app(&upstream.url(""), &[("UPSTREAM_PROGRESS_MS", "700")]);
+        let app = app(&upstream.url(""), &[("UPSTREAM_PROGRESS_MS", "700"), ("PING_MS", "700")]);
         let response = handle(app, post(json!({"prompt": "x", "format": "events"}))).await;
         let sent = self::bytes(response).await;
         assert_eq!(endings("text/event-stream", &sent), [ending]);
+        let waits = events(&sent).iter().filter(|event| event.name == "process").count();
+        assert!(waits == 1 || ending != "done", "who hears something is not told to wait");
+    }
+}
+
+/// Neither for an upstream that goes on behind its `[DONE]`, nor for one that has not begun to answer, or never ends to
+/// explain a refusal.
+#[tokio::test]
+async fn what_says_nothing_more_is_not_waited_for() {
+    let stalls = |status, bytes| Transcript { status, ending: Ending::Stall, ..Transcript::events(bytes) };
+    let late = Transcript { head_after: Duration::from_secs(60), ..Transcript::events("") };
+    let verbose = Transcript {
+        status: 500,
+        piece_bytes: 70_000,
+        piece_after: Duration::from_millis(100),
+        ..Transcript::events(" ".repeat(300 * 70_000))
+    };
+    let drips = Transcript {
+        status: 500,
+        piece_bytes: 1,
+        piece_after: Duration::from_millis(100),
+        ..Transcript::events(" ".repeat(1000))
+    };
+    for (transcript, total, ending) in [
+        (stalls(200, indexed()), "", "done"),
+        (late, "300", "error deadline_exceeded"),
+        (stalls(500, "{".into()), "", "error upstream_error"),
+        (verbose, "", "error upstream_error"),
+        (drips, "300", "error upstream_error"),
+    ] {
+        let (router, _) = transcript::routes(transcript);
+        let upstream = dev::start(router).await.unwrap();
+        let app = app(&upstream.url(""), &[("UPSTREAM_TOTAL_MS", total)]);
+        let sent = bytes(handle(app, post(json!({"prompt": "x", "format": "events"}))).await).await;
+        assert_eq!(endings("text/event-stream", &sent), [ending]);
+    }
+}
+
+/// A socket that answers each request of every connection with this, and counts the connections; without an answer it
+/// closes them.
+fn counting(answer: &'static str) -> (SocketAddr, Arc<AtomicU32>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (address, connections) = (listener.local_addr().unwrap(), Arc::new(AtomicU32::new(0)));
+    let counted = connections.clone();
+    std::thread::spawn(move || {
+        while let Ok((mut socket, _)) = listener.accept() {
+            counted.fetch_add(1, Ordering::SeqCst);
+            std::thread::spawn(move || {
+                let (mut request, mut piece) = (Vec::new(), [0; 4096]);
+                while !answer.is_empty()
+                    && let Ok(read @ 1..) = socket.read(&mut piece)
+                {
+                    request.extend_from_slice(&piece[..read]);
+                    if request.ends_with(b"]}]}") {
+                        request.clear();
+                        socket.write_all(answer.as_bytes()).unwrap();
+                    }
+                }
+            });
+        }
+    });
+    (address, connections)
+}
+
+/// One that froze together with the function fails when it is used again, and what was not connected was not begun.
+#[tokio::test]
+async fn every_call_has_a_connection_of_its_own_and_a_second_try_at_it() {
+    const BUSY: &str = "HTTP/1.1 429 Busy\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
+    for (scheme, answer, code) in [("http", BUSY, "upstream_busy"), ("https", "", "upstream_unreachable")] {
+        let (address, connections) = counting(answer);
+        let app = app(&format!("{scheme}://{address}"), &[]);
+        for calls in 1..=2 {
+            assert_eq!(problem(handle(app.clone(), post(json!({"prompt": "x"}))).await).await["code"], code);
+            let expected = if answer.is_empty() { 2 * calls } else { calls };
+            assert_eq!(connections.load(Ordering::SeqCst), expected, "{code}");
+        }
     }
 }
 
@@ -271,24 +353,6 @@ async fn a_slow_reader_does_not_put_off_the_end() {
         assert!(events.last().unwrap().data.contains("\"deadline_exceeded\""), "{format}");
         assert_eq!(first_picture(&content(&events)), None, "half a picture is none");
     }
-}
-
-/// Nor what explains a refusal, a byte at a time.
-#[tokio::test]
-async fn a_refusal_that_drips_does_not_put_off_the_end() {
-    let drips = Transcript {
-        status: 500,
-        piece_bytes: 1,
-        piece_after: Duration::from_millis(100),
-        ..Transcript::events(" ".repeat(1000) + r#"{"error":{"code":"insufficient_user_quota"}}"#)
-    };
-    let (router, seen) = transcript::routes(drips);
-    let upstream = dev::start(router).await.unwrap();
-    let app = app(&upstream.url(""), &[("UPSTREAM_TOTAL_MS", "700")]);
-    let response = handle(app, post(json!({"prompt": "x", "format": "events"}))).await;
-    let sent = tokio::time::timeout(Duration::from_secs(5), bytes(response)).await.unwrap();
-    assert!(events(&sent).last().unwrap().data.contains("\"upstream_error\""));
-    assert_eq!(seen.requests(), 1);
 }
 
 #[tokio::test]
@@ -350,7 +414,7 @@ async fn a_client_that_leaves_ends_the_paid_call() {
 
 #[tokio::test]
 async fn faults_before_the_answer_have_their_status() {
-    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let unreachable = app(&format!("http://{closed}"), &[]);
     let response = handle(unreachable, post(json!({"prompt": "x"}))).await;
     assert_eq!(
@@ -399,7 +463,12 @@ async fn bad_input_gets_its_problem() {
             "unsupported_media_type",
             Some("/image_inputs/0"),
         ),
-        (r#"{"prompt":"x","image_inputs":["https://10.0.0.1/a.png"]}"#, 400, "invalid_url", Some("/image_inputs/0")),
+        (
+            r#"{"prompt":"x","image_inputs":["https://example.com/a.png","https://10.0.0.1/a.png"]}"#,
+            400,
+            "invalid_url",
+            Some("/image_inputs/1"),
+        ),
         (r#"{"prompt":"x","n":0}"#, 400, "invalid_request", Some("/n")),
         (r#"{"prompt":"x","n":5}"#, 400, "invalid_request", Some("/n")),
         (r#"{"prompt":"x","n":1.5}"#, 400, "invalid_request", Some("/n")),
@@ -412,9 +481,17 @@ async fn bad_input_gets_its_problem() {
         let body = String::from_utf8_lossy(request.body()).chars().take(80).collect::<String>();
         let response = handle(app(&running.url(""), &[]), request).await;
         assert_eq!(response.status(), status, "{body}");
-        for name in
-            ["cache-control", "x-request-id", "x-content-type-options", "strict-transport-security", "referrer-policy"]
-        {
+        for name in [
+            "cache-control",
+            "x-request-id",
+            "x-content-type-options",
+            "strict-transport-security",
+            "referrer-policy",
+            "content-security-policy",
+            "content-language",
+            "vary",
+            "cross-origin-resource-policy",
+        ] {
             assert_eq!(response.headers().get_all(name).iter().count(), 1, "{name}");
         }
         let problem = problem(response).await;

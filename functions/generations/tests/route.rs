@@ -457,6 +457,8 @@ async fn every_response_has_its_headers() {
         assert_eq!(header("referrer-policy"), "no-referrer");
         assert!(header("strict-transport-security").starts_with("max-age="));
         assert_eq!(header("x-request-id"), "request-1");
+        assert_eq!(header("content-security-policy"), "default-src 'none'; frame-ancestors 'none'");
+        assert_eq!(header("cross-origin-resource-policy"), "cross-origin");
         assert!(response.headers().keys().all(|name| response.headers().get_all(name).iter().count() == 1));
     }
 }

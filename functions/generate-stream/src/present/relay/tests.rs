@@ -113,18 +113,24 @@ fn a_second_picture_in_the_same_event_is_told_in_our_words() {
 
 #[test]
 fn other_spellings_are_told_in_the_documented_one() {
-    let (bytes, base64) = picture(3);
-    let spellings = [
-        format!("![a cat](data:image/png;base64,{base64})"),
-        format!("data:image/png;base64,{base64}"),
-        base64.clone(),
-        format!("![image](data:image/png;charset=x;base64,{base64})"),
-    ];
-    for spelling in spellings {
-        let stream = chunk(&spelling) + "data: [DONE]\n\n";
-        for cut in CUTS {
-            let content = content(&relay(stream.as_bytes().chunks(cut)));
-            assert!(pictures(&content) == std::slice::from_ref(&bytes), "{:.40} in pieces of {cut}", spelling);
+    let (png, png64) = picture(3);
+    let jpeg = draw("relay", 3, Format::Jpeg, 64, 64).bytes.to_vec();
+    let jpeg64 = STANDARD.encode(&jpeg);
+    for (kind, bytes, base64) in [("png", png, png64), ("jpeg", jpeg, jpeg64)] {
+        let spellings = [
+            format!("![a cat](data:image/{kind};base64,{base64})"),
+            format!("data:image/{kind};base64,{base64}"),
+            base64.clone(),
+            format!("![image](data:image/{kind};charset=x;base64,{base64})"),
+        ];
+        for spelling in spellings {
+            let stream = chunk(&spelling) + "data: [DONE]\n\n";
+            for cut in CUTS {
+                let content = content(&relay(stream.as_bytes().chunks(cut)));
+                let is_documented = content.starts_with(&format!("![image](data:image/{kind};base64,"));
+                assert!(is_documented, "{content:.40} for {spelling:.40} in pieces of {cut}");
+                assert!(pictures(&content) == std::slice::from_ref(&bytes), "{spelling:.40} in pieces of {cut}");
+            }
         }
     }
 }
@@ -371,18 +377,53 @@ fn a_draft_behind_the_final_picture_is_not_shown() {
         format!("data: {{\"type\":\"image_generation.{kind}\",\"image_index\":0,\"b64_json\":\"{base64}\"}}\n\n")
     };
     let (draft, done) = (event("partial_image", &other), event("completed", &base64));
+    let part = |mark: &str, base64: &str| {
+        let part = format!("{{\"inlineData\":{{\"mimeType\":\"image/png\",\"data\":\"{base64}\"}}{mark}}}");
+        format!("data: {{\"candidates\":[{{\"content\":{{\"parts\":[{part}]}}}}]}}\n\n")
+    };
     for events in [
         [&documented, &draft],
         [&done, &draft],
         [&draft, &done],
         // Held when the draft comes.
         [&chunk(&format!("![a cat](data:image/png;base64,{base64})")), &draft],
+        // The mark stands behind it.
+        [&part("", &base64), &part(",\"thought\":true", &other)],
+        // Some say at every event that they stop.
+        [&part(",\"thought\":true", &other).replace("]}}]}", "]},\"finishReason\":\"STOP\"}]}"), &part("", &base64)],
     ] {
         let stream = events.map(String::as_str).concat() + "data: [DONE]\n\n";
         for cut in CUTS {
             let content = content(&relay(stream.as_bytes().chunks(cut)));
             assert!(pictures(&content) == std::slice::from_ref(&bytes), "{stream:.80} in pieces of {cut}");
         }
+    }
+    let link = |kind: &str, name: &str| {
+        format!(
+            "data: {{\"type\":\"image_generation.{kind}\",\"image_index\":0,\"url\":\"https://example.com/{name}\"}}\n\n"
+        )
+    };
+    for events in
+        [[link("completed", "a"), link("partial_image", "b")], [link("partial_image", "b"), link("completed", "a")]]
+    {
+        let stream = events.concat() + "data: [DONE]\n\n";
+        for cut in CUTS {
+            let content = content(&relay(stream.as_bytes().chunks(cut)));
+            assert_eq!(content, "![image](https://example.com/a)", "{stream} in pieces of {cut}");
+        }
+    }
+}
+
+#[test]
+fn pictures_are_shown_in_the_order_of_their_slots() {
+    let three = [18, 19, 20].map(picture);
+    let choice = |(slot, (_, base64)): (usize, &(Vec<u8>, String))| {
+        format!("data: {{\"choices\":[{{\"index\":{slot},\"delta\":{{\"images\":[\"{base64}\"]}}}}]}}\n\n")
+    };
+    let stream = three.iter().enumerate().rev().map(choice).collect::<String>() + "data: [DONE]\n\n";
+    for cut in CUTS {
+        let found = pictures(&content(&relay(stream.as_bytes().chunks(cut))));
+        assert!(found == three.each_ref().map(|(bytes, _)| bytes.clone()), "pieces of {cut}");
     }
 }
 
