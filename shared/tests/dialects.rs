@@ -1538,6 +1538,19 @@ fn what_stands_behind_a_whole_picture_does_not_spoil_it() {
     check(rows.iter().map(|(text, expected)| (says(text), *expected)), any);
 }
 
+/// Its last line is as long as the others.
+#[test]
+fn what_stands_behind_wrapped_base64_is_text() {
+    let bytes = (0..57).map(|filling| png(&vec![7; filling])).find(|bytes| bytes.len() % 57 == 0).unwrap();
+    let base64 = STANDARD.encode(bytes);
+    let lines: Vec<_> = base64.as_bytes().chunks(76).map(|line| std::str::from_utf8(line).unwrap()).collect();
+    let wrapped = lines.join("\\n");
+    for label in ["data:image/png;base64,", ""] {
+        let answer = any(&says(&format!("{label}{wrapped}\\nHere it is")));
+        assert_eq!((pictures(&answer), answer.text(0).as_str()), (vec![base64.clone()], "\nHere it is"));
+    }
+}
+
 #[test]
 fn what_fails_beside_a_whole_picture_is_told() {
     let good = r#"{"type":"image_generation.partial_succeeded","image_index":0,"url":"<a>"}"#;

@@ -119,6 +119,8 @@ fn links() {
         ("![](<https://example.com/a.png>)b", "<https://example.com/a.png>b"),
         ("![a](https://example.com/a.png \"a title\")b", "<https://example.com/a.png>b"),
         ("![a](https://example.com/a.png 'a title' )b", "<https://example.com/a.png>b"),
+        ("![a](https://example.com/a.png \"Oh! A [title]!\")b", "<https://example.com/a.png>b"),
+        ("![a](https://example.com/a.png 'a ![c](https://d/)b", "<https://example.com/a.png><https://d/>b"),
         ("![a](https://example.com/a.png (a title))b", "<https://example.com/a.png>)b"),
         ("![a](https://example.com/a_(b)_(c(d)).png)e", "<https://example.com/a_(b)_(c(d)).png>e"),
         ("![https://example.com/a.png](https://example.com/a.png)", "<https://example.com/a.png>"),

@@ -133,6 +133,11 @@ impl Reader {
         self.state == State::Root
     }
 
+    /// Whether the next byte belongs to an escape that has begun.
+    pub fn is_in_escape(&self) -> bool {
+        !matches!(self.escape, Escape::None)
+    }
+
     /// The text that would end the document here, wherever that is.
     pub fn closers(&self) -> String {
         let mut text = match (self.state, self.escape) {

@@ -111,6 +111,16 @@ impl Image {
         self.payload.odd_characters()
     }
 
+    /// Whether its end has come; more may follow all the same.
+    pub fn is_whole(&self) -> bool {
+        self.flaw.is_none() && self.sniffer.finish().is_ok()
+    }
+
+    /// Whether something that is no base64 stands behind its end.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
     /// Whether its first bytes were those of a picture.
     pub fn has_started(&self) -> bool {
         self.started

@@ -46,6 +46,8 @@ pub struct Reader {
     /// What to do with `held` in the next call.
     held_is: Held,
     left_open: bool,
+    /// The picture under way has had its end.
+    is_whole: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,6 +87,8 @@ enum State {
     /// After a link: white space, title and closing parenthesis.
     TargetEnd,
     Title,
+    /// After a `!` in it.
+    TitleBang,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -105,7 +109,15 @@ const MAGIC: [&[u8]; 5] = [b"iVBORw0KGgo", b"/9j/", b"_9j_", b"R0lGOD", b"UklGR"
 
 impl Default for Reader {
     fn default() -> Self {
-        Self { state: State::Beginning, held: Vec::new(), told: 0, target: 0, held_is: Held::Open, left_open: false }
+        Self {
+            state: State::Beginning,
+            held: Vec::new(),
+            told: 0,
+            target: 0,
+            held_is: Held::Open,
+            left_open: false,
+            is_whole: false,
+        }
     }
 }
 
@@ -123,6 +135,16 @@ impl Reader {
     /// How much of the text is held because it may become a picture.
     pub fn held_bytes(&self) -> usize {
         if self.held_is == Held::HandedOut { 0 } else { self.held.len() }
+    }
+
+    /// Whether some of that was told by nobody else.
+    pub fn has_untold(&self) -> bool {
+        self.held_bytes() > self.told
+    }
+
+    /// The end of the picture under way has come: lines behind it are not of it.
+    pub fn picture_is_whole(&mut self) {
+        self.is_whole = true;
     }
 
     /// What is held was told by somebody else: if it turns out to be text, it is not handed out.
@@ -180,6 +202,7 @@ impl Reader {
                     }
                     *piece = after;
                     if self.held.len() == MIN_BARE_BYTES {
+                        self.is_whole = false;
                         self.state = State::Payload { bare: true, documented: false, line: MIN_BARE_BYTES };
                         self.held_is = Held::Payload;
                         return Some(Found::Image { documented: false });
@@ -250,11 +273,12 @@ impl Reader {
                             !bare && before.eq_ignore_ascii_case(b"![image](") && label == Label::Documented;
                         self.held.clear();
                         self.told = 0;
+                        self.is_whole = false;
                         self.state = State::Payload { bare, documented, line: 0 };
                         return Some(Found::Image { documented });
                     }
                 }
-                State::Payload { bare: true, line, .. } if is_line_end(byte) && is_wrapped(line) => {
+                State::Payload { bare: true, line, .. } if is_line_end(byte) && is_wrapped(line) && !self.is_whole => {
                     self.hold(byte, after, piece, State::LineEnd);
                 }
                 State::LineEnd if is_symbol(byte) => {
@@ -317,12 +341,17 @@ impl Reader {
                     // The parenthesis is missing; what follows is text again.
                     _ => self.state = State::Text,
                 },
+                // Another picture begins: it was no title.
+                State::TitleBang if byte == b'[' => {
+                    self.held.extend_from_slice(b"!");
+                    self.state = State::Bang;
+                }
+                State::TitleBang => self.state = State::Title,
                 State::Title => {
                     let end = find2(b')', b'!', piece).unwrap_or(piece.len());
                     match piece.get(end..).and_then(<[u8]>::split_first) {
                         Some((b')', after)) => (*piece, self.state) = (after, State::Text),
-                        // Another picture may begin: it was no title.
-                        Some((_, after)) => self.hold(b'!', after, piece, State::Bang),
+                        Some((_, after)) => (*piece, self.state) = (after, State::TitleBang),
                         None => *piece = &[],
                     }
                 }

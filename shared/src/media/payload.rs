@@ -79,8 +79,7 @@ impl Payload {
 
     fn symbol(&mut self, byte: u8) -> Result<(), BadPayload> {
         let value = VALUES[usize::from(byte)];
-        self.odd = (self.odd + usize::from(value != BLANK)) % 4;
-        match value {
+        let is_read = match value {
             BLANK => Ok(()),
             PADDING if self.padded => Ok(()),
             PADDING => {
@@ -99,7 +98,9 @@ impl Payload {
                 Ok(())
             }
             _ => Err(BadPayload),
-        }
+        };
+        self.odd = (self.odd + usize::from(is_read.is_ok() && value != BLANK)) % 4;
+        is_read
     }
 
     fn last_group(&mut self) -> Result<(), BadPayload> {

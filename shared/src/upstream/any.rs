@@ -272,6 +272,18 @@ impl Dialect for AnyDialect {
         self.content.left_open()
     }
 
+    fn is_picture_over(&self) -> bool {
+        self.content.is_picture_over()
+    }
+
+    fn has_untold_text(&self) -> bool {
+        self.content.has_untold_text()
+    }
+
+    fn is_within_content(&self) -> bool {
+        self.choices.is_in_first_content() && !self.content.is_elsewhere() && !self.document.error.is_error()
+    }
+
     fn odd_characters(&self) -> usize {
         self.content.odd_characters()
     }

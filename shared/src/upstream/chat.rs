@@ -76,6 +76,8 @@ pub(super) struct Choices {
     /// The item's place in the array, for want of an index.
     position: u32,
     pending: Vec<u8>,
+    /// The string under way is the content of choice 0.
+    in_first_content: bool,
     place: Option<Place>,
     short: Short,
 }
@@ -112,6 +114,7 @@ impl Choices {
             ([], Value::Open) => {
                 (self.slot, self.position) = (None, position);
                 self.pending.clear();
+                self.in_first_content = false;
             }
             ([], Value::Close) => self.settle(self.slot.unwrap_or(position), content, out),
             ([Key("index")], Value::Scalar(index)) => {
@@ -122,16 +125,25 @@ impl Choices {
                     out(Update::Stopped(stop));
                 }
             }
-            ([Key("delta"), Key("content")], Value::Text(text)) => self.text(Place::Delta, text, content, out),
+            ([Key("delta"), Key("content")], Value::Text(text)) => {
+                self.text(Place::Delta, text, content, out);
+                self.in_first_content = self.slot == Some(0);
+            }
+            ([Key("delta"), Key("content")], Value::StringEnd) => self.in_first_content = false,
             ([Key("delta" | "message"), rest @ ..], value) => self.message(rest, value, content, out),
             _ => {}
         }
     }
 
+    /// Whether the string under way is the content of choice 0, and known to be.
+    pub(super) fn is_in_first_content(&self) -> bool {
+        self.in_first_content
+    }
+
     /// The document broke off.
     pub(super) fn abandon(&mut self, content: &mut Content, out: &mut Out<'_>) {
         self.settle(self.slot.unwrap_or(self.position), content, out);
-        (self.slot, self.position) = (None, 0);
+        (self.slot, self.position, self.in_first_content) = (None, 0, false);
     }
 
     fn message(&mut self, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) {

@@ -46,6 +46,8 @@ struct Text {
     slot: u32,
     reader: media::Reader,
     picture: Option<Picture>,
+    /// The last one had something behind its end.
+    was_over: bool,
     utf8: Utf8,
 }
 
@@ -90,6 +92,17 @@ impl Content {
         self.texts.iter().any(|text| text.slot == 0 && text.reader.left_open())
     }
 
+    /// Whether the last picture in the first choice's text has something behind its end that is not of it.
+    pub(super) fn is_picture_over(&self) -> bool {
+        let is_over = |text: &Text| text.picture.as_ref().map_or(text.was_over, Picture::is_over);
+        self.texts.iter().any(|text| text.slot == 0 && is_over(text))
+    }
+
+    /// Whether some of the first choice's text is held and was not told.
+    pub(super) fn has_untold_text(&self) -> bool {
+        self.texts.iter().any(|text| text.slot == 0 && text.reader.has_untold())
+    }
+
     /// How many characters of the base64 in the first choice's text have been read behind the last group of four: 0..=3.
     pub(super) fn odd_characters(&self) -> usize {
         let text = self.texts.iter().find(|text| text.slot == 0);
@@ -100,6 +113,7 @@ impl Content {
     pub(super) fn text_was_told(&mut self) {
         if let Some(text) = self.texts.iter_mut().find(|text| text.slot == 0) {
             text.reader.held_was_told();
+            text.utf8 = Utf8::default();
         }
     }
 
@@ -111,10 +125,11 @@ impl Content {
         // They read the first choice, whatever its index.
         self.is_elsewhere |= place == Place::Elsewhere || slot != 0;
         let at = self.texts.iter().position(|text| text.slot == slot).unwrap_or_else(|| {
-            self.texts.push(Text { slot, reader: Default::default(), picture: None, utf8: Utf8::default() });
+            let (reader, utf8) = Default::default();
+            self.texts.push(Text { slot, reader, picture: None, was_over: false, utf8 });
             self.texts.len() - 1
         });
-        let Some(Text { reader, picture, utf8, .. }) = self.texts.get_mut(at) else { return };
+        let Some(Text { reader, picture, was_over, utf8, .. }) = self.texts.get_mut(at) else { return };
         while let Some(found) = reader.next(&mut piece) {
             match found {
                 Found::Text(bytes) => {
@@ -137,10 +152,14 @@ impl Content {
                 Found::Payload(payload) => {
                     if let Some(picture) = picture {
                         picture.push(payload, out);
+                        if picture.is_whole() {
+                            reader.picture_is_whole();
+                        }
                     }
                 }
                 Found::ImageEnd => {
                     if let Some(picture) = picture.take() {
+                        *was_over = picture.is_over();
                         picture.finish(false, out);
                     }
                 }
@@ -250,7 +269,7 @@ impl Content {
     /// The answer has ended.
     pub(super) fn finish(&mut self, out: &mut Out<'_>) {
         self.abandon(out);
-        for Text { slot, mut reader, picture, mut utf8 } in std::mem::take(&mut self.texts) {
+        for Text { slot, mut reader, picture, mut utf8, .. } in std::mem::take(&mut self.texts) {
             if let Some(Found::Text(bytes)) = reader.finish() {
                 utf8.push(bytes, |text| out(Update::Text { slot, text }));
             }

@@ -28,6 +28,14 @@ impl Picture {
         self.image.odd_characters()
     }
 
+    pub(super) fn is_whole(&self) -> bool {
+        self.image.is_whole()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        self.image.is_over()
+    }
+
     pub(super) fn is_draft(&self) -> bool {
         self.draft
     }

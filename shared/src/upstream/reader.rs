@@ -47,6 +47,21 @@ pub trait Dialect {
         false
     }
 
+    /// Whether the last picture in the text has something behind its end that is not of it.
+    fn is_picture_over(&self) -> bool {
+        false
+    }
+
+    /// Whether text is held that nobody has told.
+    fn has_untold_text(&self) -> bool {
+        false
+    }
+
+    /// Whether the first choice's text is under way, in a document that is no error so far.
+    fn is_within_content(&self) -> bool {
+        false
+    }
+
     /// How many characters of the base64 under way in the text have been read behind the last group of four: 0..=3.
     fn odd_characters(&self) -> usize {
         0
@@ -247,6 +262,21 @@ impl<D: Dialect> Reader<D> {
     /// Whether the last picture in the text ended without its parenthesis, where another may begin.
     pub fn left_open(&self) -> bool {
         self.dialect.left_open()
+    }
+
+    /// Whether the last picture in the text has something behind its end that is not of it.
+    pub fn is_picture_over(&self) -> bool {
+        self.dialect.is_picture_over()
+    }
+
+    /// Whether text is held that nobody has told.
+    pub fn has_untold_text(&self) -> bool {
+        self.dialect.has_untold_text()
+    }
+
+    /// Whether the next byte is the first choice's text, in a document that is no error so far.
+    pub fn is_within_content(&self) -> bool {
+        self.dialect.is_within_content() && !self.json.is_in_escape() && !self.is_irregular()
     }
 
     /// How many characters of the base64 under way in the text have been read behind the last group of four: 0..=3.

@@ -24,8 +24,6 @@ pub(crate) struct Chunks {
     whole: Vec<Picture>,
     /// The slots whose final picture was told.
     told: Vec<u32>,
-    /// What was told last is a picture that broke off.
-    is_open: bool,
     out: Vec<u8>,
 }
 
@@ -34,6 +32,12 @@ struct Picture {
     slot: u32,
     draft: bool,
     source: Source,
+}
+
+impl Picture {
+    fn is_due(&self, of: impl Fn(u32) -> bool, drafts: bool) -> bool {
+        of(self.slot) && (drafts || !self.draft)
+    }
 }
 
 #[derive(Debug)]
@@ -73,7 +77,6 @@ impl Chunks {
             under_way: Vec::new(),
             whole: Vec::new(),
             told: Vec::new(),
-            is_open: false,
             out: Vec::new(),
         }
     }
@@ -109,11 +112,6 @@ impl Chunks {
         }
     }
 
-    /// A picture broke off that somebody else has told as it came: nothing but another picture is reason to close it.
-    pub(crate) fn leave_open(&mut self) {
-        self.is_open = true;
-    }
-
     /// Leaves out the picture under way in a slot.
     pub(crate) fn forget(&mut self, slot: u32) {
         self.under_way.retain(|picture| picture.slot != slot);
@@ -127,14 +125,19 @@ impl Chunks {
 
     /// Writes the pictures that are held in these slots: no better ones will come.
     pub(crate) fn show(&mut self, of: impl Fn(u32) -> bool, drafts: bool) {
-        let is_due = |picture: &Picture| of(picture.slot) && (drafts || !picture.draft);
-        let (mut due, kept): (Vec<_>, _) = std::mem::take(&mut self.whole).into_iter().partition(is_due);
+        let (mut due, kept): (Vec<_>, _) =
+            std::mem::take(&mut self.whole).into_iter().partition(|picture| picture.is_due(&of, drafts));
         due.sort_by_key(|picture| picture.slot);
         self.whole = kept;
         for picture in due {
             self.told.push(picture.slot);
             self.picture(&picture.source);
         }
+    }
+
+    /// Whether [`Chunks::show`] would write any.
+    pub(crate) fn is_due(&self, of: impl Fn(u32) -> bool, drafts: bool) -> bool {
+        self.whole.iter().any(|picture| picture.is_due(&of, drafts))
     }
 
     pub(crate) fn content(&mut self, text: &str) {
@@ -148,6 +151,11 @@ impl Chunks {
     /// Whether there is nothing to write, now or later.
     pub(crate) fn is_empty(&self) -> bool {
         self.out.is_empty() && self.under_way.is_empty() && self.whole.is_empty()
+    }
+
+    /// Whether there is something to write now.
+    pub(crate) fn has_written(&self) -> bool {
+        !self.out.is_empty()
     }
 
     pub(crate) fn take(&mut self) -> Vec<u8> {
@@ -166,9 +174,6 @@ impl Chunks {
     }
 
     fn picture(&mut self, source: &Source) {
-        if std::mem::take(&mut self.is_open) {
-            self.content(")\n\n");
-        }
         match source {
             Source::Link(url) => {
                 // The first `)` is the end for most who read Markdown with a regular expression.

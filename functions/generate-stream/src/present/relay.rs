@@ -10,7 +10,7 @@ use shared::upstream::{AnyDialect, Reader};
 
 use super::chunks::Chunks;
 
-/// An event with this much in it and nothing wrong so far is not waited for any longer.
+/// An event with this much in it, other than the picture that is passed on, is not waited for any longer.
 const MAX_HELD_BYTES: usize = 128 * 1024;
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
@@ -30,20 +30,23 @@ pub(crate) struct Relay {
     is_half_sent: bool,
     /// What would end the JSON of that part.
     closers: String,
+    had_picture: bool,
     /// The one picture that is passed on as it comes is under way.
     in_picture: bool,
-    had_picture: bool,
-    /// It is whole.
-    is_picture_whole: bool,
-    /// Its bytes since something was passed on last, and before them so many characters of base64 that were.
+    /// A part of it was passed on.
+    is_partly_sent: bool,
+    /// Its bytes since then, and before them so many characters of base64 that were passed on.
     tail: Vec<u8>,
     odd_characters: usize,
+    is_picture_whole: bool,
+    /// It is, and its end was not passed on yet.
+    is_end_due: bool,
+    /// It broke off: nothing but another picture is reason to close it.
+    is_open: bool,
     /// What `held` says, in our words.
     ours: Chunks,
-    /// What the other choices say. It waits while the picture is passed on, and is all that is shown of them.
+    /// What the other choices say.
     others: Chunks,
-    /// Which choice the event under way speaks of.
-    whose: Whose,
     out: Vec<u8>,
     has_sent: bool,
     /// The last byte passed on may be the first half of a line end.
@@ -60,16 +63,6 @@ enum Mode {
     Leaving,
     /// Our chunks.
     Ours,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    /// Nothing was said yet.
-    Unknown,
-    /// The first choice, which is passed on.
-    First,
-    Others,
-    Both,
 }
 
 /// A problem as the terminal event of a chat stream: there is no `[DONE]` after it.
@@ -89,14 +82,16 @@ impl Relay {
             harmless: 0,
             is_half_sent: false,
             closers: String::new(),
-            in_picture: false,
             had_picture: false,
-            is_picture_whole: false,
+            in_picture: false,
+            is_partly_sent: false,
             tail: Vec::new(),
             odd_characters: 0,
+            is_picture_whole: false,
+            is_end_due: false,
+            is_open: false,
             ours: Chunks::new(task_id, model, created),
             others: Chunks::new(task_id, model, created),
-            whose: Whose::Unknown,
             out: Vec::new(),
             has_sent: false,
             ends_in_cr: false,
@@ -106,6 +101,7 @@ impl Relay {
 
     /// The end of a success.
     pub(crate) fn done(mut self) -> Vec<u8> {
+        self.close_event();
         if self.mode == Mode::Ours {
             self.ours.stop();
         }
@@ -127,35 +123,23 @@ impl Relay {
         if nth.call > 0 && matches!(update, Update::Text { .. }) {
             return;
         }
-        if let Some(slot) = update.slot() {
-            let is_first = slot == 0;
-            self.whose = match (self.whose, is_first) {
-                (Whose::Unknown | Whose::First, true) => Whose::First,
-                (Whose::Unknown | Whose::Others, false) => Whose::Others,
-                _ => Whose::Both,
-            };
-            if !is_first {
-                self.others.update(update);
-                if !self.in_picture {
-                    self.leave();
-                }
-                return;
-            }
+        if update.slot().is_some_and(|slot| slot != 0) {
+            self.others.update(update);
+            self.leave();
+            return;
         }
         // Nothing better will come of this call.
         if matches!(update, Update::Stopped(_) | Update::Done) {
             self.show(nth, false);
         }
         match *update {
-            Update::ImageBytes { bytes, .. } if self.in_picture => self.tail.extend_from_slice(bytes),
-            Update::Text { .. } | Update::ImageBytes { .. } | Update::Usage(_) | Update::Stopped(_) => {}
-            Update::ImageStarted { documented: true, draft: false, .. } if !self.had_picture => {
-                self.had_picture = true;
-                self.in_picture = true;
+            Update::ImageStarted { documented: true, .. } if self.mode == Mode::Theirs && !self.had_picture => {
+                (self.had_picture, self.in_picture) = (true, true);
             }
-            Update::ImageFinished { .. } if self.in_picture => {
+            Update::ImageBytes { bytes, .. } if self.in_picture => self.tail.extend_from_slice(bytes),
+            Update::ImageFinished { .. } | Update::ImageRepeated { .. } if self.in_picture => {
                 self.in_picture = false;
-                self.is_picture_whole = true;
+                (self.is_picture_whole, self.is_end_due) = (true, true);
                 self.ours.update(update);
                 if self.mode != Mode::Ours {
                     // It is passed on, in whoever's words, so that what is shown does not depend on the pieces.
@@ -163,21 +147,29 @@ impl Relay {
                 }
                 return;
             }
-            Update::Done => {}
-            _ => {
-                if std::mem::take(&mut self.in_picture) {
-                    self.ours.leave_open();
-                }
+            Update::ImageRejected { .. } if self.in_picture => {
+                self.in_picture = false;
+                self.is_open = self.is_partly_sent;
                 self.leave();
             }
+            Update::Text { .. } | Update::ImageBytes { .. } | Update::Usage(_) | Update::Stopped(_) | Update::Done => {}
+            _ => self.leave(),
         }
         self.ours.update(update);
     }
 
     /// Writes the pictures of a call, in slot order.
     fn show(&mut self, nth: Nth, drafts: bool) {
-        self.ours.show(|slot| slot % nth.of == nth.call, drafts);
-        self.others.show(|slot| slot % nth.of == nth.call, drafts);
+        if self.in_picture {
+            return;
+        }
+        let of = |slot: u32| slot % nth.of == nth.call;
+        if self.is_open && (self.ours.is_due(of, drafts) || self.others.is_due(of, drafts)) {
+            self.is_open = false;
+            self.ours.content(")\n\n");
+        }
+        self.ours.show(of, drafts);
+        self.others.show(of, drafts);
     }
 
     fn leave(&mut self) {
@@ -187,38 +179,26 @@ impl Relay {
     }
 
     /// Decides about the bytes just read.
-    fn cut(&mut self, was_in_picture: bool, reader: &mut Reader<AnyDialect>) {
-        let picture_ended = was_in_picture && !self.in_picture;
-        let is_long = self.held.len() - self.harmless > MAX_HELD_BYTES;
-        let is_no_chunk = (is_long || reader.is_between_events()) && !reader.is_chunk() && !reader.is_done();
+    fn cut(&mut self, reader: &mut Reader<AnyDialect>) {
+        let is_passable = self.in_picture && reader.is_within_content();
+        let is_long = self.held.len() > MAX_HELD_BYTES && !is_passable && !reader.closers().is_empty();
+        let is_no_chunk = reader.is_between_events() && !reader.is_chunk() && !reader.is_done();
         let is_misreadable = reader.is_no_stream()
             || reader.is_irregular()
             || (self.is_picture_whole && reader.left_open())
-            || (picture_ended && !self.others.is_empty())
-            || (is_no_chunk && !self.ours.is_empty())
-            || (is_long && !(reader.is_one_document() && reader.is_chunk()))
-            || self.harmless > MAX_HELD_BYTES
-            || self.whose == Whose::Both;
-        // In the middle of a picture the rest of it would be lost.
-        if is_misreadable && !(was_in_picture && self.in_picture) {
+            || (self.had_picture && reader.is_picture_over())
+            || (is_no_chunk && (!self.ours.is_empty() || !self.tail.is_empty() || reader.has_untold_text()))
+            || is_long
+            || self.harmless > MAX_HELD_BYTES;
+        if is_misreadable {
             self.leave();
         }
         match self.mode {
-            Mode::Leaving => {
-                self.held.clear();
-                self.close_event();
-                // The end of the picture that was passed on so far must not be lost; that of a broken one must.
-                if was_in_picture && self.is_picture_whole {
-                    self.end_picture();
-                }
-                self.mode = Mode::Ours;
-                self.write();
-            }
+            Mode::Leaving => self.go_on_in_our_words(),
             Mode::Theirs if reader.is_done() => {
                 self.held.truncate(self.harmless);
                 self.pass_on_events(reader);
             }
-            Mode::Theirs if self.whose == Whose::Others => self.held.truncate(self.harmless),
             Mode::Theirs if reader.is_between_events() => {
                 // What is no event of a chat stream (a comment, an error in plain text) says nothing to a frontend.
                 let is_line_end = self.held.get(..self.harmless).is_some_and(|events| events.ends_with(b"\r"))
@@ -231,19 +211,31 @@ impl Relay {
                     self.pass_on_events(reader);
                 }
             }
-            Mode::Theirs if (was_in_picture || self.in_picture) && matches!(self.whose, Whose::First | Whose::Both) => {
-                self.pass_on(reader);
-            }
-            Mode::Theirs if is_long && !reader.is_undecided() => self.pass_on(reader),
+            Mode::Theirs if is_passable => self.pass_on(reader),
             Mode::Theirs | Mode::Ours => {}
-        }
-        if reader.is_between_events() {
-            self.whose = Whose::Unknown;
         }
     }
 
-    /// Writes what there is in our words.
+    fn go_on_in_our_words(&mut self) {
+        self.mode = Mode::Ours;
+        self.held.clear();
+        self.close_event();
+        if !self.is_partly_sent {
+            // All of it is told in our words, like any other.
+            (self.in_picture, self.is_end_due) = (false, false);
+            self.tail.clear();
+        }
+        self.write();
+    }
+
+    /// Writes what there is in our words, but not into a picture that has been passed on in part.
     fn write(&mut self) {
+        if self.in_picture {
+            return;
+        }
+        if std::mem::take(&mut self.is_end_due) && self.is_partly_sent {
+            self.end_picture();
+        }
         self.out.extend_from_slice(&self.ours.take());
         self.out.extend_from_slice(&self.others.take());
         self.has_sent |= !self.out.is_empty();
@@ -292,11 +284,13 @@ impl Relay {
         }
         self.held.clear();
         self.harmless = 0;
+        self.is_end_due = false;
         self.tail.clear();
         self.odd_characters = reader.odd_characters();
         self.ours.clear();
         reader.was_passed_on();
         if self.in_picture {
+            self.is_partly_sent = true;
             self.ours.forget(0);
         }
     }
@@ -306,7 +300,6 @@ impl Present for Relay {
     fn piece(&mut self, nth: Nth, mut piece: &[u8], reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
         while !piece.is_empty() && !reader.is_over() {
             let before = piece;
-            let was_in_picture = self.in_picture;
             reader.advance(&mut piece, &mut |update| {
                 if let Some(news) = outcome.note(update) {
                     self.note(&news.of(nth), nth);
@@ -327,43 +320,37 @@ impl Present for Relay {
                 self.ends_in_cr = false;
                 continue;
             }
-            self.cut(was_in_picture, reader);
+            self.cut(reader);
         }
     }
 
     fn end(&mut self, nth: Nth, reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
-        let (was_theirs, was_in_picture) = (self.mode == Mode::Theirs, self.in_picture);
+        let was_theirs = self.mode == Mode::Theirs;
+        let all_is_passed_on = self.held.len() == self.harmless;
         // The last event may lack its blank line and still be whole.
-        let is_last_whole =
-            self.whose != Whose::Others && reader.closers().is_empty() && reader.is_one_document() && reader.is_chunk();
-        let is_between = self.held.len() == self.harmless;
-        let is_told = was_theirs && (is_between || is_last_whole);
-        if is_told && is_between {
+        let is_last_whole = reader.closers().is_empty() && reader.is_one_document() && reader.is_chunk();
+        if was_theirs && all_is_passed_on {
             self.pass_on_events(reader);
-        } else if is_told {
+        } else if was_theirs && is_last_whole {
             self.pass_on(reader);
+        } else {
+            self.leave();
         }
-        let mut is_whole = false;
         reader.finish(&mut |update| {
             if let Some(news) = outcome.note(update) {
-                is_whole |= matches!(news, Update::ImageFinished { slot: 0, .. });
                 self.note(&news.of(nth), nth);
             }
         });
-        if was_theirs && !is_told {
-            self.leave();
-        }
-        if is_whole || !was_in_picture {
+        self.show(nth, true);
+        let is_end_due = self.is_end_due && self.is_partly_sent;
+        // A part of a broken picture is not made readable, unless something follows.
+        if is_end_due || self.ours.has_written() || self.others.has_written() {
             self.close_event();
-        }
-        if was_theirs && was_in_picture && is_whole {
-            self.end_picture();
         }
         if self.mode == Mode::Leaving {
             self.mode = Mode::Ours;
         }
         self.held.clear();
-        self.show(nth, true);
         self.write();
     }
 
