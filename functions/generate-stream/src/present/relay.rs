@@ -18,7 +18,8 @@ const BOM: &[u8] = b"\xEF\xBB\xBF";
 /// that it would misread (another spelling, a link, a second picture, an error) the chunks are ours.
 ///
 /// An event is held until it is known to be harmless: until its end, and on until it is known that no picture begins
-/// there, or until the first picture in the documented spelling has begun, which is then passed on as it comes.
+/// there, or until the first picture in the documented spelling has begun, which is then passed on as it comes. If the
+/// chunks become ours within that picture, the rest of its base64 is told in them, and all else waits for its end.
 #[derive(Debug)]
 pub(crate) struct Relay {
     mode: Mode,
