@@ -439,6 +439,8 @@ pub struct Timing {
     pub head_hold: Duration,
     /// Silence after which the client gets a ping.
     pub ping: Duration,
+    /// How long a client may read nothing before it is given up.
+    pub client_stall: Duration,
     /// To the upstream's connection.
     pub connect: Duration,
     /// To the upstream's head.
@@ -456,6 +458,7 @@ impl Timing {
         let mut duration = |variable| reader.number(variable).map(Duration::from_millis);
         let head_hold = duration(&variables::HEAD_HOLD_MS);
         let ping = duration(&variables::PING_MS);
+        let client_stall = duration(&variables::CLIENT_STALL_MS);
         let connect = duration(&variables::UPSTREAM_CONNECT_MS);
         let head = duration(&variables::UPSTREAM_HEAD_MS);
         let idle = duration(&variables::UPSTREAM_IDLE_MS);
@@ -464,6 +467,7 @@ impl Timing {
         Some(Self {
             head_hold: head_hold?,
             ping: ping?,
+            client_stall: client_stall?,
             connect: connect?,
             head: head?,
             idle: idle?,

@@ -32,11 +32,11 @@ impl Balance {
     }
 }
 
-/// How many of the `reserved` credits are spent: one for each picture that was delivered, and one for each that was not
-/// delivered by the user's own fault. The others come back.
-pub fn spent(reserved: u32, delivered: usize, own_faults: u32) -> u32 {
+/// How many of the `reserved` credits are spent: one for each whole picture and one for each that the caller pays for
+/// although it did not come (`others`). The rest comes back.
+pub fn spent(reserved: u32, delivered: usize, others: u32) -> u32 {
     let delivered = u32::try_from(delivered).unwrap_or(reserved);
-    reserved.min(delivered.saturating_add(own_faults))
+    reserved.min(delivered.saturating_add(others))
 }
 
 #[cfg(test)]

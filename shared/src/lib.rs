@@ -7,6 +7,7 @@ pub mod credits;
 #[cfg(feature = "edge")]
 pub mod edge;
 pub mod events;
+pub mod held;
 pub mod image_url;
 pub mod input_image;
 pub mod json;

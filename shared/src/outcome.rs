@@ -64,17 +64,23 @@ pub struct Failed {
 pub struct Tally {
     /// Calls on which the upstream provably did not start.
     pub unused_calls: u32,
-    /// Pictures that were not delivered by the user's own fault.
+    /// Pictures that were not delivered because of the user's own input.
     pub own_faults: u32,
+    /// Calls without a whole picture that were dropped because the client left, after their request had been sent.
+    pub abandoned_calls: u32,
 }
 
 impl Tally {
-    /// Counts one call. `has_content` says that the upstream had begun to deliver.
-    pub fn count(&mut self, verdict: &Result<Success, Failure>, has_content: bool) {
+    /// Counts one call. `has_content`: the upstream had begun to deliver. `is_sent`: the request was sent in full.
+    pub fn count(&mut self, verdict: &Result<Success, Failure>, has_content: bool, is_sent: bool) {
         match verdict {
             Ok(success) => {
                 let own_faults = success.failed.iter().filter(|failed| failed.failure.is_users_fault()).count();
                 self.own_faults += u32::try_from(own_faults).unwrap_or(u32::MAX);
+            }
+            Err(Failure::ClientClosed) => {
+                self.abandoned_calls += u32::from(is_sent);
+                self.unused_calls += u32::from(!is_sent);
             }
             Err(failure) => {
                 self.own_faults += u32::from(failure.is_users_fault());
@@ -253,6 +259,18 @@ impl Outcome {
 }
 
 impl Success {
+    /// This success without the pictures of some slots, which failed after all.
+    ///
+    /// # Errors
+    /// `failure`, if no picture is left.
+    pub fn without(mut self, is_lost: impl Fn(u32) -> bool, failure: Failure) -> Result<Self, Failure> {
+        let (lost, kept): (Vec<_>, _) = self.images.into_iter().partition(|image| is_lost(image.slot));
+        self.images = kept;
+        self.failed.extend(lost.into_iter().map(|image| Failed { slot: image.slot, failure }));
+        self.failed.sort_by_key(|failed| failed.slot);
+        if self.images.is_empty() { Err(failure) } else { Ok(self) }
+    }
+
     /// The verdicts of all calls of a request as one: a success if any of them is, and then it tells the rest.
     ///
     /// # Errors

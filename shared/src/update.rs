@@ -22,8 +22,6 @@ pub enum Update<'a> {
         media_type: MediaType,
         /// The wire says that this is not the final picture.
         draft: bool,
-        /// It stands in the text as `![image](data:image/…;base64,…)`, which the older frontends look for.
-        documented: bool,
     },
     /// The next bytes of the picture under way in the slot.
     ImageBytes {

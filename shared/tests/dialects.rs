@@ -17,7 +17,7 @@ use rows::{BLUE, at_every_cut, finals, pictures};
 use shared::image_url::LocalLinks;
 use shared::outcome::Source;
 use shared::update::Usage;
-use shared::upstream::{AnyDialect, ErrorObject, Failure};
+use shared::upstream::{AnyDialect, Failure};
 
 const LINKS: &str = "https://example.com/";
 
@@ -1257,7 +1257,7 @@ fn bodies_of_failed_calls() {
             Failure::RateLimited,
         ),
     ] {
-        let answer = at_every_cut(body, || ErrorObject::with_status(status));
+        let answer = at_every_cut(body, || AnyDialect::refusal(status));
         assert_eq!(answer.verdict, Err(failure), "{status} {body}");
     }
 }
@@ -1358,7 +1358,7 @@ fn the_class_of_an_error_does_not_depend_on_the_order_of_members() {
         r#"{"error":{"message":"该令牌额度已用尽","type":"new_api_error"},"message":"","msg":""}"#,
         r#"{"error":{"code":"insufficient_user_quota","message":"m"},"code":"error","type":"error"}"#,
     ] {
-        assert_eq!(at_every_cut(body, || ErrorObject::with_status(401)).verdict, Err(Failure::Quota), "{body}");
+        assert_eq!(at_every_cut(body, || AnyDialect::refusal(401)).verdict, Err(Failure::Quota), "{body}");
     }
 }
 

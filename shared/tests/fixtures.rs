@@ -9,7 +9,7 @@ use serde_json::Value;
 use shared::image_url::LocalLinks;
 use shared::outcome::{End, Outcome, Source};
 use shared::update::Update;
-use shared::upstream::{AnyDialect, Dialect, ErrorObject, Reader};
+use shared::upstream::{AnswerReader, AnyDialect};
 
 /// What can be told of an answer, independent of how its bytes were cut.
 #[derive(Debug, Default, PartialEq)]
@@ -39,12 +39,12 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn read<'a, D: Dialect>(dialect: D, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
+fn read<'a>(dialect: AnyDialect, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
     use sha2::{Digest, Sha256};
     let mut seen = Seen::default();
     let mut outcome = Outcome::default();
     let mut bytes: Vec<Vec<u8>> = vec![Vec::new(); 16];
-    let mut reader = Reader::new(dialect);
+    let mut reader = AnswerReader::new(dialect);
     let mut on = |update: Update<'_>| {
         let is_new = outcome.observe(&update);
         match update {
@@ -94,7 +94,7 @@ fn read<'a, D: Dialect>(dialect: D, pieces: impl IntoIterator<Item = &'a [u8]>) 
 
 fn read_as<'a>(name: &str, status: u16, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
     match name.as_bytes()[0] {
-        _ if status != 200 => read(ErrorObject::with_status(status), pieces),
+        _ if status != 200 => read(AnyDialect::refusal(status), pieces),
         b'a' => read(AnyDialect::ark(LocalLinks::Refused), pieces),
         _ => read(AnyDialect::new(LocalLinks::Refused), pieces),
     }

@@ -8,7 +8,7 @@ const KEYS: &[&str] = &["a", "b", "content"];
 
 /// One line a token: path, then value; strings in one piece.
 fn read(text: &[u8], piece_bytes: usize) -> Result<Vec<String>, Malformed> {
-    let mut reader = Reader::new(KEYS);
+    let mut reader = Reader::new(KEYS.iter().copied());
     let (mut lines, mut string) = (Vec::new(), Vec::new());
     for mut piece in text.chunks(piece_bytes) {
         while let Some(token) = reader.next(&mut piece)? {
@@ -126,7 +126,7 @@ fn what_stands_after_a_document() {
     assert_eq!(tokens(r#"{"a":1}{"b":2} [3]"#).unwrap().len(), 9);
     assert_eq!(tokens(r#"{"a":1} null "x" "#).unwrap()[3..], [" null", " \"x\""]);
     for junk in ["}", "]", ",", ":", ";", "data: x"] {
-        let mut reader = Reader::new(KEYS);
+        let mut reader = Reader::new(KEYS.iter().copied());
         let text = format!("{{\"a\":1}}{junk}");
         let mut piece = text.as_bytes();
         for _ in 0..3 {
@@ -172,7 +172,7 @@ fn depth() {
 
 #[test]
 fn it_starts_afresh_when_reset() {
-    let mut reader = Reader::new(KEYS);
+    let mut reader = Reader::new(KEYS.iter().copied());
     for broken in ["{\"a\":\"x\\", "{\"a\\", "[[[\"\\ud83d", "[1", "{\"a\":\"\\u00"] {
         let mut piece = broken.as_bytes();
         while reader.next(&mut piece).unwrap().is_some() {}

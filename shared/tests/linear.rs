@@ -12,7 +12,7 @@ use shared::image_url::LocalLinks;
 use shared::outcome::{End, Outcome, Success};
 use shared::problem::Lang;
 use shared::update::Update;
-use shared::upstream::{AnyDialect, Dialect, Failure, Reader};
+use shared::upstream::{AnswerReader, AnyDialect, Failure};
 
 const MIB: usize = 1024 * 1024;
 /// Whole, as TLS records, as network packets.
@@ -57,8 +57,8 @@ const SHAPES: &[(&str, Read, &str, &str)] = &[
 ];
 const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
-fn read<D: Dialect>(dialect: D, bytes: &[u8], piece_bytes: usize) -> Result<Success, Failure> {
-    let mut reader = Reader::new(dialect);
+fn read(dialect: AnyDialect, bytes: &[u8], piece_bytes: usize) -> Result<Success, Failure> {
+    let mut reader = AnswerReader::new(dialect);
     let mut outcome = Outcome::default();
     for piece in bytes.chunks(piece_bytes.min(bytes.len())) {
         reader.push(piece, &mut |update| _ = outcome.observe(&update));
@@ -411,7 +411,7 @@ fn pictures_beyond_any_that_were_asked_for_are_dropped() {
         one_line(CONTENT, &links, CONTENT_END)
     };
     // Each is compared with those before it.
-    let news = |mut reader: Reader<AnyDialect>, bytes: &[u8]| {
+    let news = |mut reader: AnswerReader, bytes: &[u8]| {
         let (mut outcome, mut news) = (Outcome::default(), 0);
         reader.push(bytes, &mut |update| {
             news += usize::from(matches!(
@@ -421,16 +421,16 @@ fn pictures_beyond_any_that_were_asked_for_are_dropped() {
         });
         news
     };
-    assert_eq!(news(Reader::new(AnyDialect::new(LocalLinks::Refused)), &links(10_000)), 64);
+    assert_eq!(news(AnswerReader::new(AnyDialect::new(LocalLinks::Refused)), &links(10_000)), 64);
     let items = one_line("data: {\"data\":[", &"{\"error\":1},".repeat(10_000), "{}]}\n\n");
-    assert_eq!(news(Reader::new(AnyDialect::ark(LocalLinks::Refused)), &items), 64);
+    assert_eq!(news(AnswerReader::new(AnyDialect::ark(LocalLinks::Refused)), &items), 64);
 }
 
 /// Wherever the picture is said to be, it is one that came before: nothing of it is kept.
 #[test]
 fn pictures_that_came_before_leave_nothing_behind() {
     let mut events = Events::new("task".to_owned(), Lang::En, Style::Generate { n: 1 });
-    let (mut outcome, mut reader) = (Outcome::default(), Reader::new(AnyDialect::new(LocalLinks::Refused)));
+    let (mut outcome, mut reader) = (Outcome::default(), AnswerReader::new(AnyDialect::new(LocalLinks::Refused)));
     for slot in 0..100 {
         let document = format!("data: {{\"image_index\":{slot},\"b64_json\":\"{}\"}}\n\n", pictures::PNG);
         reader.push(document.as_bytes(), &mut |update| {

@@ -29,9 +29,7 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
                     events.push((event_type, String::from_utf8_lossy(&data).into_owned(), id));
                     data.clear();
                 }
-                Part::Blank => {}
-                Part::StrayStart(_) | Part::Stray(_) | Part::StrayEnd => {}
-                Part::CommentStart | Part::Comment | Part::CommentEnd | Part::LineFeed => {}
+                Part::Blank | Part::Comment | Part::StrayStart(_) | Part::Stray(_) | Part::StrayEnd => {}
                 Part::Idle => break,
             }
         }

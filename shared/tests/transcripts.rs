@@ -14,7 +14,7 @@ use base64::{Engine, engine::general_purpose as base64_as};
 use pictures::{PNG, png};
 use rows::{BLUE, at_every_cut, finals, pictures};
 use shared::image_url::LocalLinks;
-use shared::upstream::{AnyDialect, ErrorObject, Failure};
+use shared::upstream::{AnyDialect, Failure};
 
 const GIF: &str = "R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7";
 const WEBP: &str = "UklGRiQAAABXRUJQVlA4IBgAAAAwAQCdASoBAAEAAQAcJaQAA3AA/v3AgAA=";
@@ -303,12 +303,12 @@ fn the_message_of_an_error_is_read_alike_at_any_cut() {
         (401, "无效的令牌", Failure::Auth),
     ] {
         let body = format!("{{\"error\":{{\"message\":\"{message}\"}}}}");
-        assert_eq!(at_every_cut(&body, || ErrorObject::with_status(status)).verdict, Err(failure), "{message}");
+        assert_eq!(at_every_cut(&body, || AnyDialect::refusal(status)).verdict, Err(failure), "{message}");
     }
     // The cap of 256 bytes falls into a character.
     for before in 240..260 {
         let body = format!("{{\"error\":{{\"message\":\"{}渠道 quota exhausted\"}}}}", "a".repeat(before));
-        at_every_cut(&body, || ErrorObject::with_status(401));
+        at_every_cut(&body, || AnyDialect::refusal(401));
     }
 }
 

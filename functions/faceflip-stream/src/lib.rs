@@ -6,14 +6,15 @@
 mod request;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::FaceflipConfig;
 use shared::edge::{
-    Admission, Admitted, Asked, Body, Call, Caller, KeyAs, Names, Post, Rate, Ready, Route, Sender, Wanted, accepts,
-    read_json, run, set_rate, set_task_id,
+    Admission, Admitted, Asked, Body, Call, CallLabels, Caller, KeyAs, Post, Rate, Ready, Route, Sender, Wanted,
+    accepts, read_json, run, set_rate, set_task_id,
 };
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
@@ -87,7 +88,9 @@ async fn respond(
     let body = match admitted.await? {
         Admitted::Run(admission) => match ready.keys.get().await {
             Ok(key) => {
-                Task { app: app.clone(), caller: caller.clone(), principal, admission, wanted, key }.events(events)
+                let stall = ready.config.timing.client_stall;
+                Task { app: app.clone(), caller: caller.clone(), principal, admission, wanted, key }
+                    .events(events, stall)
             }
             Err(code) => {
                 ready.ledger.undo(&admission).await;
@@ -129,29 +132,27 @@ struct Task {
 
 impl Task {
     /// The head and the first two events go out at once: ARK's own head takes as long as its first picture.
-    fn events(self, mut events: Events) -> Body {
-        let tell = events.last_words(self.caller.request_id.clone());
-        Body::stream(
-            |sender| async move {
-                let mut first = Vec::new();
-                padding(&mut first);
-                events.start();
-                events.process(None);
-                first.extend_from_slice(&events.take());
-                sender.send(first).await;
+    fn events(self, mut events: Events, stall: Duration) -> Body {
+        let write_error = events.last_words(self.caller.request_id.clone());
+        let producer = |mut sender: Sender| async move {
+            let mut first = Vec::new();
+            padding(&mut first);
+            events.start();
+            events.process(None);
+            first.extend_from_slice(&events.take());
+            sender.send(first).await;
 
-                match self.call(&mut events, &sender).await {
-                    Ok((success, credits_remaining)) => events.done(&success, credits_remaining),
-                    Err(problem) => events.error(&problem, &self.caller.request_id),
-                }
-                sender.last(events.take()).await;
-            },
-            tell,
-        )
+            match self.call(&mut events, &mut sender).await {
+                Ok((success, credits_remaining)) => events.done(&success, credits_remaining),
+                Err(problem) => events.error(&problem, &self.caller.request_id),
+            }
+            sender.last(events.take());
+        };
+        Body::stream(stall, producer, write_error)
     }
 
-    /// Calls ARK, and settles before anybody hears how it ended.
-    async fn call(&self, events: &mut Events, sender: &Sender) -> Result<(Success, Option<u64>), Problem> {
+    /// Calls ARK, and settles before the client learns how it ended.
+    async fn call(&self, events: &mut Events, sender: &mut Sender) -> Result<(Success, Option<u64>), Problem> {
         let Ready { config: FaceflipConfig { ark, timing, .. }, ledger, upstream, keys, .. } = self.app.ready()?;
         let settings = Settings {
             model: &ark.model,
@@ -160,23 +161,30 @@ impl Task {
             max_images: u32::from(ark.max_images),
             watermark: ark.watermark,
         };
+        let body = match Asked::json(&ark::Request::new(settings, &self.wanted.images)) {
+            Ok(body) => body,
+            Err(code) => {
+                ledger.undo(&self.admission).await;
+                return Err(code.into());
+            }
+        };
         let post = Post {
             url: ark.endpoint("/images/generations"),
             key: self.key.clone(),
             key_as: KeyAs::Bearer,
             keys,
-            body: Asked::json(&ark::Request::new(settings, &self.wanted.images))?,
+            body,
             request_id: &self.caller.request_id,
         };
         let links = LocalLinks::beside(&ark.base_url);
-        let names = Names {
+        let labels = CallLabels {
             route: ROUTE.path,
             principal: &self.principal,
             request_id: &self.caller.request_id,
             task_id: &self.wanted.task_id,
         };
-        let call = Call { upstream, timing, deadline: self.caller.deadline, times: 1, names };
-        let ended = run(call, post, || AnyDialect::ark(links), events, Some(sender)).await;
+        let call = Call { upstream, timing, deadline: self.caller.deadline, times: 1, labels };
+        let ended = run(call, post, || AnyDialect::ark(links), events, sender).await;
         let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
         let credits_remaining = ledger.settle(&self.admission, verdict, ended.tally).await;
         Ok((ended.verdict?, credits_remaining))

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod ask;
-mod present;
+mod output;
 mod request;
 
 use std::sync::Arc;
@@ -15,20 +15,20 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use shared::auth::Principal;
-use shared::config::GenerateConfig;
+use shared::config::{GenerateConfig, Timing};
 use shared::edge::{
-    Admission, Admitted, Body, Call, Caller, Names, Present, Rate, Route, Sender, Wanted, accepts, idempotency_key,
-    new_id, read_json, run, set_rate, set_task_id, unix_seconds,
+    Admission, Admitted, Body, Call, CallLabels, Caller, Output, Rate, Ready, Route, Sender, Wanted, accepts, detached,
+    idempotency_key, new_id, read_json, run, set_rate, set_task_id, unix_seconds,
 };
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
 use shared::outcome::{Source, Success};
 use shared::problem::{Code, Lang, Problem};
 use shared::secret::Secret;
-use shared::upstream::AnyDialect;
+use shared::upstream::{AnyDialect, may_send_drafts};
 
 use crate::ask::ask;
-use crate::present::{Pictures, Relay};
+use crate::output::{ChatOutput, OneShotOutput, chat_error};
 use crate::request::{Format, GenerateRequest};
 
 /// Answers as it goes.
@@ -95,14 +95,15 @@ async fn respond(
         }
     };
     let caller = caller.clone();
-    let task = Task { app: app.clone(), route, caller, principal, admission, task_id: task_id.clone(), key };
+    let task = Task { app: app.clone(), route, caller: caller.clone(), principal, admission, task_id, key };
+    let task_id = task.task_id.clone();
+    let timing = &ready.config.timing;
     let mut response = match (delivery, wanted.format) {
-        (Delivery::Json | Delivery::Bytes, _) => task.whole(wanted, delivery).await,
-        (Delivery::Stream, Format::Events) => task.caller.clone().stream(task.events(wanted)),
+        (Delivery::Json | Delivery::Bytes, _) => task.one_shot(wanted, delivery).await,
+        (Delivery::Stream, Format::Events) => caller.stream(task.events(wanted, timing.client_stall)),
         (Delivery::Stream, Format::Chat) => {
-            let caller = task.caller.clone();
-            let mut body = task.chat(wanted);
-            match body.hold(ready.config.timing.head_hold).await {
+            let mut body = task.chat(wanted, timing);
+            match body.hold(timing.head_hold).await {
                 Some(problem) => caller.problem(&problem),
                 None => {
                     let mut first = Vec::new();
@@ -148,100 +149,95 @@ struct Task {
 
 impl Task {
     /// Typed events: the head and the first two go out at once, before the upstream is called.
-    fn events(self, wanted: GenerateRequest) -> Body {
+    fn events(self, wanted: GenerateRequest, stall: Duration) -> Body {
         let mut events = Events::new(self.task_id.clone(), self.caller.lang, Style::Generate { n: wanted.n });
-        let tell = events.last_words(self.caller.request_id.clone());
-        Body::stream(
-            |sender| async move {
-                let mut first = Vec::new();
-                padding(&mut first);
-                events.start();
-                events.process(None);
-                first.extend_from_slice(&events.take());
-                sender.send(first).await;
+        let write_error = events.last_words(self.caller.request_id.clone());
+        let producer = |mut sender: Sender| async move {
+            let mut first = Vec::new();
+            padding(&mut first);
+            events.start();
+            events.process(None);
+            first.extend_from_slice(&events.take());
+            sender.send(first).await;
 
-                match self.call(&wanted, &mut events, Some(&sender)).await {
-                    Ok((success, credits_remaining)) => events.done(&success, credits_remaining),
-                    Err(problem) => events.error(&problem, &self.caller.request_id),
-                }
-                sender.last(events.take()).await;
-            },
-            tell,
-        )
-    }
-
-    /// Chat chunks: the upstream's own bytes for as long as an older frontend reads them right.
-    fn chat(self, wanted: GenerateRequest) -> Body {
-        let (lang, request_id): (Lang, String) = (self.caller.lang, self.caller.request_id.clone());
-        let tell = move |problem: &Problem| present::chat_error(problem, lang, &request_id);
-        Body::stream(
-            |sender| async move {
-                let hold = self.app.ready().map_or(Duration::ZERO, |ready| ready.config.timing.head_hold);
-                let mut relay = Relay::new(&self.task_id, &wanted.model, unix_seconds(), wanted.n, hold);
-                match self.call(&wanted, &mut relay, Some(&sender)).await {
-                    Ok(_) => sender.last(relay.done()).await,
-                    Err(problem) => {
-                        sender.send(relay.interrupted()).await;
-                        sender.fail(problem).await;
-                    }
-                }
-            },
-            tell,
-        )
-    }
-
-    /// One answer, when all is whole.
-    async fn whole(self, wanted: GenerateRequest, delivery: Delivery) -> Response<Body> {
-        let mut pictures = Pictures::default();
-        let (success, credits_remaining) = match self.call(&wanted, &mut pictures, None).await {
-            Ok(ended) => ended,
-            Err(problem) => return self.caller.problem(&problem),
+            match self.call(&wanted, &mut events, &mut sender).await {
+                Ok((success, credits_remaining)) => events.done(&success, credits_remaining),
+                Err(problem) => events.error(&problem, &self.caller.request_id),
+            }
+            sender.last(events.take());
         };
-        let json = |pictures: &Pictures| pictures.json(&success, credits_remaining, unix_seconds(), self.caller.lang);
+        Body::stream(stall, producer, write_error)
+    }
+
+    /// Chat chunks, as the older frontends read them.
+    fn chat(self, wanted: GenerateRequest, timing: &Timing) -> Body {
+        let (lang, request_id): (Lang, String) = (self.caller.lang, self.caller.request_id.clone());
+        let write_error = move |problem: &Problem| chat_error(problem, lang, &request_id);
+        let streams_first = !may_send_drafts(&wanted.model);
+        let mut output =
+            ChatOutput::new(&self.task_id, &wanted.model, unix_seconds(), wanted.n, streams_first, timing.head_hold);
+        let producer = |mut sender: Sender| async move {
+            match self.call(&wanted, &mut output, &mut sender).await {
+                Ok((success, _)) => sender.last(output.done(&success)),
+                Err(problem) => sender.fail(problem),
+            }
+        };
+        Body::stream(timing.client_stall, producer, write_error)
+    }
+
+    /// One answer, when all pictures are whole.
+    async fn one_shot(self, wanted: GenerateRequest, delivery: Delivery) -> Response<Body> {
+        let caller = self.caller.clone();
+        let work = |mut sender: Sender| async move {
+            let mut output = OneShotOutput::default();
+            let ended = self.call(&wanted, &mut output, &mut sender).await;
+            ended.map(|(success, credits_remaining)| (output, success, credits_remaining))
+        };
+        let (output, success, credits_remaining) = match detached(work).await {
+            Some(Ok(ended)) => ended,
+            Some(Err(problem)) => return caller.problem(&problem),
+            None => return caller.problem(&Code::InternalError.into()),
+        };
+        let json =
+            |output: OneShotOutput| Body::slices(output.json(&success, credits_remaining, unix_seconds(), caller.lang));
         match (delivery, success.images.first().map(|image| &image.source)) {
-            // Nothing is fetched here: who wants the bytes is shown where they are.
-            (Delivery::Bytes, Some(Source::Link { url, .. })) => self.caller.elsewhere(url, json(&pictures)),
-            (Delivery::Bytes, Some(Source::Inline(whole))) => match pictures.first(&success) {
-                Some(bytes) => self.caller.image(bytes, whole),
-                None => self.caller.problem(&Code::InternalError.into()),
+            // Nothing is fetched here: the caller is sent to the link.
+            (Delivery::Bytes, Some(Source::Link { url, .. })) => caller.see_other(url, json(output)),
+            (Delivery::Bytes, Some(Source::Inline(whole))) => match output.first(&success) {
+                Some(bytes) => caller.image(bytes, whole),
+                None => caller.problem(&Code::InternalError.into()),
             },
-            _ => self.caller.json(json(&pictures)),
+            _ => caller.json(json(output)),
         }
     }
 
-    /// Calls the upstream, and settles before anybody hears how it ended.
+    /// Calls the upstream, and settles before the client learns how it ended.
     async fn call(
         &self,
         wanted: &GenerateRequest,
-        present: &mut impl Present,
-        sender: Option<&Sender>,
+        output: &mut impl Output,
+        sender: &mut Sender,
     ) -> Result<(Success, Option<u64>), Problem> {
-        let ready = self.app.ready()?;
-        let api = &ready.config.image_api;
-        let post = match ask(api, wanted, self.key.clone(), &ready.keys, &self.caller.request_id).await {
+        let Ready { config, ledger, upstream, keys, .. } = self.app.ready()?;
+        let api = &config.image_api;
+        let post = match ask(api, wanted, self.key.clone(), keys, &self.caller.request_id).await {
             Ok(post) => post,
             Err(code) => {
-                ready.ledger.undo(&self.admission).await;
+                ledger.undo(&self.admission).await;
                 return Err(code.into());
             }
         };
         let links = LocalLinks::beside(&api.base_url);
-        let names = Names {
+        let labels = CallLabels {
             route: self.route.path,
             principal: &self.principal,
             request_id: &self.caller.request_id,
             task_id: &self.task_id,
         };
-        let call = Call {
-            upstream: &ready.upstream,
-            timing: &ready.config.timing,
-            deadline: self.caller.deadline,
-            times: wanted.n,
-            names,
-        };
-        let ended = run(call, post, || AnyDialect::new(links), present, sender).await;
+        let call = Call { upstream, timing: &config.timing, deadline: self.caller.deadline, times: wanted.n, labels };
+        let ended = run(call, post, || AnyDialect::new(links), output, sender).await;
         let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
-        let credits_remaining = ready.ledger.settle(&self.admission, verdict, ended.tally).await;
+        let credits_remaining = ledger.settle(&self.admission, verdict, ended.tally).await;
         Ok((ended.verdict?, credits_remaining))
     }
 }

@@ -1,20 +1,20 @@
 //! What a panic leaves behind. In a file of its own, because the hook is the whole process's.
-#![expect(clippy::panic, reason = "a test says what it expects")]
+#![expect(clippy::panic, clippy::unwrap_used, reason = "a test says what it expects")]
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use bytes::Bytes;
 use dev::transcript::{self, Transcript};
 use dev::user;
 use generate_stream::App;
 use serde_json::json;
 use shared::auth::{Principal, SourceIp};
-use shared::edge::{Asked, Call, KeyAs, Names, Post, Present, run};
+use shared::edge::{Asked, Call, CallLabels, KeyAs, Output, Post, Sender, detached, run};
 use shared::image_url::LocalLinks;
-use shared::outcome::{Outcome, Tally};
-use shared::update::Nth;
-use shared::upstream::{AnyDialect, Failure, Reader};
+use shared::outcome::{Success, Tally};
+use shared::update::Update;
+use shared::upstream::{AnyDialect, Failure};
 
 #[derive(Clone, Default)]
 struct Log(Arc<Mutex<Vec<u8>>>);
@@ -43,26 +43,23 @@ fn a_panic_tells_its_place_and_not_its_text() {
     assert!(logged.contains("panics.rs") && !logged.contains("canary"), "{logged}");
 }
 
-/// What shows an answer, with a fault in it.
-struct Faulty;
+/// Panics at the update that it is told to, counted from 0.
+struct Faulty(u32);
 
-impl Present for Faulty {
-    fn piece(&mut self, _: Nth, _: &[u8], _: &mut Reader<AnyDialect>, _: &mut Outcome) {
-        panic!("on purpose");
+impl Output for Faulty {
+    fn update(&mut self, _: &Update<'_>) {
+        assert!(self.0 > 0, "on purpose");
+        self.0 -= 1;
     }
-
-    fn end(&mut self, _: Nth, _: &mut Reader<AnyDialect>, _: &mut Outcome) {}
-
-    fn silence(&mut self, _: Duration) {}
 
     fn take(&mut self) -> Vec<u8> {
         Vec::new()
     }
 }
 
-#[tokio::test]
-async fn a_panic_while_an_answer_is_read_is_a_failure_like_any_other() {
-    let (router, _) = transcript::routes(Transcript::events("data: {}\n\n"));
+/// How a call ends whose output panics at an update.
+async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Failure>, Tally) {
+    let (router, _) = transcript::routes(Transcript::events(answer));
     let upstream = dev::start(router).await.unwrap();
     let base = upstream.url("");
     let app = App::from_env(&|name| match name {
@@ -70,18 +67,40 @@ async fn a_panic_while_an_answer_is_read_is_a_failure_like_any_other() {
         "IMAGE_API_KEY" => Some("a-key-of-this-test".to_owned()),
         _ => user::variable(name),
     });
-    let ready = app.ready().unwrap();
-    let post = Post {
-        url: ready.config.image_api.endpoint("/v1/chat/completions"),
-        key: ready.keys.get().await.unwrap(),
-        key_as: KeyAs::Bearer,
-        keys: &ready.keys,
-        body: Asked::json(&json!({})).unwrap(),
-        request_id: "request",
+    let work = async move |mut sender: Sender| {
+        let ready = app.ready().unwrap();
+        let post = Post {
+            url: ready.config.image_api.endpoint("/v1/chat/completions"),
+            key: ready.keys.get().await.unwrap(),
+            key_as: KeyAs::Bearer,
+            keys: &ready.keys,
+            body: Asked::json(&json!({})).unwrap(),
+            request_id: "request",
+        };
+        let principal = Principal::Source(SourceIp::new(None));
+        let labels = CallLabels { route: "/", principal: &principal, request_id: "request", task_id: "task" };
+        let call = Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline: None, times: 1, labels };
+        let dialect = || AnyDialect::new(LocalLinks::Refused);
+        let ended = run(call, post, dialect, &mut Faulty(update), &mut sender).await;
+        (ended.verdict, ended.tally)
     };
-    let principal = Principal::Source(SourceIp::new(None));
-    let names = Names { route: "/", principal: &principal, request_id: "request", task_id: "task" };
-    let call = Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline: None, times: 1, names };
-    let ended = run(call, post, || AnyDialect::new(LocalLinks::Refused), &mut Faulty, None).await;
-    assert_eq!((ended.verdict, ended.tally), (Err(Failure::Internal), Tally::default()));
+    let ended = detached(work).await.unwrap();
+    drop(upstream);
+    ended
+}
+
+#[tokio::test]
+async fn a_panic_while_an_answer_is_read_is_a_failure_like_any_other() {
+    let text = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n";
+    assert_eq!(panics_at(0, text).await, (Err(Failure::Internal), Tally::default()));
+}
+
+#[tokio::test]
+async fn a_panic_after_a_whole_picture_leaves_a_success() {
+    let link = "![image](https://example.com/a.png)";
+    let says =
+        |content: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{content}\"}}}}]}}\n\n");
+    let (verdict, _) = panics_at(1, says(link) + &says("hello")).await;
+    let success = verdict.unwrap();
+    assert_eq!((success.images.len(), success.cut_short), (1, Some(Failure::Internal)));
 }

@@ -135,7 +135,7 @@ fn task_id<B>(request: &Request<B>) -> Result<Option<String>, Problem> {
 }
 
 fn answer(caller: &Caller, said: &impl Serialize) -> Result<Response<Body>, Problem> {
-    Ok(caller.json(serde_json::to_vec(said).map_err(|_| Code::InternalError)?))
+    Ok(caller.json(Body::whole(serde_json::to_vec(said).map_err(|_| Code::InternalError)?)))
 }
 
 impl Left {

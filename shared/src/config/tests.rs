@@ -38,6 +38,7 @@ fn defaults() {
         Timing {
             head_hold: Duration::from_secs(8),
             ping: Duration::from_secs(10),
+            client_stall: Duration::from_secs(30),
             connect: Duration::from_secs(3),
             head: Duration::from_secs(150),
             idle: Duration::from_secs(120),

@@ -184,6 +184,8 @@ variables! {
         "how long the head of a chat stream waits for the upstream's answer";
     PING_MS: DURATION, Some("10000"),
         "silence after which a stream carries a ping";
+    CLIENT_STALL_MS: DURATION, Some("30000"),
+        "time after which a client that reads nothing is given up";
     UPSTREAM_CONNECT_MS: DURATION, Some("3000"),
         "time to the upstream's connection";
     UPSTREAM_HEAD_MS: DURATION, Some("150000"),

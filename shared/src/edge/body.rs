@@ -1,35 +1,43 @@
 use std::convert::Infallible;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::Frame;
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, OwnedPermit};
+use tokio::task::JoinHandle;
+use tokio::time::timeout;
+use tracing::Instrument;
 
 use crate::problem::{Code, Problem};
 
 /// A response body that cannot fail and, as a stream, ends in exactly one terminal event.
 ///
 /// The runtime would write a body's error into the client's bytes and go on, and would end a body whose producer
-/// panicked as if all were well. So the error type is [`Infallible`], and a producer that panics or stops without last
-/// bytes is followed by a problem told in the form of the stream.
+/// panicked as if all were well. So the error type is [`Infallible`], and a producer that panics or stops without a
+/// terminal event is followed by one.
 ///
-/// The producer runs inside the body, whoever polls it: dropping the body drops the upstream call, and nobody reads
-/// faster than the client does.
+/// The producer is a task of its own: its deadlines and its settlement do not depend on a client that reads. It runs at
+/// most one message ahead of the client.
 pub struct Body {
-    now: Option<Bytes>,
-    stream: Option<Stream>,
+    first: Option<Bytes>,
+    rest: Rest,
+}
+
+enum Rest {
+    End,
+    Slices(Box<dyn Iterator<Item = Vec<u8>> + Send>),
+    Stream(Stream),
 }
 
 struct Stream {
-    producer: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     messages: mpsc::Receiver<Message>,
-    tell: Tell,
+    write_error: WriteError,
 }
 
-type Tell = Box<dyn FnOnce(&Problem) -> Vec<u8> + Send>;
+/// Writes a problem as the terminal event of a stream.
+type WriteError = Box<dyn FnOnce(&Problem) -> Vec<u8> + Send>;
 
 enum Message {
     Bytes(Bytes),
@@ -38,55 +46,91 @@ enum Message {
 }
 
 /// The producer's end of a streamed [`Body`].
-#[derive(Clone)]
-pub struct Sender(mpsc::Sender<Message>);
+pub struct Sender {
+    messages: mpsc::Sender<Message>,
+    /// Room for the last message, which never waits for the client.
+    terminal: Option<OwnedPermit<Message>>,
+    stall: Duration,
+    is_given_up: bool,
+}
 
 impl Sender {
-    /// Sends bytes; waits while the client has not taken the ones before.
-    pub async fn send(&self, bytes: impl Into<Bytes>) {
-        let bytes = bytes.into();
-        if !bytes.is_empty() {
-            self.message(Message::Bytes(bytes)).await;
-        }
+    fn new(stall: Duration) -> (Self, mpsc::Receiver<Message>) {
+        let (messages, receiver) = mpsc::channel(2);
+        let terminal = messages.clone().try_reserve_owned().ok();
+        (Self { messages, terminal, stall, is_given_up: false }, receiver)
     }
 
-    /// Sends the bytes that end in the terminal event.
-    pub async fn last(&self, bytes: impl Into<Bytes>) {
-        self.message(Message::Last(bytes.into())).await;
+    /// Sends bytes. Waits while the client has not read the message before, and gives the client up if that takes too
+    /// long. Returns whether the client still reads.
+    pub async fn send(&mut self, bytes: impl Into<Bytes>) -> bool {
+        let bytes = bytes.into();
+        if !bytes.is_empty() && !self.is_given_up {
+            let sent = timeout(self.stall, self.messages.send(Message::Bytes(bytes))).await;
+            self.is_given_up = !matches!(sent, Ok(Ok(())));
+        }
+        !self.is_given_up
+    }
+
+    /// Sends the bytes that end in the terminal event. Does not wait.
+    pub fn last(self, bytes: impl Into<Bytes>) {
+        self.end(Message::Last(bytes.into()));
     }
 
     /// Ends the stream with a problem. Before the first byte it can still become the response's status.
-    pub async fn fail(&self, problem: Problem) {
-        self.message(Message::Failed(Box::new(problem))).await;
+    pub fn fail(self, problem: Problem) {
+        self.end(Message::Failed(Box::new(problem)));
     }
 
-    async fn message(&self, message: Message) {
-        // The receiver lives in the body that polls us, so it is never gone while we run.
-        let _ = self.0.send(message).await;
+    /// Stops sending: what is sent from now on is dropped, and the stream ends in `stream_interrupted`.
+    pub fn give_up(&mut self) {
+        self.is_given_up = true;
+    }
+
+    /// Waits until the client has left. A client that only stops reading has not.
+    pub async fn closed(&self) {
+        self.messages.closed().await;
+    }
+
+    fn end(self, message: Message) {
+        let message = match self.is_given_up {
+            true => Message::Failed(Box::new(Code::StreamInterrupted.into())),
+            false => message,
+        };
+        if let Some(terminal) = self.terminal {
+            terminal.send(message);
+        }
     }
 }
 
 impl Body {
-    /// A body that is there already.
+    /// A body that is complete.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self { now: Some(bytes.into()), stream: None }
+        Self { first: Some(bytes.into()), rest: Rest::End }
     }
 
-    /// A body made by `producer`. `tell` writes a problem as the terminal event of the stream.
+    /// A complete body that is written slice by slice, as the client reads.
+    pub fn slices(slices: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Self {
+        Self { first: None, rest: Rest::Slices(Box::new(slices)) }
+    }
+
+    /// A body made by `producer`, which runs as a task of its own. A client that reads nothing for `stall` is given up.
+    /// `write_error` writes a problem as the terminal event of the stream.
     pub fn stream<F: Future<Output = ()> + Send + 'static>(
+        stall: Duration,
         producer: impl FnOnce(Sender) -> F,
-        tell: impl FnOnce(&Problem) -> Vec<u8> + Send + 'static,
+        write_error: impl FnOnce(&Problem) -> Vec<u8> + Send + 'static,
     ) -> Self {
-        let (sender, messages) = mpsc::channel(1);
-        let producer = Box::pin(producer(Sender(sender)));
-        Self { now: None, stream: Some(Stream { producer: Some(producer), messages, tell: Box::new(tell) }) }
+        let (sender, messages) = Sender::new(stall);
+        spawn(producer(sender));
+        Self { first: None, rest: Rest::Stream(Stream { messages, write_error: Box::new(write_error) }) }
     }
 
-    /// Puts bytes in front of what is there.
+    /// Puts bytes in front.
     #[must_use]
     pub fn after(mut self, mut bytes: Vec<u8>) -> Self {
-        bytes.extend_from_slice(self.now.as_deref().unwrap_or_default());
-        self.now = Some(bytes.into());
+        bytes.extend_from_slice(self.first.as_deref().unwrap_or_default());
+        self.first = Some(bytes.into());
         self
     }
 
@@ -94,49 +138,42 @@ impl Body {
     ///
     /// The bytes stay in the body. A problem that comes first ends the body and is returned.
     pub async fn hold(&mut self, hold: Duration) -> Option<Problem> {
-        let first = tokio::time::timeout(hold, std::future::poll_fn(|cx| self.poll_message(cx))).await;
-        match first {
-            Err(_) => None,
-            Ok(Some(Message::Failed(problem))) => {
-                self.stream = None;
-                Some(*problem)
+        let Rest::Stream(stream) = &mut self.rest else { return None };
+        let first = timeout(hold, stream.messages.recv()).await.ok()?;
+        let problem = match first {
+            Some(Message::Bytes(bytes)) => {
+                self.first = Some(bytes);
+                return None;
             }
-            Ok(Some(Message::Bytes(bytes))) => {
-                self.now = Some(bytes);
+            Some(Message::Last(bytes)) => {
+                self.first = Some(bytes);
                 None
             }
-            Ok(Some(Message::Last(bytes))) => {
-                self.now = Some(bytes);
-                self.stream = None;
-                None
-            }
-            Ok(None) => None,
-        }
+            Some(Message::Failed(problem)) => Some(*problem),
+            None => Some(Code::InternalError.into()),
+        };
+        self.rest = Rest::End;
+        problem
     }
+}
 
-    fn poll_message(&mut self, cx: &mut Context<'_>) -> Poll<Option<Message>> {
-        let Some(stream) = &mut self.stream else { return Poll::Ready(None) };
-        loop {
-            if let Poll::Ready(Some(message)) = stream.messages.poll_recv(cx) {
-                return Poll::Ready(Some(message));
-            }
-            let Some(producer) = &mut stream.producer else {
-                return Poll::Ready(Some(Message::Failed(Box::new(Code::InternalError.into()))));
-            };
-            let polled = catch_unwind(AssertUnwindSafe(|| producer.as_mut().poll(cx)));
-            match polled {
-                Ok(Poll::Pending) => {
-                    return match stream.messages.poll_recv(cx) {
-                        Poll::Ready(Some(message)) => Poll::Ready(Some(message)),
-                        _ => Poll::Pending,
-                    };
-                }
-                Ok(Poll::Ready(())) => stream.producer = None,
-                // The hook has logged it.
-                Err(_) => stream.producer = None,
-            }
-        }
-    }
+/// Runs work as a task of its own and waits for its result; `None` if it panicked.
+///
+/// The work goes on if the caller is dropped, and its sender then says that the client has left. Nothing reads what that
+/// sender sends.
+pub async fn detached<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
+    work: impl FnOnce(Sender) -> F,
+) -> Option<T> {
+    let (sender, _presence) = Sender::new(Duration::MAX);
+    spawn(work(sender)).await.ok()
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where work leaves its request: a Sender tells whether the client is there"
+)]
+fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
+    tokio::spawn(work.in_current_span())
 }
 
 impl http_body::Body for Body {
@@ -144,29 +181,37 @@ impl http_body::Body for Body {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(bytes) = self.now.take() {
+        if let Some(bytes) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
-        let bytes = match ready!(self.poll_message(cx)) {
-            None => return Poll::Ready(None),
-            Some(Message::Bytes(bytes)) => bytes,
-            Some(Message::Last(bytes)) => {
-                self.stream = None;
-                bytes
+        let bytes: Option<Bytes> = match std::mem::replace(&mut self.rest, Rest::End) {
+            Rest::End => None,
+            Rest::Slices(mut slices) => {
+                let slice = slices.next();
+                if slice.is_some() {
+                    self.rest = Rest::Slices(slices);
+                }
+                slice.map(Bytes::from)
             }
-            Some(Message::Failed(problem)) => {
-                let Some(stream) = self.stream.take() else { return Poll::Ready(None) };
-                // A blank line first: the event before may be half sent.
-                let mut bytes = b"\n\n".to_vec();
-                bytes.extend_from_slice(&(stream.tell)(&problem));
-                bytes.into()
-            }
+            Rest::Stream(mut stream) => match stream.messages.poll_recv(cx) {
+                Poll::Pending => {
+                    self.rest = Rest::Stream(stream);
+                    return Poll::Pending;
+                }
+                Poll::Ready(Some(Message::Bytes(bytes))) => {
+                    self.rest = Rest::Stream(stream);
+                    Some(bytes)
+                }
+                Poll::Ready(Some(Message::Last(bytes))) => Some(bytes),
+                Poll::Ready(Some(Message::Failed(problem))) => Some((stream.write_error)(&problem).into()),
+                Poll::Ready(None) => Some((stream.write_error)(&Code::InternalError.into()).into()),
+            },
         };
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
+        Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 
     fn is_end_stream(&self) -> bool {
-        self.now.is_none() && self.stream.is_none()
+        self.first.is_none() && matches!(self.rest, Rest::End)
     }
 }
 
@@ -178,90 +223,156 @@ impl std::fmt::Debug for Body {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
     use http_body::Body as _;
+    use tokio::sync::oneshot;
 
     use super::*;
+    use crate::edge::clock::now;
 
-    /// Everything a client gets.
+    const STALL: Duration = Duration::from_secs(30);
+
+    async fn next(body: &mut Body) -> Option<String> {
+        let frame = std::future::poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await?;
+        let Ok(frame) = frame;
+        Some(String::from_utf8(frame.into_data().unwrap().to_vec()).unwrap())
+    }
+
+    /// Everything a client receives.
     async fn read(mut body: Body) -> String {
         let mut text = String::new();
-        while let Some(frame) = std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-            let Ok(frame) = frame;
-            text.push_str(std::str::from_utf8(&frame.into_data().unwrap()).unwrap());
+        while let Some(more) = next(&mut body).await {
+            text.push_str(&more);
         }
         assert!(body.is_end_stream());
         text
     }
 
-    fn tell(problem: &Problem) -> Vec<u8> {
-        format!("<{problem}>").into_bytes()
+    fn stream<F: Future<Output = ()> + Send + 'static>(producer: impl FnOnce(Sender) -> F) -> Body {
+        Body::stream(STALL, producer, |problem| format!("<{problem}>").into_bytes())
     }
 
     #[tokio::test]
-    async fn a_producer_says_its_own_last_words() {
-        let producer = |sender: Sender| async move {
-            sender.send("a").await;
-            sender.send("").await;
-            sender.last("b").await;
-            sender.send("after the end").await;
-        };
-        assert_eq!(read(Body::stream(producer, tell)).await, "ab");
+    async fn a_stream_ends_in_the_producer_s_last_bytes() {
+        let body = stream(|mut sender| async move {
+            assert!(sender.send("a").await);
+            assert!(sender.send("").await);
+            sender.last("b");
+        });
+        assert_eq!(read(body).await, "ab");
     }
 
     #[tokio::test]
     async fn a_producer_that_panics_or_stops_is_followed_by_a_terminal_event() {
-        let panics = |sender: Sender| async move {
-            sender.send("half an ev").await;
+        let panics = stream(|mut sender| async move {
+            sender.send("a").await;
             panic!("on purpose");
-        };
-        assert_eq!(read(Body::stream(panics, tell)).await, "half an ev\n\n<internal_error>");
-        let stops = |sender: Sender| async move { sender.send("a").await };
-        assert_eq!(read(Body::stream(stops, tell)).await, "a\n\n<internal_error>");
-        let late = |sender: Sender| async move {
-            sender.last("done").await;
+        });
+        assert_eq!(read(panics).await, "a<internal_error>");
+        let stops = stream(|mut sender| async move {
+            sender.send("a").await;
+        });
+        assert_eq!(read(stops).await, "a<internal_error>");
+        let late = stream(|sender| async move {
+            sender.last("done");
             panic!("on purpose");
-        };
-        assert_eq!(read(Body::stream(late, tell)).await, "done");
+        });
+        assert_eq!(read(late).await, "done");
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_problem_before_the_first_bytes_can_be_a_status() {
+    async fn a_problem_before_the_first_bytes_can_become_a_status() {
         let hold = Duration::from_secs(8);
-        let fails = |sender: Sender| async move { sender.fail(Code::UpstreamBusy.into()).await };
-        let mut body = Body::stream(fails, tell);
-        assert_eq!(body.hold(hold).await, Some(Code::UpstreamBusy.into()));
+        let mut fails = stream(|sender| async move { sender.fail(Code::UpstreamBusy.into()) });
+        assert_eq!(fails.hold(hold).await, Some(Code::UpstreamBusy.into()));
 
-        let late = |sender: Sender| async move {
+        let mut panics = stream(|_| async { panic!("on purpose") });
+        assert_eq!(panics.hold(hold).await, Some(Code::InternalError.into()));
+
+        let mut late = stream(|sender| async move {
             tokio::time::sleep(Duration::from_secs(9)).await;
-            sender.fail(Code::UpstreamBusy.into()).await;
-        };
-        let mut body = Body::stream(late, tell);
-        assert_eq!(body.hold(hold).await, None);
-        assert_eq!(read(body.after(b"first ".to_vec())).await, "first \n\n<upstream_busy>");
+            sender.fail(Code::UpstreamBusy.into());
+        });
+        assert_eq!(late.hold(hold).await, None);
+        assert_eq!(read(late.after(b"first ".to_vec())).await, "first <upstream_busy>");
 
-        let speaks = |sender: Sender| async move {
+        let mut sends = stream(|mut sender| async move {
             sender.send("a").await;
-            sender.last("b").await;
-        };
-        let mut body = Body::stream(speaks, tell);
-        assert_eq!(body.hold(hold).await, None);
-        assert_eq!(read(body.after(b"first ".to_vec())).await, "first ab");
+            sender.last("b");
+        });
+        assert_eq!(sends.hold(hold).await, None);
+        assert_eq!(read(sends.after(b"first ".to_vec())).await, "first ab");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_producer_does_not_run_ahead_of_the_client() {
+        let sent = Arc::new(AtomicU32::new(0));
+        let count = sent.clone();
+        let mut body = stream(|mut sender| async move {
+            while sender.send("x").await {
+                count.fetch_add(1, Ordering::SeqCst);
+            }
+        });
+        next(&mut body).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(sent.load(Ordering::SeqCst) <= 2, "{sent:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_reading_is_given_up_and_the_producer_goes_on() {
+        let (settled, is_settled) = oneshot::channel();
+        let mut body = stream(|mut sender| async move {
+            assert!(sender.send("a").await, "a first message waits in the channel");
+            assert!(!sender.send("b").await, "a second one is dropped after the stall");
+            assert!(!sender.send("c").await);
+            settled.send(now()).unwrap();
+            sender.last("done");
+        });
+        let begun = now();
+        assert_eq!(is_settled.await.unwrap() - begun, STALL, "nothing has read the body");
+        assert_eq!(next(&mut body).await.as_deref(), Some("a"));
+        assert_eq!(read(body).await, "<stream_interrupted>");
     }
 
     #[tokio::test]
-    async fn a_producer_does_not_run_ahead_of_the_client() {
-        let sent = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
-        let count = sent.clone();
-        let mut body = Body::stream(
-            |sender| async move {
-                for _ in 0..100 {
-                    sender.send("x").await;
-                    count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+    async fn a_producer_notices_that_the_client_has_left() {
+        let (settled, is_settled) = oneshot::channel();
+        let body = stream(|mut sender| async move {
+            sender.closed().await;
+            settled.send(sender.send("a").await).unwrap();
+        });
+        drop(body);
+        assert!(!is_settled.await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn detached_work_outlives_its_caller_and_a_panic_in_it_is_contained() {
+        assert_eq!(detached(|_| async { 1 }).await, Some(1));
+        assert_eq!(
+            detached(|_| async {
+                if true {
+                    panic!("on purpose")
                 }
-            },
-            tell,
+            })
+            .await,
+            None
         );
-        std::future::poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await;
-        assert!(sent.load(std::sync::atomic::Ordering::SeqCst) <= 2, "{sent:?}");
+        let (settled, is_settled) = oneshot::channel();
+        let caller = detached(|sender| async move {
+            sender.closed().await;
+            settled.send(()).unwrap();
+        });
+        assert!(timeout(Duration::from_millis(50), caller).await.is_err());
+        is_settled.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn slices_come_one_by_one() {
+        let mut body = Body::slices(["a", "b"].into_iter().map(Vec::from));
+        assert!(!body.is_end_stream());
+        assert_eq!(next(&mut body).await.as_deref(), Some("a"));
+        assert_eq!(read(body).await, "b");
     }
 }

@@ -1,45 +1,46 @@
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::body::Sender;
 use super::clock::now;
 use super::reply::is_decent_id;
-use super::upstream::{Answer, Post, Upstream};
+use super::upstream::{Answer, Post, ReadingTime, Upstream};
 use crate::auth::Principal;
 use crate::config::Timing;
 use crate::events::Events;
 use crate::outcome::{End, Failed, Outcome, Success, Tally};
-use crate::problem::Code;
-use crate::update::Nth;
-use crate::upstream::{AnyDialect, Failure, Reader};
+use crate::update::{Nth, Update};
+use crate::upstream::{AnswerReader, AnyDialect, Failure};
 
-/// A request's upstream calls: what they need, apart from what is asked.
+/// A request's upstream calls: all that they need apart from the request's body.
 #[derive(Debug)]
 pub struct Call<'a> {
-    /// The way there.
+    /// The HTTP client.
     pub upstream: &'a Upstream,
-    /// How long to wait for what.
+    /// The time limits.
     pub timing: &'a Timing,
     /// When the platform ends us, if it says so.
     pub deadline: Option<Instant>,
-    /// How often the same is asked, all at once: an upstream makes one picture a call.
+    /// How many times the same request is sent, all at once: an upstream makes one picture a call.
     pub times: u32,
-    /// Whose it is.
-    pub names: Names<'a>,
+    /// Names the calls in the log.
+    pub labels: CallLabels<'a>,
 }
 
-/// How the calls ended, and what they took.
+/// How the calls ended, and what they used.
 #[derive(Debug)]
 pub struct Ended {
     /// The verdict.
     pub verdict: Result<Success, Failure>,
-    /// What was used up.
+    /// What was used.
     pub tally: Tally,
     /// Bytes the upstream sent.
     pub bytes_in: u64,
@@ -47,12 +48,12 @@ pub struct Ended {
     pub took: Duration,
 }
 
-/// Whose call it is, for the one line that it leaves in the log: sizes and codes, never what was asked or shown.
+/// Names a request in its summary line in the log. The line holds sizes and codes, never the request or its result.
 #[derive(Debug, Clone, Copy)]
-pub struct Names<'a> {
+pub struct CallLabels<'a> {
     /// The route's path.
     pub route: &'static str,
-    /// Who asked: told apart, not named.
+    /// The caller, logged as a hash.
     pub principal: &'a Principal,
     /// The request.
     pub request_id: &'a str,
@@ -60,23 +61,15 @@ pub struct Names<'a> {
     pub task_id: &'a str,
 }
 
-impl Names<'_> {
-    /// The task as a log may hold it: some routes take any text for one, and users' text is none of a log's business.
+impl CallLabels<'_> {
+    /// The task id, unless it may be a user's text: some routes accept any text.
     fn logged_task_id(&self) -> &str {
         if is_decent_id(self.task_id) { self.task_id } else { "(free text)" }
     }
-}
 
-/// Writes the line when the call has ended, or when it is dropped before: then the client has left.
-struct Line<'a> {
-    names: Names<'a>,
-    is_written: bool,
-}
-
-impl Line<'_> {
-    fn write(mut self, ended: &Ended) {
-        self.is_written = true;
-        let (Names { route, request_id, principal, .. }, task_id) = (self.names, self.names.logged_task_id());
+    /// Writes the summary line.
+    fn log(&self, ended: &Ended) {
+        let (Self { route, request_id, principal, .. }, task_id) = (*self, self.logged_task_id());
         let caller = principal.log_id();
         let took_ms = ended.took.as_millis() as u64;
         let bytes_in = ended.bytes_in;
@@ -93,6 +86,10 @@ impl Line<'_> {
                 }
                 tracing::info!(route, request_id, caller, task_id, bytes_in, took_ms, images, failed, "succeeded");
             }
+            Err(Failure::ClientClosed) => {
+                let code = Failure::ClientClosed.problem().as_str();
+                tracing::info!(route, request_id, caller, task_id, bytes_in, took_ms, code, "the client left");
+            }
             Err(failure) => {
                 let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
                 tracing::warn!(route, request_id, caller, task_id, bytes_in, took_ms, class, code, alarm, "failed");
@@ -101,198 +98,248 @@ impl Line<'_> {
     }
 }
 
-impl Drop for Line<'_> {
-    fn drop(&mut self) {
-        if !self.is_written && !std::thread::panicking() {
-            let (Names { route, request_id, principal, .. }, task_id) = (self.names, self.names.logged_task_id());
-            let caller = principal.log_id();
-            tracing::info!(
-                route,
-                request_id,
-                caller,
-                task_id,
-                code = Code::ClientClosed.as_str(),
-                "the client has left"
-            );
-        }
+/// A sink of updates that writes them in the form in which a client reads them.
+pub trait Output {
+    /// Notes an update that is news (see [`Outcome::note`]).
+    fn update(&mut self, update: &Update<'_>);
+
+    /// One of the calls has ended: its pictures are final.
+    fn call_ended(&mut self, _nth: Nth) {}
+
+    /// The next bytes to send; empty when there are none. Called again until then.
+    fn take(&mut self) -> Vec<u8>;
+
+    /// No more input is ready: bytes that wait to be sent together should not wait longer.
+    fn flush(&mut self) {}
+
+    /// Writes a sign of life: nothing was sent for a while. `elapsed` since the calls began.
+    fn keep_alive(&mut self, _elapsed: Duration) {}
+
+    /// The slots whose pictures it could not hold.
+    fn lost(&self) -> &[u32] {
+        &[]
     }
 }
 
-/// Shows an answer to a client while it is read.
-pub trait Present {
-    /// Reads a piece of one call's answer and shows what it brings.
-    fn piece(&mut self, nth: Nth, piece: &[u8], reader: &mut Reader<AnyDialect>, outcome: &mut Outcome);
-
-    /// That answer has ended: reads what was held, shows it.
-    fn end(&mut self, nth: Nth, reader: &mut Reader<AnyDialect>, outcome: &mut Outcome);
-
-    /// No more will come for a while: what waits to be sent together should not wait longer.
-    fn flush(&mut self) {}
-
-    /// Nothing was said for a while; `elapsed` since the call began.
-    fn silence(&mut self, elapsed: Duration);
-
-    /// What there is to send.
-    fn take(&mut self) -> Vec<u8>;
-}
-
-/// The platform kills at its deadline; what was taken must be settled and the terminal event out before.
+/// The platform kills at its deadline; settlement and the terminal event come before.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Sends the request as often as is asked, reads the answers into `present`, and sends on what that shows.
+/// Sends the request as often as asked, reads the answers into `output`, and sends on what `output` writes.
 ///
-/// Without a `sender` nobody hears anything before the end. A panic on the way is a failure: what was taken for the
-/// calls can still be settled.
+/// Ends early when the client leaves or is given up. A panic on the way is a failure like any other, so that the caller
+/// can still settle.
 pub async fn run(
     call: Call<'_>,
     post: Post<'_>,
     dialect: impl Fn() -> AnyDialect,
-    present: &mut impl Present,
-    sender: Option<&Sender>,
+    output: &mut impl Output,
+    sender: &mut Sender,
 ) -> Ended {
-    let line = Line { names: call.names, is_written: false };
     let begun = now();
-    let ended = AssertUnwindSafe(all(call, begun, post, dialect, present, sender)).catch_unwind().await;
-    let ended = ended.unwrap_or_else(|_| Ended {
-        verdict: Err(Failure::Internal),
-        tally: Tally::default(),
-        bytes_in: 0,
-        took: now() - begun,
-    });
-    line.write(&ended);
+    let end_by = begun + call.timing.total;
+    let end_by = call.deadline.map_or(end_by, |deadline| end_by.min(deadline.checked_sub(MARGIN).unwrap_or(begun)));
+    let reading_time = ReadingTime::default();
+    let mut client = Client {
+        sender: &mut *sender,
+        begun,
+        ping: call.timing.ping,
+        sent_at: begun,
+        end_by,
+        reading_time: &reading_time,
+    };
+    let mut exchanges: Vec<Exchange> = (0..call.times).map(|_| Exchange::new(dialect())).collect();
+
+    let read = read_all(&call, post, end_by, &mut exchanges, output, &mut client);
+    let unfinished = match AssertUnwindSafe(read).catch_unwind().await {
+        Ok(Ok(())) => None,
+        Ok(Err(failure)) => Some(failure),
+        Err(_) => Some(Failure::Internal),
+    };
+    let bytes_in = exchanges.iter().map(|exchange| exchange.bytes_in).sum();
+    let (verdict, tally) = conclude(exchanges, unfinished.unwrap_or(Failure::Internal), output.lost());
+    if unfinished == Some(Failure::Deadline) && verdict.is_ok() {
+        // The client has not received all that a success lists.
+        sender.give_up();
+    }
+    let ended = Ended { verdict, tally, bytes_in, took: now() - begun };
+    call.labels.log(&ended);
     ended
 }
 
-async fn all(
-    call: Call<'_>,
-    begun: Instant,
+/// Reads all answers to their end.
+///
+/// # Errors
+/// Why it stopped before: the client is gone, or too slow for the deadline.
+async fn read_all(
+    call: &Call<'_>,
     post: Post<'_>,
-    dialect: impl Fn() -> AnyDialect,
-    present: &mut impl Present,
-    sender: Option<&Sender>,
-) -> Ended {
-    let Call { upstream, timing, deadline, times, .. } = call;
-    let end_by = begun + timing.total;
-    let end_by = deadline.map_or(end_by, |deadline| end_by.min(deadline.checked_sub(MARGIN).unwrap_or(begun)));
-
-    let mut company = Company { begun, ping: timing.ping, said_at: begun, sender };
-    let mut bytes_in = 0;
-    let mut exchanges: Vec<Exchange> = (0..times).map(|_| Exchange::new(dialect())).collect();
-    let step = async |at: usize, on: On<'_>| (at, on.step(upstream, timing, end_by).await);
-    let mut steps: FuturesUnordered<_> =
-        (0..exchanges.len()).map(|at| step(at, On::Ask(Box::new(post.clone())))).collect();
+    end_by: Instant,
+    exchanges: &mut [Exchange],
+    output: &mut impl Output,
+    client: &mut Client<'_>,
+) -> Result<(), Failure> {
+    let Call { upstream, timing, times, .. } = *call;
+    let reading_time = client.reading_time;
+    let step = async |at: usize, step: Step<'_>| (at, step.run(upstream, timing, end_by, reading_time).await);
+    let ask =
+        |(at, exchange): (usize, &Exchange)| step(at, Step::Ask(Box::new(post.clone()), exchange.is_sent.clone()));
+    let mut steps: FuturesUnordered<_> = exchanges.iter().enumerate().map(ask).collect();
 
     while !steps.is_empty() {
         let next = match steps.next().now_or_never() {
             Some(next) => next,
             None => {
-                present.flush();
-                company.say(present).await;
-                company.wait(steps.next(), present).await
+                output.flush();
+                client.send(output).await?;
+                client.wait(steps.next(), output).await?
             }
         };
-        let Some((at, answered)) = next else { break };
-        let Some(Exchange { reader, outcome, end }) = exchanges.get_mut(at) else { break };
+        let Some((at, stepped)) = next else { break };
+        let Some(exchange) = exchanges.get_mut(at) else { break };
         let nth = Nth { call: at as u32, of: times };
-        match answered {
-            Err(failure) => *end = Some(End::Failed(failure)),
-            Ok((None, _)) => *end = Some(End::Clean),
+        match stepped {
+            Err(failure) => exchange.finish(End::Failed(failure), nth, output),
+            Ok((None, _)) => exchange.finish(End::Clean, nth, output),
             Ok((Some(piece), mut answer)) => {
-                bytes_in += piece.len() as u64;
-                let before = outcome.updates();
-                present.piece(nth, &piece, reader, outcome);
-                if outcome.updates() > before {
-                    answer.progressed();
+                if exchange.read(&piece, nth, output) {
+                    answer.progressed(reading_time);
                 }
-                match reader.is_over() {
-                    true => *end = Some(End::Clean),
-                    false => steps.push(step(at, On::Read(answer))),
+                match exchange.reader.is_over() {
+                    true => exchange.finish(End::Clean, nth, output),
+                    false => steps.push(step(at, Step::Read(answer))),
                 }
             }
         }
-        if end.is_some() {
-            present.end(nth, reader, outcome);
-        }
-        company.say(present).await;
+        client.send(output).await?;
     }
-
-    let mut tally = Tally::default();
-    let verdicts = exchanges.into_iter().map(|exchange| {
-        let has_content = exchange.outcome.has_content();
-        // Each has ended: there is no other way out of the loop.
-        let verdict = exchange.outcome.verdict(exchange.end.unwrap_or(End::Failed(Failure::Error)));
-        tally.count(&verdict, has_content);
-        verdict
-    });
-    let verdict = Success::of_all(verdicts.collect());
-    Ended { verdict, tally, bytes_in, took: now() - begun }
+    Ok(())
 }
 
-/// One call's answer, as far as it has come.
+/// The verdict of all calls. Those without an end failed as `unfinished` says; pictures of `lost` slots do not count.
+fn conclude(exchanges: Vec<Exchange>, unfinished: Failure, lost: &[u32]) -> (Result<Success, Failure>, Tally) {
+    let of = u32::try_from(exchanges.len()).unwrap_or(u32::MAX);
+    let mut tally = Tally::default();
+    let mut verdicts = Vec::new();
+    for (exchange, call) in exchanges.into_iter().zip(0..) {
+        let has_content = exchange.outcome.has_content();
+        let is_sent = exchange.is_sent.load(Ordering::Relaxed);
+        let is_lost = |slot: u32| lost.contains(&Nth { call, of }.slot(slot));
+        let verdict = exchange.outcome.verdict(exchange.end.unwrap_or(End::Failed(unfinished)));
+        let verdict = verdict.and_then(|success| success.without(is_lost, Failure::Protocol));
+        tally.count(&verdict, has_content, is_sent);
+        verdicts.push(verdict);
+    }
+    (Success::of_all(verdicts), tally)
+}
+
+/// One call and its answer, as far as it has come.
 struct Exchange {
-    reader: Reader<AnyDialect>,
+    reader: AnswerReader,
     outcome: Outcome,
     end: Option<End>,
+    /// The request was sent in full.
+    is_sent: Arc<AtomicBool>,
+    bytes_in: u64,
 }
 
 impl Exchange {
     fn new(dialect: AnyDialect) -> Self {
-        Self { reader: Reader::new(dialect), outcome: Outcome::default(), end: None }
+        let (reader, outcome) = (AnswerReader::new(dialect), Outcome::default());
+        Self { reader, outcome, end: None, is_sent: Arc::default(), bytes_in: 0 }
+    }
+
+    /// Reads a piece of the answer. Returns whether it contained anything but comments.
+    fn read(&mut self, piece: &[u8], nth: Nth, output: &mut impl Output) -> bool {
+        self.bytes_in += piece.len() as u64;
+        let before = self.outcome.updates();
+        let outcome = &mut self.outcome;
+        self.reader.push(piece, &mut |update| pass_on(update, outcome, nth, output));
+        self.outcome.updates() > before
+    }
+
+    fn finish(&mut self, end: End, nth: Nth, output: &mut impl Output) {
+        let outcome = &mut self.outcome;
+        self.reader.finish(&mut |update| pass_on(update, outcome, nth, output));
+        self.end = Some(end);
+        output.call_ended(nth);
     }
 }
 
-/// Where a call is.
-enum On<'a> {
-    Ask(Box<Post<'a>>),
+fn pass_on(update: Update<'_>, outcome: &mut Outcome, nth: Nth, output: &mut impl Output) {
+    if let Some(news) = outcome.note(update) {
+        output.update(&news.of(nth));
+    }
+}
+
+/// The next step of a call.
+enum Step<'a> {
+    Ask(Box<Post<'a>>, Arc<AtomicBool>),
     Read(Box<Answer>),
 }
 
-impl On<'_> {
-    /// The next piece of the answer, or its end.
-    async fn step(
+impl Step<'_> {
+    /// The next piece of the answer; `None` at its end.
+    async fn run(
         self,
         upstream: &Upstream,
         timing: &Timing,
         end_by: Instant,
+        reading_time: &ReadingTime,
     ) -> Result<(Option<Bytes>, Box<Answer>), Failure> {
         let mut answer = match self {
-            On::Ask(post) => Box::new(upstream.post(*post, timing, end_by).await?),
-            On::Read(answer) => answer,
+            Step::Ask(post, is_sent) => Box::new(upstream.post(*post, timing, end_by, reading_time, &is_sent).await?),
+            Step::Read(answer) => answer,
         };
-        Ok((answer.next().await?, answer))
+        Ok((answer.next(reading_time).await?, answer))
     }
 }
 
-/// Keeps the client company: something is said at least every `ping`, whatever the upstream does.
-struct Company<'a> {
+/// The client, as long as it reads.
+struct Client<'a> {
+    sender: &'a mut Sender,
     begun: Instant,
     ping: Duration,
-    said_at: Instant,
-    sender: Option<&'a Sender>,
+    sent_at: Instant,
+    end_by: Instant,
+    reading_time: &'a ReadingTime,
 }
 
-impl Company<'_> {
-    /// Sends what there is.
-    async fn say(&mut self, present: &mut impl Present) {
-        let bytes = present.take();
-        if !bytes.is_empty()
-            && let Some(sender) = self.sender
-        {
-            sender.send(bytes).await;
-            self.said_at = now();
+impl Client<'_> {
+    /// Sends all that the output has written.
+    async fn send(&mut self, output: &mut impl Output) -> Result<(), Failure> {
+        loop {
+            let bytes = output.take();
+            if bytes.is_empty() {
+                return Ok(());
+            }
+            let begun = now();
+            let is_read = timeout_at(self.end_by, self.sender.send(bytes)).await;
+            self.sent_at = now();
+            self.reading_time.pause(self.sent_at - begun);
+            match is_read {
+                Ok(true) => {}
+                Ok(false) => return Err(Failure::ClientClosed),
+                Err(_) => return Err(Failure::Deadline),
+            }
         }
     }
 
-    async fn wait<T>(&mut self, future: impl Future<Output = T>, present: &mut impl Present) -> T {
+    /// Waits for `future` and sends a keep-alive after `ping` without output.
+    async fn wait<T>(&mut self, future: impl Future<Output = T>, output: &mut impl Output) -> Result<T, Failure> {
         let mut future = pin!(future);
         loop {
-            match timeout_at(self.said_at + self.ping, &mut future).await {
-                Ok(value) => return value,
-                Err(_) => {
-                    present.silence(now() - self.begun);
-                    self.say(present).await;
-                    // Also when there was nothing that could be said: in the middle of an event.
-                    self.said_at = now();
+            tokio::select! {
+                biased;
+                value = &mut future => return Ok(value),
+                () = self.sender.closed() => {
+                    self.sender.give_up();
+                    return Err(Failure::ClientClosed);
+                }
+                () = sleep_until(self.sent_at + self.ping) => {
+                    output.keep_alive(now() - self.begun);
+                    self.send(output).await?;
+                    // Also when the output had nothing that it could write.
+                    self.sent_at = now();
                 }
             }
         }
@@ -300,33 +347,21 @@ impl Company<'_> {
 }
 
 /// As typed events.
-impl Present for Events {
-    fn piece(&mut self, nth: Nth, piece: &[u8], reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
-        reader.push(piece, &mut |update| {
-            if let Some(news) = outcome.note(update) {
-                self.update(&news.of(nth));
-            }
-        });
+impl Output for Events {
+    fn update(&mut self, update: &Update<'_>) {
+        Events::update(self, update);
     }
 
-    fn end(&mut self, nth: Nth, reader: &mut Reader<AnyDialect>, outcome: &mut Outcome) {
-        reader.finish(&mut |update| {
-            if let Some(news) = outcome.note(update) {
-                self.update(&news.of(nth));
-            }
-        });
+    fn take(&mut self) -> Vec<u8> {
+        Events::take(self)
     }
 
     fn flush(&mut self) {
         Events::flush(self);
     }
 
-    fn silence(&mut self, elapsed: Duration) {
+    fn keep_alive(&mut self, elapsed: Duration) {
         self.process(Some(elapsed.as_millis() as u64));
-    }
-
-    fn take(&mut self) -> Vec<u8> {
-        Events::take(self)
     }
 }
 
@@ -336,10 +371,10 @@ mod tests {
     use crate::auth::SourceIp;
 
     #[test]
-    fn a_task_that_is_free_text_stays_out_of_the_log() {
+    fn a_task_id_that_is_free_text_is_not_logged() {
         let principal = &Principal::Source(SourceIp::new(None));
         let logged = |task_id: &'static str| {
-            Names { route: "/", principal, request_id: "r", task_id }.logged_task_id().to_owned()
+            CallLabels { route: "/", principal, request_id: "r", task_id }.logged_task_id().to_owned()
         };
         assert_eq!(logged("task_1795215600000"), "task_1795215600000");
         for text in ["a wedding photo of Ann", "任务", "line\nbreak", ""] {

@@ -249,7 +249,7 @@ impl Ledger {
         let owner = admission.principal.to_string();
         let now_ms = unix_ms();
         let images = verdict.map_or(0, |success| success.images.len());
-        let spent = spent(admission.reserved, images, tally.own_faults);
+        let spent = spent(admission.reserved, images, tally.own_faults.saturating_add(tally.abandoned_calls));
         let links = verdict.ok().filter(|_| admission.replays).and_then(Links::of);
         let end = End {
             state: match verdict {

@@ -20,8 +20,8 @@ mod turns;
 mod upstream;
 
 pub use app::{App, Ready};
-pub use body::{Body, Sender};
-pub use call::{Call, Ended, Names, Present, run};
+pub use body::{Body, Sender, detached};
+pub use call::{Call, CallLabels, Ended, Output, run};
 pub use clock::unix_seconds;
 pub use ledger::{Admission, Admitted, Ledger, Rate, Wanted};
 pub use limits::{Limits, Taken};
@@ -34,4 +34,4 @@ pub use secrets::KeyStore;
 pub use sign_in::SignIn;
 pub use tables::Tables;
 pub use tasks::Cursor;
-pub use upstream::{Answer, Asked, File, KeyAs, Post, Upstream};
+pub use upstream::{Answer, Asked, File, KeyAs, Post, ReadingTime, Upstream};

@@ -109,20 +109,20 @@ impl Caller {
         response
     }
 
-    /// An answer that is whole.
-    pub fn json(&self, body: Vec<u8>) -> Response<Body> {
-        self.whole(body, JSON)
+    /// A JSON document.
+    pub fn json(&self, body: Body) -> Response<Body> {
+        self.document(body, JSON)
     }
 
     /// A picture, under its hash.
     pub fn image(&self, bytes: Vec<u8>, image: &Whole) -> Response<Body> {
-        let mut response = self.whole(bytes, image.media_type.as_str());
+        let mut response = self.document(Body::whole(bytes), image.media_type.as_str());
         set(&mut response, header::ETAG, &format!("\"{}\"", image.sha256_hex()));
         response
     }
 
-    /// What was asked for is elsewhere; `body` says so to those who do not follow.
-    pub fn elsewhere(&self, url: &str, body: Vec<u8>) -> Response<Body> {
+    /// Sends the caller to a link; `body` is for a client that does not follow it.
+    pub fn see_other(&self, url: &str, body: Body) -> Response<Body> {
         let mut response = self.json(body);
         *response.status_mut() = StatusCode::SEE_OTHER;
         // As the parser writes it: a header holds ASCII.
@@ -132,8 +132,8 @@ impl Caller {
         response
     }
 
-    fn whole(&self, body: Vec<u8>, content_type: &str) -> Response<Body> {
-        let mut response = Response::new(Body::whole(body));
+    fn document(&self, body: Body, content_type: &str) -> Response<Body> {
+        let mut response = Response::new(body);
         self.headers(&mut response);
         set(&mut response, header::CONTENT_TYPE, content_type);
         response

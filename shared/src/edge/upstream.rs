@@ -1,9 +1,14 @@
+use std::convert::Infallible;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt};
 use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use http_body::{Frame, SizeHint};
 use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
@@ -14,9 +19,9 @@ use crate::config::Timing;
 use crate::problem::Code;
 use crate::secret::Secret;
 use crate::update::Update;
-use crate::upstream::{ErrorObject, Failure, Reader};
+use crate::upstream::{AnswerReader, AnyDialect, Failure};
 
-/// As much of an error body as is read: nobody explains himself at greater length.
+/// Only this much of an error body is read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
 
@@ -107,11 +112,71 @@ impl Asked {
     }
 }
 
+/// A request's body that notes when its last bytes were handed to the connection.
+struct NotedBody {
+    rest: Bytes,
+    is_sent: Arc<AtomicBool>,
+}
+
+/// The connection asks for the next part when it has room, so parts show how far a large body has come.
+const PART_BYTES: usize = 64 * 1024;
+
+impl http_body::Body for NotedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part_bytes = self.rest.len().min(PART_BYTES);
+        let part = self.rest.split_to(part_bytes);
+        if self.rest.is_empty() {
+            self.is_sent.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready((!part.is_empty()).then(|| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
+/// The time in which we were ready to read from the upstream. It stands still while we wait for our own client, so that
+/// a slow client is not taken for a slow upstream.
+#[derive(Debug, Default)]
+pub struct ReadingTime {
+    paused_us: AtomicU64,
+}
+
+impl ReadingTime {
+    /// It stood still for so long.
+    pub(super) fn pause(&self, duration: Duration) {
+        self.paused_us.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The instant at which `at` is reached, if the time does not stand still again.
+    fn to_real(&self, at: Instant) -> Instant {
+        at + self.paused()
+    }
+
+    fn now(&self) -> Instant {
+        let now = now();
+        now.checked_sub(self.paused()).unwrap_or(now)
+    }
+
+    fn paused(&self) -> Duration {
+        Duration::from_micros(self.paused_us.load(Ordering::Relaxed))
+    }
+}
+
 /// An answer with a good status, in pieces.
 pub struct Answer {
     pieces: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     idle: Duration,
     progress: Duration,
+    /// In reading time.
     progress_by: Instant,
     end_by: Instant,
 }
@@ -137,17 +202,33 @@ impl Upstream {
 
     /// Sends the request and waits for the answer's head. Repeats it once if no connection came about, and once if the
     /// key was refused and has changed since; never otherwise, for the upstream may have begun to work.
-    pub async fn post(&self, mut post: Post<'_>, timing: &Timing, end_by: Instant) -> Result<Answer, Failure> {
-        match self.send(&post, timing, end_by).await {
+    ///
+    /// `is_sent` is set once the request was sent in full.
+    pub async fn post(
+        &self,
+        mut post: Post<'_>,
+        timing: &Timing,
+        end_by: Instant,
+        reading_time: &ReadingTime,
+        is_sent: &Arc<AtomicBool>,
+    ) -> Result<Answer, Failure> {
+        match self.send(&post, timing, end_by, reading_time, is_sent).await {
             Err(Failure::Auth) => {
                 post.key = post.keys.renewed(&post.key).await.ok_or(Failure::Auth)?;
-                self.send(&post, timing, end_by).await
+                self.send(&post, timing, end_by, reading_time, is_sent).await
             }
             answer => answer,
         }
     }
 
-    async fn send(&self, post: &Post<'_>, timing: &Timing, end_by: Instant) -> Result<Answer, Failure> {
+    async fn send(
+        &self,
+        post: &Post<'_>,
+        timing: &Timing,
+        end_by: Instant,
+        reading_time: &ReadingTime,
+        is_sent: &Arc<AtomicBool>,
+    ) -> Result<Answer, Failure> {
         let head_by = (now() + timing.head).min(end_by);
         let (name, value) = match post.key_as {
             KeyAs::Bearer => (AUTHORIZATION, HeaderValue::try_from(format!("Bearer {}", post.key.expose()))),
@@ -157,6 +238,8 @@ impl Upstream {
         key.set_sensitive(true);
         let mut tried = false;
         let response = loop {
+            is_sent.store(false, Ordering::Relaxed);
+            let body = NotedBody { rest: post.body.bytes.clone(), is_sent: is_sent.clone() };
             let request = self
                 .client
                 .post(post.url.clone())
@@ -165,7 +248,7 @@ impl Upstream {
                 .header(ACCEPT, "text/event-stream")
                 .header(ACCEPT_ENCODING, "identity")
                 .header("x-client-request-id", post.request_id)
-                .body(post.body.bytes.clone());
+                .body(reqwest::Body::wrap(body));
             match timeout_at(head_by, request.send()).await {
                 Err(_) if head_by == end_by => return Err(Failure::Deadline),
                 Err(_) => return Err(Failure::Timeout),
@@ -192,7 +275,7 @@ impl Upstream {
             pieces: Box::pin(response.bytes_stream()),
             idle: timing.idle,
             progress: timing.progress,
-            progress_by: now() + timing.progress,
+            progress_by: reading_time.now() + timing.progress,
             end_by,
         })
     }
@@ -200,28 +283,30 @@ impl Upstream {
 
 impl Answer {
     /// The next piece, or `None` at the end. Can be dropped while it waits, and called again.
-    pub async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        // Whatever is there already: a slow reader must not carry us past the end.
-        if now() >= self.end_by {
-            return Err(Failure::Deadline);
-        }
-        let idle_by = now() + self.idle;
-        let by = idle_by.min(self.progress_by).min(self.end_by);
-        match timeout_at(by, self.pieces.next()).await {
-            Err(_) if by == self.end_by => Err(Failure::Deadline),
-            Err(_) => Err(Failure::Timeout),
-            Ok(None) => Ok(None),
-            Ok(Some(Ok(piece))) => Ok(Some(piece)),
-            Ok(Some(Err(error))) => {
-                tracing::warn!(error = error_chain(&error.without_url()), "the upstream's answer was cut");
-                Err(Failure::Truncated)
+    pub async fn next(&mut self, reading_time: &ReadingTime) -> Result<Option<Bytes>, Failure> {
+        let by = (reading_time.now() + self.idle).min(self.progress_by);
+        loop {
+            // Also when the next piece is ready: a slow client must not carry us past the end.
+            if now() >= self.end_by {
+                return Err(Failure::Deadline);
+            }
+            match timeout_at(reading_time.to_real(by).min(self.end_by), self.pieces.next()).await {
+                Err(_) if reading_time.now() >= by => return Err(Failure::Timeout),
+                // The time stood still meanwhile, or the end has come.
+                Err(_) => {}
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(piece))) => return Ok(Some(piece)),
+                Ok(Some(Err(error))) => {
+                    tracing::warn!(error = error_chain(&error.without_url()), "the upstream's answer was cut");
+                    return Err(Failure::Truncated);
+                }
             }
         }
     }
 
-    /// The answer said something: a sign of life alone (comments) does not put off the end.
-    pub fn progressed(&mut self) {
-        self.progress_by = now() + self.progress;
+    /// Notes that the answer brought content: comments alone do not put off the end.
+    pub fn progressed(&mut self, reading_time: &ReadingTime) {
+        self.progress_by = reading_time.now() + self.progress;
     }
 }
 
@@ -244,7 +329,7 @@ fn send_failure(error: &reqwest::Error) -> Failure {
 /// What an answer with a bad status says, as far as it says it in time.
 async fn refusal(status: u16, response: Option<reqwest::Response>, end_by: Instant) -> Failure {
     let by = (now() + ERROR_BODY_WAIT).min(end_by);
-    let mut reader = Reader::new(ErrorObject::with_status(status));
+    let mut reader = AnswerReader::new(AnyDialect::refusal(status));
     let mut failure = Failure::Error;
     let mut on = |update: Update<'_>| {
         if let Update::Failed(found) = update {

@@ -98,9 +98,9 @@ enum Escape {
 
 impl Reader {
     /// A reader that tells the names in `vocabulary` apart (each at most 32 bytes) and no others.
-    pub fn new(vocabulary: &[&'static str]) -> Self {
+    pub fn new(vocabulary: impl IntoIterator<Item = &'static str>) -> Self {
+        let mut vocabulary: Vec<&str> = vocabulary.into_iter().collect();
         debug_assert!(vocabulary.iter().all(|name| name.len() <= MAX_KEY_BYTES));
-        let mut vocabulary = vocabulary.to_vec();
         vocabulary.sort_unstable_by_key(|name| (name.len(), *name));
         vocabulary.dedup();
         let by_length = std::array::from_fn(|length| vocabulary.partition_point(|name| name.len() < length));
@@ -131,45 +131,6 @@ impl Reader {
     /// Whether no document is under way.
     pub fn is_between_documents(&self) -> bool {
         self.state == State::Root
-    }
-
-    /// Whether the next byte belongs to an escape that has begun.
-    pub fn is_in_escape(&self) -> bool {
-        !matches!(self.escape, Escape::None)
-    }
-
-    /// The text that would end the document here, wherever that is.
-    pub fn closers(&self) -> String {
-        let mut text = match (self.state, self.escape) {
-            (State::Key, Escape::Backslash) => r#"\":null"#.into(),
-            (State::Key, _) => r#"":null"#.into(),
-            (State::NextKey, _) => r#""":null"#.into(),
-            (State::Colon, _) => ":null".into(),
-            (State::Value, _) => "null".into(),
-            (State::String, Escape::None) => "\"".into(),
-            (State::String, Escape::Backslash) => r#"\""#.into(),
-            (State::String, Escape::Unicode { digits, .. }) => "0".repeat(4 - usize::from(digits)) + "\"",
-            (State::Scalar, _) => self.scalar_closer(),
-            (State::FirstItem | State::FirstKey | State::AfterValue | State::Root, _) => String::new(),
-        };
-        for segment in self.path.iter().rev() {
-            text.push(match segment {
-                Segment::Key(_) => '}',
-                Segment::Index(_) => ']',
-            });
-        }
-        text
-    }
-
-    fn scalar_closer(&self) -> String {
-        let literals = ["true", "false", "null"];
-        let rest = literals.iter().find_map(|literal| literal.as_bytes().strip_prefix(self.scalar.as_slice()));
-        let is_open_number = matches!(self.scalar.last(), Some(b'-' | b'+' | b'.' | b'e' | b'E'));
-        match rest {
-            Some(rest) => String::from_utf8_lossy(rest).into_owned(),
-            None if is_open_number => "0".into(),
-            None => String::new(),
-        }
     }
 
     /// Reads on until the next token and takes what it read off the front of `piece`; `None` when it is used up.

@@ -106,24 +106,9 @@ impl Image {
         taken.bytes(bytes, &mut self.started, self.max_bytes, on)
     }
 
-    /// How many characters, padding included, have been read behind the last group of four: 0..=3.
-    pub fn odd_characters(&self) -> usize {
-        self.payload.odd_characters()
-    }
-
     /// Whether its end has come; more may follow all the same.
     pub fn is_whole(&self) -> bool {
         self.flaw.is_none() && self.sniffer.finish().is_ok()
-    }
-
-    /// Whether something that is no base64 stands behind its end.
-    pub fn is_over(&self) -> bool {
-        self.is_over
-    }
-
-    /// Whether its first bytes were those of a picture.
-    pub fn has_started(&self) -> bool {
-        self.started
     }
 
     /// The payload has ended: what came of it?

@@ -3,13 +3,10 @@ use crate::scan::{find_by, find2, find3};
 /// What a [`Reader`] found next in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found<'a> {
-    /// Text beside the pictures; empty if it was told already.
+    /// Text beside the pictures.
     Text(&'a [u8]),
     /// Base64 of a picture begins.
-    Image {
-        /// Whether it is written as `![image](data:image/…;base64,…)`, which the older frontends look for.
-        documented: bool,
-    },
+    Image,
     /// The next piece of that base64, white space included.
     Payload(&'a [u8]),
     /// The base64 ended.
@@ -39,13 +36,10 @@ pub struct Reader {
     state: State,
     /// The text since the `!` (or the `d` of `data:`), until it is clear what it is.
     held: Vec<u8>,
-    /// So many bytes of `held` have been told by somebody else, and are not handed out as text.
-    told: usize,
     /// Where the target begins in `held`.
     target: usize,
     /// What to do with `held` in the next call.
     held_is: Held,
-    left_open: bool,
     /// The picture under way has had its end.
     is_whole: bool,
 }
@@ -75,7 +69,6 @@ enum State {
     },
     Payload {
         bare: bool,
-        documented: bool,
         /// Characters since the last line end.
         line: usize,
     },
@@ -109,57 +102,21 @@ const MAGIC: [&[u8]; 5] = [b"iVBORw0KGgo", b"/9j/", b"_9j_", b"R0lGOD", b"UklGR"
 
 impl Default for Reader {
     fn default() -> Self {
-        Self {
-            state: State::Beginning,
-            held: Vec::new(),
-            told: 0,
-            target: 0,
-            held_is: Held::Open,
-            left_open: false,
-            is_whole: false,
-        }
+        Self { state: State::Beginning, held: Vec::new(), target: 0, held_is: Held::Open, is_whole: false }
     }
 }
 
 impl Reader {
-    /// Whether a picture in the documented spelling is under way.
-    pub fn in_documented_image(&self) -> bool {
-        matches!(self.state, State::Payload { documented: true, .. })
-    }
-
-    /// Whether the last picture in Markdown ended where another may begin, without its parenthesis.
-    pub fn left_open(&self) -> bool {
-        self.left_open
-    }
-
-    /// How much of the text is held because it may become a picture.
-    pub fn held_bytes(&self) -> usize {
-        if self.held_is == Held::HandedOut { 0 } else { self.held.len() }
-    }
-
-    /// Whether some of that was told by nobody else.
-    pub fn has_untold(&self) -> bool {
-        self.held_bytes() > self.told
-    }
-
-    /// The end of the picture under way has come: lines behind it are not of it.
+    /// The end of the picture under way has come: further lines do not belong to it.
     pub fn picture_is_whole(&mut self) {
         self.is_whole = true;
-    }
-
-    /// What is held was told by somebody else: if it turns out to be text, it is not handed out.
-    pub fn held_was_told(&mut self) {
-        self.told = self.held.len();
     }
 
     /// Reads on until the next find and takes what it read off the front of `piece`; `None` when it is used up.
     pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Option<Found<'a>> {
         match std::mem::replace(&mut self.held_is, Held::Open) {
             Held::Open => {}
-            Held::HandedOut => {
-                self.held.clear();
-                self.told = 0;
-            }
+            Held::HandedOut => self.held.clear(),
             Held::Payload => {
                 self.held_is = Held::HandedOut;
                 return Some(Found::Payload(&self.held));
@@ -203,9 +160,9 @@ impl Reader {
                     *piece = after;
                     if self.held.len() == MIN_BARE_BYTES {
                         self.is_whole = false;
-                        self.state = State::Payload { bare: true, documented: false, line: MIN_BARE_BYTES };
+                        self.state = State::Payload { bare: true, line: MIN_BARE_BYTES };
                         self.held_is = Held::Payload;
-                        return Some(Found::Image { documented: false });
+                        return Some(Found::Image);
                     }
                 }
                 State::Scheme => {
@@ -267,23 +224,21 @@ impl Reader {
                         return self.miss();
                     }
                     if byte == b',' {
-                        let Some(label) = label(header) else { return self.miss() };
-                        let before = self.held.get(..self.target).unwrap_or_default();
-                        let documented =
-                            !bare && before.eq_ignore_ascii_case(b"![image](") && label == Label::Documented;
+                        if !is_base64_header(header) {
+                            return self.miss();
+                        }
                         self.held.clear();
-                        self.told = 0;
                         self.is_whole = false;
-                        self.state = State::Payload { bare, documented, line: 0 };
-                        return Some(Found::Image { documented });
+                        self.state = State::Payload { bare, line: 0 };
+                        return Some(Found::Image);
                     }
                 }
-                State::Payload { bare: true, line, .. } if is_line_end(byte) && is_wrapped(line) && !self.is_whole => {
+                State::Payload { bare: true, line } if is_line_end(byte) && is_wrapped(line) && !self.is_whole => {
                     self.hold(byte, after, piece, State::LineEnd);
                 }
                 State::LineEnd if is_symbol(byte) => {
                     self.held.clear();
-                    self.state = State::Payload { bare: true, documented: false, line: 0 };
+                    self.state = State::Payload { bare: true, line: 0 };
                 }
                 State::LineEnd if self.held == b"\r" && byte == b'\n' => {
                     self.hold(byte, after, piece, State::LineEnd);
@@ -293,18 +248,17 @@ impl Reader {
                     self.held_is = Held::Text;
                     return Some(Found::ImageEnd);
                 }
-                State::Payload { bare, documented, line } => {
+                State::Payload { bare, line } => {
                     let run = if bare { find_by(|&byte| !is_symbol(byte), piece) } else { find2(b')', b'!', piece) };
                     let run = run.unwrap_or(piece.len());
                     if run > 0 {
                         let (payload, rest) = piece.split_at(run);
                         *piece = rest;
                         let line = if payload.ends_with(b"=") { 0 } else { line + run };
-                        self.state = State::Payload { bare, documented, line };
+                        self.state = State::Payload { bare, line };
                         return Some(Found::Payload(payload));
                     }
                     self.state = State::Text;
-                    self.left_open = !bare && byte != b')';
                     if byte == b')' && !bare {
                         *piece = after;
                     }
@@ -364,7 +318,6 @@ impl Reader {
     pub fn finish(&mut self) -> Option<Found<'_>> {
         if self.held_is == Held::HandedOut {
             self.held.clear();
-            self.told = 0;
         }
         self.miss()
     }
@@ -383,7 +336,7 @@ impl Reader {
 
     fn hand_out(&mut self) -> Option<Found<'_>> {
         self.held_is = Held::HandedOut;
-        (!self.held.is_empty()).then(|| Found::Text(self.held.get(self.told..).unwrap_or_default()))
+        (!self.held.is_empty()).then(|| Found::Text(&self.held))
     }
 
     fn link(&mut self, state: State) -> Found<'_> {
@@ -391,29 +344,16 @@ impl Reader {
         self.held_is = Held::HandedOut;
         match std::str::from_utf8(self.held.get(self.target..).unwrap_or_default()) {
             Ok(url) => Found::Link(url),
-            Err(_) => Found::Text(self.held.get(self.told..).unwrap_or_default()),
+            Err(_) => Found::Text(&self.held),
         }
     }
 }
 
-#[derive(Debug, PartialEq, Eq)]
-enum Label {
-    /// As the older extractor wants it: `data: image/…; base64,`.
-    Documented,
-    Other,
-}
-
-/// Reads `data:[type][;parameter]…;base64,`; `None` if the data is not base64.
-fn label(header: &[u8]) -> Option<Label> {
-    let header = std::str::from_utf8(header).ok()?.to_ascii_lowercase();
-    let (start, flag) = header.strip_prefix("data:")?.strip_suffix(',')?.rsplit_once(';')?;
-    let rest = flag.trim_start().strip_prefix("base64")?;
-    if !rest.trim().is_empty() {
-        return None;
-    }
-    let subtype = start.trim_start().strip_prefix("image/");
-    let documented = rest.is_empty() && subtype.is_some_and(|subtype| !subtype.is_empty() && !subtype.contains(';'));
-    Some(if documented { Label::Documented } else { Label::Other })
+/// Whether this is `data:[type][;parameter]…;base64,`.
+fn is_base64_header(header: &[u8]) -> bool {
+    let flag = header.strip_suffix(b",").and_then(|header| header.rsplit(|&byte| byte == b';').next());
+    let has_parameters = header.contains(&b';');
+    has_parameters && flag.is_some_and(|flag| flag.trim_ascii().eq_ignore_ascii_case(b"base64"))
 }
 
 fn is_symbol(byte: u8) -> bool {

@@ -28,8 +28,6 @@ pub struct Payload {
     group: [u8; 4],
     symbols: usize,
     padded: bool,
-    /// Symbols and padding behind the last group of four.
-    odd: usize,
     bytes: Vec<u8>,
 }
 
@@ -63,11 +61,6 @@ impl Payload {
         Ok(&self.bytes)
     }
 
-    /// How many characters, padding included, have been read behind the last group of four: 0..=3.
-    pub fn odd_characters(&self) -> usize {
-        self.odd
-    }
-
     /// Decodes what is left when the text has ended: one or two bytes where the padding is missing.
     pub fn finish(&mut self) -> Result<&[u8], BadPayload> {
         self.bytes.clear();
@@ -78,8 +71,7 @@ impl Payload {
     }
 
     fn symbol(&mut self, byte: u8) -> Result<(), BadPayload> {
-        let value = VALUES[usize::from(byte)];
-        let is_read = match value {
+        match VALUES[usize::from(byte)] {
             BLANK => Ok(()),
             PADDING if self.padded => Ok(()),
             PADDING => {
@@ -98,9 +90,7 @@ impl Payload {
                 Ok(())
             }
             _ => Err(BadPayload),
-        };
-        self.odd = (self.odd + usize::from(is_read.is_ok() && value != BLANK)) % 4;
-        is_read
+        }
     }
 
     fn last_group(&mut self) -> Result<(), BadPayload> {

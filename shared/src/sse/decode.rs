@@ -13,14 +13,8 @@ pub enum Part<'a> {
     Stray(&'a [u8]),
     /// That line has ended.
     StrayEnd,
-    /// A comment begins: its colon was read.
-    CommentStart,
-    /// A part of the comment, which is not handed on.
+    /// A comment begins. Its text is skipped.
     Comment,
-    /// The comment has ended.
-    CommentEnd,
-    /// The line feed behind the carriage return that ended the line before.
-    LineFeed,
     /// A blank line ended an event that has data: everything since the last `End` is one event.
     End,
     /// A blank line ended something without data: comments, other fields, nothing at all.
@@ -70,7 +64,6 @@ pub struct Decoder {
     has_data: bool,
     /// The event in `event_type` was handed out; its type is cleared when the next line begins.
     dispatched: bool,
-    in_block: bool,
     data_bytes: usize,
     max_event_bytes: usize,
 }
@@ -139,7 +132,6 @@ impl Decoder {
             retry_ms: None,
             has_data: false,
             dispatched: false,
-            in_block: false,
             data_bytes: 0,
             max_event_bytes,
         }
@@ -150,7 +142,7 @@ impl Decoder {
         while let Some((&byte, after)) = piece.split_first() {
             if std::mem::take(&mut self.after_cr) && byte == b'\n' {
                 *piece = after;
-                return Ok(Part::LineFeed);
+                continue;
             }
             match self.state {
                 State::Bom(matched) => {
@@ -171,7 +163,7 @@ impl Decoder {
                     b':' => {
                         self.state = State::Comment;
                         *piece = after;
-                        return Ok(Part::CommentStart);
+                        return Ok(Part::Comment);
                     }
                     _ => {
                         self.begin_field();
@@ -243,10 +235,9 @@ impl Decoder {
                     if run == 0 {
                         *piece = after;
                         self.end_line(byte);
-                        return Ok(Part::CommentEnd);
+                        continue;
                     }
                     *piece = piece.get(run..).unwrap_or_default();
-                    return Ok(Part::Comment);
                 }
             }
         }
@@ -280,11 +271,6 @@ impl Decoder {
         self.has_data
     }
 
-    /// Whether the next byte begins a new event (a line feed that belongs to a carriage return aside).
-    pub fn is_between_events(&self) -> bool {
-        !self.in_block && matches!(self.state, State::Bom(0) | State::LineStart)
-    }
-
     fn count(&mut self, bytes: usize) -> Result<(), TooLarge> {
         self.data_bytes += bytes;
         match self.data_bytes > self.max_event_bytes {
@@ -294,7 +280,6 @@ impl Decoder {
     }
 
     fn begin_field(&mut self) {
-        self.in_block = true;
         if std::mem::take(&mut self.dispatched) {
             self.event_type.clear();
         }
@@ -331,7 +316,6 @@ impl Decoder {
             self.last_id.clone_from(&self.next_id);
         }
         self.data_bytes = 0;
-        self.in_block = false;
         if std::mem::take(&mut self.has_data) {
             self.dispatched = true;
             return true;

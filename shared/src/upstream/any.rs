@@ -1,12 +1,12 @@
 use super::chat::Choices;
-use super::content::{Content, Place};
+use super::content::Content;
+use super::error_object::ErrorObject;
 use super::finish_reason::stop;
 use super::gemini::Candidates;
 use super::images::{Items, Vendor};
-use super::reader::Dialect;
 use super::responses::OutputItems;
 use super::short::Short;
-use super::{ErrorObject, Out};
+use super::{Failure, Out};
 use crate::image_url::LocalLinks;
 use crate::json::Segment::{self, Index, Key};
 use crate::json::{Token, Value};
@@ -32,12 +32,21 @@ pub struct AnyDialect {
     document: Document,
     short: Short,
     usage: Usage,
+    /// The error of a refusal's body; `None` for an answer with a good status.
+    refusal: Option<Refusal>,
+}
+
+/// The body of an answer whose status says that the upstream refused.
+#[derive(Debug)]
+struct Refusal {
+    status: u16,
+    /// The class of the first document.
+    failure: Option<Failure>,
 }
 
 /// The document under way.
 #[derive(Debug, Default)]
 struct Document {
-    has_choices: bool,
     /// `type`.
     kind: String,
     /// The event or the `type` says that its picture is not the final one.
@@ -63,6 +72,39 @@ impl AnyDialect {
         Self::of(Vendor::Ark, links)
     }
 
+    /// Reads the body of an answer with a status that is no success: always ends in [`Update::Failed`].
+    pub fn refusal(status: u16) -> Self {
+        Self { refusal: Some(Refusal { status, failure: None }), ..Self::new(LocalLinks::Refused) }
+    }
+
+    /// The member names that any of the dialects reads.
+    pub(super) fn vocabulary() -> impl Iterator<Item = &'static str> {
+        let others = ["usage", "type", "text", "phase"];
+        let lists = [Choices::KEYS, Candidates::KEYS, Items::KEYS, OutputItems::KEYS, &ErrorObject::KEYS, &Usage::KEYS];
+        lists.into_iter().flatten().copied().chain(others)
+    }
+
+    /// The next token of a document.
+    pub(super) fn token(&mut self, token: Token<'_>, out: &mut Out<'_>) {
+        // Google's API without `alt=sse` answers with a list of documents.
+        let (path, is_listed) = match token.path {
+            [Index(_), rest @ ..] => (rest, true),
+            path => (path, false),
+        };
+        // The API behind Google's command line tools, and proxies in front of it, wrap the document.
+        let path = match path {
+            [Key("response"), rest @ ..] if matches!(rest, [Key(name), ..] if Candidates::ROOTS.contains(name)) => rest,
+            path => path,
+        };
+        match (path, token.value) {
+            ([], Value::Open) if is_listed => self.document_begin(b""),
+            ([], Value::Close) if is_listed => self.document_end(b"", out),
+            ([], _) => {}
+            (path, value) if self.refusal.is_some() => self.document.error.token(path, value),
+            (path, value) => self.member(path, value, out),
+        }
+    }
+
     fn of(vendor: Vendor, links: LocalLinks) -> Self {
         Self {
             content: Content::new(links),
@@ -73,18 +115,18 @@ impl AnyDialect {
             document: Document::default(),
             short: Short::default(),
             usage: Usage::default(),
+            refusal: None,
         }
     }
 
-    fn begin(&mut self, event_type: &[u8]) {
+    /// A document begins; `event_type` is the `event` field that stands before it.
+    pub(super) fn document_begin(&mut self, event_type: &[u8]) {
         self.document = Document { is_preview: names_preview(event_type), ..Document::default() };
-        self.content.begin_document();
     }
 
     fn member(&mut self, path: &[Segment], value: Value<'_>, out: &mut Out<'_>) {
-        let Self { content, choices, candidates, items, output, document, .. } = self;
+        let Self { content, choices, candidates, items, output, .. } = self;
         match (path, value) {
-            ([Key("choices")], Value::Open) => document.has_choices = true,
             ([Key("choices"), Index(position), rest @ ..], value) => {
                 choices.token(*position, rest, value, content, out);
             }
@@ -137,10 +179,10 @@ impl AnyDialect {
                 text.extend_from_slice(waits);
                 if !rest.is_empty() && !*is_said && says(kind, *is_aside) {
                     *is_said = true;
-                    self.content.text(0, Place::Elsewhere, text, out);
+                    self.content.text(0, text, out);
                 }
                 if *is_said {
-                    self.content.text(0, Place::Elsewhere, rest, out);
+                    self.content.text(0, rest, out);
                 }
             }
             _ => {}
@@ -149,10 +191,13 @@ impl AnyDialect {
         error.token(path, value);
     }
 
-    fn end(&mut self, event_type: &[u8], out: &mut Out<'_>) {
-        let Document { has_choices, kind, is_preview, text, is_said, is_aside, stop, error } =
-            std::mem::take(&mut self.document);
-        self.document.has_choices = has_choices;
+    /// A document ended; `event_type` is the `event` field that stands with it.
+    pub(super) fn document_end(&mut self, event_type: &[u8], out: &mut Out<'_>) {
+        let Document { kind, is_preview, text, is_said, is_aside, stop, error } = std::mem::take(&mut self.document);
+        if let Some(Refusal { status, failure }) = &mut self.refusal {
+            failure.get_or_insert_with(|| error.failure(Some(*status)));
+            return;
+        }
         let event_type = if event_type.len() > MAX_NAME_BYTES { b"" } else { event_type };
         let name = match kind.as_str() {
             "" => std::str::from_utf8(event_type).unwrap_or_default(),
@@ -165,14 +210,14 @@ impl AnyDialect {
         if is_failure || (error.is_error() && !is_about_a_picture) {
             self.content.abandon(out);
             self.items.abandon();
-            return out(Update::Failed(error.failure()));
+            return out(Update::Failed(error.failure(None)));
         }
         let error = (last == "partial_failed" || error.is_found()).then_some(&error);
         self.items.settle(is_preview, error, &mut self.content, out);
         if says(name, is_aside) {
             self.output.has_text = true;
             if !is_said {
-                self.content.text(0, Place::Elsewhere, &text, out);
+                self.content.text(0, &text, out);
             }
         }
         let is_completed = matches!(name, "image_generation.completed" | "image_edit.completed" | "response.completed");
@@ -180,79 +225,12 @@ impl AnyDialect {
             out(Update::Stopped(stop));
         }
     }
-}
 
-const VOCABULARIES: [&[&str]; 7] = [
-    Choices::KEYS,
-    Candidates::KEYS,
-    Items::KEYS,
-    OutputItems::KEYS,
-    &ErrorObject::KEYS,
-    &Usage::KEYS,
-    &["usage", "type", "text", "phase"],
-];
-
-const NAMES: usize = {
-    let (mut names, mut list) = (0, 0);
-    while list < VOCABULARIES.len() {
-        names += VOCABULARIES[list].len();
-        list += 1;
-    }
-    names
-};
-
-/// All of them in one: a constant cannot be joined from others in any shorter way.
-const VOCABULARY: [&str; NAMES] = {
-    let mut vocabulary = [""; NAMES];
-    let (mut at, mut list) = (0, 0);
-    while list < VOCABULARIES.len() {
-        let mut name = 0;
-        while name < VOCABULARIES[list].len() {
-            vocabulary[at] = VOCABULARIES[list][name];
-            (at, name) = (at + 1, name + 1);
+    /// A document broke off. What came before the break stays: a picture may be whole by then.
+    pub(super) fn abandon(&mut self, out: &mut Out<'_>) {
+        if self.refusal.is_some() {
+            return self.document_end(b"", out);
         }
-        list += 1;
-    }
-    vocabulary
-};
-
-impl Dialect for AnyDialect {
-    const KEYS: &'static [&'static str] = &VOCABULARY;
-
-    fn token(&mut self, token: Token<'_>, out: &mut Out<'_>) {
-        // Google's API without `alt=sse` answers with a list of documents.
-        let (path, is_listed) = match token.path {
-            [Index(_), rest @ ..] => (rest, true),
-            path => (path, false),
-        };
-        // The API behind Google's command line tools, and proxies in front of it, wrap the document.
-        let path = match path {
-            [Key("response"), rest @ ..] if matches!(rest, [Key(name), ..] if Candidates::ROOTS.contains(name)) => rest,
-            path => path,
-        };
-        match (path, token.value) {
-            ([], Value::Open) if is_listed => self.begin(b""),
-            ([], Value::Close) if is_listed => self.end(b"", out),
-            ([], _) => {}
-            (path, value) => self.member(path, value, out),
-        }
-    }
-
-    fn document_begin(&mut self, event_type: &[u8]) {
-        self.begin(event_type);
-    }
-
-    fn document_end(&mut self, event_type: &[u8], out: &mut Out<'_>) {
-        self.end(event_type, out);
-    }
-
-    fn finish(&mut self, out: &mut Out<'_>) {
-        self.abandon(out);
-        self.content.finish(out);
-    }
-
-    /// What came before the break stays: a picture may be whole by then.
-    fn abandon(&mut self, out: &mut Out<'_>) {
         self.choices.abandon(&mut self.content, out);
         self.candidates.abandon();
         self.items.abandon();
@@ -260,40 +238,23 @@ impl Dialect for AnyDialect {
         self.document = Document::default();
     }
 
-    fn in_documented_image(&self) -> bool {
-        self.content.in_documented_image()
+    /// The answer ended.
+    pub(super) fn finish(&mut self, out: &mut Out<'_>) {
+        match &self.refusal {
+            Some(refusal) => out(Update::Failed(refusal.failure.unwrap_or_else(|| self.page()))),
+            None => {
+                self.abandon(out);
+                self.content.finish(out);
+            }
+        }
     }
 
-    fn is_undecided(&self) -> bool {
-        self.content.is_undecided()
-    }
-
-    fn left_open(&self) -> bool {
-        self.content.left_open()
-    }
-
-    fn is_picture_over(&self) -> bool {
-        self.content.is_picture_over()
-    }
-
-    fn has_untold_text(&self) -> bool {
-        self.content.has_untold_text()
-    }
-
-    fn is_within_content(&self) -> bool {
-        self.choices.is_in_first_content() && !self.content.is_elsewhere() && !self.document.error.is_error()
-    }
-
-    fn odd_characters(&self) -> usize {
-        self.content.odd_characters()
-    }
-
-    fn text_was_told(&mut self) {
-        self.content.text_was_told();
-    }
-
-    fn is_chunk(&self) -> bool {
-        self.document.has_choices && !self.content.is_elsewhere()
+    /// What it means that the answer is a page of HTML.
+    pub(super) fn page(&self) -> Failure {
+        match &self.refusal {
+            Some(refusal) => ErrorObject::default().failure(Some(refusal.status)),
+            None => Failure::BadContentType,
+        }
     }
 }
 

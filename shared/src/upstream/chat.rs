@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Out;
-use super::content::{Content, Place};
+use super::content::Content;
 use super::finish_reason::stop;
 use super::short::Short;
 use crate::json::Segment::{Index, Key};
@@ -76,9 +76,6 @@ pub(super) struct Choices {
     /// The item's place in the array, for want of an index.
     position: u32,
     pending: Vec<u8>,
-    /// The string under way is the content of choice 0.
-    in_first_content: bool,
-    place: Option<Place>,
     short: Short,
 }
 
@@ -114,7 +111,6 @@ impl Choices {
             ([], Value::Open) => {
                 (self.slot, self.position) = (None, position);
                 self.pending.clear();
-                self.in_first_content = false;
             }
             ([], Value::Close) => self.settle(self.slot.unwrap_or(position), content, out),
             ([Key("index")], Value::Scalar(index)) => {
@@ -125,32 +121,22 @@ impl Choices {
                     out(Update::Stopped(stop));
                 }
             }
-            ([Key("delta"), Key("content")], Value::Text(text)) => {
-                self.text(Place::Delta, text, content, out);
-                self.in_first_content = self.slot == Some(0);
-            }
-            ([Key("delta"), Key("content")], Value::StringEnd) => self.in_first_content = false,
             ([Key("delta" | "message"), rest @ ..], value) => self.message(rest, value, content, out),
             _ => {}
         }
     }
 
-    /// Whether the string under way is the content of choice 0, and known to be.
-    pub(super) fn is_in_first_content(&self) -> bool {
-        self.in_first_content
-    }
-
     /// The document broke off.
     pub(super) fn abandon(&mut self, content: &mut Content, out: &mut Out<'_>) {
         self.settle(self.slot.unwrap_or(self.position), content, out);
-        (self.slot, self.position, self.in_first_content) = (None, 0, false);
+        (self.slot, self.position) = (None, 0);
     }
 
     fn message(&mut self, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) {
         match path {
             [Key("content")] | [Key("content"), Index(_), Key("text")] => {
                 if let Value::Text(text) = value {
-                    self.text(Place::Elsewhere, text, content, out);
+                    self.text(text, content, out);
                 }
             }
             [Key("content"), Index(_), Key("image_url")]
@@ -170,25 +156,21 @@ impl Choices {
         }
     }
 
-    fn text(&mut self, place: Place, text: &[u8], content: &mut Content, out: &mut Out<'_>) {
-        if self.place.is_some_and(|before| before != place) {
-            self.settle(self.slot.unwrap_or(self.position), content, out);
-        }
-        self.place = Some(place);
+    fn text(&mut self, text: &[u8], content: &mut Content, out: &mut Out<'_>) {
         if let Some(slot) = self.slot {
-            content.text(slot, place, text, out);
+            content.text(slot, text, out);
         } else if self.pending.len() + text.len() <= MAX_PENDING_BYTES {
             self.pending.extend_from_slice(text);
         } else {
             self.settle(self.position, content, out);
-            content.text(self.position, place, text, out);
+            content.text(self.position, text, out);
         }
     }
 
     /// The slot of the choice under way is known: what waited for it is read.
     fn settle(&mut self, slot: u32, content: &mut Content, out: &mut Out<'_>) {
         self.slot = Some(slot);
-        content.text(slot, self.place.take().unwrap_or(Place::Delta), &self.pending, out);
+        content.text(slot, &self.pending, out);
         self.pending.clear();
     }
 }

@@ -17,16 +17,6 @@ pub(super) struct Content {
     /// The same picture said before in another form, until the later one turns out to be anything.
     earlier: Option<PictureValue>,
     text_bytes: usize,
-    /// Something was said where the older frontends do not look.
-    is_elsewhere: bool,
-}
-
-/// Where a text stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
-    /// `choices[].delta.content`, where the older frontends look.
-    Delta,
-    Elsewhere,
 }
 
 /// What a value that stands for a picture was.
@@ -46,8 +36,6 @@ struct Text {
     slot: u32,
     reader: media::Reader,
     picture: Option<Picture>,
-    /// The last one had something behind its end.
-    was_over: bool,
     utf8: Utf8,
 }
 
@@ -60,76 +48,20 @@ struct PictureValue {
 
 impl Content {
     pub(super) fn new(links: LocalLinks) -> Self {
-        Self { links, texts: Vec::new(), value: None, earlier: None, text_bytes: 0, is_elsewhere: false }
-    }
-
-    /// A new document begins.
-    pub(super) fn begin_document(&mut self) {
-        self.is_elsewhere = false;
-    }
-
-    /// Whether this document has said something where the older frontends do not look.
-    pub(super) fn is_elsewhere(&self) -> bool {
-        self.is_elsewhere
-    }
-
-    /// Whether a picture that older frontends find is under way.
-    pub(super) fn in_documented_image(&self) -> bool {
-        self.texts.iter().any(|text| text.reader.in_documented_image())
-    }
-
-    /// Whether the first choice's text ends in what may become a picture, or in one that has not begun. A lone `!` or `d`
-    /// is at the end of too many sentences to count.
-    pub(super) fn is_undecided(&self) -> bool {
-        let has_not_begun = |picture: &Picture| !picture.has_started();
-        self.texts.iter().any(|text| {
-            text.slot == 0 && (text.reader.held_bytes() > 1 || text.picture.as_ref().is_some_and(has_not_begun))
-        })
-    }
-
-    /// Whether the last picture in the first choice's text ended without its parenthesis.
-    pub(super) fn left_open(&self) -> bool {
-        self.texts.iter().any(|text| text.slot == 0 && text.reader.left_open())
-    }
-
-    /// Whether the last picture in the first choice's text has something behind its end that is not of it.
-    pub(super) fn is_picture_over(&self) -> bool {
-        let is_over = |text: &Text| text.picture.as_ref().map_or(text.was_over, Picture::is_over);
-        self.texts.iter().any(|text| text.slot == 0 && is_over(text))
-    }
-
-    /// Whether some of the first choice's text is held and was not told.
-    pub(super) fn has_untold_text(&self) -> bool {
-        self.texts.iter().any(|text| text.slot == 0 && text.reader.has_untold())
-    }
-
-    /// How many characters of the base64 in the first choice's text have been read behind the last group of four: 0..=3.
-    pub(super) fn odd_characters(&self) -> usize {
-        let text = self.texts.iter().find(|text| text.slot == 0);
-        text.and_then(|text| text.picture.as_ref()).map_or(0, Picture::odd_characters)
-    }
-
-    /// All of the first choice's text was told as it came, also what may become a picture.
-    pub(super) fn text_was_told(&mut self) {
-        if let Some(text) = self.texts.iter_mut().find(|text| text.slot == 0) {
-            text.reader.held_was_told();
-            text.utf8 = Utf8::default();
-        }
+        Self { links, texts: Vec::new(), value: None, earlier: None, text_bytes: 0 }
     }
 
     /// The next part of a slot's text; pictures may stand in it.
-    pub(super) fn text(&mut self, slot: u32, place: Place, mut piece: &[u8], out: &mut Out<'_>) {
+    pub(super) fn text(&mut self, slot: u32, mut piece: &[u8], out: &mut Out<'_>) {
         if slot >= MAX_SLOTS || piece.is_empty() {
             return;
         }
-        // They read the first choice, whatever its index.
-        self.is_elsewhere |= place == Place::Elsewhere || slot != 0;
         let at = self.texts.iter().position(|text| text.slot == slot).unwrap_or_else(|| {
             let (reader, utf8) = Default::default();
-            self.texts.push(Text { slot, reader, picture: None, was_over: false, utf8 });
+            self.texts.push(Text { slot, reader, picture: None, utf8 });
             self.texts.len() - 1
         });
-        let Some(Text { reader, picture, was_over, utf8, .. }) = self.texts.get_mut(at) else { return };
+        let Some(Text { reader, picture, utf8, .. }) = self.texts.get_mut(at) else { return };
         while let Some(found) = reader.next(&mut piece) {
             match found {
                 Found::Text(bytes) => {
@@ -146,9 +78,7 @@ impl Content {
                         out(Update::Failed(Failure::Protocol));
                     }
                 }
-                Found::Image { documented } => {
-                    *picture = Some(Picture::new(slot, false, documented && place == Place::Delta));
-                }
+                Found::Image => *picture = Some(Picture::new(slot, false)),
                 Found::Payload(payload) => {
                     if let Some(picture) = picture {
                         picture.push(payload, out);
@@ -159,7 +89,6 @@ impl Content {
                 }
                 Found::ImageEnd => {
                     if let Some(picture) = picture.take() {
-                        *was_over = picture.is_over();
                         picture.finish(false, out);
                     }
                 }
@@ -178,7 +107,7 @@ impl Content {
             Value::StringStart => {
                 self.end_earlier(slot, draft, None, out);
                 self.earlier = self.value.take();
-                let (reference, picture) = (Reference::default(), Picture::new(slot, draft, false));
+                let (reference, picture) = (Reference::default(), Picture::new(slot, draft));
                 self.value = Some(PictureValue { reference, picture });
             }
             Value::Text(text) => {

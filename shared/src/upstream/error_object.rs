@@ -1,10 +1,8 @@
 use super::failure::names_failure;
-use super::reader::Dialect;
-use super::{ErrorFields, Failure, Out, classify};
-use crate::json::Segment::{Index, Key};
-use crate::json::{Segment, Token, Value};
+use super::{ErrorFields, Failure, classify};
+use crate::json::Segment::Key;
+use crate::json::{Segment, Value};
 use crate::media::Utf8;
-use crate::update::Update;
 
 const MAX_TEXT_BYTES: usize = 256;
 
@@ -13,7 +11,7 @@ const MAX_TEXT_BYTES: usize = 256;
 /// Looks, like new-api's `GeneralErrorResponse`, at `error` (an object or a sentence), `message`, `msg`, `err`,
 /// `error_msg`, `header.message` and `response.error`; and at vLLM's `{"object":"error", …}`.
 #[derive(Debug, Default)]
-pub struct ErrorObject {
+pub(super) struct ErrorObject {
     /// What the error itself says.
     fields: ErrorFields,
     /// What stands beside it, which counts where it says nothing.
@@ -23,13 +21,11 @@ pub struct ErrorObject {
     object: String,
     /// Joins the string under way.
     text: Utf8,
-    /// For a body that is read alone: the status it came with.
-    status: Option<u16>,
 }
 
 impl ErrorObject {
     /// The names that [`ErrorObject::token`] wants to see.
-    pub const KEYS: [&'static str; 13] = [
+    pub(super) const KEYS: [&'static str; 13] = [
         "error",
         "code",
         "type",
@@ -45,13 +41,8 @@ impl ErrorObject {
         "param",
     ];
 
-    /// For the body of an answer with this status.
-    pub fn with_status(status: u16) -> Self {
-        Self { status: Some(status), ..Self::default() }
-    }
-
     /// Notes what stands at a path; anything that is no part of an error is ignored.
-    pub fn token(&mut self, path: &[Segment], value: Value<'_>) {
+    pub(super) fn token(&mut self, path: &[Segment], value: Value<'_>) {
         if let [Key("error" | "err"), ..] | [Key("response"), Key("error"), ..] = path {
             // Some write every member always: empty texts and zeros where nothing is wrong.
             self.found |= match value {
@@ -86,50 +77,26 @@ impl ErrorObject {
         }
     }
 
-    /// The class of what was gathered so far.
-    pub fn failure(&self) -> Failure {
+    /// The class of what was gathered so far; `status` as in [`classify`].
+    pub(super) fn failure(&self, status: Option<u16>) -> Failure {
         let first = |own: &String, beside: &String| if own.is_empty() { beside.clone() } else { own.clone() };
         let fields = ErrorFields {
             code: first(&self.fields.code, &self.beside.code),
             kind: first(&self.fields.kind, &self.beside.kind),
             message: first(&self.fields.message, &self.beside.message),
         };
-        classify(self.status, &fields)
+        classify(status, &fields)
     }
 
     /// Whether a member that only errors have was seen.
-    pub fn is_found(&self) -> bool {
+    pub(super) fn is_found(&self) -> bool {
         self.found
     }
 
     /// Whether the document is an error: it says so, or is a message beside a code that only errors have.
-    pub fn is_error(&self) -> bool {
+    pub(super) fn is_error(&self) -> bool {
         let is_coded = || !self.beside.message.is_empty() && names_failure(&self.beside.code);
         self.found || self.object == "error" || is_coded()
-    }
-}
-
-/// The body of an answer whose status tells of failure.
-impl Dialect for ErrorObject {
-    const KEYS: &'static [&'static str] = &Self::KEYS;
-
-    fn token(&mut self, token: Token<'_>, _: &mut Out<'_>) {
-        // Google wraps its errors in an array.
-        let path = match token.path {
-            [Index(0), rest @ ..] => rest,
-            path => path,
-        };
-        ErrorObject::token(self, path, token.value);
-    }
-
-    fn document_end(&mut self, _: &[u8], _: &mut Out<'_>) {}
-
-    fn page(&self) -> Failure {
-        classify(self.status, &ErrorFields::default())
-    }
-
-    fn finish(&mut self, out: &mut Out<'_>) {
-        out(Update::Failed(self.failure()));
     }
 }
 

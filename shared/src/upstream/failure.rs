@@ -49,6 +49,8 @@ pub enum Failure {
     Protocol,
     /// Our own time ran out.
     Deadline,
+    /// The client left or stopped reading, so the call was dropped.
+    ClientClosed,
     /// A fault of our own code.
     Internal,
 }
@@ -92,6 +94,7 @@ impl Failure {
         Failure::Redirect,
         Failure::Protocol,
         Failure::Deadline,
+        Failure::ClientClosed,
         Failure::Internal,
     ];
 
@@ -117,6 +120,7 @@ impl Failure {
             Self::Redirect => ("upstream_redirect", Code::UpstreamProtocolError, Refund, true),
             Self::Protocol => ("upstream_protocol_error", Code::UpstreamProtocolError, Keep, false),
             Self::Deadline => ("deadline_exceeded", Code::DeadlineExceeded, Keep, false),
+            Self::ClientClosed => ("client_closed", Code::ClientClosed, Keep, false),
             Self::Internal => ("internal_error", Code::InternalError, Keep, true),
         };
         Facts { class, problem, token, alarm }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::Out;
-use super::content::{Content, Place};
+use super::content::Content;
 use super::finish_reason::stop;
 use super::short::Short;
 use crate::json::Segment::{Index, Key};
@@ -147,7 +147,7 @@ impl Candidates {
             ([], Value::Open) => self.abandon(),
             ([], Value::Close) => {
                 if !self.is_thought && !self.is_shown {
-                    content.text(slot, Place::Elsewhere, &self.text, out);
+                    content.text(slot, &self.text, out);
                 }
                 content.end_picture(slot, self.is_thought, None, out);
                 self.abandon();
@@ -158,10 +158,10 @@ impl Candidates {
                 self.text.extend_from_slice(waits);
                 if !rest.is_empty() && !self.is_shown && !self.is_thought {
                     self.is_shown = true;
-                    content.text(slot, Place::Elsewhere, &self.text, out);
+                    content.text(slot, &self.text, out);
                 }
                 if self.is_shown {
-                    content.text(slot, Place::Elsewhere, rest, out);
+                    content.text(slot, rest, out);
                 }
             }
             ([Key("inlineData" | "inline_data"), Key("data")], value)

@@ -143,7 +143,7 @@ impl Items {
         let slot = slot.unwrap_or(self.next_slot);
         let mut came = content.end_picture(slot, draft, pixels, out) != Came::Nothing;
         if !came && let Some(error) = error {
-            out(Update::ImageFailed { slot, failure: error.failure() });
+            out(Update::ImageFailed { slot, failure: error.failure(None) });
             came = true;
         }
         if came && !draft {

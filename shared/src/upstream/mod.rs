@@ -1,5 +1,6 @@
 //! The upstreams' wire formats: a request out, events in, [`Update`]s on. One file a dialect.
 
+mod answer_reader;
 mod any;
 pub mod ark;
 pub mod chat;
@@ -9,15 +10,15 @@ mod failure;
 mod finish_reason;
 pub mod gemini;
 pub mod images;
+mod models;
 mod picture;
-mod reader;
 mod responses;
 mod short;
 
+pub use answer_reader::AnswerReader;
 pub use any::AnyDialect;
-pub use error_object::ErrorObject;
 pub use failure::{ErrorFields, Failure, TokenPolicy, classify};
-pub use reader::{Dialect, Reader};
+pub use models::may_send_drafts;
 
 use crate::update::Update;
 

@@ -7,33 +7,20 @@ use crate::update::Update;
 pub(super) struct Picture {
     slot: u32,
     draft: bool,
-    documented: bool,
     image: Image,
 }
 
 impl Picture {
-    pub(super) fn new(slot: u32, draft: bool, documented: bool) -> Self {
-        Self { slot, draft, documented, image: Image::new(MAX_IMAGE_BYTES) }
+    pub(super) fn new(slot: u32, draft: bool) -> Self {
+        Self { slot, draft, image: Image::new(MAX_IMAGE_BYTES) }
     }
 
     pub(super) fn slot(&self) -> u32 {
         self.slot
     }
 
-    pub(super) fn has_started(&self) -> bool {
-        self.image.has_started()
-    }
-
-    pub(super) fn odd_characters(&self) -> usize {
-        self.image.odd_characters()
-    }
-
     pub(super) fn is_whole(&self) -> bool {
         self.image.is_whole()
-    }
-
-    pub(super) fn is_over(&self) -> bool {
-        self.image.is_over()
     }
 
     pub(super) fn is_draft(&self) -> bool {
@@ -41,13 +28,13 @@ impl Picture {
     }
 
     pub(super) fn push(&mut self, payload: &[u8], out: &mut Out<'_>) {
-        self.image.push(payload, tell(self.slot, self.draft, self.documented, out));
+        self.image.push(payload, tell(self.slot, self.draft, out));
     }
 
     /// It has ended, and by now it is known whether it is a draft. Says whether it is whole.
     pub(super) fn finish(self, draft: bool, out: &mut Out<'_>) -> bool {
-        let Self { slot, documented, image, .. } = self;
-        match image.finish(tell(slot, draft, documented, out)) {
+        let Self { slot, image, .. } = self;
+        match image.finish(tell(slot, draft, out)) {
             Ok(image) => {
                 out(Update::ImageFinished { slot, draft, image });
                 true
@@ -63,10 +50,10 @@ impl Picture {
     }
 }
 
-fn tell<'o>(slot: u32, draft: bool, documented: bool, out: &'o mut Out<'_>) -> impl FnMut(Progress<'_>) + 'o {
+fn tell<'o>(slot: u32, draft: bool, out: &'o mut Out<'_>) -> impl FnMut(Progress<'_>) + 'o {
     move |progress| {
         out(match progress {
-            Progress::Started(media_type) => Update::ImageStarted { slot, media_type, draft, documented },
+            Progress::Started(media_type) => Update::ImageStarted { slot, media_type, draft },
             Progress::Bytes(bytes) => Update::ImageBytes { slot, bytes },
         });
     }

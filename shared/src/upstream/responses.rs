@@ -1,7 +1,8 @@
 //! OpenAI's Responses API, as some relays answer whatever they were asked.
 
-use super::content::{Came, Content, Place};
-use super::{ErrorObject, Out};
+use super::Out;
+use super::content::{Came, Content};
+use super::error_object::ErrorObject;
 use crate::json::Segment::{Index, Key};
 use crate::json::{Segment, Value};
 use crate::update::Update;
@@ -37,7 +38,7 @@ impl OutputItems {
         if let ([Key("content"), Index(_), Key("text")], Value::Text(text)) = (path, value)
             && !self.has_text
         {
-            content.text(0, Place::Elsewhere, text, out);
+            content.text(0, text, out);
         }
         if !self.has_picture {
             self.has_listed |= self.result(path, value, content, out);
@@ -54,7 +55,7 @@ impl OutputItems {
         match (path, value) {
             ([], Value::Open) => self.error = ErrorObject::default(),
             ([], Value::Close) if self.error.is_found() => {
-                out(Update::ImageFailed { slot: self.next_slot, failure: self.error.failure() });
+                out(Update::ImageFailed { slot: self.next_slot, failure: self.error.failure(None) });
             }
             ([Key("error"), ..], value) => self.error.token(path, value),
             _ => {}

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use sha2::{Digest, Sha256};
 use shared::outcome::{End, Outcome, Success};
 use shared::update::Update;
-use shared::upstream::{Dialect, Failure, Reader};
+use shared::upstream::{AnswerReader, AnyDialect, Failure};
 
 /// Updates as they came; neighbours of a kind are one.
 #[derive(Debug, PartialEq)]
@@ -37,7 +37,7 @@ impl Answer {
 }
 
 /// Reads an answer, and sees to it that the bytes handed on are those that the updates tell of.
-pub(crate) fn read<'a, D: Dialect>(dialect: D, pieces: impl IntoIterator<Item = &'a [u8]>) -> Answer {
+pub(crate) fn read<'a>(dialect: AnyDialect, pieces: impl IntoIterator<Item = &'a [u8]>) -> Answer {
     let (mut seen, mut pictures, mut drafts, mut damaged) = (Vec::new(), Vec::new(), Vec::new(), 0);
     let mut open: HashMap<u32, Vec<u8>> = HashMap::new();
     let mut outcome = Outcome::default();
@@ -74,7 +74,7 @@ pub(crate) fn read<'a, D: Dialect>(dialect: D, pieces: impl IntoIterator<Item = 
             (other, _) => seen.push(Seen::Other(format!("{other:?}"))),
         }
     };
-    let mut reader = Reader::new(dialect);
+    let mut reader = AnswerReader::new(dialect);
     for piece in pieces {
         reader.push(piece, &mut on);
     }

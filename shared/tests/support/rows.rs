@@ -3,7 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
 use shared::outcome::Source;
-use shared::upstream::Dialect;
+use shared::upstream::AnyDialect;
 
 use super::answer::{Answer, read};
 
@@ -12,7 +12,7 @@ pub(crate) const BLUE: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYPgPAAEDAQA2dBFAAAAAAElFTkSuQmCC";
 
 /// Reads an answer whole, byte by byte and in two pieces cut at every byte; all must agree.
-pub(crate) fn at_every_cut<D: Dialect>(text: &str, dialect: impl Fn() -> D) -> Answer {
+pub(crate) fn at_every_cut(text: &str, dialect: impl Fn() -> AnyDialect) -> Answer {
     let bytes = text.as_bytes();
     let whole = read(dialect(), [bytes]);
     assert_eq!(read(dialect(), bytes.chunks(1)), whole, "{text} byte by byte");

@@ -1,0 +1,7 @@
+//! The two forms of an answer that only this function writes: an OpenAI chat stream, and one answer at the end.
+
+mod chat;
+mod one_shot;
+
+pub(crate) use chat::{ChatOutput, chat_error};
+pub(crate) use one_shot::OneShotOutput;

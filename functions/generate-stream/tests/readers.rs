@@ -1,0 +1,178 @@
+//! Readers that stop or leave: the work goes on without them and is settled by the credit rule.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+
+#[expect(dead_code, reason = "other tests use the rest")]
+mod support;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use dev::client::events;
+use dev::picture::{Format, draw};
+use dev::transcript::{Ending, Transcript};
+use generate_stream::{App, handle};
+use http::Request;
+use http_body_util::BodyExt;
+use serde_json::json;
+use shared::edge::Body;
+
+use support::{EVER, Stand, Upstream, User, number, text};
+
+const PATH: &str = "/api/generate-stream";
+const STALL_MS: u64 = 700;
+
+fn keyed(user: &User, format: &str, n: u32) -> Request<bytes::Bytes> {
+    let mut request = user.post(PATH, &json!({"prompt": "x", "format": format, "n": n}));
+    request.headers_mut().insert("idempotency-key", "key".parse().unwrap());
+    request
+}
+
+/// An answer of about `bytes` of picture.
+fn picture(variant: u32, side: u32) -> String {
+    let base64 = STANDARD.encode(draw("readers", variant, Format::Png, side, side).bytes);
+    format!(
+        "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"![image](data:image/png;base64,{base64})\"}}}}]}}\n\ndata: [DONE]\n\n"
+    )
+}
+
+/// Reads a body until `count` pictures are whole.
+async fn read_pictures(body: &mut Body, count: usize) -> Vec<u8> {
+    let mut sent = Vec::new();
+    while events(&sent).iter().filter(|event| event.name == "image.done").count() < count {
+        let frame = tokio::time::timeout(EVER, body.frame()).await.unwrap().unwrap().unwrap();
+        sent.extend_from_slice(&frame.into_data().unwrap());
+    }
+    sent
+}
+
+/// Waits until a task's record has another status than `running`; returns the record and how long that took.
+async fn settled(stand: &Stand, user: &User) -> (support::Item, Duration) {
+    #[expect(clippy::disallowed_methods, reason = "measures how long it takes")]
+    let begun = Instant::now();
+    loop {
+        if let Some(record) = stand.tables.record(&user.owner(), "key").await
+            && text(&record, "st") != "running"
+        {
+            // The hold is settled right after the record.
+            let no_holds = async {
+                while stand.tables.balance(&user.owner()).await.is_some_and(|(_, holds)| holds > 0) {
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            tokio::time::timeout(EVER, no_holds).await.unwrap();
+            return (record, begun.elapsed());
+        }
+        assert!(begun.elapsed() < EVER, "the task is still running");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+async fn stand(user: &User) -> Stand {
+    let stand = Stand::new().await;
+    stand.tables.grant(&user.owner(), 10).await;
+    stand
+}
+
+/// Three pictures whole, the fourth larger than any buffer: nothing of it is read.
+#[tokio::test]
+async fn a_reader_that_stops_after_three_of_four_pictures_pays_for_all_four() {
+    let user = User::new("stops");
+    let stand = stand(&user).await;
+    let small = |variant| Transcript::events(picture(variant, 8));
+    let large = Transcript { head_after: Duration::from_millis(400), ..Transcript::events(picture(4, 1024)) };
+    let upstream = Upstream::plays_in_turn(vec![small(1), small(2), small(3), large]).await;
+    let variables = [("CREDITS", "on"), ("CLIENT_STALL_MS", &STALL_MS.to_string())];
+    let app: Arc<App> = stand.app(&upstream, &variables);
+    let mut body = handle(app, keyed(&user, "events", 4)).await.into_body();
+    let mut sent = read_pictures(&mut body, 3).await;
+
+    let (record, took) = settled(&stand, &user).await;
+    assert!(took >= Duration::from_millis(STALL_MS) && took < Duration::from_secs(10), "{took:?}");
+    assert_eq!((text(&record, "st"), number(&record, "images")), ("succeeded", 3));
+    assert_eq!(stand.tables.balance(&user.owner()).await, Some((6, 0)), "the open slot was paid, too");
+    assert_eq!(upstream.seen.open(), 0, "the upstream call has ended");
+
+    // What the reader finds when it goes on after all.
+    let rest = tokio::time::timeout(EVER, body.collect()).await.unwrap().unwrap().to_bytes();
+    sent.extend_from_slice(&rest);
+    let last = events(&sent).pop().unwrap();
+    assert_eq!(last.name, "error");
+    assert!(last.data.contains("\"stream_interrupted\""), "{}", last.data);
+}
+
+#[tokio::test]
+async fn a_reader_that_leaves_pays_for_what_was_sent_to_the_upstream() {
+    for (format, answer, expected) in [
+        // Nothing whole: the open slot is paid.
+        ("events", ": here\n\n".to_owned(), ("failed", 0, 9)),
+        (
+            "chat",
+            "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n".to_owned(),
+            ("failed", 0, 9),
+        ),
+        // One whole picture and an answer that does not end.
+        ("events", picture(1, 8).replace("data: [DONE]\n\n", ""), ("succeeded", 1, 9)),
+    ] {
+        let user = User::new("leaves");
+        let stand = stand(&user).await;
+        let upstream = Upstream::plays(Transcript { ending: Ending::Stall, ..Transcript::events(answer) }).await;
+        let app: Arc<App> = stand.app(&upstream, &[("CREDITS", "on"), ("HEAD_HOLD_MS", "50")]);
+        let mut body = handle(app.clone(), keyed(&user, format, 1)).await.into_body();
+        while upstream.seen.open() == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // The answer that there is has been read.
+        while let Ok(frame) = tokio::time::timeout(Duration::from_millis(300), body.frame()).await {
+            assert!(frame.is_some(), "nothing ends the stream");
+        }
+        drop(body);
+        let (record, took) = settled(&stand, &user).await;
+        assert!(took < Duration::from_secs(1), "{took:?}");
+        let (status, images, credits) = expected;
+        assert_eq!((text(&record, "st"), number(&record, "images")), (status, images), "{format}");
+        if status == "failed" {
+            assert_eq!(text(&record, "code"), "client_closed");
+        }
+        assert_eq!(stand.tables.balance(&user.owner()).await, Some((credits, 0)), "{format}");
+        assert_eq!(upstream.seen.open(), 0);
+    }
+}
+
+/// The one-shot route has no stream: its client leaves while it waits for the answer.
+#[tokio::test]
+async fn a_one_shot_caller_that_leaves_is_settled_too() {
+    let user = User::new("one-shot");
+    let stand = stand(&user).await;
+    let upstream = Upstream::plays(Transcript { ending: Ending::Stall, ..Transcript::events(": here\n\n") }).await;
+    let app: Arc<App> = stand.app(&upstream, &[("CREDITS", "on")]);
+    let mut request = user.post("/api/generate-image", &json!({"prompt": "x"}));
+    request.headers_mut().insert("idempotency-key", "key".parse().unwrap());
+    let answer = tokio::time::timeout(Duration::from_millis(500), handle(app, request)).await;
+    assert!(answer.is_err(), "the answer does not come");
+    let (record, took) = settled(&stand, &user).await;
+    assert!(took < Duration::from_secs(1), "{took:?}");
+    assert_eq!((text(&record, "st"), text(&record, "code")), ("failed", "client_closed"));
+    assert_eq!(stand.tables.balance(&user.owner()).await, Some((9, 0)));
+}
+
+/// A request that never reached the upstream costs nothing.
+#[tokio::test]
+async fn a_reader_that_leaves_before_the_request_was_sent_pays_nothing() {
+    // Accepts no connection: its queue is full.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let user = User::new("early");
+    let stand = stand(&user).await;
+    let upstream = Upstream::gone();
+    // A proxy answer to the key's fetch that never comes would hold the handler; a TLS handshake holds the call.
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let app: Arc<App> = stand.app(&upstream, &[("CREDITS", "on"), ("IMAGE_API_BASE_URL", &url)]);
+    let mut body = handle(app, keyed(&user, "events", 1)).await.into_body();
+    let _ = tokio::time::timeout(Duration::from_millis(300), async { while body.frame().await.is_some() {} }).await;
+    drop(body);
+    let (record, _) = settled(&stand, &user).await;
+    assert_eq!((text(&record, "st"), text(&record, "code")), ("failed", "client_closed"));
+    assert_eq!(stand.tables.balance(&user.owner()).await, Some((10, 0)));
+    assert_eq!(stand.tables.missing(&user.owner(), 5).await, 0, "the token came back");
+}

@@ -1,0 +1,247 @@
+use super::{AnyDialect, Failure, MAX_CALL_BYTES, MAX_EVENT_BYTES, Out};
+use crate::json;
+use crate::sse;
+use crate::update::Update;
+
+const BOM: &[u8] = b"\xEF\xBB\xBF";
+const DONE: &[u8] = b"[DONE]";
+/// An answer with this many malformed documents counts as unreadable.
+const MAX_MALFORMED: u32 = 3;
+
+/// Reads an upstream's answer, in pieces cut anywhere, into updates.
+///
+/// The first bytes decide what the answer is, whatever its `Content-Type`: an event stream, one JSON document, or a page
+/// of HTML. Several `data` lines of one event are read as one document where they form one, and as a document each where
+/// they do not: upstreams forget blank lines. A line that is no field is read as data where a document begins or
+/// continues in it: some upstreams print their errors bare, or a document over several lines.
+#[derive(Debug)]
+pub struct AnswerReader {
+    dialect: AnyDialect,
+    framing: Framing,
+    /// How many bytes of a BOM the answer began with.
+    bom: usize,
+    json: json::Reader,
+    /// How many bytes of `[DONE]` the current data line has matched; `None` when the line is something else.
+    done_matched: Option<usize>,
+    /// The rest of the current data line belongs to a malformed document.
+    skip_line: bool,
+    /// The current line is no field and is read as data all the same.
+    in_stray: bool,
+    malformed: u32,
+    documents: u32,
+    /// The answer has a data line or a comment, as an event stream does.
+    is_stream: bool,
+    /// The answer has lines that are neither.
+    has_strays: bool,
+    bytes: u64,
+    is_over: bool,
+}
+
+#[derive(Debug)]
+enum Framing {
+    Undecided,
+    Events(Box<sse::Decoder>),
+    Document,
+    Page,
+}
+
+impl AnswerReader {
+    /// A reader at the start of an answer.
+    pub fn new(dialect: AnyDialect) -> Self {
+        Self {
+            dialect,
+            framing: Framing::Undecided,
+            bom: 0,
+            json: json::Reader::new(AnyDialect::vocabulary()),
+            done_matched: Some(0),
+            skip_line: false,
+            in_stray: false,
+            malformed: 0,
+            documents: 0,
+            is_stream: false,
+            has_strays: false,
+            bytes: 0,
+            is_over: false,
+        }
+    }
+
+    /// Reads all of `piece`.
+    pub fn push(&mut self, mut piece: &[u8], out: &mut Out<'_>) {
+        while !piece.is_empty() && !self.is_over {
+            let before = piece.len();
+            self.step(&mut piece, out);
+            self.bytes += (before - piece.len()) as u64;
+            if self.bytes > MAX_CALL_BYTES {
+                self.fail(Failure::Protocol, out);
+            }
+        }
+    }
+
+    /// The answer has ended, or was cut: the updates are the same, and the caller knows which it was.
+    pub fn finish(&mut self, out: &mut Out<'_>) {
+        if let Framing::Events(decoder) = &mut self.framing
+            && let Some(start) = decoder.finish()
+            && !self.is_over
+        {
+            self.has_strays = true;
+            self.stray(start.as_bytes(), out);
+        }
+        let has_none = self.documents == 0 && self.json.is_between_documents();
+        if !self.json.is_between_documents() {
+            self.malformed_document(out);
+        }
+        // Last, because any other failure in the answer says more.
+        if self.malformed >= MAX_MALFORMED || (has_none && self.malformed > 0) {
+            out(Update::Failed(Failure::Protocol));
+        } else if has_none && self.has_strays && !self.is_stream {
+            out(Update::Failed(self.dialect.page()));
+        }
+        self.dialect.finish(out);
+        self.is_over = true;
+    }
+
+    /// Whether nothing that follows matters: `[DONE]` was read, or the answer is unreadable.
+    pub fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    fn step(&mut self, piece: &mut &[u8], out: &mut Out<'_>) {
+        if matches!(self.framing, Framing::Undecided) {
+            while let Some(rest) = BOM.get(self.bom..self.bom + 1).and_then(|byte| piece.strip_prefix(byte)) {
+                (*piece, self.bom) = (rest, self.bom + 1);
+            }
+            if !piece.is_empty() {
+                self.bom = BOM.len();
+            }
+            *piece = piece.trim_ascii_start();
+            self.framing = match piece.first() {
+                None => return,
+                Some(b'{' | b'[') => Framing::Document,
+                Some(b'<') => Framing::Page,
+                Some(_) => Framing::Events(Box::new(sse::Decoder::new(MAX_EVENT_BYTES))),
+            };
+        }
+        match &mut self.framing {
+            Framing::Undecided => {}
+            Framing::Page => self.fail(self.dialect.page(), out),
+            Framing::Document => {
+                let text = std::mem::take(piece);
+                self.document(text, out);
+            }
+            Framing::Events(decoder) => match decoder.step(piece) {
+                Ok(sse::Part::Data(data)) => {
+                    self.is_stream = true;
+                    self.data(data, out);
+                }
+                Ok(sse::Part::StrayStart(start)) => {
+                    self.has_strays = true;
+                    self.stray(start.as_bytes(), out);
+                }
+                Ok(sse::Part::Stray(text)) => self.stray(text, out),
+                Ok(sse::Part::Comment) => self.is_stream = true,
+                Ok(sse::Part::StrayEnd | sse::Part::Newline) => self.line_end(out),
+                Ok(sse::Part::End | sse::Part::Blank) => {
+                    self.line_end(out);
+                    if !self.json.is_between_documents() {
+                        self.malformed_document(out);
+                    }
+                }
+                Ok(sse::Part::Idle) => {}
+                Err(_) => self.fail(Failure::Protocol, out),
+            },
+        }
+    }
+
+    fn data(&mut self, mut data: &[u8], out: &mut Out<'_>) {
+        while let Some(matched) = self.done_matched {
+            let Some((byte, rest)) = data.split_first() else { return };
+            if matched == 0 && *byte == b' ' {
+                data = rest;
+                continue;
+            }
+            if DONE.get(matched) != Some(byte) {
+                self.done_matched = None;
+                let held = DONE.get(..matched).unwrap_or_default();
+                self.document(held, out);
+                break;
+            }
+            data = rest;
+            self.done_matched = Some(matched + 1);
+            if matched + 1 == DONE.len() {
+                self.is_over = true;
+                out(Update::Done);
+                return;
+            }
+        }
+        self.document(data, out);
+    }
+
+    /// Reads a line without a field: the beginning of a document, the next part of one, or neither. The line's first
+    /// character decides.
+    fn stray(&mut self, mut text: &[u8], out: &mut Out<'_>) {
+        if !self.in_stray {
+            if self.json.is_between_documents() {
+                text = text.trim_ascii_start();
+                self.skip_line |= text.first().is_some_and(|&first| first != b'{');
+            }
+            if text.is_empty() || self.skip_line {
+                return;
+            }
+            self.in_stray = true;
+            self.done_matched = None;
+        }
+        self.document(text, out);
+    }
+
+    fn line_end(&mut self, out: &mut Out<'_>) {
+        self.document(b"\n", out);
+        (self.skip_line, self.in_stray) = (false, false);
+        self.done_matched = self.json.is_between_documents().then_some(0);
+    }
+
+    fn document(&mut self, mut text: &[u8], out: &mut Out<'_>) {
+        if self.skip_line {
+            return;
+        }
+        loop {
+            match self.json.next(&mut text) {
+                Ok(Some(token)) => {
+                    let event_type = match &self.framing {
+                        Framing::Events(decoder) => decoder.event_type(),
+                        _ => b"",
+                    };
+                    let is_root = token.path.is_empty();
+                    if is_root && token.value == json::Value::Open {
+                        self.dialect.document_begin(event_type);
+                    }
+                    let has_ended = is_root && token.value == json::Value::Close;
+                    self.dialect.token(token, out);
+                    if has_ended {
+                        self.documents += 1;
+                        if matches!(self.framing, Framing::Document) {
+                            out(Update::Done);
+                        }
+                        self.dialect.document_end(event_type, out);
+                    }
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    self.skip_line = true;
+                    self.malformed_document(out);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn malformed_document(&mut self, out: &mut Out<'_>) {
+        self.json.reset();
+        self.dialect.abandon(out);
+        self.malformed += 1;
+    }
+
+    fn fail(&mut self, failure: Failure, out: &mut Out<'_>) {
+        out(Update::Failed(failure));
+        self.is_over = true;
+    }
+}
