@@ -1,5 +1,5 @@
 //! Readers that stop or leave: the work goes on without them and is settled by the credit rule.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
+#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 #[expect(dead_code, reason = "other tests use the rest")]
 mod support;
