@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dev::transcript::Transcript;
+use dev::transcript::{Ending, Transcript};
 use faceflip_stream::{App, handle};
 use futures_util::future::join_all;
 use http::Request;
@@ -351,4 +351,34 @@ async fn where_nobody_signs_in_an_address_is_a_caller() {
         ask(&app, wanted(&User::new("signed-in"), "a")).await.header("ratelimit-policy"),
         Some("\"user\";q=5;w=86400")
     );
+}
+
+/// A reader that leaves pays for the pictures that were made, at least one.
+#[tokio::test]
+async fn a_reader_that_leaves_pays_for_the_pictures_made() {
+    let recorded = String::from_utf8(fixture(THREE).to_vec()).unwrap();
+    let two: String = recorded.split_inclusive("\n\n").take(2).collect();
+    for (answer, status, images, left) in [(two, "succeeded", 2, 1), (": here\n\n".to_owned(), "failed", 0, 2)] {
+        let (stand, user) = (Stand::new().await, User::new("leaves"));
+        let upstream = Upstream::plays(Transcript { ending: Ending::Stall, ..Transcript::events(answer) }).await;
+        let app: Arc<App> = stand.app(&upstream, &[("CREDITS", "on"), ("CREDITS_INITIAL", "3")]);
+        let mut body = handle(app, wanted(&user, "task")).await.into_body();
+        while let Ok(frame) = tokio::time::timeout(Duration::from_millis(300), body.frame()).await {
+            assert!(frame.is_some(), "nothing ends the stream");
+        }
+        drop(body);
+        let settled = async {
+            loop {
+                let record = stand.tables.record(&user.owner(), "task").await.unwrap();
+                if text(&record, "st") != "running" && stand.tables.balance(&user.owner()).await.unwrap().1 == 0 {
+                    return record;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        };
+        let record = tokio::time::timeout(EVER, settled).await.unwrap();
+        assert_eq!((text(&record, "st"), number(&record, "images")), (status, images));
+        assert_eq!(stand.tables.balance(&user.owner()).await, Some((left, 0)));
+        assert_eq!(upstream.seen.open(), 0, "ARK's answer is dropped");
+    }
 }

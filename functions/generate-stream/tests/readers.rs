@@ -4,13 +4,17 @@
 #[expect(dead_code, reason = "other tests use the rest")]
 mod support;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dev::client::events;
+use dev::function::Function;
+use dev::function_url::payload;
 use dev::picture::{Format, draw};
+use dev::runtime_api::Deadline;
 use dev::transcript::{Ending, Transcript};
 use generate_stream::{App, handle};
 use http::Request;
@@ -20,6 +24,7 @@ use shared::edge::Body;
 
 use support::{EVER, Stand, Upstream, User, number, text};
 
+const BINARY: &str = env!("CARGO_BIN_EXE_generate-stream");
 const PATH: &str = "/api/generate-stream";
 const STALL_MS: u64 = 700;
 
@@ -138,6 +143,48 @@ async fn a_reader_that_leaves_pays_for_what_was_sent_to_the_upstream() {
         assert_eq!(stand.tables.balance(&user.owner()).await, Some((credits, 0)), "{format}");
         assert_eq!(upstream.seen.open(), 0);
     }
+}
+
+/// The same with the real binary, whose client is the platform: beyond what the sockets hold nothing is read.
+#[tokio::test]
+async fn a_platform_that_stops_reading_the_function_s_answer() {
+    let user = User::new("platform");
+    let stand = stand(&user).await;
+    let small = |variant| Transcript::events(picture(variant, 8));
+    // A picture of 12 MB that does not end.
+    let mut endless = draw("readers", 4, Format::Png, 64, 64).bytes.to_vec();
+    endless.truncate(1000);
+    endless.resize(12_000_000, 0x55);
+    let mut answer = String::new();
+    let base64 = format!("![image](data:image/png;base64,{}", STANDARD.encode(endless));
+    for piece in base64.as_bytes().chunks(16 * 1024) {
+        let piece = std::str::from_utf8(piece).unwrap();
+        answer += &format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{piece}\"}}}}]}}\n\n");
+    }
+    let large = Transcript { head_after: Duration::from_millis(400), ..Transcript::events(answer) };
+    let upstream = Upstream::plays_in_turn(vec![small(1), small(2), small(3), large]).await;
+    let mut environment = stand.environment(&upstream);
+    environment.extend([("CREDITS", "on".to_owned()), ("CLIENT_STALL_MS", STALL_MS.to_string())]);
+    let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    let function = Function::spawn(Path::new(BINARY), &environment).await.unwrap();
+    let bearer = user.bearer();
+    let headers = [("content-type", "application/json"), ("authorization", &bearer), ("idempotency-key", "key")];
+    let body = json!({"prompt": "x", "format": "events", "n": 4}).to_string();
+    let event = payload("POST", PATH, &headers, &body, false);
+    let mut invocation = function.invoke(&event, Deadline::In(Duration::from_secs(660))).await.unwrap();
+    let mut sent = Vec::new();
+    while events(&sent).iter().filter(|event| event.name == "image.done").count() < 3 {
+        sent.extend_from_slice(&invocation.next().await.unwrap().unwrap().bytes);
+    }
+
+    let (record, took) = settled(&stand, &user).await;
+    assert!(took >= Duration::from_millis(STALL_MS), "{took:?}");
+    assert_eq!((text(&record, "st"), number(&record, "images")), ("succeeded", 3));
+    assert_eq!(stand.tables.balance(&user.owner()).await, Some((6, 0)));
+    sent.extend_from_slice(&tokio::time::timeout(EVER, invocation.rest()).await.unwrap().unwrap());
+    let last = events(&sent).pop().unwrap();
+    assert!(last.name == "error" && last.data.contains("\"stream_interrupted\""), "{}", last.data);
+    assert!(function.is_running(), "it serves the next request");
 }
 
 /// The one-shot route has no stream: its client leaves while it waits for the answer.

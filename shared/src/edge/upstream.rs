@@ -362,3 +362,53 @@ fn error_chain(error: &reqwest::Error) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const PROGRESS: Duration = Duration::from_millis(400);
+
+    /// An answer whose next piece comes after this time.
+    fn answer(after: Duration, end: Duration) -> Answer {
+        let piece = async move {
+            sleep(after).await;
+            Ok(Bytes::from_static(b"piece"))
+        };
+        Answer {
+            pieces: Box::pin(stream::once(piece)),
+            idle: PROGRESS,
+            progress: PROGRESS,
+            progress_by: now() + PROGRESS,
+            end_by: now() + end,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_spent_waiting_for_the_client_is_not_the_upstream_s_silence() {
+        let (ms, long) = (Duration::from_millis, Duration::from_secs(60));
+        let reading_time = ReadingTime::default();
+        let mut slow = answer(ms(500), long);
+        assert_eq!(slow.next(&reading_time).await, Err(Failure::Timeout));
+
+        // The client blocks us before we look, and again while we wait.
+        let mut waiting = answer(ms(300), long);
+        sleep(ms(500)).await;
+        reading_time.pause(ms(500));
+        assert!(matches!(waiting.next(&reading_time).await, Ok(Some(_))));
+        let mut waiting = answer(ms(700), long);
+        let blocks = async {
+            sleep(ms(350)).await;
+            reading_time.pause(ms(350));
+        };
+        let (next, ()) = futures_util::future::join(waiting.next(&reading_time), blocks).await;
+        assert!(matches!(next, Ok(Some(_))), "{next:?}");
+
+        let mut late = answer(ms(300), ms(200));
+        reading_time.pause(ms(500));
+        assert_eq!(late.next(&reading_time).await, Err(Failure::Deadline), "the end does not stand still");
+    }
+}
