@@ -19,6 +19,7 @@ mod link;
 mod refusal;
 mod request;
 mod responses;
+mod sides;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -33,6 +34,7 @@ use bytes::Bytes;
 use self::easel::Easel;
 use self::refusal::{Refusal, Vendor};
 use self::request::Asked;
+use self::sides::Sides;
 use crate::picture::{Format, Picture, draw};
 use crate::shape::{Protocol, Shape};
 
@@ -112,7 +114,7 @@ impl Relay {
         };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.ok_or_else(|| vendor.request(&"no Host header"))?;
-        let easel = Easel::new(&asked.prompt, self.number_for(&asked.prompt, shape.pictures()), host, self.options.log);
+        let easel = Easel::new(&asked.prompt, self.number_for(&asked.prompt, shape.pictures()), asked.sides, host, self.options.log);
         Ok(answer::play(shape, asked, easel, self.options.speed))
     }
 
@@ -169,7 +171,7 @@ async fn generate_content(
 async fn file(State(relay): State<Arc<Relay>>, Path(name): Path<String>) -> Result<Response, StatusCode> {
     let sketch = link::sketch(&name).ok_or(StatusCode::NOT_FOUND)?;
     let log = relay.options.log;
-    let drawn = tokio::task::spawn_blocking(move || easel::finished(&sketch, log)).await;
+    let drawn = tokio::task::spawn_blocking(move || easel::finished(&sketch, Sides::SQUARE, log)).await;
     let Picture { media_type, bytes, .. } = drawn.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(header::CONTENT_TYPE, media_type)], bytes).into_response())
 }

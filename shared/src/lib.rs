@@ -9,13 +9,12 @@ pub mod edge;
 pub mod events;
 pub mod held;
 pub mod image_url;
-pub mod input_image;
+pub mod input;
 pub mod json;
 pub mod media;
 pub mod outcome;
 pub mod problem;
 pub mod quota;
-pub mod request_body;
 #[cfg(debug_assertions)]
 pub mod scan;
 #[cfg(not(debug_assertions))]

@@ -178,14 +178,15 @@ impl Problem {
         self
     }
 
-    /// The sentence of an event, and `error` and `message` of a document.
+    /// The code's sentence.
     pub const fn message(&self, lang: Lang) -> &'static str {
         self.code.title(lang)
     }
 
-    /// The most that can be said: what is wrong with this request, where that is known.
+    /// What is wrong with this request, where that is known; else the code's sentence.
     pub fn reason(&self, lang: Lang) -> String {
-        self.detail.map_or_else(|| self.message(lang).to_owned(), |detail| detail.sentence(lang))
+        let pointer = self.errors.first().map_or("", |error| &error.pointer);
+        self.detail.map_or_else(|| self.message(lang).to_owned(), |detail| detail.sentence(lang, pointer))
     }
 
     /// Whether the same request can succeed later.
@@ -212,22 +213,23 @@ impl Problem {
 
     /// The problem as a document: the members of
     /// [RFC 9457, section 3.1](https://www.rfc-editor.org/rfc/rfc9457#section-3.1), our extension
-    /// members, and `error` and `message` for older frontends.
+    /// members, and `error` and `message` for older frontends: the title, or the sentence that names the wrong member.
     pub fn document(&self, lang: Lang, request_id: &str) -> Vec<u8> {
-        let title = self.code.title(lang);
+        let (title, detail) = (self.code.title(lang), self.reason(lang));
+        let sentence = if self.errors.is_empty() { title } else { &detail };
         json(&Document {
             kind: self.kind(),
             title,
             status: self.code.status(),
-            detail: self.reason(lang),
+            detail: &detail,
             instance: format!("urn:imagegw:request:{request_id}"),
             code: self.code,
             request_id,
             retryable: self.retryable(),
             retry_after_ms: self.retry_after_ms(),
             errors: &self.errors,
-            error: title,
-            message: title,
+            error: sentence,
+            message: sentence,
         })
     }
 
@@ -270,7 +272,7 @@ struct Document<'a> {
     kind: String,
     title: &'a str,
     status: u16,
-    detail: String,
+    detail: &'a str,
     instance: String,
     code: Code,
     request_id: &'a str,

@@ -3,7 +3,8 @@
 use LocalLinks::{Allowed, Refused};
 use proptest::prelude::*;
 use serde_json::Value;
-use shared::image_url::{LocalLinks, UrlRefusal, check_generated, check_input};
+use shared::image_url::{LocalLinks, UrlRefusal, check_generated};
+use shared::input::check_input;
 
 #[test]
 fn every_vector() {

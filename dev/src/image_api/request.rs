@@ -5,6 +5,7 @@ pub(super) mod edits;
 pub(super) mod gemini;
 pub(super) mod generations;
 
+use super::sides::Sides;
 use crate::input::{Refused, require};
 
 /// Pictures that a Gemini model takes with one prompt.
@@ -21,6 +22,8 @@ pub(crate) struct Asked {
     pub(crate) image_count: usize,
     /// Whether it was asked as an edit of these.
     pub(crate) is_edit: bool,
+    /// Pixels of the picture.
+    pub(crate) sides: Sides,
 }
 
 impl Asked {
@@ -28,7 +31,7 @@ impl Asked {
     fn new(model: String, prompt: String, image_count: usize) -> Result<Self, Refused> {
         require(!model.is_empty(), "model must not be empty")?;
         require(!prompt.is_empty(), "the text must not be empty")?;
-        Ok(Self { model, prompt, image_count, is_edit: false })
+        Ok(Self { model, prompt, image_count, is_edit: false, sides: Sides::SQUARE })
     }
 
     /// The shape behind the model's `@`.

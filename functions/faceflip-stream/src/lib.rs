@@ -3,7 +3,7 @@
 
 #![forbid(unsafe_code)]
 
-mod request;
+mod input;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,17 +14,18 @@ use shared::auth::Principal;
 use shared::config::FaceflipConfig;
 use shared::edge::{
     Admission, Admitted, Asked, Body, Call, CallLabels, Caller, KeyAs, Post, Rate, Ready, Route, Sender, Wanted,
-    accepts, read_json, run, set_rate, set_task_id,
+    accepts, json_body, run, set_rate, set_task_id,
 };
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
+use shared::input::InputPicture;
 use shared::outcome::Success;
-use shared::problem::Problem;
+use shared::problem::{Code, Problem};
 use shared::secret::Secret;
 use shared::upstream::AnyDialect;
 use shared::upstream::ark::{self, Settings};
 
-use crate::request::FaceflipRequest;
+use crate::input::FaceflipInput;
 
 /// The route.
 const ROUTE: Route = Route { path: "/api/v1/faceflip/generate/stream", method: Method::POST };
@@ -38,7 +39,7 @@ pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let mut learned = Learned::default();
     let mut response = match caller.guard(respond(app, &caller, &request, &mut learned)).await {
         Ok(response) => response,
-        Err(problem) if accepts(&request, &["application/json", "application/problem+json"]) => {
+        Err(problem) if ["application/json", "application/problem+json"].iter().any(|json| accepts(&request, json)) => {
             ROUTE.allow(caller.problem(&problem))
         }
         Err(problem) => ROUTE.allow(refusal(&caller, learned.may_call.then_some(&request), &problem)),
@@ -68,7 +69,7 @@ async fn respond(
     let ready = app.ready()?;
     let principal = ready.sign_in.check(request, caller).await?;
     learned.may_call = true;
-    let wanted = FaceflipRequest::parse(read_json(request)?, app.links())?;
+    let wanted = FaceflipInput::parse(json_body(request)?, app.links())?;
     let task_id = wanted.task_id.clone();
     let style = Style::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
     let mut events = Events::new(task_id.clone(), caller.lang, style);
@@ -77,7 +78,7 @@ async fn respond(
             principal: &principal,
             route: ROUTE.path,
             task_id: &task_id,
-            fingerprint: wanted.fingerprint(ROUTE.path),
+            fingerprint: wanted.fingerprint(),
             calls: 1,
             images: u32::from(ready.config.ark.max_images),
             replays: true,
@@ -113,7 +114,7 @@ async fn respond(
 /// This route has only ever spoken events, so a page written to its documentation shows the message of one. `request` is
 /// left out where its caller may not call: what strangers send is not read.
 fn refusal(caller: &Caller, request: Option<&Request<Bytes>>, problem: &Problem) -> Response<Body> {
-    let task_id = request.and_then(|request| FaceflipRequest::task_id_of(request.body())).unwrap_or_default();
+    let task_id = request.and_then(|request| FaceflipInput::task_id_of(request.body())).unwrap_or_default();
     let style = Style::Faceflip { size: String::new(), urls: Vec::new() };
     let mut events = Events::new(task_id, caller.lang, style);
     events.error(problem, &caller.request_id);
@@ -126,7 +127,7 @@ struct Task {
     caller: Caller,
     principal: Principal,
     admission: Box<Admission>,
-    wanted: FaceflipRequest,
+    wanted: FaceflipInput,
     key: Secret,
 }
 
@@ -161,7 +162,9 @@ impl Task {
             max_images: u32::from(ark.max_images),
             watermark: ark.watermark,
         };
-        let body = match Asked::json(&ark::Request::new(settings, &self.wanted.images)) {
+        let pictures = self.wanted.pictures.iter().map(InputPicture::url).collect::<Option<Vec<_>>>();
+        let body = pictures.ok_or(Code::InternalError);
+        let body = match body.and_then(|pictures| Asked::json(&ark::Request::new(settings, &pictures))) {
             Ok(body) => body,
             Err(code) => {
                 ledger.undo(&self.admission).await;

@@ -5,9 +5,9 @@
 
 #![forbid(unsafe_code)]
 
-mod ask;
+mod input;
 mod output;
-mod request;
+mod upstream_request;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use shared::auth::Principal;
 use shared::config::{GenerateConfig, Timing};
 use shared::edge::{
     Admission, Admitted, Body, Call, CallLabels, Caller, Output, Rate, Ready, Route, Sender, Wanted, accepts, detached,
-    idempotency_key, new_id, read_json, run, set_rate, set_task_id, unix_seconds,
+    idempotency_key, json_body, new_id, run, set_rate, set_task_id, unix_seconds,
 };
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
@@ -27,9 +27,9 @@ use shared::problem::{Code, Lang, Problem};
 use shared::secret::Secret;
 use shared::upstream::{AnyDialect, may_send_drafts};
 
-use crate::ask::ask;
+use crate::input::{Format, GenerateInput};
 use crate::output::{ChatOutput, OneShotOutput, chat_error};
-use crate::request::{Format, GenerateRequest};
+use crate::upstream_request::upstream_request;
 
 /// Answers as it goes.
 const STREAM: Route = Route { path: "/api/generate-stream", method: Method::POST };
@@ -65,7 +65,8 @@ async fn respond(
     let ready = app.ready()?;
     let principal = ready.sign_in.check(request, caller).await?;
     let delivery = Delivery::of(route, request);
-    let mut wanted = GenerateRequest::parse(read_json(request)?, &ready.config.image_api, app.links())?;
+    let mut wanted = GenerateInput::parse(json_body(request)?, &ready.config.image_api, app.links())?;
+    let fingerprint = wanted.fingerprint();
     match (delivery, wanted.format) {
         // Their documentation makes one picture, whatever they say.
         (Delivery::Stream, Format::Chat) if !ready.config.chat_n => wanted.n = 1,
@@ -78,7 +79,7 @@ async fn respond(
             principal: &principal,
             route: route.path,
             task_id: &task_id,
-            fingerprint: wanted.fingerprint(route.path),
+            fingerprint,
             calls: wanted.n,
             images: wanted.n,
             replays: false,
@@ -130,10 +131,15 @@ impl Delivery {
     fn of<B>(route: &Route, request: &Request<B>) -> Self {
         match route.path == IMAGE.path {
             false => Self::Stream,
-            true if accepts(request, &["image/*"]) && !accepts(request, &["application/json"]) => Self::Bytes,
+            true if any_picture(request) && !accepts(request, "application/json") => Self::Bytes,
             true => Self::Json,
         }
     }
+}
+
+/// Whether a client accepts whatever picture comes: its type is known only after it is paid.
+fn any_picture<B>(request: &Request<B>) -> bool {
+    ["image/png", "image/jpeg", "image/webp"].iter().all(|media_type| accepts(request, media_type))
 }
 
 /// One accepted request.
@@ -149,7 +155,7 @@ struct Task {
 
 impl Task {
     /// Typed events: the head and the first two go out at once, before the upstream is called.
-    fn events(self, wanted: GenerateRequest, stall: Duration) -> Body {
+    fn events(self, wanted: GenerateInput, stall: Duration) -> Body {
         let mut events = Events::new(self.task_id.clone(), self.caller.lang, Style::Generate { n: wanted.n });
         let write_error = events.last_words(self.caller.request_id.clone());
         let producer = |mut sender: Sender| async move {
@@ -160,7 +166,7 @@ impl Task {
             first.extend_from_slice(&events.take());
             sender.send(first).await;
 
-            match self.call(&wanted, &mut events, &mut sender).await {
+            match self.call(wanted, &mut events, &mut sender).await {
                 Ok((success, credits_remaining)) => events.done(&success, credits_remaining),
                 Err(problem) => events.error(&problem, &self.caller.request_id),
             }
@@ -170,14 +176,14 @@ impl Task {
     }
 
     /// Chat chunks, as the older frontends read them.
-    fn chat(self, wanted: GenerateRequest, timing: &Timing) -> Body {
+    fn chat(self, wanted: GenerateInput, timing: &Timing) -> Body {
         let (lang, request_id): (Lang, String) = (self.caller.lang, self.caller.request_id.clone());
         let write_error = move |problem: &Problem| chat_error(problem, lang, &request_id);
         let streams_first = !may_send_drafts(&wanted.model);
         let mut output =
             ChatOutput::new(&self.task_id, &wanted.model, unix_seconds(), wanted.n, streams_first, timing.head_hold);
         let producer = |mut sender: Sender| async move {
-            match self.call(&wanted, &mut output, &mut sender).await {
+            match self.call(wanted, &mut output, &mut sender).await {
                 Ok((success, _)) => sender.last(output.done(&success)),
                 Err(problem) => sender.fail(problem),
             }
@@ -186,11 +192,11 @@ impl Task {
     }
 
     /// One answer, when all pictures are whole.
-    async fn one_shot(self, wanted: GenerateRequest, delivery: Delivery) -> Response<Body> {
+    async fn one_shot(self, wanted: GenerateInput, delivery: Delivery) -> Response<Body> {
         let caller = self.caller.clone();
         let work = |mut sender: Sender| async move {
             let mut output = OneShotOutput::default();
-            let ended = self.call(&wanted, &mut output, &mut sender).await;
+            let ended = self.call(wanted, &mut output, &mut sender).await;
             ended.map(|(success, credits_remaining)| (output, success, credits_remaining))
         };
         let (output, success, credits_remaining) = match detached(work).await {
@@ -214,13 +220,13 @@ impl Task {
     /// Calls the upstream, and settles before the client learns how it ended.
     async fn call(
         &self,
-        wanted: &GenerateRequest,
+        wanted: GenerateInput,
         output: &mut impl Output,
         sender: &mut Sender,
     ) -> Result<(Success, Option<u64>), Problem> {
         let Ready { config, ledger, upstream, keys, .. } = self.app.ready()?;
-        let api = &config.image_api;
-        let post = match ask(api, wanted, self.key.clone(), keys, &self.caller.request_id).await {
+        let (api, times) = (&config.image_api, wanted.n);
+        let post = match upstream_request(api, wanted, self.key.clone(), keys, &self.caller.request_id).await {
             Ok(post) => post,
             Err(code) => {
                 ledger.undo(&self.admission).await;
@@ -234,7 +240,7 @@ impl Task {
             request_id: &self.caller.request_id,
             task_id: &self.task_id,
         };
-        let call = Call { upstream, timing: &config.timing, deadline: self.caller.deadline, times: wanted.n, labels };
+        let call = Call { upstream, timing: &config.timing, deadline: self.caller.deadline, times, labels };
         let ended = run(call, post, || AnyDialect::new(links), output, sender).await;
         let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
         let credits_remaining = ledger.settle(&self.admission, verdict, ended.tally).await;

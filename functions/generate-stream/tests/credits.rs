@@ -61,7 +61,8 @@ async fn who_has_too_few_is_told_how_many_and_nothing_is_called() {
     let upstream = Upstream::recorded(PICTURE).await;
     let app: Arc<App> = stand.app(&upstream, &[ON]);
     for _ in 0..2 {
-        for (lang, detail) in [("zh", "需要 1 积分，当前余额 0"), ("en", "It takes 1 credits; the balance is 0")]
+        for (lang, detail) in
+            [("zh", "需要 1 积分，当前余额 0"), ("en", "The request costs 1 credits; the balance is 0")]
         {
             let mut request = keyed(&user, "key");
             request.headers_mut().insert("accept-language", lang.parse().unwrap());

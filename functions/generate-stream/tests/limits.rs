@@ -554,11 +554,15 @@ async fn d8_an_answer_that_is_lost_for_good_lets_nobody_in() {
 #[tokio::test]
 async fn d10_what_has_come_before_takes_no_token() {
     let (stand, user) = (Stand::new().await, User::new("d10"));
-    let upstream = Upstream::recorded(PICTURE).await;
+    let head_after = Duration::from_millis(1500);
+    let upstream = Upstream::plays(Transcript { head_after, ..Transcript::events(fixture(PICTURE)) }).await;
     let app: Arc<App> = stand.app(&upstream, &[]);
     let cold: Arc<App> = stand.app(&upstream, &[]);
     let running = handle(app.clone(), keyed(&user, "key", "x")).await;
     assert_eq!(running.status(), 200);
+    while upstream.requests() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
     let check = async |status, code: &str, prompt: &str| {
         for app in [&app, &cold] {
             let (paid, secrets) = (upstream.requests(), stand.vault.calls());

@@ -7,7 +7,7 @@ mod support;
 use std::sync::Arc;
 
 use base64::Engine;
-use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dev::client::{content, hash, pictures};
 use dev::picture::{Format, draw};
@@ -136,19 +136,13 @@ async fn every_shape_as_chat_chunks() {
         }
         let picture = |payload: &str| {
             let payload: String = payload.chars().filter(|symbol| !symbol.is_whitespace()).collect();
-            // What is passed on as it came keeps its alphabet.
-            let engine = if shape == Shape::UrlSafe { &URL_SAFE_NO_PAD } else { &STANDARD };
-            hash(&engine.decode(payload).unwrap())
+            hash(&STANDARD.decode(payload).unwrap())
         };
         // As the documented expression does, which takes its time for pictures of this size.
         let found =
             content.split("![image](data:").skip(1).filter_map(|rest| rest.split(')').next()?.split_once("base64,"));
         let all: Vec<_> = found.map(|(_, payload)| picture(payload)).collect();
-        match shape {
-            // The first draft looks like any picture, and was passed on before the next one came.
-            Shape::Drafts => assert_eq!((all.len(), &all[1]), (2, &expected[0]), "{shape}"),
-            _ => assert_eq!(all, expected, "{shape}"),
-        }
+        assert_eq!(all, expected, "{shape}");
     }
 }
 
@@ -283,5 +277,48 @@ async fn links_are_for_chat_mode_only() {
         let problem = reply.last();
         assert_eq!((reply.status, problem["code"].as_str()), (400, Some("invalid_image")));
         assert!(problem["detail"].as_str().unwrap().contains(mode), "{problem}");
+    }
+}
+
+/// Each mode asks for the shape in its own member, and the picture has it.
+#[tokio::test]
+async fn an_aspect_ratio_reaches_the_upstream_in_every_mode() {
+    let png = draw("x", 0, Format::Png, 8, 8).bytes;
+    let says_chat = format!(
+        "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"![image](data:image/png;base64,{})\"}}}}]}}\n\n",
+        STANDARD.encode(&png)
+    );
+    let reference = format!("data:image/png;base64,{}", STANDARD.encode(&png));
+    let rows = [
+        ("chat", "/extra_body/google/image_config/aspect_ratio", "16:9"),
+        ("gemini", "/generationConfig/imageConfig/aspectRatio", "16:9"),
+        // `gpt-image` models make three sizes; `16:9` is nearest to the wide one.
+        ("images", "/size", "1536x1024"),
+    ];
+    for (mode, member, value) in rows {
+        let (router, seen) = transcript::routes(Transcript::events(says_chat.clone()));
+        let upstream = dev::start(router).await.unwrap();
+        let app = app(&upstream.url(""), mode);
+        for ratio in [Some("16:9"), None] {
+            let reply = ask(&app, IMAGE, &json!({"prompt": "x", "aspect_ratio": ratio})).await;
+            assert_eq!(reply.status, 200, "{mode}");
+            let asked: Value = serde_json::from_slice(&seen.asked().last().unwrap().body).unwrap();
+            assert_eq!(asked.pointer(member).and_then(Value::as_str), ratio.map(|_| value), "{mode}: {asked}");
+        }
+        if mode == "images" {
+            let edit = ask(&app, IMAGE, &json!({"prompt": "x", "aspect_ratio": "2:3", "image_inputs": [reference]})).await;
+            assert_eq!(edit.status, 200);
+            let form = seen.asked().last().unwrap().body.clone();
+            let form = String::from_utf8_lossy(&form);
+            assert!(form.contains("name=\"size\"\r\n\r\n1024x1536\r\n"), "{form:.300}");
+        }
+    }
+    // The simulators accept exactly these members, and draw the shape.
+    let upstream = simulator().await;
+    for (mode, sides) in [("chat", (1024, 576)), ("gemini", (1024, 576)), ("images", (1536, 1024))] {
+        let app = app(&upstream.url(""), mode);
+        let reply = ask(&app, IMAGE, &json!({"prompt": "x", "aspect_ratio": "16:9"})).await;
+        let picture = &reply.last()["data"][0];
+        assert_eq!((&picture["width"], &picture["height"]), (&json!(sides.0), &json!(sides.1)), "{mode}");
     }
 }

@@ -443,6 +443,8 @@ async fn bad_input_gets_its_problem() {
     let (router, upstream) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
     let running = dev::start(router).await.unwrap();
     let long = "长".repeat(4001);
+    let many_images = format!(r#"{{"prompt":"x","image_inputs":[{}""]}}"#, "\"\",".repeat(10_000));
+    let deep = format!(r#"{{"prompt":"x","junk":{}"#, "[".repeat(1_000_000));
     let rows = [
         ("", 400, "invalid_json", None),
         ("{", 400, "invalid_json", None),
@@ -476,6 +478,28 @@ async fn bad_input_gets_its_problem() {
         (r#"{"prompt":"x","model":"another"}"#, 400, "model_not_allowed", Some("/model")),
         (r#"{"prompt":"x","model":1}"#, 400, "invalid_request", Some("/model")),
         (r#"{"prompt":"x","format":"xml"}"#, 400, "invalid_request", Some("/format")),
+        (r#"{"prompt":"x","format":["events"]}"#, 400, "invalid_request", Some("/format")),
+        (r#"{"prompt":"x","aspect_ratio":"16:10"}"#, 400, "invalid_request", Some("/aspect_ratio")),
+        (r#"{"prompt":"x","aspect_ratio":1}"#, 400, "invalid_request", Some("/aspect_ratio")),
+        (r#"{"prompt":"x","aspect_ratio":""}"#, 400, "invalid_request", Some("/aspect_ratio")),
+        (r#"{"prompt":["x"]}"#, 400, "invalid_request", Some("/prompt")),
+        (r#"{"prompt":{"a":"x"}}"#, 400, "invalid_request", Some("/prompt")),
+        (r#"{"prompt":"\ud800"}"#, 400, "invalid_request", Some("/prompt")),
+        (r#"{"prompt":"x","prompt":"y"}"#, 400, "invalid_request", Some("/prompt")),
+        (r#"{"prompt":"x","image_inputs":{"0":"y"}}"#, 400, "invalid_request", Some("/image_inputs")),
+        (
+            r#"{"prompt":"x","image_inputs":["https://example.com/a.png",null]}"#,
+            400,
+            "invalid_request",
+            Some("/image_inputs/1"),
+        ),
+        (r#"{"prompt":"x","image_inputs":[["y"]]}"#, 400, "invalid_request", Some("/image_inputs/0")),
+        (r#"{"prompt":"x","n":[1]}"#, 400, "invalid_request", Some("/n")),
+        (r#"{"prompt":"x","n":true}"#, 400, "invalid_request", Some("/n")),
+        (r#"{"prompt":"x","n":1e400}"#, 400, "invalid_request", Some("/n")),
+        (r#"{"prompt":"x","model":null,"n":-1}"#, 400, "invalid_request", Some("/n")),
+        (&many_images, 400, "invalid_request", Some("/image_inputs")),
+        (&deep, 400, "invalid_json", None),
     ];
     let check = async |request: Request<Bytes>, status: u16, code: &str, pointer: Option<&str>| {
         let body = String::from_utf8_lossy(request.body()).chars().take(80).collect::<String>();
@@ -497,6 +521,14 @@ async fn bad_input_gets_its_problem() {
         let problem = problem(response).await;
         assert_eq!(problem["code"], code, "{body}");
         assert_eq!(problem["errors"][0]["pointer"].as_str(), pointer, "{body}");
+        // The sentence names the place, too.
+        if let Some(pointer) = pointer.filter(|pointer| !pointer.is_empty()) {
+            let (field, index) = pointer[1..].split_once('/').unwrap_or((&pointer[1..], ""));
+            let name = if index.is_empty() { field.to_owned() } else { format!("{field}[{index}]") };
+            let sentence = problem["message"].as_str().unwrap();
+            assert!(sentence.contains(&name), "{body}: {sentence}");
+            assert_eq!(problem["error"], sentence);
+        }
     };
     let request = |body: &str| {
         Request::post("/api/generate-stream")

@@ -28,7 +28,7 @@ pub use limits::{Limits, Taken};
 pub use nodelay::RuntimeApi;
 pub use panics::log_panics;
 pub use reply::{
-    Caller, Invocation, MAX_BODY_BYTES, Route, accepts, idempotency_key, new_id, read_json, set_rate, set_task_id,
+    Caller, Invocation, MAX_BODY_BYTES, Route, accepts, idempotency_key, json_body, new_id, set_rate, set_task_id,
 };
 pub use secrets::KeyStore;
 pub use sign_in::SignIn;

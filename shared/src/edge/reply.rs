@@ -6,7 +6,6 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
-use serde_json::Value;
 use tokio::time::Instant;
 use url::Url;
 use uuid::Uuid;
@@ -190,8 +189,11 @@ impl Route {
     }
 }
 
-/// The body as JSON, if it says so and is so.
-pub fn read_json(request: &Request<Bytes>) -> Result<Value, Problem> {
+/// The text of a JSON body.
+///
+/// # Errors
+/// 415 for another `Content-Type` or any `Content-Encoding`, 413 for too many bytes, 400 if it is not UTF-8.
+pub fn json_body(request: &Request<Bytes>) -> Result<&str, Problem> {
     let headers = request.headers();
     let media_type = text(headers, header::CONTENT_TYPE).and_then(|value| value.split(';').next()).unwrap_or_default();
     if !media_type.trim().eq_ignore_ascii_case(JSON) || headers.contains_key(header::CONTENT_ENCODING) {
@@ -201,25 +203,32 @@ pub fn read_json(request: &Request<Bytes>) -> Result<Value, Problem> {
         let detail = Detail::BodyBytes { max_bytes: MAX_BODY_BYTES, image_bytes: IMAGE_BYTES };
         return Err(Problem::new(Code::PayloadTooLarge).detail(detail));
     }
-    serde_json::from_slice(request.body()).map_err(|_| Code::InvalidJson.into())
+    std::str::from_utf8(request.body()).map_err(|_| Problem::new(Code::InvalidJson).detail(Detail::NotUtf8))
 }
 
-/// Whether a request names one of these media types in `Accept`, or for `image/*` any picture's. `q=0` names what it
-/// does not want; other qualities make no difference.
-pub fn accepts<B>(request: &Request<B>, media_types: &[&str]) -> bool {
-    let accept = text(request.headers(), header::ACCEPT).unwrap_or_default();
-    let mut ranges = accept.split(',').filter_map(|range| {
+/// Whether `Accept` names `media_type`: itself, or else all of its kind, as `image/*` does. `q=0` names what the client
+/// refuses; other weights make no difference, and neither does `*/*`
+/// ([RFC 9110, section 12.5.1](https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1)).
+pub fn accepts<B>(request: &Request<B>, media_type: &str) -> bool {
+    let kind = media_type.split('/').next().unwrap_or_default();
+    let (mut itself, mut all_of_its_kind) = (None, None);
+    let lines = request.headers().get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    for range in lines.flat_map(|line| line.split(',')) {
         let mut parts = range.split(';').map(str::trim);
-        let range = parts.next()?;
-        let quality = parts.find_map(|part| part.strip_prefix("q=")?.parse::<f32>().ok());
-        (quality != Some(0.0)).then_some(range)
-    });
-    ranges.any(|range| {
-        media_types.iter().any(|media_type| match media_type.strip_suffix('*') {
-            Some(kind) => range.get(..kind.len()).is_some_and(|start| start.eq_ignore_ascii_case(kind)),
-            None => range.eq_ignore_ascii_case(media_type),
-        })
-    })
+        let name = parts.next().unwrap_or_default();
+        let weight = parts.find_map(|part| {
+            let (name, weight) = part.split_once('=')?;
+            name.trim_end().eq_ignore_ascii_case("q").then(|| weight.trim_start().parse::<f32>().ok())?
+        });
+        let is_accepted = weight != Some(0.0);
+        let is_all = name.strip_suffix("/*").is_some_and(|name| name.eq_ignore_ascii_case(kind));
+        match name.eq_ignore_ascii_case(media_type) {
+            true => itself = Some(itself.unwrap_or(false) || is_accepted),
+            false if is_all => all_of_its_kind = Some(all_of_its_kind.unwrap_or(false) || is_accepted),
+            false => {}
+        }
+    }
+    itself.or(all_of_its_kind).unwrap_or(false)
 }
 
 /// Adds the task to a response's headers, where its number can be one.

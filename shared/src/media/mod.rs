@@ -1,6 +1,5 @@
 //! Pictures: found in text, decoded piece by piece, judged by their own bytes.
 
-pub mod data_url;
 mod image;
 mod markdown;
 mod payload;

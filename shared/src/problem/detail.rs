@@ -1,49 +1,67 @@
 use super::Lang;
 
-/// One more sentence about what is wrong. Each is fixed; numbers are the only parameters.
+/// One more sentence about what is wrong. Each is fixed; numbers and names of ours are the only parameters. A sentence
+/// about a member of the request begins with the member's name, with its index in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
-    /// The body, or a member, is not a JSON object.
+    /// The body is not UTF-8.
+    NotUtf8,
+    /// The body is not JSON from here on.
+    JsonSyntax {
+        /// Counted from 1.
+        line: usize,
+        /// Bytes of the line that were read.
+        column: usize,
+    },
+    /// The body is not a JSON object.
     NotAnObject,
-    /// A member that must be there is not.
+    /// A required member is missing.
     Required,
+    /// A member stands twice in the body.
+    Twice,
     /// A member must be a string.
     NotAString,
+    /// A string contains half of a surrogate pair.
+    LoneSurrogate,
     /// A member must be a list of strings.
-    NotAListOfStrings,
-    /// A member must be a whole number.
-    NotAWholeNumber,
-    /// `Content-Type` is not `application/json`.
-    JsonOnly,
-    /// The whole body is too large.
-    BodyBytes {
-        /// What the whole body may have.
-        max_bytes: usize,
-        /// How much of that pictures can use, base64 undone.
-        image_bytes: usize,
-    },
-    /// The prompt is empty, or too long.
-    PromptLength {
-        /// Characters.
-        max: usize,
-    },
-    /// `n` is out of range.
-    NRange {
+    NotAList,
+    /// A member must be a whole number of this range.
+    WholeNumber {
         /// The smallest.
         min: u32,
         /// The largest.
         max: u32,
     },
-    /// Several pictures do not fit into an answer that is one.
-    OnePictureOnly,
-    /// `format` is neither of the two.
-    FormatValues,
-    /// More input images than allowed.
-    TooManyImages {
-        /// How many are allowed.
+    /// A string is too short or too long.
+    CharacterCount {
+        /// The fewest.
+        min: usize,
+        /// The most.
         max: usize,
     },
-    /// An input image is neither a data URL nor, where links are allowed, a link.
+    /// A list is too short or too long.
+    ItemCount {
+        /// The fewest.
+        min: usize,
+        /// The most.
+        max: usize,
+    },
+    /// A string must be one of these.
+    OneOf(&'static [&'static str]),
+    /// `Content-Type` is not `application/json`.
+    JsonOnly,
+    /// The whole body is too large.
+    BodyBytes {
+        /// The largest body.
+        max_bytes: usize,
+        /// How many bytes of pictures fit into it, decoded.
+        image_bytes: usize,
+    },
+    /// A response that is one picture cannot hold several.
+    OnePictureOnly,
+    /// The model is not on the configured list.
+    ModelNotListed,
+    /// An input image is not a data URL of a picture.
     NotAnImage,
     /// An input image is no PNG, JPEG or WebP.
     ImageMediaType,
@@ -64,12 +82,10 @@ pub enum Detail {
         /// Bytes.
         max: usize,
     },
-    /// Too few or too many `urls`.
-    UrlCount {
-        /// The fewest.
-        min: usize,
-        /// The most.
-        max: usize,
+    /// A link in an upstream mode that accepts none. We do not fetch it.
+    LinkInMode {
+        /// The upstream's mode.
+        mode: &'static str,
     },
     /// No more calls for now.
     RateLimit {
@@ -78,11 +94,6 @@ pub enum Detail {
         /// The window.
         window_ms: u64,
     },
-    /// A link where the upstream takes none, and nobody here fetches it.
-    LinkInMode {
-        /// The upstream's mode.
-        mode: &'static str,
-    },
     /// More calls at once than a full bucket holds.
     MoreThanLimit {
         /// The most.
@@ -90,20 +101,13 @@ pub enum Detail {
     },
     /// Too few credits.
     Credits {
-        /// How many it takes.
+        /// What the request costs.
         needed: u32,
-        /// How many there are.
+        /// What the user has.
         balance: u64,
     },
     /// `Idempotency-Key` has another form.
     IdempotencyKeyForm {
-        /// The longest, in characters.
-        max: usize,
-    },
-    /// `task_id` is empty or too long.
-    TaskIdLength {
-        /// The shortest, in characters.
-        min: usize,
         /// The longest, in characters.
         max: usize,
     },
@@ -114,30 +118,56 @@ pub enum Detail {
         /// The largest.
         max: u32,
     },
-    /// `cursor` is none that we gave.
+    /// `cursor` is not one that we issued.
     CursorForm,
     /// The caller's log has no such task.
     NoSuchTask,
 }
 
 impl Detail {
-    /// The sentence. Sizes are in MB of 2^20 bytes, to one decimal.
-    pub fn sentence(self, lang: Lang) -> String {
-        let (zh, en) = self.sentences();
+    /// The sentence about the member at `pointer`. Sizes are in MB of 2^20 bytes, to one decimal.
+    pub fn sentence(self, lang: Lang, pointer: &str) -> String {
+        let at = subject(pointer, lang);
+        let (zh, en) = self.sentences(&at);
         match lang {
             Lang::Zh => zh,
             Lang::En => en,
         }
     }
 
-    fn sentences(self) -> (String, String) {
+    fn sentences(self, at: &str) -> (String, String) {
         let fixed = |zh: &str, en: &str| (zh.to_owned(), en.to_owned());
+        let about = |zh: &str, en: &str| (format!("{at}{zh}"), format!("{at}{en}"));
         match self {
-            Detail::NotAnObject => fixed("应为 JSON 对象", "A JSON object is expected"),
-            Detail::Required => fixed("缺少必填字段", "A required field is missing"),
-            Detail::NotAString => fixed("该字段应为字符串", "The field must be a string"),
-            Detail::NotAListOfStrings => fixed("该字段应为字符串数组", "The field must be a list of strings"),
-            Detail::NotAWholeNumber => fixed("该字段应为整数", "The field must be a whole number"),
+            Detail::NotUtf8 => fixed("请求体应为 UTF-8 编码", "The request body must be UTF-8"),
+            Detail::JsonSyntax { line, column } => (
+                format!("请求体第 {line} 行第 {column} 列不是合法的 JSON"),
+                format!("The request body is not valid JSON at line {line}, column {column}"),
+            ),
+            Detail::NotAnObject => about("应为 JSON 对象", "must be a JSON object"),
+            Detail::Required => about("为必填字段", "is required"),
+            Detail::Twice => about("重复出现", "must not be given twice"),
+            Detail::NotAString => about("应为字符串", "must be a string"),
+            Detail::LoneSurrogate => {
+                about("含有不完整的 Unicode 代理对", "must not contain half of a Unicode surrogate pair")
+            }
+            Detail::NotAList => about("应为字符串数组", "must be a list of strings"),
+            Detail::WholeNumber { min, max } => {
+                (format!("{at}应为 {min} 到 {max} 的整数"), format!("{at}must be a whole number from {min} to {max}"))
+            }
+            Detail::CharacterCount { min, max } => {
+                (format!("{at}应为 {min} 到 {max} 个字符"), format!("{at}must have {min} to {max} characters"))
+            }
+            Detail::ItemCount { min: 0, max } => {
+                (format!("{at}最多 {max} 项"), format!("{at}must have at most {max} items"))
+            }
+            Detail::ItemCount { min, max } => {
+                (format!("{at}应包含 {min} 到 {max} 项"), format!("{at}must have {min} to {max} items"))
+            }
+            Detail::OneOf(values) => (
+                format!("{at}只能是以下之一：{}", values.join("、")),
+                format!("{at}must be one of {}", values.join(", ")),
+            ),
             Detail::JsonOnly => fixed("请使用 Content-Type: application/json", "Send Content-Type: application/json"),
             Detail::BodyBytes { max_bytes, image_bytes } => {
                 let (max, images) = (megabytes(max_bytes), megabytes(image_bytes));
@@ -146,44 +176,31 @@ impl Detail {
                     format!("{max} MB in all; about {images} MB of pictures fit"),
                 )
             }
-            Detail::PromptLength { max } => {
-                (format!("提示词应为 1 到 {max} 个字符"), format!("The prompt must have 1 to {max} characters"))
-            }
-            Detail::NRange { min, max } => {
-                (format!("n 应为 {min} 到 {max} 的整数"), format!("n must be a whole number from {min} to {max}"))
-            }
-            Detail::OnePictureOnly => fixed(
-                "Accept: image/* 的响应只能是一张图片，n 只能为 1；多张图片请用 JSON",
-                "An answer for Accept: image/* is one picture, so n must be 1; ask for JSON to get several",
+            Detail::OnePictureOnly => about(
+                "只能为 1：Accept: image/* 的响应是一张图片；多张图片请用 JSON",
+                "must be 1 for Accept: image/*, whose response is one picture; accept JSON for several",
             ),
-            Detail::FormatValues => fixed("format 只能是 chat 或 events", "format must be chat or events"),
-            Detail::TooManyImages { max } => {
-                (format!("参考图片最多 {max} 张"), format!("At most {max} reference images are allowed"))
+            Detail::ModelNotListed => about("不在可用模型列表中", "is not one of the available models"),
+            Detail::NotAnImage => {
+                about("应为 data:image/…;base64,… 形式的图片", "must be a picture as data:image/…;base64,…")
             }
-            Detail::NotAnImage => fixed(
-                "参考图片应为 data:image/…;base64,… 形式",
-                "A reference image must be a data:image/…;base64,… URL",
-            ),
-            Detail::ImageMediaType => {
-                fixed("仅支持 PNG、JPEG 和 WebP 图片", "Only PNG, JPEG and WebP images are supported")
-            }
+            Detail::ImageMediaType => about("应为 PNG、JPEG 或 WebP 图片", "must be a PNG, JPEG or WebP picture"),
             Detail::ImageBytes { max_bytes } => {
                 let max = megabytes(max_bytes);
-                (format!("单张图片不能超过 {max} MB"), format!("An image may have at most {max} MB"))
+                (format!("{at}不能超过 {max} MB"), format!("{at}must have at most {max} MB"))
             }
             Detail::ImagePixels { max_pixels } => (
-                format!("单张图片不能超过 {} 万像素", max_pixels / 10_000),
-                format!("An image may have at most {} megapixels", max_pixels / 1_000_000),
+                format!("{at}不能超过 {} 万像素", max_pixels / 10_000),
+                format!("{at}must have at most {} megapixels", max_pixels / 1_000_000),
             ),
-            Detail::UrlNotAllowed => {
-                fixed("图片链接须为公网域名的 https 地址", "An image link must be https and name a public host")
-            }
+            Detail::UrlNotAllowed => about("应为公网域名的 https 链接", "must be an https link to a public host name"),
             Detail::UrlLength { max } => {
-                (format!("链接不能超过 {max} 字节"), format!("A link may have at most {max} bytes"))
+                (format!("{at}不能超过 {max} 字节"), format!("{at}must have at most {max} bytes"))
             }
-            Detail::UrlCount { min, max } => {
-                (format!("urls 应包含 {min} 到 {max} 项"), format!("urls must have {min} to {max} entries"))
-            }
+            Detail::LinkInMode { mode } => (
+                format!("{at}应为 data URL：上游模式 {mode} 不支持图片链接"),
+                format!("{at}must be a data URL: the upstream mode {mode} accepts no links"),
+            ),
             Detail::RateLimit { limit, window_ms } => {
                 let seconds = window_ms.div_ceil(1_000);
                 (
@@ -191,33 +208,43 @@ impl Detail {
                     format!("At most {limit} generations in {seconds} seconds"),
                 )
             }
-            Detail::LinkInMode { mode } => (
-                format!("当前上游模式 {mode} 不支持图片链接，请以 data URL 上传图片"),
-                format!("The upstream mode {mode} takes no links: send the picture as a data URL"),
-            ),
             Detail::MoreThanLimit { max } => {
-                (format!("一次最多生成 {max} 张"), format!("At most {max} pictures can be made at once"))
+                (format!("n 不能超过 {max}：一次最多生成 {max} 张"), format!("n must be at most {max}"))
             }
             Detail::Credits { needed, balance } => (
                 format!("需要 {needed} 积分，当前余额 {balance}"),
-                format!("It takes {needed} credits; the balance is {balance}"),
+                format!("The request costs {needed} credits; the balance is {balance}"),
             ),
             Detail::IdempotencyKeyForm { max } => (
                 format!("Idempotency-Key 应为 1 到 {max} 个字母、数字或 _ . : -"),
                 format!("Idempotency-Key must be 1 to {max} letters, digits or _ . : -"),
             ),
-            Detail::TaskIdLength { min, max } => {
-                (format!("task_id 应为 {min} 到 {max} 个字符"), format!("task_id must have {min} to {max} characters"))
-            }
             Detail::PageLimit { min, max } => (
                 format!("limit 应为 {min} 到 {max} 的整数"),
                 format!("limit must be a whole number from {min} to {max}"),
             ),
             Detail::CursorForm => {
-                fixed("cursor 应为上一页返回的 next", "cursor must be what next was on the page before")
+                fixed("cursor 应为上一页返回的 next", "cursor must be the `next` value of the previous page")
             }
             Detail::NoSuchTask => fixed("没有该任务的记录", "There is no such task in your log"),
         }
+    }
+}
+
+/// How a sentence begins: `image_inputs[2] ` for `/image_inputs/2`; the whole body for an empty pointer.
+fn subject(pointer: &str, lang: Lang) -> String {
+    let mut name = String::new();
+    for part in pointer.split('/').filter(|part| !part.is_empty()) {
+        match part.bytes().all(|byte| byte.is_ascii_digit()) {
+            true => name.extend(["[", part, "]"]),
+            false if name.is_empty() => name.push_str(part),
+            false => name.extend([".", part]),
+        }
+    }
+    match (name.is_empty(), lang) {
+        (false, _) => name + " ",
+        (true, Lang::Zh) => "请求体".to_owned(),
+        (true, Lang::En) => "The request body ".to_owned(),
     }
 }
 
@@ -238,21 +265,33 @@ mod tests {
     #[test]
     fn numbers_are_readable() {
         let check = |detail: Detail, zh: &str, en: &str| {
-            assert_eq!(detail.sentence(Lang::Zh), zh);
-            assert_eq!(detail.sentence(Lang::En), en);
+            assert_eq!(detail.sentence(Lang::Zh, "/urls/0"), zh);
+            assert_eq!(detail.sentence(Lang::En, "/urls/0"), en);
         };
         check(
             Detail::BodyBytes { max_bytes: 6 << 20, image_bytes: 4_613_734 },
             "请求总大小上限 6 MB，图片合计约 4.4 MB",
             "6 MB in all; about 4.4 MB of pictures fit",
         );
-        check(Detail::ImageBytes { max_bytes: 4 << 20 }, "单张图片不能超过 4 MB", "An image may have at most 4 MB");
+        check(Detail::ImageBytes { max_bytes: 4 << 20 }, "urls[0] 不能超过 4 MB", "urls[0] must have at most 4 MB");
         check(
             Detail::ImagePixels { max_pixels: 36_000_000 },
-            "单张图片不能超过 3600 万像素",
-            "An image may have at most 36 megapixels",
+            "urls[0] 不能超过 3600 万像素",
+            "urls[0] must have at most 36 megapixels",
         );
         assert_eq!(megabytes(0), "0");
         assert_eq!(megabytes(usize::MAX), "17592186044416");
+    }
+
+    #[test]
+    fn a_sentence_names_the_member() {
+        let check = |pointer: &str, zh: &str, en: &str| {
+            assert_eq!(Detail::NotAString.sentence(Lang::Zh, pointer), zh);
+            assert_eq!(Detail::NotAString.sentence(Lang::En, pointer), en);
+        };
+        check("/prompt", "prompt 应为字符串", "prompt must be a string");
+        check("/image_inputs/2", "image_inputs[2] 应为字符串", "image_inputs[2] must be a string");
+        check("/a/0/b", "a[0].b 应为字符串", "a[0].b must be a string");
+        check("", "请求体应为字符串", "The request body must be a string");
     }
 }

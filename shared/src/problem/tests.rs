@@ -74,13 +74,13 @@ fn every_code_is_complete() {
 
 #[test]
 fn a_document_has_every_member_in_order() {
-    let problem =
-        Problem::new(Code::RateLimited).detail(Detail::PromptLength { max: 4000 }).with_retry_after_ms(12_000);
+    let detail = Detail::RateLimit { limit: 5, window_ms: 60_000 };
+    let problem = Problem::new(Code::RateLimited).detail(detail).with_retry_after_ms(12_000);
     assert_eq!(
         String::from_utf8(problem.document(Lang::En, "r-1")).unwrap(),
         concat!(
             r#"{"type":"urn:imagegw:problem:rate_limited","title":"Too many requests","status":429,"#,
-            r#""detail":"The prompt must have 1 to 4000 characters","instance":"urn:imagegw:request:r-1","#,
+            r#""detail":"At most 5 generations in 60 seconds","instance":"urn:imagegw:request:r-1","#,
             r#""code":"rate_limited","request_id":"r-1","retryable":true,"retry_after_ms":12000,"#,
             r#""error":"Too many requests","message":"Too many requests"}"#
         )
@@ -102,6 +102,14 @@ fn a_document_names_the_wrong_members() {
     assert_eq!(document["detail"], "请求参数不正确");
     assert_eq!(document["retryable"], false);
     assert!(document.get("retry_after_ms").is_none());
+
+    // Older frontends show `error` or `message`.
+    let document: Value =
+        serde_json::from_slice(&Problem::invalid("/urls/3", Detail::NotAString).document(Lang::En, "r")).unwrap();
+    for name in ["detail", "error", "message"] {
+        assert_eq!(document[name], "urls[3] must be a string", "{name}");
+    }
+    assert_eq!(document["title"], "The request is invalid");
 }
 
 #[test]

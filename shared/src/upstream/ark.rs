@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-/// ARK takes and makes so many in one call, together.
+/// The most pictures that one call reads and makes, together.
 const MAX_PICTURES: u32 = 15;
 
 /// The body that asks for pictures. ARK ignores keys it does not know and charges all the same, so nothing else is sent.
@@ -28,7 +28,7 @@ pub struct Request<'a> {
 #[serde(untagged)]
 enum Images<'a> {
     One(&'a str),
-    Several(&'a [String]),
+    Several(&'a [&'a str]),
 }
 
 #[derive(Serialize)]
@@ -53,7 +53,7 @@ pub struct Settings<'a> {
 
 impl<'a> Request<'a> {
     /// Asks for pictures made from `images` (links or data URLs).
-    pub fn new(settings: Settings<'a>, images: &'a [String]) -> Self {
+    pub fn new(settings: Settings<'a>, images: &'a [&'a str]) -> Self {
         let room = MAX_PICTURES.saturating_sub(u32::try_from(images.len()).unwrap_or(MAX_PICTURES));
         let max_images = settings.max_images.min(room);
         let several = max_images > 1;

@@ -24,6 +24,25 @@ pub struct Request<'a> {
     stream_options: StreamOptions,
     modalities: [&'static str; 2],
     messages: [Message<'a>; 1],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    extra_body: Option<ExtraBody<'a>>,
+}
+
+/// The member that relays read for Gemini's own settings. It is sent as it is written here: the `extra_body` of OpenAI's
+/// Python client would be unwrapped.
+#[derive(Serialize)]
+struct ExtraBody<'a> {
+    google: Google<'a>,
+}
+
+#[derive(Serialize)]
+struct Google<'a> {
+    image_config: ImageConfig<'a>,
+}
+
+#[derive(Serialize)]
+struct ImageConfig<'a> {
+    aspect_ratio: &'a str,
 }
 
 #[derive(Serialize)]
@@ -50,8 +69,13 @@ struct ImageUrl<'a> {
 }
 
 impl<'a> Request<'a> {
-    /// Asks `model` for a picture of `prompt`, with reference pictures as data URLs or links.
-    pub fn new(model: &'a str, prompt: &'a str, images: impl IntoIterator<Item = &'a str>) -> Self {
+    /// Asks `model` for a picture of `prompt`, with reference pictures as data URLs or links, of a ratio like `16:9`.
+    pub fn new(
+        model: &'a str,
+        prompt: &'a str,
+        images: impl IntoIterator<Item = &'a str>,
+        aspect_ratio: Option<&'a str>,
+    ) -> Self {
         let mut content = vec![Part::Text { text: prompt }];
         content.extend(images.into_iter().map(|url| Part::ImageUrl { image_url: ImageUrl { url } }));
         Self {
@@ -60,6 +84,8 @@ impl<'a> Request<'a> {
             stream_options: StreamOptions { include_usage: true },
             modalities: ["text", "image"],
             messages: [Message { role: "user", content }],
+            extra_body: aspect_ratio
+                .map(|aspect_ratio| ExtraBody { google: Google { image_config: ImageConfig { aspect_ratio } } }),
         }
     }
 }

@@ -20,7 +20,7 @@ const MAX_PENDING_BYTES: usize = 64 * 1024;
 #[serde(rename_all = "camelCase")]
 pub struct Request<'a> {
     contents: [Turn<'a>; 1],
-    generation_config: GenerationConfig,
+    generation_config: GenerationConfig<'a>,
 }
 
 #[derive(Serialize)]
@@ -48,19 +48,30 @@ pub struct Inline<'a> {
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct GenerationConfig {
+struct GenerationConfig<'a> {
     /// Without it some models answer in text alone.
     response_modalities: [&'static str; 2],
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image_config: Option<ImageConfig<'a>>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ImageConfig<'a> {
+    aspect_ratio: &'a str,
 }
 
 impl<'a> Request<'a> {
-    /// Asks for a picture of `prompt`, with reference pictures.
-    pub fn new(prompt: &'a str, images: impl IntoIterator<Item = Inline<'a>>) -> Self {
+    /// Asks for a picture of `prompt`, with reference pictures, of a ratio like `16:9`.
+    pub fn new(prompt: &'a str, images: impl IntoIterator<Item = Inline<'a>>, aspect_ratio: Option<&'a str>) -> Self {
         let mut parts = vec![Part::Text(prompt)];
         parts.extend(images.into_iter().map(Part::InlineData));
         Self {
             contents: [Turn { role: "user", parts }],
-            generation_config: GenerationConfig { response_modalities: ["TEXT", "IMAGE"] },
+            generation_config: GenerationConfig {
+                response_modalities: ["TEXT", "IMAGE"],
+                image_config: aspect_ratio.map(|aspect_ratio| ImageConfig { aspect_ratio }),
+            },
         }
     }
 }

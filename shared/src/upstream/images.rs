@@ -20,20 +20,27 @@ pub struct Request<'a> {
     prompt: &'a str,
     n: u32,
     stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size: Option<&'a str>,
 }
 
 impl<'a> Request<'a> {
-    /// Asks `model` for a picture of `prompt`.
-    pub fn new(model: &'a str, prompt: &'a str) -> Self {
-        Self { model, prompt, n: 1, stream: true }
+    /// Asks `model` for a picture of `prompt`, of a size like `1536x1024`.
+    pub fn new(model: &'a str, prompt: &'a str, size: Option<&'a str>) -> Self {
+        Self { model, prompt, n: 1, stream: true, size }
     }
 }
 
 /// The fields of the form that asks for one picture made from others.
 ///
 /// Fields: [create image edit](https://platform.openai.com/docs/api-reference/images/createEdit).
-pub fn edit_fields<'a>(model: &'a str, prompt: &'a str) -> [(&'static str, &'a str); 4] {
-    [("model", model), ("prompt", prompt), ("n", "1"), ("stream", "true")]
+pub fn edit_fields<'a>(
+    model: &'a str,
+    prompt: &'a str,
+    size: Option<&'a str>,
+) -> impl Iterator<Item = (&'static str, &'a str)> {
+    let always = [("model", model), ("prompt", prompt), ("n", "1"), ("stream", "true")];
+    always.into_iter().chain(size.map(|size| ("size", size)))
 }
 
 /// The field for each of `count` pictures: one alone has another name than several.

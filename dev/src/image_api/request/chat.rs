@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
-use super::{Asked, MAX_GEMINI_IMAGES};
+use super::{Asked, MAX_GEMINI_IMAGES, Sides};
 use crate::input::{self, Refused};
 
 /// Reads a request, or says in words what is wrong with it.
@@ -23,7 +23,11 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Asked, Refused> 
     let image_count = parts.len();
     parts.try_for_each(image)?;
     input::require(image_count <= MAX_GEMINI_IMAGES, "there must be at most 3 images")?;
-    Asked::new(wire.model, prompt, image_count)
+    let asked = Asked::new(wire.model, prompt, image_count)?;
+    match wire.extra_body {
+        None => Ok(asked),
+        Some(extra) => Ok(Asked { sides: Sides::of_ratio(&extra.google.image_config.aspect_ratio)?, ..asked }),
+    }
 }
 
 fn image(part: Part) -> Result<(), Refused> {
@@ -41,6 +45,25 @@ struct Wire {
     stream_options: StreamOptions,
     modalities: Vec<String>,
     messages: Vec<Message>,
+    extra_body: Option<ExtraBody>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ExtraBody {
+    google: Google,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Google {
+    image_config: ImageConfig,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ImageConfig {
+    aspect_ratio: String,
 }
 
 #[derive(Deserialize)]

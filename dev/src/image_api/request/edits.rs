@@ -6,13 +6,13 @@ use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::header;
 
-use super::Asked;
+use super::{Asked, Sides};
 use crate::input::{self, Refused};
 
 /// Pictures that OpenAI takes with one prompt.
 const MAX_IMAGES: usize = 16;
 /// The text fields.
-const TEXTS: [&str; 4] = ["model", "n", "prompt", "stream"];
+const TEXTS: [&str; 5] = ["model", "n", "prompt", "size", "stream"];
 
 /// Reads a request, or says in words what is wrong with it.
 pub(crate) async fn parse(request: Request) -> Result<Asked, Refused> {
@@ -39,11 +39,13 @@ pub(crate) async fn parse(request: Request) -> Result<Asked, Refused> {
     let image = if images.len() == 1 { "image" } else { "image[]" };
     input::require(images.iter().all(|name| name == image), "one image is `image`, several are `image[]` each")?;
 
+    let size = texts.remove("size");
     let mut text = |name: &str| texts.remove(name).ok_or_else(|| Refused(format!("missing field `{name}`")));
     let (model, prompt) = (text("model")?, text("prompt")?);
     input::require(text("n")? == "1", "n must be 1")?;
     input::require(text("stream")? == "true", "only stream: true is served")?;
-    Ok(Asked { is_edit: true, ..Asked::new(model, prompt, images.len())? })
+    let sides = size.map_or(Ok(Sides::SQUARE), |size| Sides::of_size(&size))?;
+    Ok(Asked { is_edit: true, sides, ..Asked::new(model, prompt, images.len())? })
 }
 
 /// A field of text: no file, and no type of its own.

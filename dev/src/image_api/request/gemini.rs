@@ -3,14 +3,14 @@
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
-use super::{Asked, MAX_GEMINI_IMAGES};
+use super::{Asked, MAX_GEMINI_IMAGES, Sides};
 use crate::input::{self, Refused};
 
 /// Reads a request for `model`, or says in words what is wrong with it.
 pub(crate) fn parse(model: &str, query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Result<Asked, Refused> {
     input::require(query == Some("alt=sse"), "the query must be alt=sse")?;
     let wire: Wire = input::read_json(headers, body)?;
-    let modalities = wire.generation_config.response_modalities;
+    let GenerationConfig { response_modalities: modalities, image_config } = wire.generation_config;
     input::require(modalities == ["TEXT", "IMAGE"], "responseModalities must be TEXT, IMAGE")?;
     let [content] =
         <[Content; 1]>::try_from(wire.contents).map_err(|_| Refused("there must be one content".to_owned()))?;
@@ -23,7 +23,11 @@ pub(crate) fn parse(model: &str, query: Option<&str>, headers: &HeaderMap, body:
     let image_count = parts.len();
     parts.try_for_each(image)?;
     input::require(image_count <= MAX_GEMINI_IMAGES, "there must be at most 3 images")?;
-    Asked::new(model.to_owned(), prompt, image_count)
+    let asked = Asked::new(model.to_owned(), prompt, image_count)?;
+    match image_config {
+        None => Ok(asked),
+        Some(config) => Ok(Asked { sides: Sides::of_ratio(&config.aspect_ratio)?, ..asked }),
+    }
 }
 
 fn image(part: Part) -> Result<(), Refused> {
@@ -44,6 +48,13 @@ struct Wire {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct GenerationConfig {
     response_modalities: Vec<String>,
+    image_config: Option<ImageConfig>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+struct ImageConfig {
+    aspect_ratio: String,
 }
 
 #[derive(Deserialize)]

@@ -3,7 +3,7 @@
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
-use super::Asked;
+use super::{Asked, Sides};
 use crate::input::{self, Refused};
 
 /// Reads a request, or says in words what is wrong with it.
@@ -11,7 +11,11 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Asked, Refused> 
     let wire: Wire = input::read_json(headers, body)?;
     input::require(wire.n == 1, "n must be 1")?;
     input::require(wire.stream, "only stream: true is served")?;
-    Asked::new(wire.model, wire.prompt, 0)
+    let asked = Asked::new(wire.model, wire.prompt, 0)?;
+    match wire.size {
+        None => Ok(asked),
+        Some(size) => Ok(Asked { sides: Sides::of_size(&size)?, ..asked }),
+    }
 }
 
 #[derive(Deserialize)]
@@ -21,4 +25,5 @@ struct Wire {
     prompt: String,
     n: u32,
     stream: bool,
+    size: Option<String>,
 }

@@ -1,10 +1,11 @@
-//! Every case of `images.json`, and what it leaves open.
+//! Inline pictures of users: every case of `images.json`, and what those cases leave open.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use proptest::prelude::*;
 use serde_json::Value;
-use shared::image_url::{LocalLinks, check_input};
-use shared::media::data_url::{MAX_BYTES, MAX_PIXELS, Refusal, check};
+use sha2::{Digest, Sha256};
+use shared::image_url::LocalLinks;
+use shared::input::{InlineContent, InlineForm, InlinePicture, InlineRefusal, MAX_BYTES, MAX_PIXELS, check_input};
 use shared::media::sniff::MediaType;
 
 #[test]
@@ -42,14 +43,15 @@ fn what_passes_and_how_it_is_passed_on() {
         let bytes = [header, vec![0x5A; 20_000]].concat();
         let payload = STANDARD.encode(&bytes);
         let input = format!("data:{label};base64,{payload}");
-        let image = check(&input).unwrap();
-        assert_eq!(image.media_type, media_type);
-        assert_eq!((image.width, image.height), (201, 107));
-        assert_eq!(image.bytes, bytes.len() as u64);
-        assert_eq!(image.payload, payload);
-        assert_eq!(image.canonical(), format!("data:{};base64,{payload}", media_type.as_str()));
-        let shown = format!("{image:?}");
-        assert!(!shown.contains(&payload[..8]), "{shown}");
+        let canonical = format!("data:{};base64,{payload}", media_type.as_str());
+        let text = InlinePicture::read(&input, InlineForm::DataUrl).ok().unwrap();
+        assert_eq!((text.data_url(), text.base64()), (Some(&*canonical), Some(&*payload)));
+        let file = InlinePicture::read(&input, InlineForm::Bytes).ok().unwrap();
+        assert_eq!((file.data_url(), file.base64()), (None, None));
+        assert!(matches!(file.content, InlineContent::Bytes(kept) if kept == bytes), "{label}");
+        for (kept_type, hash) in [(text.media_type, text.sha256), (file.media_type, file.sha256)] {
+            assert_eq!((kept_type, hash), (media_type, Sha256::digest(&bytes).into()), "{label}");
+        }
     }
 }
 
@@ -57,22 +59,22 @@ fn what_passes_and_how_it_is_passed_on() {
 fn labels() {
     let payload = STANDARD.encode(png(2, 2));
     let rows = [
-        ("", Refusal::Invalid),
-        ("data:", Refusal::Invalid),
-        ("data:image/png;base64", Refusal::Invalid),
-        ("DATA:image/png;base64,", Refusal::Invalid),
-        (" data:image/png;base64,", Refusal::Invalid),
-        ("data:image/png,", Refusal::Invalid),
-        ("data:image/png;,", Refusal::Invalid),
-        ("data:image/png;BASE64,", Refusal::Invalid),
-        ("data:image/png;base64;base64,", Refusal::Invalid),
-        ("data:image/png;base64 ,", Refusal::Invalid),
-        ("data:image/webp;base64,", Refusal::Invalid),
-        ("data:,", Refusal::UnsupportedMediaType),
-        ("data:image/heic;base64,", Refusal::UnsupportedMediaType),
-        ("data:text/html;base64,", Refusal::UnsupportedMediaType),
-        ("data: image/png;base64,", Refusal::UnsupportedMediaType),
-        ("data:image/png ;base64,", Refusal::UnsupportedMediaType),
+        ("", InlineRefusal::Invalid),
+        ("data:", InlineRefusal::Invalid),
+        ("data:image/png;base64", InlineRefusal::Invalid),
+        ("DATA:image/png;base64,", InlineRefusal::Invalid),
+        (" data:image/png;base64,", InlineRefusal::Invalid),
+        ("data:image/png,", InlineRefusal::Invalid),
+        ("data:image/png;,", InlineRefusal::Invalid),
+        ("data:image/png;BASE64,", InlineRefusal::Invalid),
+        ("data:image/png;base64;base64,", InlineRefusal::Invalid),
+        ("data:image/png;base64 ,", InlineRefusal::Invalid),
+        ("data:image/webp;base64,", InlineRefusal::Invalid),
+        ("data:,", InlineRefusal::UnsupportedMediaType),
+        ("data:image/heic;base64,", InlineRefusal::UnsupportedMediaType),
+        ("data:text/html;base64,", InlineRefusal::UnsupportedMediaType),
+        ("data: image/png;base64,", InlineRefusal::UnsupportedMediaType),
+        ("data:image/png ;base64,", InlineRefusal::UnsupportedMediaType),
     ];
     for (label, refusal) in rows {
         assert_eq!(check(&format!("{label}{payload}")), Err(refusal), "{label}");
@@ -85,20 +87,20 @@ fn sizes() {
     let sized = |bytes: usize| {
         let mut file = png(6000, 6000);
         file.resize(bytes, 0);
-        check(&url(&file)).map(|image| image.bytes)
+        check(&url(&file))
     };
     for bytes in [MAX_BYTES - 2, MAX_BYTES - 1, MAX_BYTES] {
-        assert_eq!(sized(bytes), Ok(bytes as u64));
+        assert_eq!(sized(bytes), Ok(()));
     }
     for bytes in [MAX_BYTES + 1, MAX_BYTES + 2, MAX_BYTES + 3] {
-        assert_eq!(sized(bytes), Err(Refusal::TooManyBytes));
+        assert_eq!(sized(bytes), Err(InlineRefusal::TooManyBytes));
     }
-    let pixels = |width, height| check(&url(&png(width, height))).map(|_| ());
+    let pixels = |width, height| check(&url(&png(width, height)));
     assert_eq!(pixels(6000, 6000), Ok(()));
     assert_eq!(pixels(36_000_000, 1), Ok(()));
-    assert_eq!(pixels(6000, 6001), Err(Refusal::TooManyPixels));
-    assert_eq!(pixels(0x7FFF_FFFF, 0x7FFF_FFFF), Err(Refusal::TooManyPixels));
-    assert_eq!(pixels(0, 6000), Err(Refusal::Invalid));
+    assert_eq!(pixels(6000, 6001), Err(InlineRefusal::TooManyPixels));
+    assert_eq!(pixels(0x7FFF_FFFF, 0x7FFF_FFFF), Err(InlineRefusal::TooManyPixels));
+    assert_eq!(pixels(0, 6000), Err(InlineRefusal::Invalid));
 }
 
 #[test]
@@ -107,7 +109,7 @@ fn the_end_of_a_picture_is_not_asked_for() {
         let input = |bytes: &[u8]| format!("data:image/{label};base64,{}", STANDARD.encode(bytes));
         assert!(check(&input(&header)).is_ok(), "{label}");
         for at in 0..header.len() {
-            assert_eq!(check(&input(&header[..at])), Err(Refusal::Invalid), "{label} cut at {at}");
+            assert_eq!(check(&input(&header[..at])), Err(InlineRefusal::Invalid), "{label} cut at {at}");
         }
     }
 }
@@ -125,11 +127,11 @@ fn padding_only_at_the_very_end() {
             let mut bad = good.clone();
             let end = start + at;
             bad.replace_range(end - padding.len()..end, padding);
-            assert_eq!(check(&bad), Err(Refusal::Invalid), "{padding} before {at}");
+            assert_eq!(check(&bad), Err(InlineRefusal::Invalid), "{padding} before {at}");
         }
     }
     for more in ["=", "A", "AA=", "====", "\n", "%3D"] {
-        assert_eq!(check(&format!("{good}{more}")), Err(Refusal::Invalid));
+        assert_eq!(check(&format!("{good}{more}")), Err(InlineRefusal::Invalid));
     }
 }
 
@@ -142,7 +144,7 @@ proptest! {
         let at = bad.find(',').unwrap() + 1 + at;
         bad.replace_range(at..at + 1, &foreign);
         // Bytes of A5 leave bits set under a last symbol that becomes padding.
-        prop_assert_eq!(check(&bad), Err(Refusal::Invalid));
+        prop_assert_eq!(check(&bad), Err(InlineRefusal::Invalid));
     }
 
     #[test]
@@ -151,11 +153,18 @@ proptest! {
     }
 }
 
-fn code(refusal: Refusal) -> &'static str {
+/// The verdict, which does not depend on the form.
+fn check(text: &str) -> Result<(), InlineRefusal> {
+    let [one, other] = [InlineForm::DataUrl, InlineForm::Bytes].map(|form| InlinePicture::read(text, form).map(|_| ()));
+    assert_eq!(one, other);
+    one
+}
+
+fn code(refusal: InlineRefusal) -> &'static str {
     match refusal {
-        Refusal::UnsupportedMediaType => "unsupported_media_type",
-        Refusal::Invalid => "invalid_image",
-        Refusal::TooManyBytes | Refusal::TooManyPixels => "image_too_large",
+        InlineRefusal::UnsupportedMediaType => "unsupported_media_type",
+        InlineRefusal::Invalid => "invalid_image",
+        InlineRefusal::TooManyBytes | InlineRefusal::TooManyPixels => "image_too_large",
     }
 }
 

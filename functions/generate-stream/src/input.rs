@@ -1,0 +1,100 @@
+//! What a request asks for, once it is known to be right.
+
+mod aspect_ratio;
+
+pub(crate) use self::aspect_ratio::AspectRatio;
+
+use shared::config::{ImageApi, Mode};
+use shared::image_url::LocalLinks;
+use shared::input::{InlineForm, InputPicture, InputValue, members};
+use shared::problem::{Code, Detail, Problem};
+use shared::task::fingerprint;
+
+const MAX_PICTURES: usize = 3;
+const MAX_N: u32 = 4;
+
+/// What to make, and the form of the stream. Not `Debug`: nothing of it belongs in a log.
+pub(crate) struct GenerateInput {
+    /// 1..=4000 characters, trimmed.
+    pub(crate) prompt: String,
+    /// At most three, in the form that the mode's upstream is sent; links in mode `chat` only.
+    pub(crate) pictures: Vec<InputPicture>,
+    /// On the configured list.
+    pub(crate) model: String,
+    /// Pictures: 1..=4.
+    pub(crate) n: u32,
+    pub(crate) aspect_ratio: Option<AspectRatio>,
+    pub(crate) format: Format,
+}
+
+/// The form of the stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Format {
+    Chat,
+    Events,
+}
+
+impl GenerateInput {
+    /// Reads a JSON body. Unknown members are ignored, and `null` is as good as absent.
+    pub(crate) fn parse(body: &str, api: &ImageApi, links: LocalLinks) -> Result<Self, Problem> {
+        let names = ["prompt", "image_inputs", "n", "model", "aspect_ratio", "format"];
+        let [prompt, pictures, n, model, aspect_ratio, format] = members(body, names)?;
+        let prompt = prompt.ok_or_else(|| Problem::invalid("/prompt", Detail::Required))?;
+        let prompt = shared::input::prompt(&prompt)?;
+        let pictures = pictures.map_or(Ok(Vec::new()), |pictures| self::pictures(&pictures, api.mode, links))?;
+        let n = n.map_or(Ok(1), |n| n.whole_number(1..=MAX_N))?;
+        let model = model.map_or_else(|| Ok(api.model.clone()), |model| self::model(&model, api))?;
+        let aspect_ratio = aspect_ratio.as_ref().map(self::aspect_ratio).transpose()?;
+        let format = format.map_or(Ok(Format::Chat), |format| self::format(&format))?;
+        Ok(Self { prompt, pictures, model, n, aspect_ratio, format })
+    }
+
+    /// The hash by which a request is known again. The form of the response is no part of it, nor is the route.
+    pub(crate) fn fingerprint(&self) -> String {
+        let (n, ratio) = (self.n.to_string(), self.aspect_ratio.map_or("", |ratio| ratio.name));
+        let pictures: Vec<_> = self.pictures.iter().map(InputPicture::identity).collect();
+        let parts = [&*self.model, &n, ratio, &self.prompt];
+        fingerprint(parts.into_iter().chain(pictures.iter().map(String::as_str)))
+    }
+
+    /// Refuses several pictures where the response is one picture and nothing else.
+    pub(crate) fn check_one(&self) -> Result<(), Problem> {
+        match self.n {
+            1 => Ok(()),
+            _ => Err(Problem::invalid("/n", Detail::OnePictureOnly)),
+        }
+    }
+}
+
+fn pictures(value: &InputValue<'_>, mode: Mode, links: LocalLinks) -> Result<Vec<InputPicture>, Problem> {
+    let form = if mode == Mode::Images { InlineForm::Bytes } else { InlineForm::DataUrl };
+    let picture = |item: &InputValue<'_>| {
+        let text = item.text()?;
+        match text.starts_with("http") {
+            false => InputPicture::inline(item, &text, form),
+            true if mode == Mode::Chat => InputPicture::link(item, &text, links),
+            true => Err(item.refuse(Code::InvalidImage, Detail::LinkInMode { mode: mode.name() })),
+        }
+    };
+    value.list(0..=MAX_PICTURES)?.iter().map(picture).collect()
+}
+
+fn model(value: &InputValue<'_>, api: &ImageApi) -> Result<String, Problem> {
+    let model = value.text()?;
+    match api.allows(&model) {
+        true => Ok(model.into_owned()),
+        false => Err(value.refuse(Code::ModelNotAllowed, Detail::ModelNotListed)),
+    }
+}
+
+fn aspect_ratio(value: &InputValue<'_>) -> Result<AspectRatio, Problem> {
+    AspectRatio::named(&value.text()?).ok_or_else(|| value.invalid(Detail::OneOf(AspectRatio::NAMES)))
+}
+
+fn format(value: &InputValue<'_>) -> Result<Format, Problem> {
+    match &*value.text()? {
+        "chat" => Ok(Format::Chat),
+        "events" => Ok(Format::Events),
+        _ => Err(value.invalid(Detail::OneOf(&["chat", "events"]))),
+    }
+}

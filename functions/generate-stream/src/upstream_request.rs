@@ -1,0 +1,67 @@
+//! What the image API is sent, in its mode. `docs/upstream-requests.md` has the bodies and their sources.
+
+mod image_size;
+
+use shared::config::{ImageApi, Mode};
+use shared::edge::{Asked, File, KeyAs, KeyStore, Post};
+use shared::input::{InlineContent, InputPicture};
+use shared::problem::Code;
+use shared::secret::Secret;
+use shared::upstream::{chat, gemini, images};
+
+use self::image_size::image_size;
+use crate::input::GenerateInput;
+
+/// The request for one picture. Several pictures are several such requests.
+pub(crate) async fn upstream_request<'a>(
+    api: &ImageApi,
+    input: GenerateInput,
+    key: Secret,
+    keys: &'a KeyStore,
+    request_id: &'a str,
+) -> Result<Post<'a>, Code> {
+    let GenerateInput { prompt, pictures, model, aspect_ratio, .. } = input;
+    let ratio = aspect_ratio.map(|ratio| ratio.name);
+    let size = aspect_ratio.map(|ratio| image_size(&model, ratio));
+    let (url, key_as, body) = match api.mode {
+        Mode::Chat => {
+            let urls = all(pictures.iter().map(InputPicture::url))?;
+            let body = chat::Request::new(&model, &prompt, urls, ratio);
+            (api.endpoint("/v1/chat/completions"), KeyAs::Bearer, Asked::json(&body)?)
+        }
+        Mode::Images if pictures.is_empty() => {
+            let body = images::Request::new(&model, &prompt, size.as_deref());
+            (api.endpoint("/v1/images/generations"), KeyAs::Bearer, Asked::json(&body)?)
+        }
+        Mode::Images => {
+            let field = images::edit_image_field(pictures.len());
+            let files = all(pictures.into_iter().zip(1..).map(|(picture, number)| file(picture, field, number)))?;
+            let body = Asked::form(images::edit_fields(&model, &prompt, size.as_deref()), files).await?;
+            (api.endpoint("/v1/images/edits"), KeyAs::Bearer, body)
+        }
+        Mode::Gemini => {
+            let inline = all(pictures.iter().map(inline))?;
+            let body = gemini::Request::new(&prompt, inline, ratio);
+            (api.gemini_endpoint(&model), KeyAs::GoogApiKey, Asked::json(&body)?)
+        }
+    };
+    Ok(Post { url, key, key_as, keys, body, request_id })
+}
+
+/// All pictures in the form that the mode needs. [`GenerateInput::parse`] has kept them in that form.
+fn all<T>(pictures: impl Iterator<Item = Option<T>>) -> Result<Vec<T>, Code> {
+    pictures.collect::<Option<_>>().ok_or(Code::InternalError)
+}
+
+fn inline(picture: &InputPicture) -> Option<gemini::Inline<'_>> {
+    let InputPicture::Inline(picture) = picture else { return None };
+    Some(gemini::Inline { mime_type: picture.media_type.as_str(), data: picture.base64()? })
+}
+
+fn file(picture: InputPicture, field: &'static str, number: usize) -> Option<File<'static>> {
+    let InputPicture::Inline(picture) = picture else { return None };
+    let InlineContent::Bytes(bytes) = picture.content else { return None };
+    let media_type = picture.media_type.as_str();
+    let ending = media_type.rsplit('/').next()?;
+    Some(File { field, name: format!("image-{number}.{ending}"), media_type, bytes })
+}

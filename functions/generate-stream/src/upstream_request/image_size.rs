@@ -1,0 +1,93 @@
+//! The `size` of OpenAI's images API for an aspect ratio.
+
+use crate::input::AspectRatio;
+
+/// Width and height, in pixels.
+type Size = (u16, u16);
+
+/// What every GPT image model makes.
+const GPT_IMAGE: &[Size] = &[(1024, 1024), (1536, 1024), (1024, 1536)];
+const DALL_E_3: &[Size] = &[(1024, 1024), (1792, 1024), (1024, 1792)];
+const DALL_E_2: &[Size] = &[(1024, 1024)];
+/// For models that make any size: one for each ratio, exactly. Sides must be multiples of 16 and hold at least 655 360
+/// pixels.
+const ANY: &[Size] = &[
+    (1024, 1024),
+    (1024, 1536),
+    (1536, 1024),
+    (1152, 1536),
+    (1536, 1152),
+    (1024, 1280),
+    (1280, 1024),
+    (864, 1536),
+    (1536, 864),
+    (1680, 720),
+];
+
+/// The size that `model` makes and whose shape is nearest to `ratio`. A model that is not known makes those of
+/// [`GPT_IMAGE`].
+pub(super) fn image_size(model: &str, ratio: AspectRatio) -> String {
+    // How many times wider than asked, or narrower.
+    let distance = |&&(width, height): &&Size| {
+        let asked = f64::from(ratio.width) / f64::from(ratio.height);
+        let made = f64::from(width) / f64::from(height);
+        (made / asked).max(asked / made)
+    };
+    let nearest = sizes(model).iter().min_by(|one, other| distance(one).total_cmp(&distance(other)));
+    let (width, height) = nearest.copied().unwrap_or((1024, 1024));
+    format!("{width}x{height}")
+}
+
+fn sizes(model: &str) -> &'static [Size] {
+    // Relays write the vendor before the name.
+    let name = model.rsplit('/').next().unwrap_or_default();
+    match name {
+        "gpt-image-2" => ANY,
+        _ if name.starts_with("gpt-image-2-") || name.starts_with("gpt-image-2.5-") => ANY,
+        _ if name.starts_with("dall-e-3") => DALL_E_3,
+        _ if name.starts_with("dall-e-2") => DALL_E_2,
+        _ => GPT_IMAGE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_nearest_size_of_each_model() {
+        // The order of `AspectRatio::ALL`.
+        let any = "1024x1024 1024x1536 1536x1024 1152x1536 1536x1152 1024x1280 1280x1024 864x1536 1536x864 1680x720";
+        let gpt_image =
+            "1024x1024 1024x1536 1536x1024 1024x1536 1536x1024 1024x1536 1536x1024 1024x1536 1536x1024 1536x1024";
+        let dall_e_3 =
+            "1024x1024 1024x1792 1792x1024 1024x1792 1792x1024 1024x1024 1024x1024 1024x1792 1792x1024 1792x1024";
+        let square = ["1024x1024"; 10].join(" ");
+        let rows = [
+            ("gpt-image-2", any),
+            ("gpt-image-2-2026-04-21", any),
+            ("openai/gpt-image-2.5-flare", any),
+            ("gpt-image-2.6-flare", gpt_image),
+            ("gpt-image-20", gpt_image),
+            ("gpt-image-1.5", gpt_image),
+            ("gpt-image-1-mini", gpt_image),
+            ("chatgpt-image-latest", gpt_image),
+            ("another", gpt_image),
+            ("", gpt_image),
+            ("dall-e-3", dall_e_3),
+            ("dall-e-2", &square),
+        ];
+        for (model, sizes) in rows {
+            assert_eq!(AspectRatio::ALL.map(|ratio| image_size(model, ratio)).join(" "), sizes, "{model}");
+        }
+    }
+
+    #[test]
+    fn the_sizes_for_models_that_make_any_are_exact_and_allowed() {
+        for (ratio, &(width, height)) in AspectRatio::ALL.iter().zip(ANY) {
+            assert_eq!(u32::from(width) * u32::from(ratio.height), u32::from(height) * u32::from(ratio.width));
+            assert!(width % 16 == 0 && height % 16 == 0, "{}", ratio.name);
+            assert!((655_360..=8_294_400).contains(&(u32::from(width) * u32::from(height))), "{}", ratio.name);
+        }
+    }
+}

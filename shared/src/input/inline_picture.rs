@@ -1,0 +1,164 @@
+//! A picture that a user sends as `data:image/…;base64,…`.
+//!
+//! Only a part of [RFC 2397] passes: scheme and `base64` in lower case; a media type of `image/png`, `image/jpeg`,
+//! `image/jpg` or `image/webp` in any case; no parameter; standard base64 ([RFC 4648] §4) in its canonical form, with
+//! padding and without white space. The magic bytes must agree with the type. The header of the picture must be there,
+//! its end need not: phones export pictures with bytes missing or added, and the upstream decides about those.
+//!
+//! [RFC 2397]: https://www.rfc-editor.org/rfc/rfc2397
+//! [RFC 4648]: https://www.rfc-editor.org/rfc/rfc4648
+
+use base64::engine::{DecodePaddingMode, Engine, GeneralPurposeConfig, Simd};
+use sha2::{Digest, Sha256};
+
+use crate::media::sniff::{Kind, MediaType, Sniffer};
+
+/// The largest picture, in decoded bytes: 4 MiB.
+pub const MAX_BYTES: usize = 4 * 1024 * 1024;
+
+/// The largest picture, in pixels: width times height.
+pub const MAX_PIXELS: u64 = 36_000_000;
+
+/// A checked picture. Not `Debug`: it does not belong in a log.
+pub struct InlinePicture {
+    /// Label and magic bytes agree on it; never GIF.
+    pub media_type: MediaType,
+    /// Of the decoded bytes.
+    pub sha256: [u8; 32],
+    /// In the form that was asked for.
+    pub content: InlineContent,
+}
+
+/// In which form a picture is kept: the one that the upstream is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InlineForm {
+    /// Text. The decoded picture is never held.
+    DataUrl,
+    /// Decoded.
+    Bytes,
+}
+
+/// A picture in its form.
+pub enum InlineContent {
+    /// `data:<lower-case type>;base64,<canonical payload>`. ARK refuses an upper-case type, and `image/jpg` is not
+    /// registered.
+    DataUrl(String),
+    /// 1..=[`MAX_BYTES`].
+    Bytes(Vec<u8>),
+}
+
+/// Why a picture is refused.
+///
+/// | Refusal | Problem code | Status |
+/// |---|---|---|
+/// | [`UnsupportedMediaType`](InlineRefusal::UnsupportedMediaType) | `unsupported_media_type` | 415 |
+/// | [`Invalid`](InlineRefusal::Invalid) | `invalid_image` | 400 |
+/// | [`TooManyBytes`](InlineRefusal::TooManyBytes) | `image_too_large` | 413 |
+/// | [`TooManyPixels`](InlineRefusal::TooManyPixels) | `image_too_large` | 413 |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InlineRefusal {
+    /// A data URL of another type than PNG, JPEG or WebP, or of none.
+    UnsupportedMediaType,
+    /// No data URL, a parameter, base64 that is not canonical, magic bytes that disagree with the type, or a header
+    /// without dimensions.
+    Invalid,
+    /// More than [`MAX_BYTES`] when decoded.
+    TooManyBytes,
+    /// More than [`MAX_PIXELS`].
+    TooManyPixels,
+}
+
+impl InlinePicture {
+    /// Checks a data URL and decodes it, once.
+    ///
+    /// # Errors
+    /// [`InlineRefusal`], for the first rule that is broken.
+    pub fn read(text: &str, form: InlineForm) -> Result<Self, InlineRefusal> {
+        let (label, payload) =
+            text.strip_prefix("data:").and_then(|rest| rest.split_once(',')).ok_or(InlineRefusal::Invalid)?;
+        let (name, parameters) = label.split_once(';').unwrap_or((label, ""));
+        let media_type = labelled_type(name).ok_or(InlineRefusal::UnsupportedMediaType)?;
+        if parameters != "base64" || payload.is_empty() || payload.len() % 4 != 0 {
+            return Err(InlineRefusal::Invalid);
+        }
+        let padding = payload.bytes().rev().take(2).filter(|b| *b == b'=').count();
+        let byte_count = payload.len() / 4 * 3 - padding;
+        if byte_count > MAX_BYTES {
+            return Err(InlineRefusal::TooManyBytes);
+        }
+
+        let mut bytes = Vec::with_capacity(if form == InlineForm::Bytes { byte_count } else { 0 });
+        let (mut sniffer, mut hash) = (Sniffer::default(), Sha256::new());
+        decode(payload.as_bytes(), |block| {
+            sniffer.push(block);
+            hash.update(block);
+            if form == InlineForm::Bytes {
+                bytes.extend_from_slice(block);
+            }
+        })?;
+        if sniffer.kind() != Kind::Known(media_type) {
+            return Err(InlineRefusal::Invalid);
+        }
+        let (width, height) = sniffer.dimensions().ok_or(InlineRefusal::Invalid)?;
+        if u64::from(width) * u64::from(height) > MAX_PIXELS {
+            return Err(InlineRefusal::TooManyPixels);
+        }
+        let content = match form {
+            InlineForm::DataUrl => InlineContent::DataUrl([&*prefix(media_type), payload].concat()),
+            InlineForm::Bytes => InlineContent::Bytes(bytes),
+        };
+        Ok(Self { media_type, sha256: hash.finalize().into(), content })
+    }
+
+    /// The data URL, if the picture is kept as one.
+    pub fn data_url(&self) -> Option<&str> {
+        match &self.content {
+            InlineContent::DataUrl(url) => Some(url),
+            InlineContent::Bytes(_) => None,
+        }
+    }
+
+    /// The payload of the data URL: canonical base64, with padding.
+    pub fn base64(&self) -> Option<&str> {
+        self.data_url()?.strip_prefix(&*prefix(self.media_type))
+    }
+}
+
+/// What stands before the payload of a data URL that is passed on.
+fn prefix(media_type: MediaType) -> String {
+    format!("data:{};base64,", media_type.as_str())
+}
+
+fn labelled_type(name: &str) -> Option<MediaType> {
+    [
+        ("image/png", MediaType::Png),
+        ("image/jpeg", MediaType::Jpeg),
+        ("image/jpg", MediaType::Jpeg),
+        ("image/webp", MediaType::Webp),
+    ]
+    .into_iter()
+    .find_map(|(known, media_type)| name.eq_ignore_ascii_case(known).then_some(media_type))
+}
+
+/// Symbols decoded at once; a multiple of four.
+const BLOCK_SYMBOLS: usize = 8192;
+const BLOCK_BYTES: usize = BLOCK_SYMBOLS / 4 * 3;
+
+fn decode(payload: &[u8], mut out: impl FnMut(&[u8])) -> Result<(), InlineRefusal> {
+    let strict = Simd::standard(
+        GeneralPurposeConfig::new()
+            .with_decode_allow_trailing_bits(false)
+            .with_decode_padding_mode(DecodePaddingMode::RequireCanonical),
+    );
+    let mut buffer = [0; BLOCK_BYTES];
+    let mut blocks = payload.chunks(BLOCK_SYMBOLS).peekable();
+    while let Some(block) = blocks.next() {
+        let count = strict.decode_slice(block, &mut buffer).map_err(|_| InlineRefusal::Invalid)?;
+        // Each block is canonical by itself, so padding could stand between two of them.
+        if blocks.peek().is_some() && count != BLOCK_BYTES {
+            return Err(InlineRefusal::Invalid);
+        }
+        out(buffer.get(..count).unwrap_or_default());
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! A request's JSON body, read without building it.
+//!
+//! One pass over the text finds the members that a route knows, as slices of the text; each is then read by its own
+//! type. Everything else is skipped: `serde_json` keeps one byte for each bracket that is open, so neither nesting nor
+//! the number of values costs more than the body itself. A list is read up to its longest allowed length.
+//!
+//! Departures from [RFC 8259](https://www.rfc-editor.org/rfc/rfc8259): a known member that stands twice is refused,
+//! because readers disagree about which of the two counts (section 4); half of a surrogate pair is refused in a known
+//! member (section 8.2). `null` is as good as absent.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::ops::RangeInclusive;
+
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::problem::{Code, Detail, Problem};
+
+/// The values of the members called `names`, in that order.
+///
+/// # Errors
+/// 400: no JSON, no object, or one of these members twice.
+pub fn members<'a, const N: usize>(
+    body: &'a str,
+    names: [&'static str; N],
+) -> Result<[Option<InputValue<'a>>; N], Problem> {
+    let mut json = serde_json::Deserializer::from_str(body);
+    let read = json.deserialize_map(ObjectVisitor { names: &names });
+    let (values, twice) = read.and_then(|read| json.end().map(|()| read)).map_err(|error| {
+        if error.is_data() {
+            return Problem::invalid("", Detail::NotAnObject);
+        }
+        Problem::new(Code::InvalidJson).detail(Detail::JsonSyntax { line: error.line(), column: error.column() })
+    })?;
+    if let Some(name) = twice {
+        return Err(Problem::invalid(&format!("/{name}"), Detail::Twice));
+    }
+    let mut names = names.into_iter();
+    Ok(values.map(|value| {
+        let pointer = format!("/{}", names.next().unwrap_or_default());
+        let json = value.map(RawValue::get).filter(|json| *json != "null")?;
+        Some(InputValue { pointer, json })
+    }))
+}
+
+/// A member of the body, or an item of a list in it.
+pub struct InputValue<'a> {
+    /// Where it stands ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
+    pointer: String,
+    /// Well-formed JSON, without white space around it.
+    json: &'a str,
+}
+
+impl<'a> InputValue<'a> {
+    /// The string that this is; borrowed from the body unless it has escapes.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn text(&self) -> Result<Cow<'a, str>, Problem> {
+        #[derive(Deserialize)]
+        struct Text<'a>(#[serde(borrow)] Cow<'a, str>);
+
+        if !self.json.starts_with('"') {
+            return Err(self.invalid(Detail::NotAString));
+        }
+        // What passed for JSON fails here in one case only.
+        let text = serde_json::from_str::<Text<'a>>(self.json).map_err(|_| self.invalid(Detail::LoneSurrogate))?;
+        Ok(text.0)
+    }
+
+    /// The whole number that this is; `3.0` is one.
+    ///
+    /// # Errors
+    /// 400 for anything else.
+    pub fn whole_number(&self, range: RangeInclusive<u32>) -> Result<u32, Problem> {
+        let detail = Detail::WholeNumber { min: *range.start(), max: *range.end() };
+        let number = serde_json::from_str::<f64>(self.json).ok();
+        range.into_iter().find(|whole| number == Some(f64::from(*whole))).ok_or_else(|| self.invalid(detail))
+    }
+
+    /// The items of the list that this is. Reading stops behind the first item that is too many.
+    ///
+    /// # Errors
+    /// 400 for anything else than a list, and for a list of another length.
+    pub fn list(&self, length: RangeInclusive<usize>) -> Result<Vec<InputValue<'a>>, Problem> {
+        if !self.json.starts_with('[') {
+            return Err(self.invalid(Detail::NotAList));
+        }
+        let detail = Detail::ItemCount { min: *length.start(), max: *length.end() };
+        let items = serde_json::Deserializer::from_str(self.json).deserialize_seq(AtMost(*length.end()));
+        let items = items.ok().filter(|items| length.contains(&items.len())).ok_or_else(|| self.invalid(detail))?;
+        let item = |(index, item): (usize, &'a RawValue)| InputValue {
+            pointer: format!("{}/{index}", self.pointer),
+            json: item.get(),
+        };
+        Ok(items.into_iter().enumerate().map(item).collect())
+    }
+
+    /// The refusal of this value.
+    pub fn invalid(&self, detail: Detail) -> Problem {
+        self.refuse(Code::InvalidRequest, detail)
+    }
+
+    /// The refusal of this value with a code of its own.
+    pub fn refuse(&self, code: Code, detail: Detail) -> Problem {
+        Problem::new(code).at(&*self.pointer, code).detail(detail)
+    }
+}
+
+/// Reads an object: the values of `names`, and the first name that stands twice.
+struct ObjectVisitor<'n, const N: usize> {
+    names: &'n [&'static str; N],
+}
+
+impl<'de, const N: usize> Visitor<'de> for ObjectVisitor<'_, N> {
+    type Value = ([Option<&'de RawValue>; N], Option<&'static str>);
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let (mut values, mut twice) = ([None; N], None);
+        while let Some(name) = map.next_key_seed(NameSeed(self.names))? {
+            let known = name.and_then(|at| Some((self.names.get(at)?, values.get_mut(at)?)));
+            let Some((name, value)) = known else {
+                map.next_value::<IgnoredAny>()?;
+                continue;
+            };
+            if value.replace(map.next_value()?).is_some() {
+                twice = twice.or(Some(*name));
+            }
+        }
+        Ok((values, twice))
+    }
+}
+
+/// Reads a member's name: its place among the known ones.
+struct NameSeed<'n>(&'n [&'static str]);
+
+impl<'de> DeserializeSeed<'de> for NameSeed<'_> {
+    type Value = Option<usize>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl Visitor<'_> for NameSeed<'_> {
+    type Value = Option<usize>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name")
+    }
+
+    fn visit_str<E: Error>(self, name: &str) -> Result<Self::Value, E> {
+        Ok(self.0.iter().position(|known| *known == name))
+    }
+}
+
+/// Reads a list of at most this length.
+struct AtMost(usize);
+
+impl<'de> Visitor<'de> for AtMost {
+    type Value = Vec<&'de RawValue>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a list that is not too long")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut read = Vec::new();
+        while let Some(item) = items.next_element()? {
+            if read.len() == self.0 {
+                return Err(A::Error::custom("too long"));
+            }
+            read.push(item);
+        }
+        Ok(read)
+    }
+}
