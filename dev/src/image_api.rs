@@ -114,7 +114,13 @@ impl Relay {
         };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.ok_or_else(|| vendor.request(&"no Host header"))?;
-        let easel = Easel::new(&asked.prompt, self.number_for(&asked.prompt, shape.pictures()), asked.sides, host, self.options.log);
+        let easel = Easel::new(
+            &asked.prompt,
+            self.number_for(&asked.prompt, shape.pictures()),
+            asked.sides,
+            host,
+            self.options.log,
+        );
         Ok(answer::play(shape, asked, easel, self.options.speed))
     }
 

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use dev::supabase::{self, Fault, Project};
-use serde_json::json;
+use dev::transcript::{self, Seen, Transcript};
+use serde_json::{Value, json};
 
 /// The example's binary lies beside the tests' own folder.
 fn stack(folder: &PathBuf) -> Command {
@@ -172,19 +173,247 @@ async fn another_project_takes_the_place_of_the_demo_users() {
     fs::remove_dir_all(folder).unwrap();
 }
 
-#[test]
-fn keys_of_the_environment_are_mentioned_and_not_used() {
-    let folder = folder("keys");
-    fs::write(folder.join(".env"), "IMAGE_API_KEY=canary\n").unwrap();
-    let (child, said) = start(stack(&folder));
-    stop(child);
-    assert!(said.contains("IMAGE_API_KEY is set and not used") && !said.contains("canary"), "{said}");
+/// The line that names variables, without its beginning.
+fn unused(said: &str) -> Option<&str> {
+    said.lines().find_map(|line| line.strip_prefix("Set in the environment and not used: "))
+}
 
+#[test]
+fn variables_that_the_stack_does_not_use_are_named_at_its_start() {
+    let folder = folder("unused");
+    let without_real = "(keys, models and other machines need --real)";
+    type Row<'a> = (&'a [&'a str], &'a [(&'a str, &'a str)], &'a str);
+    let rows: [Row<'_>; 8] = [
+        (&[], &[("IMAGE_API_KEY", "canary"), ("ARK_API_KEY", "canary")], "ARK_API_KEY, IMAGE_API_KEY"),
+        (
+            &[],
+            &[
+                ("IMAGE_API_BASE_URL", "https://canary.example.com"),
+                ("ARK_BASE_URL", "http://127.0.0.1@canary.example"),
+            ],
+            "ARK_BASE_URL, IMAGE_API_BASE_URL",
+        ),
+        (
+            &[],
+            &[
+                ("AWS_ENDPOINT_URL_DYNAMODB", "https://canary.example.com"),
+                ("AWS_ENDPOINT_URL_SECRETS_MANAGER", "https://canary.example.com"),
+                ("LEDGER_TABLE", "canary"),
+            ],
+            "AWS_ENDPOINT_URL_DYNAMODB, AWS_ENDPOINT_URL_SECRETS_MANAGER, LEDGER_TABLE",
+        ),
+        (
+            &[],
+            &[("IMAGE_CHAT_MODEL", "canary"), ("SUPABASE_JWT_SECRET", "canary")],
+            "IMAGE_CHAT_MODEL, SUPABASE_JWT_SECRET",
+        ),
+        (&[], &[("RL_LIMIT", "7"), ("CREDITS", "off"), ("IMAGE_API_KEY", ""), ("PATH", "/canary")], ""),
+        (&[], &[("ARK_BASE_URL", "http://[::1]:9"), ("SUPABASE_URL", "https://canary.supabase.co")], ""),
+        // Mode chat reads no other mode's model.
+        (
+            &["--real"],
+            &[
+                ("IMAGE_API_BASE_URL", "http://127.0.0.1:9"),
+                ("IMAGE_API_KEY", "canary"),
+                ("IMAGE_IMAGES_MODEL", "canary"),
+            ],
+            "IMAGE_IMAGES_MODEL",
+        ),
+        (&["--quiet"], &[("IMAGE_API_KEY", "canary")], ""),
+    ];
+    for (arguments, variables, expected) in rows {
+        let mut command = stack(&folder);
+        command.args(arguments).envs(variables.iter().copied());
+        let (child, said) = start(command);
+        stop(child);
+        let is_real = arguments.contains(&"--real");
+        let expected = match expected {
+            "" => None,
+            names if is_real => Some(names.to_owned()),
+            names => Some(format!("{names} {without_real}")),
+        };
+        assert_eq!(unused(&said), expected.as_deref(), "{variables:?}: {said}");
+        assert!(!said.contains("canary"), "values are never printed: {said}");
+        assert_eq!(said.contains("This costs money"), is_real, "{said}");
+    }
     let mut quiet = stack(&folder);
     quiet.arg("--quiet");
     let (child, said) = start(quiet);
     stop(child);
     assert!(said.starts_with("listening on http://127.0.0.1:"), "{said}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// Asks both upstream routes of the stack at `address` for a picture. Returns the statuses; an error event is 500.
+async fn ask(address: &str, model: Option<&str>) -> [u16; 2] {
+    let client = reqwest::Client::new();
+    let user = json!({"email": "demo@example.com", "password": "demo"}).to_string();
+    let sign_in = client.post(format!("{address}/auth/v1/token?grant_type=password")).body(user);
+    let session: Value = serde_json::from_slice(&sign_in.send().await.unwrap().bytes().await.unwrap()).unwrap();
+    let post = async |path: &str, body: Value| {
+        let request = client.post(format!("{address}{path}")).header("content-type", "application/json");
+        let request = request.bearer_auth(session["access_token"].as_str().unwrap()).body(body.to_string());
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.text().await.unwrap();
+        if body.contains("event: error") { 500 } else { status }
+    };
+    let mut picture = json!({"prompt": "a lake"});
+    if let Some(model) = model {
+        picture["model"] = model.into();
+    }
+    let urls = json!({"urls": ["https://example.com/a.jpg"], "task_id": "t"});
+    [post("/api/generate-image", picture).await, post("/api/v1/faceflip/generate/stream", urls).await]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_with_and_without_drafts_can_be_asked_for_in_every_shape() {
+    let folder = folder("models");
+    let mut command = stack(&folder);
+    command.args(["--quiet", "--speed", "inf"]).env("RL_LIMIT", "50");
+    let (child, said) = start(command);
+    let address = said.trim_end().rsplit(' ').next().unwrap();
+    for (model, status) in [
+        ("gemini-2.5-flash-image", 200),
+        ("gemini-2.5-flash-image@drafts", 200),
+        ("gemini-3-pro-image", 200),
+        ("gemini-3-pro-image@drafts", 200),
+        ("gemini-3-pro-image@previews", 200),
+        ("gemini-3-pro-image@spiral", 400),
+    ] {
+        assert_eq!(ask(address, Some(model)).await[0], status, "{model}");
+    }
+    stop(child);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// The keys that an upstream was sent.
+fn keys(upstream: &Seen) -> Vec<String> {
+    let asked = upstream.asked();
+    asked.iter().map(|asked| asked.headers["authorization"].to_str().unwrap().to_owned()).collect()
+}
+
+/// An upstream that refuses every request.
+fn refusing() -> (axum::Router, Seen) {
+    transcript::routes(Transcript { status: 400, ..Transcript::events("") })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_real_an_address_replaces_a_simulator_if_it_is_loopback() {
+    let folder = folder("addresses");
+    let (router, seen) = refusing();
+    let upstream = dev::start(router).await.unwrap();
+    for (name, is_loopback) in [("127.0.0.1", true), ("localhost", true), ("relay.example.com", false)] {
+        let at = format!("http://{name}:{}", upstream.address.port());
+        let mut command = stack(&folder);
+        command.args(["--speed", "inf"]).env("IMAGE_API_BASE_URL", &at).env("ARK_BASE_URL", &at);
+        command.env("IMAGE_API_KEY", "canary").env("ARK_API_KEY", "canary");
+        let (child, said) = start(command);
+        let before = seen.requests();
+        let statuses = ask(said.trim_end().rsplit(' ').next().unwrap(), None).await;
+        stop(child);
+        assert_eq!(statuses == [200, 200], !is_loopback, "{name}: the simulators answered {statuses:?}");
+        assert_eq!(seen.requests() - before, if is_loopback { 2 } else { 0 }, "{name}");
+        assert_eq!(said.contains("ARK_BASE_URL"), !is_loopback, "{said}");
+    }
+    assert!(keys(&seen).iter().all(|key| key == "Bearer local-stack"), "{:?}", keys(&seen));
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn real_calls_use_the_keys_of_the_environment_or_of_the_file() {
+    let folder = folder("real");
+    let (router, seen) = refusing();
+    let upstream = dev::start(router).await.unwrap();
+    let variables = [
+        ("IMAGE_API_BASE_URL", upstream.url("")),
+        ("IMAGE_API_KEY", "canary-of-the-image-api".to_owned()),
+        ("ARK_BASE_URL", upstream.url("/api/v3")),
+        ("ARK_API_KEY", "canary-of-ark".to_owned()),
+    ];
+    for in_file in [false, true] {
+        let mut command = stack(&folder);
+        command.arg("--real");
+        match in_file {
+            true => {
+                let lines = variables.iter().map(|(name, value)| format!("{name}={value}\n"));
+                fs::write(folder.join(".env"), lines.collect::<String>()).unwrap();
+            }
+            false => _ = command.envs(variables.clone()),
+        }
+        let (child, said) = start(command);
+        let before = seen.requests() as usize;
+        ask(said.trim_end().rsplit(' ').next().unwrap(), None).await;
+        stop(child);
+        let keys = keys(&seen);
+        assert_eq!(keys[before..], ["Bearer canary-of-the-image-api", "Bearer canary-of-ark"], "in file: {in_file}");
+        assert!(said.contains("This costs money") && !said.contains("canary"), "{said}");
+        assert_eq!(unused(&said), None, "{said}");
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
+fn the_file_is_read_with_real_only() {
+    let folder = folder("file");
+    fs::write(folder.join(".env"), "RL_LIMIT=canary\nIMAGE_API_KEY=\"canary\n").unwrap();
+    let (child, said) = start(stack(&folder));
+    stop(child);
+    assert!(said.contains("\nlistening on "), "a broken file does not matter: {said}");
+    assert!(said.contains(".env is read with --real only.") && !said.contains("canary"), "{said}");
+    let (well, said) = run(&folder, &["--real", "--port", "0"], "");
+    assert!(!well && said.contains(".env has a line that cannot be read") && !said.contains("canary"), "{said}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_on_any_port_of_this_machine_may_call_every_route() {
+    let folder = folder("cors");
+    let (child, address) = started(&folder, &[]);
+    let client = reqwest::Client::new();
+    let ours = "authorization,content-type,accept,idempotency-key,x-request-id,apikey,x-client-info";
+    let rows = [
+        ("/api/generate-stream", ours.to_owned()),
+        ("/api/generate-image", ours.to_owned()),
+        ("/api/v1/faceflip/generate/stream", ours.to_owned()),
+        ("/api/generations", ours.to_owned()),
+        ("/api/generations/some-task", ours.to_owned()),
+        // supabase-js sends one more header to Supabase itself.
+        ("/auth/v1/token?grant_type=password", format!("{ours},x-supabase-api-version")),
+        ("/auth/v1/.well-known/jwks.json", format!("{ours},x-supabase-api-version")),
+    ];
+    for (path, allowed) in rows {
+        for (origin, is_local) in [
+            ("http://localhost:3000", true),
+            ("http://127.0.0.1:5173", true),
+            ("https://localhost:3000", false),
+            ("http://localhost.example.com", false),
+            ("https://example.com", false),
+        ] {
+            let url = format!("{address}{path}");
+            let preflight = client.request(reqwest::Method::OPTIONS, &url).header("origin", origin);
+            let preflight = preflight.header("access-control-request-method", "POST").send().await.unwrap();
+            let call = client.post(&url).header("origin", origin).send().await.unwrap();
+            for response in [&preflight, &call] {
+                let origins: Vec<_> = response.headers().get_all("access-control-allow-origin").iter().collect();
+                let expected: &[&str] = if is_local { &[origin] } else { &[] };
+                assert_eq!(origins, expected, "{path} from {origin}");
+            }
+            let header = |response: &reqwest::Response, name: &str| -> String {
+                let all: Vec<_> =
+                    response.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect();
+                assert_eq!(all.len(), 1, "{name} of {path}");
+                all[0].to_owned()
+            };
+            assert!(preflight.status().is_success(), "{path}: {}", preflight.status());
+            assert_eq!(header(&preflight, "access-control-allow-headers"), allowed, "{path}");
+            assert_eq!(header(&preflight, "access-control-allow-methods"), "GET,POST", "{path}");
+            assert_eq!(header(&preflight, "access-control-max-age"), "86400", "{path}");
+            let exposed = "x-task-id,x-request-id,retry-after,ratelimit,ratelimit-policy";
+            assert_eq!(header(&call, "access-control-expose-headers"), exposed, "{path}");
+        }
+    }
+    stop(child);
     fs::remove_dir_all(folder).unwrap();
 }
 

@@ -1,6 +1,11 @@
 //! Searching bytes. Every search of the core goes through here, so that a test can count the bytes looked at and see
 //! that they grow with the input and not with its square.
 
+/// The first `a`.
+pub(crate) fn find(a: u8, bytes: &[u8]) -> Option<usize> {
+    counted(memchr::memchr(a, bytes), bytes)
+}
+
 /// The first `a` or `b`.
 pub(crate) fn find2(a: u8, b: u8, bytes: &[u8]) -> Option<usize> {
     counted(memchr::memchr2(a, b, bytes), bytes)

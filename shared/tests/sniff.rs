@@ -1,5 +1,5 @@
-//! What the sniffer says about whole, cut and hostile pictures. The samples were drawn by encoders
-//! that know nothing of it; where those cannot write a layout, it is put together here.
+//! The sniffer's verdict on whole, cut and hostile pictures. The samples come from independent
+//! encoders; layouts that those cannot write are put together here.
 #![expect(clippy::unwrap_used, reason = "the helpers of a test fail as the test does")]
 
 use base64::{Engine, engine::general_purpose::STANDARD};
@@ -84,27 +84,69 @@ fn dimensions_need_only_the_header() {
 }
 
 #[test]
-fn what_follows_the_end() {
-    let rows: [(&str, &[u8], bool); 10] = [
-        ("png", b"\0\0 anything", true),
-        ("gif", b"\0\0 anything", true),
-        ("webp lossless", b"anything", true),
-        ("jpeg", b"\n", true),
-        ("jpeg", &[0; 5000], true),
-        ("jpeg", b"\r\n \0\t", true),
-        ("jpeg", b"x", false),
-        ("jpeg", b"\xFF", false),
-        ("jpeg", b"\0\xD9", false),
-        ("jpeg", b"a second one \xFF\xD9", true),
+fn bytes_behind_the_end_change_nothing_in_any_format() {
+    let another = sample(JPEG_PROGRESSIVE);
+    let labels = [segment(0xEB, &[0xFF, 0xD9].repeat(9_000)), segment(0xFE, b"made by a machine")].concat();
+    let trailers: [&[u8]; 11] = [
+        b"\n",
+        b"\r\n \0\t",
+        &[0; 5000],
+        b"x",
+        b"\xFF",
+        b"\0\xD9",
+        b"{\"watermark\":true}",
+        &labels,
+        // A multi-picture file (CIPA DC-007) holds whole JPEG files one after another.
+        &another,
+        &another[..100],
+        &png_chunk(b"IDAT", b"more"),
     ];
-    let samples = samples();
-    for (name, more, whole) in rows {
-        let sample = samples.iter().find(|s| s.name == name).unwrap();
-        let bytes = [&sample.bytes, more].concat();
-        assert_eq!(sniff(&bytes).finish().is_ok(), whole, "{name} + {more:?}");
-        let mut slow = sniff(&sample.bytes);
-        more.iter().for_each(|byte| slow.push(&[*byte]));
-        assert_eq!(slow.finish(), sniff(&bytes).finish());
+    for sample in samples() {
+        let end = sniff(&sample.bytes).finish().unwrap();
+        for trailer in trailers {
+            let bytes = [&sample.bytes, trailer].concat();
+            let expected = Ok(Whole { bytes: bytes.len() as u64, ..end });
+            assert_eq!(sniff(&bytes).finish(), expected, "{} + {trailer:?}", sample.name);
+            let mut slow = sniff(&sample.bytes);
+            for byte in trailer {
+                slow.push(&[*byte]);
+                assert!(slow.finish().is_ok(), "{} within {trailer:?}", sample.name);
+            }
+            assert_eq!(slow.finish(), expected, "{} + {trailer:?} byte by byte", sample.name);
+        }
+    }
+}
+
+#[test]
+fn a_jpeg_is_whole_from_its_own_end_on_and_not_before() {
+    let tables = |content: &[u8]| [segment(0xC4, content), segment(0xFE, content), segment(0xDD, &[0, 4])].concat();
+    let scan = |data: &[u8]| [&segment(0xDA, &[1, 1, 0, 0, 63, 0]), data].concat();
+    let frame = segment(0xC2, &[8, 0, 21, 0, 37, 1, 1, 0x11, 0]);
+    let thumbnail = sample(JPEG);
+    let rows: [(&str, &[&[u8]]); 7] = [
+        ("one scan", &[&scan(b"\x12\xFF\x00\xD9\x34")]),
+        ("restart markers", &[&scan(b"\x12\xFF\xD0\x34\xFF\xD7\xD9\x56\xFF\xFF\xFF\xD1")]),
+        ("FF at the end of the data, written as FF 00", &[&scan(b"\x12\xFF\x00")]),
+        ("fill bytes before EOI", &[&scan(b"\x12\xFF\xFF\xFF")]),
+        ("EOI within segments between two scans", &[&scan(b"\x12"), &tables(b"\xFF\xD9\xFF\xD9"), &scan(b"\x34")]),
+        ("a reserved marker in a scan", &[&scan(b"\x12\xFF\x3F\xFF\xBF\x34")]),
+        ("a whole JPEG in a segment between two scans", &[&scan(b"\x12"), &segment(0xE1, &thumbnail), &scan(b"\x34")]),
+    ];
+    for (name, scans) in rows {
+        // The thumbnail in APP1 has scans and an end of its own.
+        let start = [b"\xFF\xD8".as_slice(), &segment(0xE1, &thumbnail), &frame].concat();
+        let picture = [&start, scans.concat().as_slice(), b"\xFF\xD9"].concat();
+        let bytes = [&picture, b"appended \xFF\xD8\xFF label \xFF\xD9".as_slice()].concat();
+        let mut slow = Sniffer::default();
+        for (at, byte) in bytes.iter().enumerate() {
+            let expected = at >= picture.len();
+            assert_eq!(sniff(&bytes[..at]).finish().is_ok(), expected, "{name} cut at {at} of {}", picture.len());
+            assert_eq!(slow.finish().is_ok(), expected, "{name} byte by byte at {at}");
+            slow.push(&[*byte]);
+        }
+        let expected =
+            Ok(Whole { media_type: MediaType::Jpeg, bytes: bytes.len() as u64, width: WIDTH, height: HEIGHT });
+        assert_eq!((slow.finish(), sniff(&bytes).finish()), (expected, expected), "{name}");
     }
 }
 

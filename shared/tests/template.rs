@@ -352,12 +352,13 @@ fn one_list_of_cors_everywhere() {
     assert_eq!(cors.get("AllowCredentials"), None);
 
     let stack = file("dev/examples/stack/serve.rs");
-    let words = |call: &str| {
-        let arguments = stack.split(call).nth(1).unwrap().split(']').next().unwrap().to_owned();
-        arguments.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
+    let words = |constant: &str| {
+        let (_, list) = stack.split_once(&format!("const {constant}: [&str;")).unwrap();
+        let list = list.split_once(';').unwrap().0.to_owned();
+        list.split('"').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>()
     };
-    assert_eq!(words(".allow_headers("), ALLOWED_HEADERS);
-    assert_eq!(words(".expose_headers("), EXPOSED_HEADERS);
+    assert_eq!(words("ALLOWED_HEADERS"), ALLOWED_HEADERS);
+    assert_eq!(words("EXPOSED_HEADERS"), EXPOSED_HEADERS);
     let methods = stack.split(".allow_methods([").nth(1).unwrap().split(']').next().unwrap();
     let methods: Vec<_> = methods.split(',').map(|method| method.rsplit(':').next().unwrap()).collect();
     assert_eq!(cors.at(&["AllowMethods"]).list(), methods);

@@ -10,7 +10,7 @@ use crate::environment::Environment;
 
 /// Says it, and returns whether it is.
 pub(crate) async fn run() -> io::Result<bool> {
-    let environment = Environment::read()?;
+    let environment = Environment::with_file()?;
     let mut out = io::stdout().lock();
     let generate = report::<GenerateConfig>(&mut out, "POST /api/generate-stream", &environment).await?;
     let faceflip = report::<FaceflipConfig>(&mut out, "POST /api/v1/faceflip/generate/stream", &environment).await?;

@@ -1,41 +1,56 @@
-//! The variables of this process, and behind them those of `.env`.
+//! The variables of this process and, for the real upstreams, those of `.env`.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::Path;
 
-use shared::config::VARIABLES;
+use reqwest::Url;
+use shared::config::{VARIABLES, is_loopback};
 
 /// The file of a developer's own settings. It is never committed.
 pub(crate) const FILE: &str = ".env";
 
-/// What is set, and where.
+/// The product's variables that are set, and which of them were read.
 pub(crate) struct Environment {
     process: BTreeMap<String, String>,
     file: BTreeMap<String, String>,
+    used: RefCell<BTreeSet<String>>,
 }
 
 impl Environment {
-    /// Reads both. Having no file is fine; a line in it that cannot be read is not.
-    pub(crate) fn read() -> io::Result<Self> {
+    /// Reads the variables of the process only.
+    pub(crate) fn of_process() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
-        let process = std::env::vars().filter(|(name, _)| is_ours(name)).collect();
-        Ok(Self { process, file: read_file(Path::new(FILE))? })
+        let process = std::env::vars().filter(|(name, value)| is_ours(name) && !value.is_empty()).collect();
+        Self { process, file: BTreeMap::new(), used: RefCell::default() }
     }
 
-    /// A variable of the process.
-    pub(crate) fn of_process(&self, name: &str) -> Option<String> {
-        self.process.get(name).filter(|value| !value.is_empty()).cloned()
+    /// Reads `.env` too. A missing file is fine; a line that cannot be read is an error.
+    pub(crate) fn with_file() -> io::Result<Self> {
+        Ok(Self { file: read_file(Path::new(FILE))?, ..Self::of_process() })
     }
 
     /// A variable of the process, or else of the file.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
-        self.of_process(name).or_else(|| self.file.get(name).filter(|value| !value.is_empty()).cloned())
+        if let Some(value) = self.process.get(name) {
+            self.used.borrow_mut().insert(name.to_owned());
+            return Some(value.clone());
+        }
+        self.file.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
-    /// The keys that are set somewhere.
-    pub(crate) fn keys(&self) -> Vec<&'static str> {
-        ["IMAGE_API_KEY", "ARK_API_KEY"].into_iter().filter(|name| self.get(name).is_some()).collect()
+    /// A variable whose URL is on this machine.
+    pub(crate) fn loopback(&self, name: &str) -> Option<String> {
+        let is_local = |value: &String| Url::parse(value).is_ok_and(|url| is_loopback(&url));
+        self.process.get(name).filter(|value| is_local(value))?;
+        self.get(name)
+    }
+
+    /// The names of the process's variables that were never read.
+    pub(crate) fn unused(&self) -> Vec<&str> {
+        let used = self.used.borrow();
+        self.process.keys().map(String::as_str).filter(|name| !used.contains(*name)).collect()
     }
 }
 

@@ -124,7 +124,7 @@ async fn serve(options: Serve) -> io::Result<()> {
         io::Error::new(error.kind(), format!("port {port} of 127.0.0.1 cannot be opened ({error}): try --port 0"))
     })?;
     let address = listener.local_addr()?;
-    let environment = Environment::read()?;
+    let environment = if options.real { Environment::with_file()? } else { Environment::of_process() };
     let tables = serve::tables(&options, &environment)?;
     let router = serve::routes(&options, &environment, address, tables.as_ref().map(Engine::url));
     serve::announce(&options, &environment, address)?;

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
@@ -19,17 +20,17 @@ use shared::edge::{Invocation, MAX_BODY_BYTES};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::Serve;
-use crate::environment::Environment;
+use crate::environment::{Environment, FILE};
 
 /// What the simulators take for a key. It opens nothing else.
 const KEY: &str = "local-stack";
 /// Where the handlers find it: they fetch it through AWS's own SDK.
 const SECRET_ID: &str = "local-keys";
-/// What a Supabase project that takes the stand-in's place may bring along.
+/// Variables of a Supabase project, read where one replaces the stand-in.
 const OF_SUPABASE: [&str; 4] =
     ["SUPABASE_JWT_SECRET", "SUPABASE_JWT_SECRET_ARN", "ALLOW_ANONYMOUS", "ALLOWED_OAUTH_CLIENTS"];
 
-/// What real calls do without, where it is not set.
+/// Variables with a stand-in even for real calls.
 const OF_REAL_CALLS: [&str; 4] = ["SUPABASE_URL", "AWS_ENDPOINT_URL_DYNAMODB", "RATE_LIMITS_TABLE", "LEDGER_TABLE"];
 
 /// Where the stack says which address its tables have, for `cargo dev credits`.
@@ -38,11 +39,14 @@ pub(crate) const TABLES_AT: &str = "/dev/tables";
 /// In a header of that: what a user has who was never seen.
 pub(crate) const CREDITS_INITIAL: &str = "x-credits-initial";
 
-/// The tables, unless those of another DynamoDB take their place.
+/// The tables, unless those of another DynamoDB replace them.
 pub(crate) fn tables(options: &Serve, environment: &Environment) -> io::Result<Option<Engine>> {
-    let is_elsewhere = environment.of_process("AWS_ENDPOINT_URL_DYNAMODB").is_some();
-    // Who names tables for real calls has them at AWS.
-    if is_elsewhere || (options.real && environment.get("LEDGER_TABLE").is_some()) {
+    let is_elsewhere = match options.real {
+        // Tables that are named for real calls are at AWS.
+        true => ["AWS_ENDPOINT_URL_DYNAMODB", "LEDGER_TABLE"].iter().any(|name| environment.get(name).is_some()),
+        false => environment.loopback("AWS_ENDPOINT_URL_DYNAMODB").is_some(),
+    };
+    if is_elsewhere {
         return Ok(None);
     }
     let place = options.data.clone().map_or(Place::Memory, Place::Folder);
@@ -57,8 +61,10 @@ pub(crate) fn routes(
     tables: Option<String>,
 ) -> Router {
     let (speed, log) = (options.speed, !options.quiet);
-    let has_own_users = has_own_users(options, environment);
-    let models = Shape::ALL.iter().map(|shape| format!("{MODEL}@{shape}")).collect::<Vec<_>>().join(",");
+    let has_own_users = has_own_users(environment);
+    let of_each_shape = |model| Shape::ALL.iter().map(move |shape| format!("{model}@{shape}"));
+    let models = [MODEL, MODEL_WITH_DRAFTS].into_iter().flat_map(of_each_shape);
+    let models = models.chain([MODEL_WITH_DRAFTS.to_owned()]).collect::<Vec<_>>().join(",");
     let stand_ins = |name: &str| match name {
         "IMAGE_API_BASE_URL" => Some(format!("http://{address}")),
         "ARK_BASE_URL" => Some(format!("http://{address}/api/v3")),
@@ -72,15 +78,16 @@ pub(crate) fn routes(
             table.map(|(_, table)| (*table).to_owned())
         }
     };
-    // An address in the environment takes the place of the stand-in of that name, and what is no key and no model is
-    // as it says; keys are used for real calls only.
+    // Without `--real` nothing may cost money: an address of another machine, a key and a model stay unread, but for
+    // a Supabase project, which costs nothing.
     let environment = |name: &str| match (options.real, name) {
         (true, name) if OF_REAL_CALLS.contains(&name) => environment.get(name).or_else(|| stand_ins(name)),
         (true, _) => environment.get(name),
-        (false, name) if name.contains("_URL") => environment.of_process(name).or_else(|| stand_ins(name)),
-        (false, name) if has_own_users && OF_SUPABASE.contains(&name) => environment.of_process(name),
+        (false, "SUPABASE_URL") => environment.get(name).or_else(|| stand_ins(name)),
+        (false, name) if name.contains("_URL") => environment.loopback(name).or_else(|| stand_ins(name)),
+        (false, name) if has_own_users && OF_SUPABASE.contains(&name) => environment.get(name),
         (false, name) if name.contains("KEY") || name.contains("SECRET") => stand_ins(name),
-        (false, name) => stand_ins(name).or_else(|| environment.of_process(name)),
+        (false, name) => stand_ins(name).or_else(|| environment.get(name)),
     };
     let mut generate = generate_stream::App::from_env(&environment);
     let mut faceflip = faceflip_stream::App::from_env(&environment);
@@ -104,6 +111,7 @@ pub(crate) fn routes(
     let vault = Vault::default();
     vault.put(SECRET_ID, KEY);
     let users = if has_own_users { Router::new() } else { supabase(address) };
+    let users = users.layer(cors(&[&ALLOWED_HEADERS[..], &["x-supabase-api-version"]].concat()));
     let image_api = dev::image_api::Options { key: KEY.into(), shape: options.shape, speed, log };
     let credits_initial = environment("CREDITS_INITIAL").unwrap_or_default();
     let tables_at =
@@ -113,7 +121,6 @@ pub(crate) fn routes(
         .route("/", get(page))
         .route(TABLES_AT, tables_at)
         .merge(dev::secrets::routes(vault))
-        .merge(users)
         .route("/api/generate-stream", generate.clone())
         .route("/api/v1/faceflip/generate/stream", faceflip)
         .route("/api/generations", generations.clone())
@@ -121,15 +128,17 @@ pub(crate) fn routes(
         .fallback_service(generate.with_state(()))
         .merge(dev::image_api::routes_that_vary(image_api))
         .merge(dev::ark::routes(dev::ark::Options { key: KEY.into(), speed, log }))
-        .layer(cors())
+        .layer(cors(&ALLOWED_HEADERS))
+        .merge(users)
 }
 
 const MODEL: &str = "gemini-2.5-flash-image";
+/// A model that sends drafts before its picture: ask for it with `@drafts` or another shape that has some.
+const MODEL_WITH_DRAFTS: &str = "gemini-3-pro-image";
 
-/// Whether users of a real Supabase project call, and not those of the stand-in.
-fn has_own_users(options: &Serve, environment: &Environment) -> bool {
-    let url = if options.real { environment.get("SUPABASE_URL") } else { environment.of_process("SUPABASE_URL") };
-    url.is_some()
+/// Whether a Supabase project replaces the stand-in.
+fn has_own_users(environment: &Environment) -> bool {
+    environment.get("SUPABASE_URL").is_some()
 }
 
 /// The stand-in of Supabase. Its tokens name it as the handlers know it, also where a page calls it `localhost`.
@@ -158,8 +167,14 @@ where
     }
 }
 
-/// What the Function URL's own CORS does on AWS, for pages on other ports of this machine.
-fn cors() -> CorsLayer {
+/// Headers that a page may send, on every route and deployment.
+const ALLOWED_HEADERS: [&str; 7] =
+    ["authorization", "content-type", "accept", "idempotency-key", "x-request-id", "apikey", "x-client-info"];
+/// Headers that a page may read.
+const EXPOSED_HEADERS: [&str; 5] = ["x-task-id", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy"];
+
+/// The CORS of the Function URLs, for pages on any port of this machine.
+fn cors(allowed_headers: &[&'static str]) -> CorsLayer {
     let names = |names: &[&'static str]| names.iter().copied().map(HeaderName::from_static).collect::<Vec<_>>();
     let is_local = |origin: &HeaderValue, _: &_| {
         let origin = origin.to_str().unwrap_or_default();
@@ -168,32 +183,25 @@ fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_local))
         .allow_methods([http::Method::GET, http::Method::POST])
-        .allow_headers(names(&[
-            "authorization",
-            "content-type",
-            "accept",
-            "idempotency-key",
-            "x-request-id",
-            "apikey",
-            "x-client-info",
-        ]))
-        .expose_headers(names(&["x-task-id", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy"]))
+        .allow_headers(names(allowed_headers))
+        .expose_headers(names(&EXPOSED_HEADERS))
         .max_age(std::time::Duration::from_secs(86400))
         // Nothing is cached, and no header may come twice: refusals have a `Vary` of their own.
         .vary([])
 }
 
-/// Says where it listens, and what to paste.
+/// Prints commands to paste, the variables that are not used, and at last the address. Call it after [`routes`], which
+/// reads the variables.
 pub(crate) fn announce(options: &Serve, environment: &Environment, address: SocketAddr) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if !options.quiet {
-        let (users, token) = match has_own_users(options, environment) {
+        let (users, token) = match has_own_users(environment) {
             true => (
                 "those of SUPABASE_URL; TOKEN is the access token of one, from supabase.auth.getSession()",
                 "$TOKEN".to_owned(),
             ),
             false => (
-                "demo@example.com and demo+<word>@example.com, password demo; a SUPABASE_URL takes their place",
+                "demo@example.com and demo+<word>@example.com, password demo; SUPABASE_URL replaces them",
                 format!("$({})", sign_in(address)),
             ),
         };
@@ -206,10 +214,14 @@ pub(crate) fn announce(options: &Serve, environment: &Environment, address: Sock
         let shown = "| cut -c1-200";
         let generate = r#"{"prompt":"a wedding photo by the sea","format":"events"}"#;
         let faceflip = r#"{"urls":["https://example.com/image1.jpg"],"task_id":"task-1"}"#;
-        match (options.real, environment.keys().as_slice()) {
-            (true, _) => writeln!(out, "The real upstreams are called. This costs money.")?,
-            (false, []) => {}
-            (false, keys) => writeln!(out, "{} is set and not used: --real would use it.", keys.join(" and "))?,
+        let without_real = if options.real { "" } else { " (keys, models and other machines need --real)" };
+        if options.real {
+            writeln!(out, "The real upstreams are called. This costs money.")?;
+        } else if Path::new(FILE).exists() {
+            writeln!(out, "{FILE} is read with --real only.")?;
+        }
+        if let unused @ [_, ..] = environment.unused().as_slice() {
+            writeln!(out, "Set in the environment and not used: {}{without_real}", unused.join(", "))?;
         }
         writeln!(out, "Users:       {users}")?;
         writeln!(out, "A page:      http://{address}/")?;

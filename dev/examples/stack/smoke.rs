@@ -128,7 +128,7 @@ async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<(String, Optio
     let options = Serve { port: 0, speed: 20.0, shape: dev::Shape::Deltas, data: None, quiet: true, real: false };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
-    let environment = Environment::read()?;
+    let environment = Environment::of_process();
     let tables = serve::tables(&options, &environment)?;
     let router = serve::routes(&options, &environment, address, tables.as_ref().map(Engine::url));
     stack.spawn(dev::serve(listener, router));

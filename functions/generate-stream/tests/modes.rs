@@ -306,7 +306,8 @@ async fn an_aspect_ratio_reaches_the_upstream_in_every_mode() {
             assert_eq!(asked.pointer(member).and_then(Value::as_str), ratio.map(|_| value), "{mode}: {asked}");
         }
         if mode == "images" {
-            let edit = ask(&app, IMAGE, &json!({"prompt": "x", "aspect_ratio": "2:3", "image_inputs": [reference]})).await;
+            let edit =
+                ask(&app, IMAGE, &json!({"prompt": "x", "aspect_ratio": "2:3", "image_inputs": [reference]})).await;
             assert_eq!(edit.status, 200);
             let form = seen.asked().last().unwrap().body.clone();
             let form = String::from_utf8_lossy(&form);

@@ -90,7 +90,8 @@ async fn whoever_accepts_pictures_gets_the_bytes() {
         assert_eq!(reply.header("x-content-type-options"), Some("nosniff"));
     }
     // The type is known only after the picture is paid: a client that names one or two types gets JSON.
-    for accept in ["image/png", "image/png, image/jpeg", "image/*, image/webp;q=0", "image/*, application/json", "*/*"] {
+    for accept in ["image/png", "image/png, image/jpeg", "image/*, image/webp;q=0", "image/*, application/json", "*/*"]
+    {
         let reply = ask(&app, &user, json!({"prompt": "x"}), Some(accept)).await;
         assert_eq!((reply.status, reply.header("content-type")), (200, Some("application/json")), "{accept}");
     }

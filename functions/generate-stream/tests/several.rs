@@ -178,14 +178,14 @@ async fn another_number_under_the_same_key_is_another_request() {
     assert_eq!(Reply::read(handle(app.clone(), keyed(two)).await).await.ending(), "error upstream_error");
     let three = json!({"prompt": "x", "format": "events", "n": 3});
     assert_eq!(Reply::read(handle(app.clone(), keyed(three)).await).await.ending(), "problem task_id_reused");
-    // In chat format it is one picture whatever it says, so these are the same.
+    // Chat format makes one picture; the number that was asked for counts all the same.
     let chat = |n: u32| user.post(PATH, &json!({"prompt": "x", "n": n}));
     let (mut first, mut second) = (chat(1), chat(4));
     for request in [&mut first, &mut second] {
         request.headers_mut().insert("idempotency-key", "another-key".parse().unwrap());
     }
     assert_eq!(Reply::read(handle(app.clone(), first).await).await.ending(), "problem upstream_error");
-    assert_eq!(Reply::read(handle(app, second).await).await.ending(), "problem upstream_error");
+    assert_eq!(Reply::read(handle(app, second).await).await.ending(), "problem task_id_reused");
 }
 
 fn sizes(content: &str) -> Vec<usize> {

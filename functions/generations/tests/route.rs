@@ -432,7 +432,7 @@ async fn refusals() {
         let detail = problem["detail"].as_str().unwrap();
         let said = match path {
             _ if status == 400 && path.contains("limit") => "limit must be a whole number from 1 to 100",
-            _ if status == 400 => "cursor must be what next was on the page before",
+            _ if status == 400 => "cursor must be the `next` value of the previous page",
             "/api/generations/x" if status == 404 => "There is no such task in your log",
             _ => problem["title"].as_str().unwrap(),
         };

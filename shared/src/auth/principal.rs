@@ -2,48 +2,58 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use sha2::{Digest, Sha256};
 use std::fmt;
 
-/// Who is let in: the one a limit counts and a record belongs to.
+/// The caller: rate limits count it, and records belong to it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Principal {
-    /// A user who signed in.
+    /// A user with an account.
     User(UserId),
-    /// A user who signed in without an account: real, and made by anybody at any time.
+    /// A user that signed in without an account. Anyone can create one at any time.
     Guest {
-        /// Who.
+        /// The user's id.
         id: UserId,
-        /// From where.
+        /// The address the request came from.
         source: SourceIp,
     },
-    /// Whoever sits at this address, where nobody need sign in.
+    /// A caller that did not sign in, where sign-in is not required.
     Source(SourceIp),
 }
 
-/// A user of the Supabase project, by his token.
+/// A user of the Supabase project, as its token names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Who.
+    /// The user's id.
     pub id: UserId,
     /// Signed in without an account.
     pub is_anonymous: bool,
 }
 
-/// A user's id as Supabase spells it: a UUID in lower case, with its dashes, and not the nil one. One user has one.
+/// A user's id as Supabase spells it: a UUID in lower case, with dashes, not nil. Each user has exactly one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct UserId(String);
 
-/// A caller's address: an IPv4 address, or the first 64 bits of an IPv6 address, which is what a subscriber gets.
+/// A caller's address: an IPv4 address, or the first 64 bits of an IPv6 address, which a provider assigns to one
+/// subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct SourceIp(IpAddr);
 
 impl Principal {
-    /// Tells principals apart in a log without saying who they are: 16 hexadecimal digits.
+    /// The caller's name in logs, which identifies no person.
+    ///
+    /// A user is the first 8 bytes of the SHA-256 of `user:<id>` in hexadecimal: a user id has 122 random bits, so the
+    /// hash cannot be searched. An address is its network only, IPv4 /24 or IPv6 /48: a hash of one of 2³² addresses
+    /// can be. Callers in the same network have the same name.
     pub fn log_id(&self) -> String {
-        let hash = Sha256::digest(self.to_string());
-        hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        match self {
+            Principal::User(_) | Principal::Guest { .. } => {
+                let hash = Sha256::digest(self.to_string());
+                hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+            }
+            Principal::Source(source) => source.network(),
+        }
     }
 }
 
-/// The name in a table: two principals never share one.
+/// The name in a table, unique to each principal.
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -54,7 +64,7 @@ impl fmt::Display for Principal {
 }
 
 impl UserId {
-    /// Takes the one spelling, and no other.
+    /// Accepts only that spelling.
     pub fn parse(text: &str) -> Option<Self> {
         (is_uuid(text) && text.bytes().any(|byte| !b"0-".contains(&byte))).then(|| Self(text.to_owned()))
     }
@@ -66,7 +76,7 @@ impl UserId {
 }
 
 impl SourceIp {
-    /// The address as the platform gives it. Callers without one are all one caller.
+    /// The address as the platform reports it. All callers without one count as the same caller.
     pub fn new(address: Option<IpAddr>) -> Self {
         let address = address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)).to_canonical();
         Self(match address {
@@ -76,6 +86,20 @@ impl SourceIp {
                 IpAddr::V6(Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0))
             }
         })
+    }
+
+    /// The address without its last bits: `203.0.113.0/24`, `2001:db8:1::/48`.
+    fn network(self) -> String {
+        match self.0 {
+            IpAddr::V4(address) => {
+                let [a, b, c, _] = address.octets();
+                format!("{}/24", Ipv4Addr::new(a, b, c, 0))
+            }
+            IpAddr::V6(address) => {
+                let [a, b, c, ..] = address.segments();
+                format!("{}/48", Ipv6Addr::new(a, b, c, 0, 0, 0, 0, 0))
+            }
+        }
     }
 }
 
@@ -127,11 +151,30 @@ mod tests {
     }
 
     #[test]
-    fn a_log_tells_principals_apart_and_not_who_they_are() {
-        let user = |id: &str| Principal::User(UserId::parse(id).unwrap());
-        let (one, other) = (user("0f5e3c1e-6a0b-4a56-9f5e-2b1d3c4e5f60"), user("1f5e3c1e-6a0b-4a56-9f5e-2b1d3c4e5f60"));
-        assert_eq!(one.log_id().len(), 16);
+    fn log_id_hashes_a_user_id() {
+        let [one, other] = ["0f5e3c1e-6a0b-4a56-9f5e-2b1d3c4e5f60", "1f5e3c1e-6a0b-4a56-9f5e-2b1d3c4e5f60"]
+            .map(|id| UserId::parse(id).unwrap());
+        let guest = Principal::Guest { id: one.clone(), source: SourceIp::new("203.0.113.7".parse().ok()) };
+        let [one, other] = [one, other].map(Principal::User);
+        assert_eq!(one.log_id(), "ca788da48b346238");
+        assert_eq!(guest.log_id(), one.log_id(), "a guest is logged by its user id only");
         assert_ne!(one.log_id(), other.log_id());
-        assert!(!one.log_id().contains("0f5e3c1e"));
+    }
+
+    #[test]
+    fn log_id_of_an_address_is_its_network_and_no_hash() {
+        let log_id = |text: &str| Principal::Source(SourceIp::new(text.parse().ok())).log_id();
+        for (address, network) in [
+            ("203.0.113.7", "203.0.113.0/24"),
+            ("203.0.113.255", "203.0.113.0/24"),
+            ("::ffff:203.0.113.7", "203.0.113.0/24"),
+            ("203.0.114.7", "203.0.114.0/24"),
+            ("2001:db8:1:2:3:4:5:6", "2001:db8:1::/48"),
+            ("2001:db8:1:ffff::1", "2001:db8:1::/48"),
+            ("2001:db8:2::1", "2001:db8:2::/48"),
+            ("nowhere", "0.0.0.0/24"),
+        ] {
+            assert_eq!(log_id(address), network, "{address}");
+        }
     }
 }

@@ -3,32 +3,32 @@ use std::time::{Duration, SystemTime};
 
 use tokio::sync::Mutex as Turn;
 
-/// One value that is fetched from elsewhere: once however many ask, kept for a while, and kept longer while it cannot
-/// be fetched anew. A failed fetch never takes away what is there.
+/// One fetched value: concurrent callers share one fetch, the value is kept for a while, and longer while it cannot be
+/// fetched again. A failed fetch never removes a value; a cancelled fetch changes nothing.
 ///
-/// Ages are told by the wall clock: a function that was frozen may find that the other clock stood still.
+/// Ages are measured by the wall clock, because the monotonic clock may stand still while a function is frozen.
 #[derive(Debug)]
 pub(super) struct Cache<T> {
     times: Times,
     known: Mutex<Known<T>>,
-    /// Whoever holds it fetches.
+    /// Held by the caller that fetches.
     turn: Turn<()>,
 }
 
-/// How long things last.
+/// How long values and pauses last.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    /// While nothing newer can be had, a value serves this long.
+    /// A value is returned up to this age while fetches fail.
     pub(super) usable: Duration,
-    /// After a failed fetch the next one waits this long, if there is nothing to serve meanwhile.
+    /// Pause after a failed fetch while there is no usable value.
     pub(super) pause_without: Duration,
-    /// And this long if there is.
+    /// Pause after a failed fetch while there is one.
     pub(super) pause_with: Duration,
-    /// Between two fetches of [`Cache::renewed`], failed or not.
+    /// Pause after a fetch of [`Cache::renewed`] that has ended, failed or not.
     pub(super) pause_renewing: Duration,
 }
 
-/// A value, and how long it is as good as new.
+/// A value, and the age up to which it is not fetched again.
 #[derive(Debug)]
 pub(super) struct Fetched<T> {
     pub(super) value: T,
@@ -51,7 +51,7 @@ impl<T: Clone> Cache<T> {
         Self { times, known: Mutex::new(known), turn: Turn::new(()) }
     }
 
-    /// The value, by `fetch` if it is time for that. One fetches; who has an older value need not wait for it.
+    /// The value, fetched if it is not fresh. One caller fetches; the others wait only if there is no usable value.
     pub(super) async fn get(&self, now: SystemTime, fetch: impl Future<Output = Option<Fetched<T>>>) -> Option<T> {
         if let Some(value) = self.fresh(now) {
             return Some(value);
@@ -74,7 +74,7 @@ impl<T: Clone> Cache<T> {
         self.usable(now)
     }
 
-    /// A value that is `good`: the one that is there, or else a newer one, unless the last renewal was a moment ago.
+    /// A value that is `good`: the present one, or else a fetched one, at most one fetch every `pause_renewing`.
     pub(super) async fn renewed(
         &self,
         now: SystemTime,
@@ -87,13 +87,15 @@ impl<T: Clone> Cache<T> {
         }
         let renewed_at = self.known().renewed_at;
         if !is_within(renewed_at, now, self.times.pause_renewing) {
+            let fetched = fetch.await;
+            // Only now: a caller that is cancelled meanwhile must not keep the others from fetching.
             self.known().renewed_at = Some(now);
-            self.note(now, fetch.await);
+            self.note(now, fetched);
         }
         self.usable(now).filter(good)
     }
 
-    /// What is there, however old, without a fetch.
+    /// The last value of any age, without a fetch.
     pub(super) fn peek(&self) -> Option<T> {
         self.known().value.clone()
     }
@@ -131,10 +133,10 @@ impl<T: Clone> Cache<T> {
     }
 }
 
-/// Callers wait for each other, so one who looked at the clock earlier may come later.
+/// A caller may wait for another's fetch after it has read the clock, so its time may be this much behind.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// A clock that was put back makes everything old.
+/// False if the clock was set back by more than that.
 fn is_within(since: Option<SystemTime>, now: SystemTime, age: Duration) -> bool {
     let Some(since) = since else { return false };
     match now.duration_since(since) {
@@ -146,6 +148,7 @@ fn is_within(since: Option<SystemTime>, now: SystemTime, age: Duration) -> bool 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use std::time::UNIX_EPOCH;
 
     const TIMES: Times = Times {
@@ -185,7 +188,7 @@ mod tests {
         let cache = Cache::new(TIMES);
         assert_eq!(cache.get(at(5000), async { good(1) }).await, Some(1));
         assert_eq!(cache.get(at(0), async { good(2) }).await, Some(2));
-        let never = async { unreachable!("a caller who waited a moment") };
+        let never = async { unreachable!("a caller that waited a moment") };
         assert_eq!(cache.get(at(0) - Duration::from_secs(10), never).await, Some(2));
     }
 
@@ -200,5 +203,21 @@ mod tests {
         let never = async { unreachable!("a failed attempt counts") };
         assert_eq!(cache.renewed(at(30), is(2), never).await, None);
         assert_eq!(cache.renewed(at(31), is(2), async { good(2) }).await, Some(2));
+    }
+
+    #[tokio::test]
+    async fn a_cancelled_renewal_does_not_delay_the_next() {
+        let cache = Cache::new(TIMES);
+        assert_eq!(cache.get(at(0), async { good(1) }).await, Some(1));
+        let is_new = |value: &u32| *value == 2;
+        let mut has_begun = false;
+        let fetch = async {
+            has_begun = true;
+            std::future::pending().await
+        };
+        assert_eq!(cache.renewed(at(1), is_new, fetch).now_or_never(), None, "polled once and dropped");
+        assert!(has_begun);
+        assert!(!cache.is_failing(), "a fetch that did not end has not failed");
+        assert_eq!(cache.renewed(at(2), is_new, async { good(2) }).await, Some(2));
     }
 }

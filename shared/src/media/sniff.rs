@@ -1,13 +1,14 @@
 //! What the bytes of a picture really are: media type, dimensions, and whether the end is there.
 //!
-//! A [`Sniffer`] is fed pieces cut anywhere, keeps at most 16 of their bytes, and jumps over
-//! chunk and segment bodies without looking at them. Nothing is decoded and no checksum is
-//! computed: a right header and a right end are all that is promised.
+//! A [`Sniffer`] accepts pieces cut anywhere, keeps at most 16 of their bytes, and jumps over
+//! chunk and segment bodies without looking at them; only the scans of a JPEG are searched for
+//! markers. Nothing is decoded and no checksum is computed: only the header and the end are checked.
+//! Bytes behind the end change nothing.
 //!
 //! | Type | Magic | Dimensions from | Whole when |
 //! |---|---|---|---|
-//! | PNG ([PNG, third edition] §5.2, §5.3, §11.2) | 8-byte signature | IHDR, which must come first | an IDAT was seen and the chunk walk passed IEND; what follows is tolerated |
-//! | JPEG ([ITU-T T.81] B.1.1, B.2) | `FF D8 FF` | the first SOF marker | SOS was seen and the data ends in EOI, NUL and white space after it ignored |
+//! | PNG ([PNG, third edition] §5.2, §5.3, §11.2) | 8-byte signature | IHDR, which must come first | an IDAT was seen and the chunk walk passed IEND |
+//! | JPEG ([ITU-T T.81] B.1.1, B.2) | `FF D8 FF` | the first SOF marker | an SOS was seen and the marker walk reached EOI |
 //! | WebP ([RFC 9649] §2.4–2.7, §3.4; [RFC 6386] §9.1) | `RIFF….WEBP` | `VP8 `, `VP8L` or `VP8X`, which must come first | as many bytes as RIFF declares |
 //! | GIF ([GIF89a] §17–27) | `GIF87a`, `GIF89a` | logical screen | an image was seen and the block walk reached the trailer |
 //!
@@ -25,9 +26,7 @@ mod jpeg;
 mod png;
 mod webp;
 
-use memchr::memchr;
-
-use self::jpeg::Ending;
+use crate::scan::find;
 
 /// The picture formats this service knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -72,7 +71,7 @@ pub enum Kind {
 pub struct Whole {
     /// By the magic, never by a label.
     pub media_type: MediaType,
-    /// Everything that was pushed, with what may follow the picture's own end.
+    /// Bytes that were pushed, including any behind the picture's own end.
     pub bytes: u64,
     /// Pixels, at least 1; orientation metadata is not applied.
     pub width: u32,
@@ -104,7 +103,6 @@ pub struct Sniffer {
     pixels: bool,
     /// WebP only: the length of the file by its RIFF header.
     declared: u64,
-    ending: Ending,
 }
 
 impl Sniffer {
@@ -148,7 +146,6 @@ impl Sniffer {
         let ended = self.skip == 0
             && match self.step {
                 Step::End => true,
-                Step::JpegScan => self.ending.last_two == [0xFF, 0xD9],
                 Step::WebpBody => self.len >= self.declared,
                 _ => false,
             };
@@ -168,12 +165,8 @@ impl Sniffer {
         }
         match self.step {
             Step::WebpBody | Step::End | Step::Lost => &[],
-            Step::JpegScan => {
-                self.ending.push(bytes);
-                &[]
-            }
             Step::JpegSeek => {
-                let Some(at) = memchr(0xFF, bytes) else {
+                let Some(at) = find(0xFF, bytes) else {
                     return &[];
                 };
                 self.go(Step::JpegMarker, 0);
@@ -227,7 +220,7 @@ impl Sniffer {
             Step::GifScreen | Step::GifBlock | Step::GifExtension | Step::GifImage | Step::GifSubBlock => {
                 self.read_gif()
             }
-            Step::Magic | Step::JpegSeek | Step::JpegScan | Step::WebpBody | Step::End | Step::Lost => {}
+            Step::Magic | Step::JpegSeek | Step::WebpBody | Step::End | Step::Lost => {}
         }
     }
 
@@ -255,12 +248,12 @@ enum Step {
     Magic,
     PngHeader,
     PngChunk,
+    /// Between two segments, or in the entropy-coded data of a scan.
     JpegSeek,
     JpegMarker,
     JpegSegment,
     JpegFrame,
     JpegScanHeader,
-    JpegScan,
     WebpChunk,
     WebpLossy,
     WebpLossless,

@@ -1,10 +1,11 @@
-//! The marker walk of a JPEG file, and how its scans end.
+//! The marker walk of a JPEG file, through its scans to its end.
 
 use super::{Sniffer, Step};
 
 impl Sniffer {
-    /// T.81 B.1.1.2–B.1.1.4: a marker is FF (repeatedly, as fill) and a code; most are followed
-    /// by a length that counts itself.
+    /// T.81 B.1.1.2–B.1.1.5: a marker is FF (repeatedly, as fill) and a code; most are followed
+    /// by a length that counts itself. Entropy-coded data writes FF as FF 00, so the walk goes
+    /// through it as well: only RSTn, another segment or EOI can follow there.
     pub(super) fn read_jpeg(&mut self) {
         let [b0, b1, _, y0, y1, x0, x1, ..] = self.head;
         let length = u64::from(u16::from_be_bytes([b0, b1]));
@@ -12,8 +13,9 @@ impl Sniffer {
             Step::JpegMarker => self.go(
                 match b0 {
                     0xFF => Step::JpegMarker,
-                    // FF 00 is no marker; TEM, RSTn and a second SOI stand alone.
-                    0x00 | 0x01 | 0xD0..=0xD8 => Step::JpegSeek,
+                    // FF 00 is no marker; reserved codes, TEM, RSTn and a second SOI stand alone.
+                    0x00..=0xBF | 0xD0..=0xD8 => Step::JpegSeek,
+                    0xD9 if self.pixels => Step::End,
                     // EOI before any scan: tables only, no picture.
                     0xD9 => Step::Lost,
                     0xDA => Step::JpegScanHeader,
@@ -37,30 +39,9 @@ impl Sniffer {
             Step::JpegSegment if length >= 2 => self.go(Step::JpegSeek, length - 2),
             Step::JpegScanHeader if length >= 2 && self.dimensions.is_some() => {
                 self.pixels = true;
-                self.go(Step::JpegScan, length - 2);
+                self.go(Step::JpegSeek, length - 2);
             }
             _ => self.go(Step::Lost, 0),
         }
     }
-}
-
-/// The last two bytes of the scans before trailing NULs and white space.
-#[derive(Clone, Copy, Default, Debug)]
-pub(super) struct Ending {
-    pub(super) last_two: [u8; 2],
-    last: u8,
-}
-
-impl Ending {
-    pub(super) fn push(&mut self, bytes: &[u8]) {
-        let mut back = bytes.iter().rev().copied().skip_while(|b| is_padding(*b));
-        if let Some(second) = back.next() {
-            self.last_two = [back.next().unwrap_or(self.last), second];
-        }
-        self.last = bytes.last().copied().unwrap_or(self.last);
-    }
-}
-
-fn is_padding(byte: u8) -> bool {
-    byte == 0 || byte.is_ascii_whitespace()
 }

@@ -215,6 +215,7 @@ upstream_connect_timeout upstream_timeout Refund -
 upstream_redirect upstream_protocol_error Refund alarm
 upstream_protocol_error upstream_protocol_error Keep -
 deadline_exceeded deadline_exceeded Keep -
+client_closed client_closed Keep -
 internal_error internal_error Keep alarm";
     let written: Vec<String> = Failure::ALL
         .iter()
