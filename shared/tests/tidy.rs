@@ -70,7 +70,7 @@ fn each_part_can_be_read_alone() {
     none_of("shared/src/upstream", &[], &["http::", "crate::edge", "crate::events"]);
     none_of("shared/src/auth", &[], &["http::", "crate::edge", "crate::config"]);
     none_of("shared/src/events.rs", &[], &["upstream::chat", "upstream::ark", "crate::json"]);
-    none_of("functions/generate-stream/src/present", &[], &["http::", "upstream::ark", "shared::json"]);
+    none_of("functions/generate-stream/src/output", &[], &["http::", "upstream::ark", "shared::json"]);
 }
 
 #[test]

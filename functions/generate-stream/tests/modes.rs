@@ -142,6 +142,8 @@ async fn every_shape_as_chat_chunks() {
         let found =
             content.split("![image](data:").skip(1).filter_map(|rest| rest.split(')').next()?.split_once("base64,"));
         let all: Vec<_> = found.map(|(_, payload)| picture(payload)).collect();
+        // Two unmarked pictures of one slot: the later one is final.
+        let expected = if shape == Shape::Several { &expected[1..] } else { &expected[..] };
         assert_eq!(all, expected, "{shape}");
     }
 }
