@@ -1,6 +1,7 @@
 //! A real function binary in an environment like Lambda's.
 
 use std::fmt;
+use std::fs;
 use std::future::Future;
 use std::io::{self, Read};
 use std::path::Path;
@@ -84,6 +85,17 @@ impl Function {
     /// Whether the process lives.
     pub fn is_running(&self) -> bool {
         matches!(lock(&self.child).try_wait(), Ok(None))
+    }
+
+    /// The most memory that the process has had in RAM so far. Linux only.
+    ///
+    /// # Errors
+    /// When the process has ended, or the system does not say.
+    pub fn peak_resident_bytes(&self) -> io::Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", lock(&self.child).id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        let kilobytes = line.and_then(|kilobytes| kilobytes.parse::<u64>().ok());
+        kilobytes.map(|kilobytes| kilobytes * 1024).ok_or_else(|| io::Error::other("no VmHWM"))
     }
 
     /// What it has written so far, on both outputs.

@@ -19,7 +19,7 @@ mod link;
 mod refusal;
 mod request;
 mod responses;
-mod sides;
+mod size;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -34,7 +34,6 @@ use bytes::Bytes;
 use self::easel::Easel;
 use self::refusal::{Refusal, Vendor};
 use self::request::Asked;
-use self::sides::Sides;
 use crate::picture::{Format, Picture, draw};
 use crate::shape::{Protocol, Shape};
 
@@ -64,7 +63,7 @@ pub fn routes_that_vary(options: Options) -> Router {
     router(Relay { options, drawn_before: Some(Mutex::default()) })
 }
 
-/// The picture that the relay sends for `prompt`: a PNG of 1024 x 1024 pixels. Where it sends a second one, or is asked
+/// The picture that the relay sends for `prompt` alone: a PNG of 1024 x 1024 pixels. Where it sends a second one, or is asked
 /// again and varies, that is number 1 of [`draw`].
 pub fn picture_for(prompt: &str) -> Picture {
     draw(prompt, 0, Format::Png, 1024, 1024)
@@ -114,13 +113,8 @@ impl Relay {
         };
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.ok_or_else(|| vendor.request(&"no Host header"))?;
-        let easel = Easel::new(
-            &asked.prompt,
-            self.number_for(&asked.prompt, shape.pictures()),
-            asked.sides,
-            host,
-            self.options.log,
-        );
+        let number = self.number_for(&asked.prompt, shape.pictures());
+        let easel = Easel::new(&asked.prompt, number, asked.size, host, self.options.log);
         Ok(answer::play(shape, asked, easel, self.options.speed))
     }
 
@@ -175,9 +169,9 @@ async fn generate_content(
 
 /// Draws the picture that the link names. Drawing again gives the same bytes, so none is kept.
 async fn file(State(relay): State<Arc<Relay>>, Path(name): Path<String>) -> Result<Response, StatusCode> {
-    let sketch = link::sketch(&name).ok_or(StatusCode::NOT_FOUND)?;
+    let (sketch, size) = link::parse(&name).ok_or(StatusCode::NOT_FOUND)?;
     let log = relay.options.log;
-    let drawn = tokio::task::spawn_blocking(move || easel::finished(&sketch, Sides::SQUARE, log)).await;
+    let drawn = tokio::task::spawn_blocking(move || easel::finished(&sketch, size, log)).await;
     let Picture { media_type, bytes, .. } = drawn.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(header::CONTENT_TYPE, media_type)], bytes).into_response())
 }

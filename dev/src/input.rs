@@ -5,7 +5,7 @@ use std::fmt;
 use axum::http::{HeaderMap, HeaderValue, header};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use serde::de::DeserializeOwned;
+use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 /// Why a request is refused, in words.
 #[derive(Debug)]
@@ -27,6 +27,11 @@ pub(crate) fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -
     let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     require(media_type == Some(b"application/json"), "Content-Type must be application/json")?;
     serde_json::from_slice(body).map_err(|error| Refused(error.to_string()))
+}
+
+/// A member that may be missing but not `null`.
+pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
 }
 
 /// An input image: a link, or a data URL whose payload decodes to a picture of the labelled type.

@@ -2,7 +2,7 @@
 //! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) or inside an event.
 //!
 //! A client learns a [`Code`], its fixed sentence and at most one [`Detail`], whose only parameters
-//! are numbers. Upstream text, prompts, links and secrets have no way in, because no type here
+//! are numbers and names of ours. Upstream text, prompts, links and secrets have no way in, because no type here
 //! carries free text; the one exception, a [`FieldError`]'s pointer, is written by us.
 
 mod detail;

@@ -68,6 +68,7 @@ fn each_part_can_be_read_alone() {
         &["crate::sse", "crate::json", "crate::upstream", "crate::update", "crate::problem"],
     );
     none_of("shared/src/upstream", &[], &["http::", "crate::edge", "crate::events"]);
+    none_of("shared/src/input", &[], &["crate::json", "crate::upstream", "crate::edge", "http::"]);
     none_of("shared/src/auth", &[], &["http::", "crate::edge", "crate::config"]);
     none_of("shared/src/events.rs", &[], &["upstream::chat", "upstream::ark", "crate::json"]);
     none_of("functions/generate-stream/src/output", &[], &["http::", "upstream::ark", "shared::json"]);

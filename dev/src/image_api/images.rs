@@ -6,12 +6,15 @@ use super::answer::{Answer, EVENT_STREAM, JSON, PICTURE_TOKENS, Rest, quoted};
 use super::chat::base64;
 use super::easel::Easel;
 use super::request::Asked;
+use super::size::Size;
 use crate::picture::Picture;
 use crate::script::unix_seconds;
 use crate::shape::Shape;
 
 /// What every answer says of its picture; previews too, which are smaller here to be told apart.
-const FACTS: &str = r#""size":"1024x1024","quality":"high","background":"opaque","output_format":"png""#;
+fn facts(size: Size) -> String {
+    format!(r#""size":"{size}","quality":"high","background":"opaque","output_format":"png""#)
+}
 
 /// The answer in a `shape` of the images API.
 pub(crate) fn answer(shape: Shape, asked: &Asked) -> Answer {
@@ -20,11 +23,12 @@ pub(crate) fn answer(shape: Shape, asked: &Asked) -> Answer {
     let revised = quoted(&asked.prompt);
     let created = unix_seconds();
     let rest = move |easel: &Easel| {
+        let facts = facts(easel.size());
         let picture = match shape {
             Shape::ImagesJson => {
                 let data = base64(&easel.picture());
                 vec![
-                    format!(r#"{{"created":{created},"data":[{{"b64_json":"{data}"}}],{FACTS},"usage":{usage}}}"#)
+                    format!(r#"{{"created":{created},"data":[{{"b64_json":"{data}"}}],{facts},"usage":{usage}}}"#)
                         .into(),
                 ]
             }
@@ -35,9 +39,10 @@ pub(crate) fn answer(shape: Shape, asked: &Asked) -> Answer {
             _ => {
                 let drafts = easel.drafts();
                 let previews = drafts.iter().enumerate().map(|(index, draft)| {
-                    event(prefix, "partial_image", draft, created, &format!(r#""partial_image_index":{index}"#))
+                    event(prefix, "partial_image", draft, created, &format!(r#"{facts},"partial_image_index":{index}"#))
                 });
-                let completed = event(prefix, "completed", &easel.picture(), created, &format!(r#""usage":{usage}"#));
+                let completed =
+                    event(prefix, "completed", &easel.picture(), created, &format!(r#"{facts},"usage":{usage}"#));
                 previews.chain([completed]).collect()
             }
         };
@@ -51,7 +56,7 @@ fn event(prefix: &str, name: &str, picture: &Picture, created: u64, more: &str) 
     let data = base64(picture);
     format!(
         "event: {prefix}.{name}\ndata: {{\"type\":\"{prefix}.{name}\",\"b64_json\":\"{data}\",\
-         \"created_at\":{created},{FACTS},{more}}}\n\n"
+         \"created_at\":{created},{more}}}\n\n"
     )
     .into()
 }

@@ -4,6 +4,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+use super::size::Size;
 use crate::picture::{LABEL_CHARS, Sketch, hex};
 
 /// Where the pictures are.
@@ -11,19 +12,21 @@ pub(crate) const FILES: &str = "/image-files/";
 /// Where they are once more, for those who would rather keep them.
 pub(crate) const DOWNLOADS: &str = "/image-files/download/";
 
-/// The link to the picture of `sketch` under `folder` of `host`. We have no TLS, and lead to this machine only.
-pub(crate) fn url(host: &str, folder: &str, sketch: &Sketch) -> String {
+/// The link to the picture of `sketch` in this size, under `folder` of `host`. We have no TLS, and lead to this machine
+/// only.
+pub(crate) fn url(host: &str, folder: &str, sketch: &Sketch, size: Size) -> String {
     let Sketch { seed, variant, words } = sketch;
-    format!("http://{host}{folder}{}-{variant}-{}.png", hex(seed), URL_SAFE_NO_PAD.encode(words))
+    format!("http://{host}{folder}{}-{variant}-{size}-{}.png", hex(seed), URL_SAFE_NO_PAD.encode(words))
 }
 
-/// What the picture with this name is drawn from.
-pub(crate) fn sketch(name: &str) -> Option<Sketch> {
+/// What the picture with this name is drawn from, and its size.
+pub(crate) fn parse(name: &str) -> Option<(Sketch, Size)> {
     // The words may hold a `-` too: they come last.
-    let [seed, variant, words] = name.strip_suffix(".png")?.splitn(3, '-').collect::<Vec<_>>().try_into().ok()?;
+    let [seed, variant, size, words] = name.strip_suffix(".png")?.splitn(4, '-').collect::<Vec<_>>().try_into().ok()?;
     let words = String::from_utf8(URL_SAFE_NO_PAD.decode(words).ok()?).ok()?;
     let is_ours = words.len() <= LABEL_CHARS && words.is_ascii();
-    is_ours.then_some(Sketch { seed: unhex(seed)?, variant: variant.parse().ok()?, words })
+    let sketch = Sketch { seed: unhex(seed)?, variant: variant.parse().ok()?, words };
+    is_ours.then_some((sketch, Size::parse(size)?))
 }
 
 fn unhex(text: &str) -> Option<[u8; 32]> {
@@ -40,21 +43,31 @@ mod tests {
     fn a_name_leads_back_to_its_sketch() {
         for prompt in ["a quiet lake", "", "猫", "??>>~~-- ?>?>", &"long ".repeat(1000)] {
             let sketch = Sketch::new(prompt, 7);
-            let url = url("127.0.0.1:1", FILES, &sketch);
+            let size = Size { width: 864, height: 1184 };
+            let url = url("127.0.0.1:1", FILES, &sketch, size);
             let name = url.strip_prefix("http://127.0.0.1:1/image-files/").unwrap();
             assert!(name.len() < 120, "{name}");
-            assert_eq!(self::sketch(name), Some(sketch));
+            assert_eq!(parse(name), Some((sketch, size)));
         }
     }
 
     #[test]
     fn another_name_leads_nowhere() {
         let seed = "00".repeat(32);
-        assert!(sketch(&format!("{seed}-0-.png")).is_some());
-        for name in
-            ["", ".png", "a-b-c.png", &format!("{seed}-0-"), &format!("{seed}-x-.png"), &format!("{seed}0-0-.png")]
-        {
-            assert_eq!(sketch(name), None, "{name}");
+        assert!(parse(&format!("{seed}-0-1024x1024-.png")).is_some());
+        for name in [
+            "",
+            ".png",
+            "a-b-c-d.png",
+            &format!("{seed}-0-1024x1024-"),
+            &format!("{seed}-x-1024x1024-.png"),
+            &format!("{seed}0-0-1024x1024-.png"),
+            &format!("{seed}-0-.png"),
+            &format!("{seed}-0-0x1-.png"),
+            &format!("{seed}-0-1x3841-.png"),
+            &format!("{seed}-0-01x1-.png"),
+        ] {
+            assert_eq!(parse(name), None, "{name}");
         }
     }
 }

@@ -5,7 +5,7 @@ pub(super) mod edits;
 pub(super) mod gemini;
 pub(super) mod generations;
 
-use super::sides::Sides;
+use super::size::Size;
 use crate::input::{Refused, require};
 
 /// Pictures that a Gemini model takes with one prompt.
@@ -22,16 +22,16 @@ pub(crate) struct Asked {
     pub(crate) image_count: usize,
     /// Whether it was asked as an edit of these.
     pub(crate) is_edit: bool,
-    /// Pixels of the picture.
-    pub(crate) sides: Sides,
+    /// The size of the picture.
+    pub(crate) size: Size,
 }
 
 impl Asked {
     /// What every route wants of a model and a prompt.
-    fn new(model: String, prompt: String, image_count: usize) -> Result<Self, Refused> {
+    fn new(model: String, prompt: String, image_count: usize, size: Option<Size>) -> Result<Self, Refused> {
         require(!model.is_empty(), "model must not be empty")?;
         require(!prompt.is_empty(), "the text must not be empty")?;
-        Ok(Self { model, prompt, image_count, is_edit: false, sides: Sides::SQUARE })
+        Ok(Self { model, prompt, image_count, is_edit: false, size: size.unwrap_or(Size::SQUARE) })
     }
 
     /// The shape behind the model's `@`.

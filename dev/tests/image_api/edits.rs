@@ -59,6 +59,16 @@ async fn one_picture_is_image_and_several_are_image_each() {
 }
 
 #[tokio::test]
+async fn the_size_is_that_of_the_form() {
+    let parts = form(&[file("image", "image/png", PNG), text("size", "1536x1024")]);
+    let body = ask(&format!("Bearer {KEY}"), &parts).await.text().await.unwrap();
+    let picture = super::decoded(body[body.rfind("iVBOR").unwrap()..].split('"').next().unwrap());
+    let frame = png::Decoder::new(std::io::Cursor::new(picture)).read_info().unwrap();
+    assert_eq!((frame.info().width, frame.info().height), (1536, 1024));
+    assert!(body.contains(r#""size":"1536x1024""#));
+}
+
+#[tokio::test]
 async fn every_other_form_is_refused() {
     let photo = file("image", "image/png", PNG);
     let photos = file("image[]", "image/png", PNG);
@@ -80,7 +90,8 @@ async fn every_other_form_is_refused() {
         form(&[("image", None, Some("image/png"), PNG)]),
         form(&[("image", Some(""), Some("image/png"), PNG)]),
         form(&[photo, file("mask", "image/png", PNG)]),
-        form(&[photo, text("size", "1x1")]),
+        form(&[photo, text("size", "auto")]),
+        form(&[photo, text("size", "1024x1024"), text("size", "1024x1024")]),
         form(&[photo, text("n", "1")]),
         other(0, text("model", "")),
         other(0, text("model", "m@spiral")),

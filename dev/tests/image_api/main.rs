@@ -7,6 +7,7 @@ mod edits;
 mod gemini;
 mod generations;
 mod shapes;
+mod sizes;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;

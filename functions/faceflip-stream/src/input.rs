@@ -71,3 +71,6 @@ fn pictures(value: Option<InputValue<'_>>, links: LocalLinks) -> Result<Vec<Inpu
     };
     value.list(1..=MAX_URLS)?.iter().map(picture).collect()
 }
+
+#[cfg(test)]
+mod tests;

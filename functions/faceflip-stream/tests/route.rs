@@ -251,6 +251,8 @@ async fn a_refusal_is_the_documented_event_or_a_document() {
         (json!({"urls": [link, "https://169.254.169.254/"], "task_id": "t"}), "invalid_url", "/urls/1", "t"),
         (json!({"urls": ["data:image/png;base64,AAAA"], "task_id": "t"}), "invalid_image", "/urls/0", "t"),
         (json!({"urls": [1], "task_id": "t"}), "invalid_request", "/urls/0", "t"),
+        (json!({"urls": [link, link, {}], "task_id": "t"}), "invalid_request", "/urls/2", "t"),
+        (json!({"urls": {"a": link}, "task_id": "t"}), "invalid_request", "/urls", "t"),
         (json!({"urls": [link], "task_id": "t", "prompt": ""}), "invalid_request", "/prompt", "t"),
         (json!({"urls": [link], "task_id": "t", "prompt": "长".repeat(4001)}), "invalid_request", "/prompt", "t"),
         (json!(["t"]), "invalid_request", "", ""),
@@ -264,6 +266,17 @@ async fn a_refusal_is_the_documented_event_or_a_document() {
         let error = data(&events[0]);
         assert_eq!([&error["code"], &error["task_id"]], [code, task_id], "{body}");
         assert_eq!(error["message"], "图像生成失败");
+        if !pointer.is_empty() {
+            let name = ["/0", "/1", "/2"].iter().zip(["[0]", "[1]", "[2]"]);
+            let name = name.fold(pointer[1..].to_owned(), |name, (at, index)| name.replace(at, index));
+            assert!(error["error"].as_str().unwrap().starts_with(&format!("{name} ")), "{body}: {error}");
+        }
+        for accept in ["*/*", "text/event-stream", "application/json;q=0"] {
+            let mut request = post(body.clone());
+            request.headers_mut().insert("accept", accept.parse().unwrap());
+            let response = handle(app.clone(), request).await;
+            assert_eq!(response.headers()["content-type"], "text/event-stream; charset=utf-8", "{accept}");
+        }
 
         for accept in ["application/json", "text/html, application/problem+json;q=0.9"] {
             let mut request = post(body.clone());

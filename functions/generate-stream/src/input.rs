@@ -98,3 +98,6 @@ fn format(value: &InputValue<'_>) -> Result<Format, Problem> {
         _ => Err(value.invalid(Detail::OneOf(&["chat", "events"]))),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -112,6 +112,43 @@ async fn every_sample_does_what_its_table_says() {
     assert!(function.is_running());
 }
 
+/// The event alone is held three times over before the handler sees it: as bytes, as JSON and as the body in it.
+#[tokio::test]
+async fn a_hostile_body_of_6_mb_costs_less_than_32_mb() {
+    const EVENT_BYTES: usize = 6 * 1024 * 1024;
+    const MOST_GROWTH: u64 = 32 * 1024 * 1024;
+    let (router, upstream) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
+    let running = dev::start(router).await.unwrap();
+    let headers = [("content-type", "application/json"), ("authorization", &*user::bearer())];
+    let event = |body: &str| payload("POST", "/api/generate-stream", &headers, body, false);
+    let body = |before: &str, unit: &str, after: &str| {
+        // Quotes are escaped in the event.
+        let bytes = unit.len() + unit.matches(['"', '\\']).count();
+        [before, &unit.repeat((EVENT_BYTES - 4096) / bytes), after].concat()
+    };
+    let depth = EVENT_BYTES / 2 - 2048;
+    let rows = [
+        ("tiny objects", body(r#"{"prompt":"","x":[{"a":0}"#, r#",{"a":0}"#, "]}"), "invalid_request"),
+        ("tiny values", body(r#"{"prompt":"","x":[0"#, ",0", "]}"), "invalid_request"),
+        ("members", body(r#"{"prompt":"""#, r#","a":0"#, "}"), "invalid_request"),
+        ("arrays", format!(r#"{{"prompt":"","x":{}{}}}"#, "[".repeat(depth), "]".repeat(depth)), "invalid_request"),
+        ("without an end", body(r#"{"prompt":"","x":"#, "[", ""), "invalid_json"),
+        ("items", body(r#"{"prompt":"x","image_inputs":["#, "0,", "0]}"), "invalid_request"),
+        ("a prompt", body(r#"{"prompt":""#, r"\n", r#""}"#), "invalid_request"),
+    ];
+    for (name, body, code) in rows {
+        let function = function(&running.url(""), &[]).await;
+        let warm = function.invoke(&event("{}"), LONG).await.unwrap();
+        assert_eq!(outcome(warm).await, ends_in(400, "problem invalid_request"));
+        let before = function.peak_resident_bytes().unwrap();
+        let hostile = function.invoke(&event(&body), LONG).await.unwrap();
+        assert_eq!(outcome(hostile).await, ends_in(400, &format!("problem {code}")), "{name}");
+        let growth = function.peak_resident_bytes().unwrap() - before;
+        assert!(growth < MOST_GROWTH, "{name}: {growth} bytes");
+    }
+    assert_eq!(upstream.requests(), 0);
+}
+
 #[tokio::test]
 async fn the_stream_begins_while_the_upstream_still_speaks() {
     for (format, first) in [("events", "event: start"), ("chat", "好的")] {

@@ -178,7 +178,7 @@ async fn another_number_under_the_same_key_is_another_request() {
     assert_eq!(Reply::read(handle(app.clone(), keyed(two)).await).await.ending(), "error upstream_error");
     let three = json!({"prompt": "x", "format": "events", "n": 3});
     assert_eq!(Reply::read(handle(app.clone(), keyed(three)).await).await.ending(), "problem task_id_reused");
-    // Chat format makes one picture; the number that was asked for counts all the same.
+    // In chat format both make one picture. The `n` that was asked for counts all the same.
     let chat = |n: u32| user.post(PATH, &json!({"prompt": "x", "n": n}));
     let (mut first, mut second) = (chat(1), chat(4));
     for request in [&mut first, &mut second] {

@@ -186,12 +186,16 @@ async fn a_key_is_for_one_request() {
         json!({"prompt": "x", "image_inputs": [PIXEL, PIXEL]}),
         json!({"prompt": "x", "image_inputs": ["https://example.com/a.png"]}),
         json!({"prompt": "x", "image_inputs": [PIXEL], "model": "another"}),
+        json!({"prompt": "x", "image_inputs": [PIXEL], "aspect_ratio": "1:1"}),
+        json!({"prompt": "x", "image_inputs": [PIXEL], "n": 2}),
+        // The `n` that was asked for, although this format makes one picture of it.
+        json!({"prompt": "x", "image_inputs": [PIXEL], "n": 2, "format": "chat"}),
     ];
     for other in others {
         let reply = ask(&app, with_key(wanted(&user, other.clone()), "key")).await;
         assert_eq!((reply.status, reply.ending().as_str()), (422, "problem task_id_reused"), "{other}");
     }
-    // What is told otherwise, or said otherwise, is the same request.
+    // Another spelling, another form of the response or the other route is the same request.
     let same = [
         json!({"prompt": " x ", "image_inputs": [PIXEL]}),
         json!({"prompt": "x", "image_inputs": [PIXEL], "format": "chat", "unknown": 1}),
@@ -200,6 +204,11 @@ async fn a_key_is_for_one_request() {
     for same in same {
         let reply = ask(&app, with_key(wanted(&user, same.clone()), "key")).await;
         assert_eq!(reply.ending(), "problem task_already_completed", "{same}");
+    }
+    for accept in ["application/json", "image/*"] {
+        let mut request = with_key(user.post("/api/generate-image", &body), "key");
+        request.headers_mut().insert("accept", accept.parse().unwrap());
+        assert_eq!(ask(&app, request).await.ending(), "problem task_already_completed", "{accept}");
     }
     assert_eq!(upstream.requests(), 1);
 }

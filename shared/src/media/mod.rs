@@ -9,6 +9,6 @@ mod text;
 
 pub use image::{Image, Progress, Rejected, Whole};
 pub use markdown::{Found, Reader};
-pub use payload::{BadPayload, Payload, decode, encode};
+pub use payload::{BadPayload, Payload, encode};
 pub use reference::{Reference, Referred};
 pub use text::Utf8;

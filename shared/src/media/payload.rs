@@ -116,11 +116,6 @@ pub fn encode(bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// The bytes of padded base64; `None` if it is none.
-pub fn decode(payload: &str) -> Option<Vec<u8>> {
-    ENGINE.decode(payload).ok()
-}
-
 static ENGINE: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 
 const VALUES: [u8; 256] = {

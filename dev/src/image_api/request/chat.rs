@@ -3,7 +3,8 @@
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
-use super::{Asked, MAX_GEMINI_IMAGES, Sides};
+use super::{Asked, MAX_GEMINI_IMAGES};
+use crate::image_api::size::Size;
 use crate::input::{self, Refused};
 
 /// Reads a request, or says in words what is wrong with it.
@@ -23,11 +24,9 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Asked, Refused> 
     let image_count = parts.len();
     parts.try_for_each(image)?;
     input::require(image_count <= MAX_GEMINI_IMAGES, "there must be at most 3 images")?;
-    let asked = Asked::new(wire.model, prompt, image_count)?;
-    match wire.extra_body {
-        None => Ok(asked),
-        Some(extra) => Ok(Asked { sides: Sides::of_ratio(&extra.google.image_config.aspect_ratio)?, ..asked }),
-    }
+    let ratio = wire.extra_body.map(|extra| extra.google.image_config.aspect_ratio);
+    let size = ratio.map(|ratio| Size::of_ratio(&ratio)).transpose()?;
+    Asked::new(wire.model, prompt, image_count, size)
 }
 
 fn image(part: Part) -> Result<(), Refused> {
@@ -45,6 +44,7 @@ struct Wire {
     stream_options: StreamOptions,
     modalities: Vec<String>,
     messages: Vec<Message>,
+    #[serde(default, deserialize_with = "input::present")]
     extra_body: Option<ExtraBody>,
 }
 

@@ -6,7 +6,8 @@ use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::header;
 
-use super::{Asked, Sides};
+use super::Asked;
+use crate::image_api::size::Size;
 use crate::input::{self, Refused};
 
 /// Pictures that OpenAI takes with one prompt.
@@ -44,8 +45,8 @@ pub(crate) async fn parse(request: Request) -> Result<Asked, Refused> {
     let (model, prompt) = (text("model")?, text("prompt")?);
     input::require(text("n")? == "1", "n must be 1")?;
     input::require(text("stream")? == "true", "only stream: true is served")?;
-    let sides = size.map_or(Ok(Sides::SQUARE), |size| Sides::of_size(&size))?;
-    Ok(Asked { is_edit: true, sides, ..Asked::new(model, prompt, images.len())? })
+    let size = size.map(|size| Size::of_openai(&model, &size)).transpose()?;
+    Ok(Asked { is_edit: true, ..Asked::new(model, prompt, images.len(), size)? })
 }
 
 /// A field of text: no file, and no type of its own.

@@ -3,7 +3,8 @@
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
-use super::{Asked, MAX_GEMINI_IMAGES, Sides};
+use super::{Asked, MAX_GEMINI_IMAGES};
+use crate::image_api::size::Size;
 use crate::input::{self, Refused};
 
 /// Reads a request for `model`, or says in words what is wrong with it.
@@ -23,11 +24,8 @@ pub(crate) fn parse(model: &str, query: Option<&str>, headers: &HeaderMap, body:
     let image_count = parts.len();
     parts.try_for_each(image)?;
     input::require(image_count <= MAX_GEMINI_IMAGES, "there must be at most 3 images")?;
-    let asked = Asked::new(model.to_owned(), prompt, image_count)?;
-    match image_config {
-        None => Ok(asked),
-        Some(config) => Ok(Asked { sides: Sides::of_ratio(&config.aspect_ratio)?, ..asked }),
-    }
+    let size = image_config.map(|config| Size::of_ratio(&config.aspect_ratio)).transpose()?;
+    Asked::new(model.to_owned(), prompt, image_count, size)
 }
 
 fn image(part: Part) -> Result<(), Refused> {
@@ -48,6 +46,7 @@ struct Wire {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 struct GenerationConfig {
     response_modalities: Vec<String>,
+    #[serde(default, deserialize_with = "input::present")]
     image_config: Option<ImageConfig>,
 }
 

@@ -3,7 +3,8 @@
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
-use super::{Asked, Sides};
+use super::Asked;
+use crate::image_api::size::Size;
 use crate::input::{self, Refused};
 
 /// Reads a request, or says in words what is wrong with it.
@@ -11,11 +12,8 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Asked, Refused> 
     let wire: Wire = input::read_json(headers, body)?;
     input::require(wire.n == 1, "n must be 1")?;
     input::require(wire.stream, "only stream: true is served")?;
-    let asked = Asked::new(wire.model, wire.prompt, 0)?;
-    match wire.size {
-        None => Ok(asked),
-        Some(size) => Ok(Asked { sides: Sides::of_size(&size)?, ..asked }),
-    }
+    let size = wire.size.map(|size| Size::of_openai(&wire.model, &size)).transpose()?;
+    Asked::new(wire.model, wire.prompt, 0, size)
 }
 
 #[derive(Deserialize)]
@@ -25,5 +23,6 @@ struct Wire {
     prompt: String,
     n: u32,
     stream: bool,
+    #[serde(default, deserialize_with = "input::present")]
     size: Option<String>,
 }
