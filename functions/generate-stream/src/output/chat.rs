@@ -130,8 +130,9 @@ impl ChatOutput {
         self.begin();
         self.write_waiting_text();
         let reason = if self.stop == Some(Stop::Length) { "length" } else { "stop" };
+        // With `content`, because an older frontend appends it without a look.
         self.out.extend_from_slice(&self.head);
-        self.out.extend_from_slice(format!("{{}},\"finish_reason\":\"{reason}\"}}]").as_bytes());
+        self.out.extend_from_slice(format!("{{\"content\":\"\"}},\"finish_reason\":\"{reason}\"}}]").as_bytes());
         if let Some(usage) = success.usage.and_then(ChatUsage::new) {
             self.out.extend_from_slice(br#","usage":"#);
             let _ = serde_json::to_writer(&mut self.out, &usage);

@@ -100,7 +100,7 @@ fn content(sent: &[u8]) -> String {
         assert_eq!((&chunk["id"], &chunk["object"]), (&"chatcmpl-task".into(), &"chat.completion.chunk".into()));
         assert_eq!((&chunk["created"], &chunk["model"]), (&7.into(), &"model".into()));
         assert_eq!(choice["delta"].get("role").is_some(), at == 0, "only the first chunk names the role");
-        let text = choice["delta"]["content"].as_str().unwrap_or_default();
+        let text = choice["delta"]["content"].as_str().unwrap();
         assert!(!text.contains("base64,") || text.len() < 100);
         content.push_str(text);
     }
@@ -236,7 +236,8 @@ fn chunks_around_the_content() {
             assert_eq!(first["choices"][0]["delta"], serde_json::json!({"role": "assistant", "content": ""}));
             assert_eq!(first["choices"][0]["finish_reason"], Value::Null);
             let last: Value = serde_json::from_str(&events[events.len() - 2].data).unwrap();
-            assert_eq!(last["choices"][0], serde_json::json!({"index": 0, "delta": {}, "finish_reason": ours}));
+            let expected = serde_json::json!({"index": 0, "delta": {"content": ""}, "finish_reason": ours});
+            assert_eq!(last["choices"][0], expected);
             assert_eq!(
                 last["usage"],
                 serde_json::json!({"prompt_tokens": 3, "completion_tokens": 4, "total_tokens": 7})
