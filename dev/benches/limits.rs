@@ -16,8 +16,8 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use dev::dynamodb::Place;
-use shared::edge::{Limits, Tables, new_id};
-use shared::quota::Policy;
+use shared::edge::{Bucket, DynamoDb, RateLimiter, new_id};
+use shared::rate_limit::Policy;
 use tokio::task::JoinSet;
 
 const INSTANCES: [usize; 4] = [1, 4, 16, 64];
@@ -71,16 +71,16 @@ async fn measure(
     let mut all = JoinSet::new();
     for instance in 0..instances {
         let (counts, run) = (counts.clone(), bucket_of_run.clone());
-        let tables = Tables::new(Some(format!("{url}/{instance}").parse().unwrap()));
+        let tables = DynamoDb::new(Some(format!("{url}/{instance}").parse().unwrap()));
         all.spawn(async move {
-            let limits = Limits::new(dev::tables::VARIABLES[0].1.to_owned());
+            let limiter = RateLimiter::new(dev::tables::VARIABLES[0].1.to_owned());
             let mut decisions = Vec::new();
             while begun.elapsed() < RUN {
-                let bucket = format!("{run} {}", user((decisions.len() * 64 + instance) as u64));
+                let key = format!("{run} {}", user((decisions.len() * 64 + instance) as u64));
                 let (asked, before) = (begun.elapsed(), counts[instance].load(Ordering::Relaxed));
-                let taken = limits.take(&tables, &bucket, policy, 1, &new_id()).await.unwrap();
+                let decision = limiter.take(&tables, &Bucket { key, policy }, 1, &new_id()).await.unwrap();
                 let calls = counts[instance].load(Ordering::Relaxed) - before;
-                decisions.push((asked, begun.elapsed(), taken.refused_for_ms.is_none(), calls));
+                decisions.push((asked, begun.elapsed(), decision.refused_for_ms.is_none(), calls));
                 tokio::time::sleep(THINK).await;
             }
             decisions

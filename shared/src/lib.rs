@@ -14,7 +14,7 @@ pub mod json;
 pub mod media;
 pub mod outcome;
 pub mod problem;
-pub mod quota;
+pub mod rate_limit;
 #[cfg(debug_assertions)]
 pub mod scan;
 #[cfg(not(debug_assertions))]

@@ -63,13 +63,10 @@ pub enum State {
 /// What a key means that has come before.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Repeat {
-    /// It was this very request: an answer of the table was lost.
+    /// This request itself wrote the record: an answer of the table was lost.
     Ours,
-    /// Another request runs it, for at most so long.
-    InProgress {
-        /// Milliseconds.
-        for_ms: u64,
-    },
+    /// Another request runs it.
+    InProgress,
     /// It has succeeded, and its pictures can be had again.
     Replay(Success),
     /// It has succeeded, and its pictures are gone.
@@ -86,7 +83,7 @@ impl Record {
         match self.state {
             _ if self.run == run => Repeat::Ours,
             _ if self.fingerprint != fingerprint => Repeat::Reused,
-            State::Running { lease_ms } if lease_ms > now_ms => Repeat::InProgress { for_ms: lease_ms - now_ms },
+            State::Running { lease_ms } if lease_ms > now_ms => Repeat::InProgress,
             State::Running { .. } | State::Failed { .. } => Repeat::Again,
             State::Succeeded => match self.links.as_ref().and_then(|links| links.success(self.updated_ms, now_ms)) {
                 Some(success) => Repeat::Replay(success),

@@ -13,7 +13,7 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::FaceflipConfig;
 use shared::edge::{
-    Admission, Admitted, Asked, Body, Call, CallLabels, Caller, KeyAs, Post, Rate, Ready, Route, Sender, Wanted,
+    Admission, AdmitRequest, Admitted, Asked, Body, Call, CallLabels, Caller, KeyAs, Post, Rate, Ready, Route, Sender,
     accepts, json_body, run, set_rate, set_task_id,
 };
 use shared::events::{Events, Style, padding};
@@ -74,7 +74,7 @@ async fn respond(
     let style = Style::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
     let mut events = Events::new(task_id.clone(), caller.lang, style);
     let admitted = ready.ledger.admit(
-        Wanted {
+        AdmitRequest {
             principal: &principal,
             route: ROUTE.path,
             task_id: &task_id,
@@ -95,6 +95,7 @@ async fn respond(
             }
             Err(code) => {
                 ready.ledger.undo(&admission).await;
+                learned.rate = admission.rate();
                 return Err(code.into());
             }
         },
@@ -186,7 +187,7 @@ impl Task {
             request_id: &self.caller.request_id,
             task_id: &self.wanted.task_id,
         };
-        let call = Call { upstream, timing, deadline: self.caller.deadline, times: 1, labels };
+        let call = Call { upstream, timing, deadline: self.admission.deadline(), times: 1, labels };
         let ended = run(call, post, || AnyDialect::ark(links), events, sender).await;
         let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
         let credits_remaining = ledger.settle(&self.admission, verdict, ended.tally).await;

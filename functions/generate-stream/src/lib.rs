@@ -17,8 +17,8 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::{GenerateConfig, Timing};
 use shared::edge::{
-    Admission, Admitted, Body, Call, CallLabels, Caller, Output, Rate, Ready, Route, Sender, Wanted, accepts, detached,
-    idempotency_key, json_body, new_id, run, set_rate, set_task_id, unix_seconds,
+    Admission, AdmitRequest, Admitted, Body, Call, CallLabels, Caller, Output, Rate, Ready, Route, Sender, accepts,
+    detached, idempotency_key, json_body, new_id, run, set_rate, set_task_id, unix_seconds,
 };
 use shared::events::{Events, Style, padding};
 use shared::image_url::LocalLinks;
@@ -75,7 +75,7 @@ async fn respond(
     }
     let task_id = idempotency_key(request)?.unwrap_or_else(new_id);
     let admitted = ready.ledger.admit(
-        Wanted {
+        AdmitRequest {
             principal: &principal,
             route: route.path,
             task_id: &task_id,
@@ -88,15 +88,18 @@ async fn respond(
         rate,
     );
     let Admitted::Run(admission) = admitted.await? else { return Err(Code::TaskAlreadyCompleted.into()) };
+    let admission: Arc<Admission> = admission.into();
     let key = match ready.keys.get().await {
         Ok(key) => key,
         Err(code) => {
             ready.ledger.undo(&admission).await;
+            *rate = admission.rate();
             return Err(code.into());
         }
     };
     let caller = caller.clone();
-    let task = Task { app: app.clone(), route, caller: caller.clone(), principal, admission, task_id, key };
+    let task =
+        Task { app: app.clone(), route, caller: caller.clone(), principal, admission: admission.clone(), task_id, key };
     let task_id = task.task_id.clone();
     let timing = &ready.config.timing;
     let mut response = match (delivery, wanted.format) {
@@ -114,6 +117,8 @@ async fn respond(
             }
         }
     };
+    // What failed before the head may have given tokens back.
+    *rate = admission.rate();
     set_task_id(&mut response, &task_id);
     Ok(response)
 }
@@ -148,7 +153,7 @@ struct Task {
     route: &'static Route,
     caller: Caller,
     principal: Principal,
-    admission: Box<Admission>,
+    admission: Arc<Admission>,
     task_id: String,
     key: Secret,
 }
@@ -240,7 +245,7 @@ impl Task {
             request_id: &self.caller.request_id,
             task_id: &self.task_id,
         };
-        let call = Call { upstream, timing: &config.timing, deadline: self.caller.deadline, times, labels };
+        let call = Call { upstream, timing: &config.timing, deadline: self.admission.deadline(), times, labels };
         let ended = run(call, post, || AnyDialect::new(links), output, sender).await;
         let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
         let credits_remaining = ledger.settle(&self.admission, verdict, ended.tally).await;

@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use dev::transcript::{self, Transcript};
@@ -78,8 +79,10 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
             request_id: "request",
         };
         let principal = Principal::Source(SourceIp::new(None));
+        #[expect(clippy::disallowed_methods, reason = "the call must not end before the test does")]
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(600);
         let labels = CallLabels { route: "/", principal: &principal, request_id: "request", task_id: "task" };
-        let call = Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline: None, times: 1, labels };
+        let call = Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline, times: 1, labels };
         let dialect = || AnyDialect::new(LocalLinks::Refused);
         let ended = run(call, post, dialect, &mut Faulty(update), &mut sender).await;
         (ended.verdict, ended.tally)

@@ -42,7 +42,9 @@ struct Log<'a> {
     next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     credits: Option<u64>,
-    rate: Left,
+    /// Absent where the table of the limits cannot be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    rate: Option<Left>,
 }
 
 /// What is left of the limit.
@@ -101,19 +103,21 @@ async fn respond(
     let now_ms = unix_seconds() * 1_000;
     let Some(task_id) = task_id else {
         let Page { limit, after } = Page::parse(request.uri().query().unwrap_or_default())?;
-        let ((records, next), standing, credits) = tokio::try_join!(
+        let (tasks, standing, credits) = tokio::join!(
             ledger.tasks(&principal, limit, after.as_ref()),
             ledger.rate(&principal),
             ledger.credits(&principal),
-        )?;
+        );
+        // The log is in another table than the limits, and does not depend on them.
+        let ((records, next), standing, credits) = (tasks?, standing.ok(), credits?);
         let items = records.iter().map(|record| Item::new(record, now_ms)).collect();
-        let log = Log { items, next: next.map(|next| next.to_text()), credits, rate: Left::of(&standing) };
-        *rate = Some(standing);
+        let log = Log { items, next: next.map(|next| next.to_text()), credits, rate: standing.as_ref().map(Left::of) };
+        *rate = standing;
         return answer(caller, &log);
     };
-    let (record, standing) = tokio::try_join!(ledger.task(&principal, &task_id), ledger.rate(&principal))?;
-    *rate = Some(standing);
-    let record = record.ok_or_else(|| Problem::new(Code::RouteNotFound).detail(Detail::NoSuchTask))?;
+    let (record, standing) = tokio::join!(ledger.task(&principal, &task_id), ledger.rate(&principal));
+    *rate = standing.ok();
+    let record = record?.ok_or_else(|| Problem::new(Code::RouteNotFound).detail(Detail::NoSuchTask))?;
     answer(caller, &Item::new(&record, now_ms))
 }
 

@@ -14,7 +14,7 @@ use dev::user;
 use serde_json::Value;
 use shared::auth::{Principal, SourceIp, UserId};
 use shared::config::GenerationsConfig;
-use shared::edge::{Ledger, Wanted};
+use shared::edge::{AdmitRequest, Ledger};
 use shared::task::fingerprint;
 
 const NAME: &str = "generations";
@@ -37,8 +37,8 @@ fn ledger(more: &[(&str, &str)]) -> Ledger {
     Ledger::new(&GenerationsConfig::from_env(&get).unwrap().ledger, Duration::from_secs(600))
 }
 
-fn wanted<'a>(principal: &'a Principal, task_id: &'a str) -> Wanted<'a> {
-    Wanted {
+fn wanted<'a>(principal: &'a Principal, task_id: &'a str) -> AdmitRequest<'a> {
+    AdmitRequest {
         principal,
         route: "/route",
         task_id,
@@ -133,8 +133,13 @@ async fn a_guest_has_the_limit_of_the_address_that_the_platform_names() {
 async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
     let nowhere = ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9");
     for (set, status, code, remedy) in [
-        (nowhere, 503, "limiter_unavailable", "DynamoDB did not answer"),
-        (("LEDGER_TABLE", "no-such-table"), 503, "service_unavailable", "do RATE_LIMITS_TABLE and LEDGER_TABLE exist"),
+        (nowhere, 503, "limiter_unavailable", "a request to DynamoDB failed"),
+        (
+            ("LEDGER_TABLE", "no-such-table"),
+            503,
+            "service_unavailable",
+            "check that RATE_LIMITS_TABLE and LEDGER_TABLE exist",
+        ),
         (("RATE_LIMITS_TABLE", ""), 500, "service_misconfigured", "RATE_LIMITS_TABLE is not set"),
         (("SUPABASE_URL", ""), 500, "service_misconfigured", "SUPABASE_URL is not set"),
     ] {

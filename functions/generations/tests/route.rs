@@ -17,7 +17,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use shared::auth::{Principal, SourceIp, UserId};
 use shared::config::GenerationsConfig;
-use shared::edge::{Admission, Admitted, Body, Invocation, Ledger, Wanted};
+use shared::edge::{Admission, AdmitRequest, Admitted, Body, Invocation, Ledger};
 use shared::outcome::{Image, Source, Success, Tally};
 use shared::task::fingerprint;
 use shared::upstream::Failure;
@@ -68,7 +68,7 @@ fn signed(claims: &Value) -> String {
 impl Person {
     /// A task that is begun and not ended.
     async fn begin(&self, ledger: &Ledger, task_id: &str, images: u32) -> Box<Admission> {
-        let wanted = Wanted {
+        let wanted = AdmitRequest {
             principal: &self.principal,
             route: ROUTE,
             task_id,
@@ -277,7 +277,7 @@ async fn an_item_says_what_became_of_it() {
     assert_eq!(linked["urls"], json!(two));
 
     // Pixels are not kept, so there is nothing to link to.
-    let wanted = Wanted {
+    let wanted = AdmitRequest {
         principal: &reader.principal,
         route: "/api/generate-stream",
         task_id: "pixels",
@@ -492,9 +492,17 @@ async fn what_cannot_be_read_is_not_told() {
             assert_eq!(body(response).await["code"], code, "{fault:?}");
         }
     }
-    // Each of the three that a page consists of, alone; the balance lies beside the log.
-    for (operation, table) in [("Query", "LEDGER_TABLE"), ("GetItem", "RATE_LIMITS_TABLE"), ("GetItem", "LEDGER_TABLE")]
-    {
+    // The table of the limits alone does not take the log down.
+    let limits = user::variable("RATE_LIMITS_TABLE").unwrap();
+    proxy.script(move |call| (call.table == limits).then_some(Fault::InternalServerError));
+    for path in [LOG, &item] {
+        let response = reader.get(&app, path).await;
+        assert_eq!(response.status(), 200);
+        assert!(!response.headers().contains_key("ratelimit"));
+        assert!(body(response).await.get("rate").is_none());
+    }
+    // Each of the two that a page consists of besides, alone; the balance lies beside the log.
+    for (operation, table) in [("Query", "LEDGER_TABLE"), ("GetItem", "LEDGER_TABLE")] {
         let table = user::variable(table).unwrap();
         proxy.script(move |call| {
             (call.operation == operation && call.table == table).then_some(Fault::InternalServerError)

@@ -1,6 +1,6 @@
-use super::ledger::Ledger;
 use super::secrets::KeyStore;
 use super::sign_in::SignIn;
+use super::store::Ledger;
 use super::upstream::Upstream;
 use crate::config::{Environment, FunctionConfig};
 use crate::image_url::LocalLinks;

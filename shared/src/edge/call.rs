@@ -27,8 +27,8 @@ pub struct Call<'a> {
     pub upstream: &'a Upstream,
     /// The time limits.
     pub timing: &'a Timing,
-    /// When the platform ends us, if it says so.
-    pub deadline: Option<Instant>,
+    /// When everything of the request must have ended, the terminal event included.
+    pub deadline: Instant,
     /// How many times the same request is sent, all at once: an upstream makes one picture a call.
     pub times: u32,
     /// Names the calls in the log.
@@ -121,7 +121,7 @@ pub trait Output {
     }
 }
 
-/// The platform kills at its deadline; settlement and the terminal event come before.
+/// Time before the deadline for settlement and the terminal event.
 const MARGIN: Duration = Duration::from_secs(5);
 
 /// Sends the request as often as asked, reads the answers into `output`, and sends on what `output` writes.
@@ -136,8 +136,7 @@ pub async fn run(
     sender: &mut Sender,
 ) -> Ended {
     let begun = now();
-    let end_by = begun + call.timing.total;
-    let end_by = call.deadline.map_or(end_by, |deadline| end_by.min(deadline.checked_sub(MARGIN).unwrap_or(begun)));
+    let end_by = (begun + call.timing.total).min(call.deadline.checked_sub(MARGIN).unwrap_or(begun));
     let reading_time = ReadingTime::default();
     let mut client = Client {
         sender: &mut *sender,

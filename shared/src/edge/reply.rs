@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::body::Body;
 use super::clock;
-use super::ledger::Rate;
+use super::store::Rate;
 use crate::media::Whole;
 use crate::problem::{CONTENT_TYPE, Code, Detail, Lang, Problem};
 

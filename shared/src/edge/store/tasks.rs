@@ -5,23 +5,24 @@ use aws_sdk_dynamodb::operation::put_item::PutItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValuesOnConditionCheckFailure};
 use tokio::time::timeout;
 
-use super::tables::{
-    Boxed, Item, Refused, Tables, failed_update, number, read_number, read_text, refused, text, trouble, unless_changed,
+use super::dynamodb::{
+    Boxed, DynamoDb, Item, StoreError, classify, code_of, failed_update, number, read_number, read_text, text,
+    unless_changed,
 };
 use crate::problem::Code;
 use crate::task::{Links, Record, Repeat, State, fingerprint};
 
-/// So long is tried to undo a beginning of which nobody knows whether it was one.
+/// Time limit for cleaning up after a put whose outcome is unknown.
 const UNDO_WAIT: Duration = Duration::from_millis(300);
 
-/// The log of generations: one item a task, in the ledger's table under its owner.
+/// The records of tasks: one item each, in the ledger's table under its owner.
 #[derive(Debug)]
 pub(super) struct Tasks {
     pub(super) table: String,
     pub(super) log_days: u64,
 }
 
-/// A task that is to be run now.
+/// A run of a task that is to begin.
 #[derive(Debug, Clone)]
 pub(super) struct Begin<'a> {
     pub(super) owner: &'a str,
@@ -33,35 +34,42 @@ pub(super) struct Begin<'a> {
     pub(super) now_ms: u64,
 }
 
-/// What a task's beginning came to.
+/// The outcome of [`Tasks::begin`].
 #[derive(Debug)]
 pub(super) enum Begun {
-    /// It is ours to run.
+    /// This request runs the task.
     Run {
-        /// The failed attempt before it, if there was one.
+        /// The record of the failed attempt before it, if there was one.
         before: Option<Record>,
     },
-    /// It is not.
+    /// Another request runs it or has run it.
     Not(Repeat),
 }
 
 /// How a task ended.
 #[derive(Debug, Clone)]
 pub(super) struct End<'a> {
-    pub(super) state: State,
+    pub(super) state: FinalState,
     pub(super) images: u32,
     /// Credits.
     pub(super) spent: u32,
     pub(super) links: Option<&'a Links>,
 }
 
+/// The state of a task that has ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum FinalState {
+    Succeeded,
+    Failed { code: Code },
+}
+
 impl Tasks {
-    /// Begins a task: no two requests ever run one at once.
-    pub(super) async fn begin(&self, tables: &Tables, begin: &Begin<'_>) -> Result<Begun, Code> {
+    /// Begins a run of a task. No two requests run one task at once.
+    pub(super) async fn begin(&self, tables: &DynamoDb, begin: &Begin<'_>) -> Result<Begun, Code> {
         let found = match self.put(tables, begin).await {
             Ok(()) => return Ok(Begun::Run { before: None }),
-            Err(Refused::Trouble(code)) => return Err(self.unsure(tables, begin, None, code).await),
-            Err(Refused::Condition(found)) => found,
+            Err(StoreError::Unavailable(code)) => return Err(self.unsure(tables, begin, None, code).await),
+            Err(StoreError::ConditionFailed(found)) => found,
         };
         let Some(record) = found.as_ref().and_then(read) else {
             tracing::error!(alarm = true, "a record of the ledger cannot be read");
@@ -71,22 +79,25 @@ impl Tasks {
             Repeat::Ours => Ok(Begun::Run { before: None }),
             Repeat::Again => match self.take_over(tables, begin, &record).await {
                 Ok(()) => Ok(Begun::Run { before: Some(record) }),
-                Err(Refused::Trouble(code)) => Err(self.unsure(tables, begin, Some(&record), code).await),
-                // Somebody was faster, and runs it.
-                Err(Refused::Condition(_)) => {
-                    Ok(Begun::Not(Repeat::InProgress { for_ms: begin.lease_ms.saturating_sub(begin.now_ms) }))
-                }
+                Err(StoreError::Unavailable(code)) => Err(self.unsure(tables, begin, Some(&record), code).await),
+                // Another request took it over first, and runs it.
+                Err(StoreError::ConditionFailed(_)) => Ok(Begun::Not(Repeat::InProgress)),
             },
             repeat => Ok(Begun::Not(repeat)),
         }
     }
 
-    /// Writes down how it ended, if it is still ours: another may have taken it over after the lease.
-    pub(super) async fn end(&self, tables: &Tables, begin: &Begin<'_>, end: &End<'_>, now_ms: u64) -> Result<(), Code> {
+    /// Records how a run ended, unless another request has taken the task over after the lease.
+    pub(super) async fn end(
+        &self,
+        tables: &DynamoDb,
+        begin: &Begin<'_>,
+        end: &End<'_>,
+        now_ms: u64,
+    ) -> Result<(), Code> {
         let (state, code) = match end.state {
-            State::Succeeded => ("succeeded", None),
-            State::Failed { code } => ("failed", code),
-            State::Running { .. } => ("running", None),
+            FinalState::Succeeded => ("succeeded", None),
+            FinalState::Failed { code } => ("failed", Some(code)),
         };
         let mut set = vec!["#st = :st", "#updated = :now", "#images = :images"];
         let mut update = self
@@ -125,12 +136,12 @@ impl Tasks {
         }
         let update = update.update_expression(format!("SET {} REMOVE {}", set.join(", "), remove.join(", ")));
         let answer: Boxed<'_, _> = Box::pin(update.send());
-        // A record that is no longer ours was taken over, or settled by an earlier try of ours: nothing is left to do.
-        unless_changed(answer.await.map_err(|error| refused(error, failed_update))).map(drop)
+        // If the condition fails, the record was taken over, or an earlier try of this write was applied.
+        unless_changed(answer.await.map_err(|error| classify(error, failed_update))).map(drop)
     }
 
-    /// Makes a beginning undone: nothing was started.
-    pub(super) async fn undo(&self, tables: &Tables, begin: &Begin<'_>, before: Option<&Record>) -> Result<(), Code> {
+    /// Reverts [`Self::begin`]: deletes the record, or restores the failed attempt before it.
+    pub(super) async fn undo(&self, tables: &DynamoDb, begin: &Begin<'_>, before: Option<&Record>) -> Result<(), Code> {
         let Some(before) = before else {
             let delete = tables
                 .client()
@@ -146,7 +157,7 @@ impl Tasks {
                 .expression_attribute_values(":run", text(begin.run));
             let answer: Boxed<'_, _> = Box::pin(delete.send());
             return unless_changed(answer.await.map_err(|error| {
-                refused(error, |error| match error {
+                classify(error, |error| match error {
                     DeleteItemError::ConditionalCheckFailedException(failed) => Some(failed.item),
                     _ => None,
                 })
@@ -167,12 +178,12 @@ impl Tasks {
             .expression_attribute_values(":running", text("running"))
             .expression_attribute_values(":run", text(begin.run));
         let answer: Boxed<'_, _> = Box::pin(update.send());
-        // A record that is no longer ours was taken over, or settled by an earlier try of ours: nothing is left to do.
-        unless_changed(answer.await.map_err(|error| refused(error, failed_update))).map(drop)
+        // If the condition fails, the record was taken over, or an earlier try of this write was applied.
+        unless_changed(answer.await.map_err(|error| classify(error, failed_update))).map(drop)
     }
 
-    /// What the request `run` had spent when it ended; nothing if it never did.
-    pub(super) async fn spent(&self, tables: &Tables, owner: &str, sort_key: &str, run: &str) -> Result<u32, Code> {
+    /// The credits that a run had spent when it ended; 0 if it did not end.
+    pub(super) async fn spent(&self, tables: &DynamoDb, owner: &str, sort_key: &str, run: &str) -> Result<u32, Code> {
         if sort_key.is_empty() {
             return Ok(0);
         }
@@ -182,15 +193,15 @@ impl Tasks {
     }
 
     /// One record of an owner.
-    pub(super) async fn get(&self, tables: &Tables, owner: &str, task_id: &str) -> Result<Option<Record>, Code> {
+    pub(super) async fn get(&self, tables: &DynamoDb, owner: &str, task_id: &str) -> Result<Option<Record>, Code> {
         let item = self.item(tables, owner, &sort_key(task_id)).await?;
         Ok(item.as_ref().and_then(read))
     }
 
-    /// An owner's records, newest first, behind `after`. The second is where the next page begins.
+    /// An owner's records after the cursor, newest first, and the cursor of the next page.
     pub(super) async fn list(
         &self,
-        tables: &Tables,
+        tables: &DynamoDb,
         owner: &str,
         limit: u32,
         after: Option<&Cursor>,
@@ -213,14 +224,14 @@ impl Tasks {
                 .exclusive_start_key("created", number(cursor.created_ms));
         }
         let answer: Boxed<'_, _> = Box::pin(query.send());
-        let answer = answer.await.map_err(|error| trouble(refused(error, |_| None)))?;
+        let answer = answer.await.map_err(|error| code_of(classify(error, |_| None)))?;
         let next = answer.last_evaluated_key().and_then(|key| {
             Some(Cursor { created_ms: read_number(key, "created")?, sort_key: read_text(key, "sk")?.to_owned() })
         });
         Ok((answer.items().iter().filter_map(read).collect(), next))
     }
 
-    async fn item(&self, tables: &Tables, owner: &str, sort_key: &str) -> Result<Option<Item>, Code> {
+    async fn item(&self, tables: &DynamoDb, owner: &str, sort_key: &str) -> Result<Option<Item>, Code> {
         let get = tables
             .client()
             .await
@@ -230,21 +241,21 @@ impl Tasks {
             .key("sk", text(sort_key))
             .consistent_read(true);
         let answer: Boxed<'_, _> = Box::pin(get.send());
-        let answer = answer.await.map_err(|error| trouble(refused(error, |_| None)))?;
+        let answer = answer.await.map_err(|error| code_of(classify(error, |_| None)))?;
         Ok(answer.item)
     }
 
-    /// It may have begun without our hearing of it, and nobody will run it: its key would be taken until the lease is
-    /// over.
-    async fn unsure(&self, tables: &Tables, begin: &Begin<'_>, before: Option<&Record>, code: Code) -> Code {
+    /// Cleans up after a write whose outcome is unknown. If it was applied, the key would be blocked until the lease ends,
+    /// although no request runs the task.
+    async fn unsure(&self, tables: &DynamoDb, begin: &Begin<'_>, before: Option<&Record>, code: Code) -> Code {
         if code == Code::LimiterUnavailable {
-            // What cannot be done now is done by the lease.
+            // If this fails too, the lease frees the key.
             let _ = timeout(UNDO_WAIT, self.undo(tables, begin, before)).await;
         }
         code
     }
 
-    async fn put(&self, tables: &Tables, begin: &Begin<'_>) -> Result<(), Refused> {
+    async fn put(&self, tables: &DynamoDb, begin: &Begin<'_>) -> Result<(), StoreError> {
         let put = tables
             .client()
             .await
@@ -267,7 +278,7 @@ impl Tasks {
             .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
         let answer: Boxed<'_, _> = Box::pin(put.send());
         let answer = answer.await.map_err(|error| {
-            refused(error, |error| match error {
+            classify(error, |error| match error {
                 PutItemError::ConditionalCheckFailedException(failed) => Some(failed.item),
                 _ => None,
             })
@@ -275,8 +286,8 @@ impl Tasks {
         answer.map(drop)
     }
 
-    /// Runs a failed or abandoned task again, if it still is as it was seen.
-    async fn take_over(&self, tables: &Tables, begin: &Begin<'_>, seen: &Record) -> Result<(), Refused> {
+    /// Begins another attempt at a failed or abandoned task, unless its record has changed.
+    async fn take_over(&self, tables: &DynamoDb, begin: &Begin<'_>, seen: &Record) -> Result<(), StoreError> {
         let update = self
             .update(tables, begin.owner, begin.task_id)
             .await
@@ -284,8 +295,8 @@ impl Tasks {
                 "SET #st = :running, #lease = :lease, #run = :run, #updated = :now, #ttl = :ttl, #tries = :tries \
                  REMOVE #cost",
             )
-            // `run` is new for every attempt, so that it is still the same says that nothing has happened since; that
-            // it is already ours says that an answer was lost.
+            // Every attempt has a new `run`. The seen one means that nothing has changed; ours means that this write was
+            // applied and its answer lost.
             .condition_expression("#run = :seen OR #run = :run")
             .expression_attribute_names("#st", "st")
             .expression_attribute_names("#lease", "lease")
@@ -302,12 +313,12 @@ impl Tasks {
             .expression_attribute_values(":ttl", self.ttl(begin.now_ms))
             .expression_attribute_values(":tries", number(u64::from(seen.attempts) + 1));
         let answer: Boxed<'_, _> = Box::pin(update.send());
-        answer.await.map(drop).map_err(|error| refused(error, failed_update))
+        answer.await.map(drop).map_err(|error| classify(error, failed_update))
     }
 
     async fn update(
         &self,
-        tables: &Tables,
+        tables: &DynamoDb,
         owner: &str,
         task_id: &str,
     ) -> aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder {
@@ -320,7 +331,7 @@ impl Tasks {
     }
 }
 
-/// Where a page of the log ended.
+/// The position in the log at which a page ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
     created_ms: u64,
@@ -328,12 +339,12 @@ pub struct Cursor {
 }
 
 impl Cursor {
-    /// As it stands in an address.
+    /// Its text form, for a URL.
     pub fn to_text(&self) -> String {
         format!("{}.{}", self.created_ms, self.sort_key.trim_start_matches(PREFIX))
     }
 
-    /// `None` if it is none of ours. It names a place in the caller's own log, whatever it holds.
+    /// Parses the text form; `None` if it is malformed. A forged cursor only names a position in the caller's own log.
     pub fn parse(text: &str) -> Option<Self> {
         let (created, hash) = text.split_once('.')?;
         let is_hash = hash.len() == 64 && hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
@@ -345,7 +356,7 @@ impl Cursor {
 
 const PREFIX: &str = "G#";
 
-/// Task ids are any text, so a hash stands for them.
+/// Task ids may be any text, so their hash is the key.
 pub(super) fn sort_key(task_id: &str) -> String {
     format!("{PREFIX}{}", fingerprint([task_id]))
 }

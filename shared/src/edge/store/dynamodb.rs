@@ -15,30 +15,34 @@ use url::Url;
 
 use crate::problem::Code;
 
-/// The way to DynamoDB. Nothing connects before it is used.
+/// A DynamoDB client. It connects at the first request.
 #[derive(Debug)]
-pub struct Tables {
+pub struct DynamoDb {
     endpoint: Option<Url>,
     client: OnceCell<Client>,
 }
 
+/// The time limit of one request, with its retry.
+pub(super) const OPERATION_TIMEOUT: Duration = Duration::from_millis(1_400);
+
 /// An item, or the values of an expression.
 pub(super) type Item = HashMap<String, AttributeValue>;
 
-/// The SDK's futures are so large and so deep that every caller's would be too.
+/// Boxed, because the SDK's futures are large and deeply nested, and would make every caller's future so.
 pub(super) type Boxed<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Why a table did not answer as it should.
+/// Why a request to a table failed.
 #[derive(Debug)]
-pub(super) enum Refused {
-    /// The condition did not hold. The item as it is, if there is one.
-    Condition(Option<Item>),
-    /// It cannot be told whether anything was written.
-    Trouble(Code),
+pub(super) enum StoreError {
+    /// The condition did not hold, and nothing was written. With the stored item, if there is one and the request asked
+    /// for it.
+    ConditionFailed(Option<Item>),
+    /// No usable answer: a write may or may not have been applied.
+    Unavailable(Code),
 }
 
-impl Tables {
-    /// At AWS, or at another address.
+impl DynamoDb {
+    /// DynamoDB of AWS, or the one at `endpoint`.
     pub fn new(endpoint: Option<Url>) -> Self {
         Self { endpoint, client: OnceCell::new() }
     }
@@ -49,18 +53,18 @@ impl Tables {
     }
 }
 
-/// What an error of the SDK comes down to; `condition` takes the item out of one that says that a condition failed.
-pub(super) fn refused<E: ProvideErrorMetadata>(
+/// Classifies an error of the SDK. `condition` returns the item of an error that reports a failed condition.
+pub(super) fn classify<E: ProvideErrorMetadata>(
     error: SdkError<E>,
     condition: impl FnOnce(E) -> Option<Option<Item>>,
-) -> Refused {
+) -> StoreError {
     let code = error.code().unwrap_or("no answer").to_owned();
-    if let SdkError::ServiceError(said) = error
-        && let Some(item) = condition(said.into_err())
+    if let SdkError::ServiceError(answer) = error
+        && let Some(item) = condition(answer.into_err())
     {
-        return Refused::Condition(item);
+        return StoreError::ConditionFailed(item);
     }
-    let is_ours = matches!(
+    let is_misconfigured = matches!(
         code.as_str(),
         "ResourceNotFoundException"
             | "AccessDeniedException"
@@ -70,21 +74,21 @@ pub(super) fn refused<E: ProvideErrorMetadata>(
             | "MissingAuthenticationTokenException"
             | "ValidationException"
     );
-    if is_ours {
+    if is_misconfigured {
         tracing::error!(
             code,
             alarm = true,
-            "DynamoDB refused: do RATE_LIMITS_TABLE and LEDGER_TABLE exist in this region with the keys of template.yaml, \
-             and may the function's role read and write them?"
+            "DynamoDB refused a request: check that RATE_LIMITS_TABLE and LEDGER_TABLE exist in this region with the keys \
+             of template.yaml, and that the function's role may read and write them"
         );
-        Refused::Trouble(Code::ServiceUnavailable)
+        StoreError::Unavailable(Code::ServiceUnavailable)
     } else {
-        tracing::error!(code, "DynamoDB did not answer");
-        Refused::Trouble(Code::LimiterUnavailable)
+        tracing::error!(code, "a request to DynamoDB failed");
+        StoreError::Unavailable(Code::LimiterUnavailable)
     }
 }
 
-/// Whether an update was refused for its condition, and what was found if that was asked for; see [`refused`].
+/// The stored item of an update whose condition failed; for [`classify`].
 pub(super) fn failed_update(error: UpdateItemError) -> Option<Option<Item>> {
     match error {
         UpdateItemError::ConditionalCheckFailedException(failed) => Some(failed.item),
@@ -92,20 +96,20 @@ pub(super) fn failed_update(error: UpdateItemError) -> Option<Option<Item>> {
     }
 }
 
-/// For a write that is not needed any more where its condition has failed.
-pub(super) fn unless_changed<T>(answer: Result<T, Refused>) -> Result<Option<T>, Code> {
+/// For a write that is no longer needed where its condition fails: `None` then.
+pub(super) fn unless_changed<T>(answer: Result<T, StoreError>) -> Result<Option<T>, Code> {
     match answer {
         Ok(answer) => Ok(Some(answer)),
-        Err(Refused::Condition(_)) => Ok(None),
-        Err(Refused::Trouble(code)) => Err(code),
+        Err(StoreError::ConditionFailed(_)) => Ok(None),
+        Err(StoreError::Unavailable(code)) => Err(code),
     }
 }
 
-/// For a request that has no condition.
-pub(super) fn trouble(refused: Refused) -> Code {
-    match refused {
-        Refused::Trouble(code) => code,
-        Refused::Condition(_) => Code::LimiterUnavailable,
+/// The code of an error; for a request without a condition.
+pub(super) fn code_of(error: StoreError) -> Code {
+    match error {
+        StoreError::Unavailable(code) => code,
+        StoreError::ConditionFailed(_) => Code::LimiterUnavailable,
     }
 }
 
@@ -117,12 +121,12 @@ pub(super) fn number(value: u64) -> AttributeValue {
     AttributeValue::N(value.to_string())
 }
 
-/// A string of an item.
+/// A string attribute of an item.
 pub(super) fn read_text<'a>(item: &'a Item, name: &str) -> Option<&'a str> {
     item.get(name)?.as_s().ok().map(String::as_str)
 }
 
-/// A number of an item that is whole and not negative.
+/// A number attribute of an item, if it is whole and not negative.
 pub(super) fn read_number(item: &Item, name: &str) -> Option<u64> {
     item.get(name)?.as_n().ok()?.parse().ok()
 }
@@ -131,15 +135,16 @@ async fn connect(endpoint: Option<&Url>) -> Client {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(Duration::from_millis(600))
         .operation_attempt_timeout(Duration::from_millis(600))
-        .operation_timeout(Duration::from_millis(1_400))
+        .operation_timeout(OPERATION_TIMEOUT)
         .build();
-    // A lost answer is asked for once more: the request says whose it is, so nothing is taken twice.
+    // A request whose answer was lost is sent once more. Every write carries the id of its run, and its condition fails
+    // if that run has written already.
     let retries = RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(50));
     let mut config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).retry_config(retries);
     if let Some(endpoint) = endpoint {
-        // A stand-in knows no accounts.
-        let nobody = Credentials::new("local", "local", None, None, "a stand-in");
-        config = config.endpoint_url(endpoint.as_str()).region(Region::new("local")).credentials_provider(nobody);
+        // A local engine has no accounts, but the SDK signs every request.
+        let credentials = Credentials::new("local", "local", None, None, "a local engine");
+        config = config.endpoint_url(endpoint.as_str()).region(Region::new("local")).credentials_provider(credentials);
     }
     Client::new(&config.load().await)
 }

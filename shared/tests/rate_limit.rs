@@ -1,13 +1,13 @@
-//! The token bucket against a model of its store: whoever decides, by whatever clock, in whatever order.
+//! The token bucket against a model of its store: several processes, different clocks, any order.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
 
 use proptest::prelude::*;
-use shared::quota::{Found, Guess, Look, Memory, Policy, Standing, Take};
+use shared::rate_limit::{Conflict, Memory, Policy, Standing, Take};
 
 const NOW: u64 = 1_795_216_097_000;
 const FIVE_A_MINUTE: Policy = Policy { name: "user", limit: 5, window_ms: 60_000 };
 
-/// One item, and the conditions that a table would check.
+/// One item, with the conditions that a table checks.
 #[derive(Debug, Default)]
 struct Store {
     arrival_ms: Option<u64>,
@@ -43,7 +43,7 @@ enum Decision {
     Refused(u64),
 }
 
-/// One decision as the edge makes it, with what a process remembers.
+/// One decision as the edge makes it, by what a process remembers. With `lose`, the first answer of the store is lost.
 fn decide(
     store: &mut Store,
     memory: &mut Memory,
@@ -53,38 +53,38 @@ fn decide(
     request: u64,
     lose: bool,
 ) -> Decision {
-    let mut guess = match memory.look("caller", policy, cost, now_ms) {
-        Look::Refuse { retry_after_ms } => return Decision::Refused(retry_after_ms),
-        Look::Ask(guess) => guess,
-    };
+    let mut seen_ms = memory.arrival_ms("caller");
+    if let Some(retry_after_ms) = seen_ms.and_then(|seen_ms| policy.refusal(seen_ms, cost, now_ms)) {
+        return Decision::Refused(retry_after_ms);
+    }
     if lose {
-        // The write arrives and its answer does not: the same is sent again.
-        let _ = store.take(policy.take(guess, cost, now_ms), request);
+        // The write is applied and its answer is lost: the same write is sent again.
+        let _ = store.take(policy.take(seen_ms, cost, now_ms), request);
     }
     for _ in 0..4 {
-        match store.take(policy.take(guess, cost, now_ms), request) {
+        match store.take(policy.take(seen_ms, cost, now_ms), request) {
             Ok(arrival_ms) => {
                 memory.admitted("caller", arrival_ms, now_ms);
                 return Decision::Admitted;
             }
             Err((stored, is_ours)) => match policy.judge(stored, is_ours, cost, now_ms) {
-                Found::Ours => {
+                Conflict::Ours => {
                     memory.admitted("caller", stored, now_ms);
                     return Decision::Admitted;
                 }
-                Found::Refused { retry_after_ms } => {
-                    memory.refused("caller", policy, stored, cost, now_ms, request);
+                Conflict::Refused { retry_after_ms } => {
+                    memory.refused("caller", policy, stored, now_ms);
                     return Decision::Refused(retry_after_ms);
                 }
-                Found::Again(other) => guess = other,
-                Found::Impossible => {
+                Conflict::Retry => seen_ms = Some(stored),
+                Conflict::Impossible => {
                     store.arrival_ms = Some(policy.empty_ms(now_ms));
                     return Decision::Refused(policy.cost_ms(cost));
                 }
             },
         }
     }
-    panic!("alone with the store, two tries are enough")
+    panic!("two tries are enough without other writers")
 }
 
 #[test]
@@ -98,7 +98,7 @@ fn five_at_once_then_one_every_twelve_seconds() {
     assert_eq!(ask(11_999, 6), Decision::Refused(1));
     assert_eq!(ask(12_000, 7), Decision::Admitted);
     assert_eq!(ask(12_001, 8), Decision::Refused(11_999));
-    assert_eq!(store.writes, 6, "the refused ones were none");
+    assert_eq!(store.writes, 6, "refusals from memory write nothing");
 }
 
 #[test]
@@ -120,36 +120,46 @@ fn standings() {
 }
 
 #[test]
-fn what_is_found() {
-    let found = |stored: u64, cost: u32| FIVE_A_MINUTE.judge(stored, false, cost, NOW);
-    assert_eq!(found(NOW, 5), Found::Again(Guess::Full));
-    assert_eq!(found(NOW + 1, 5), Found::Refused { retry_after_ms: 1 });
-    assert_eq!(found(NOW + 48_000, 1), Found::Again(Guess::Started));
-    assert_eq!(found(NOW + 48_001, 1), Found::Refused { retry_after_ms: 1 });
-    assert_eq!(found(NOW + 60_000, 2), Found::Refused { retry_after_ms: 24_000 });
-    assert_eq!(found(NOW + 65_000, 1), Found::Refused { retry_after_ms: 17_000 });
-    assert_eq!(found(NOW + 65_001, 1), Found::Impossible);
-    assert_eq!(found(u64::MAX, 1), Found::Impossible);
-    assert_eq!(FIVE_A_MINUTE.judge(u64::MAX, true, 1, NOW), Found::Ours);
+fn conflicts() {
+    let conflict = |stored: u64, cost: u32| FIVE_A_MINUTE.judge(stored, false, cost, NOW);
+    assert_eq!(conflict(NOW, 5), Conflict::Retry);
+    assert_eq!(conflict(NOW + 1, 5), Conflict::Refused { retry_after_ms: 1 });
+    assert_eq!(conflict(NOW + 48_000, 1), Conflict::Retry);
+    assert_eq!(conflict(NOW + 48_001, 1), Conflict::Refused { retry_after_ms: 1 });
+    assert_eq!(conflict(NOW + 60_000, 2), Conflict::Refused { retry_after_ms: 24_000 });
+    assert_eq!(conflict(NOW + 65_000, 1), Conflict::Refused { retry_after_ms: 17_000 });
+    assert_eq!(conflict(NOW + 65_001, 1), Conflict::Impossible);
+    assert_eq!(conflict(u64::MAX, 1), Conflict::Impossible);
+    assert_eq!(FIVE_A_MINUTE.judge(u64::MAX, true, 1, NOW), Conflict::Ours);
 }
 
 #[test]
-fn who_does_not_wait_is_held_and_who_waits_is_not() {
+fn the_form_of_a_take_follows_the_bucket_as_last_seen() {
+    let from_full = Take::FromFull { now_ms: NOW, new_ms: NOW + 24_000 };
+    assert_eq!(FIVE_A_MINUTE.take(None, 2, NOW), from_full);
+    assert_eq!(FIVE_A_MINUTE.take(Some(NOW), 2, NOW), from_full);
+    let from_started = Take::FromStarted { now_ms: NOW, cost_ms: 24_000, latest_ms: NOW + 36_000 };
+    assert_eq!(FIVE_A_MINUTE.take(Some(NOW + 1), 2, NOW), from_started);
+}
+
+#[test]
+fn a_caller_that_is_refused_again_and_again_is_held() {
     let mut memory = Memory::default();
-    let stored = NOW + 60_000;
-    memory.refused("a", &FIVE_A_MINUTE, stored, 1, NOW, 7_000);
-    assert_eq!(memory.look("a", &FIVE_A_MINUTE, 1, NOW), Look::Refuse { retry_after_ms: 12_000 });
-    assert_eq!(memory.look("a", &FIVE_A_MINUTE, 1, NOW + 12_000), Look::Ask(Guess::Started));
-    memory.refused("a", &FIVE_A_MINUTE, stored + 12_000, 1, NOW + 12_000, 7_000);
-    assert_eq!(memory.look("a", &FIVE_A_MINUTE, 1, NOW + 12_000), Look::Refuse { retry_after_ms: 19_000 });
-    assert_eq!(memory.look("a", &FIVE_A_MINUTE, 1, NOW + 24_000), Look::Refuse { retry_after_ms: 7_000 });
-    memory.admitted("a", NOW + 60_000, NOW + 31_000);
-    assert_eq!(memory.look("a", &FIVE_A_MINUTE, 1, NOW + 31_000), Look::Ask(Guess::Started));
-    assert_eq!(memory.look("b", &FIVE_A_MINUTE, 1, NOW), Look::Ask(Guess::Full));
-    for _ in 0..20 {
-        memory.expected(true);
+    assert_eq!(memory.arrival_ms("a"), None);
+    // Each time another process has taken the token that came back.
+    for (refusal, held_ms) in [(0, 0), (1, 0), (2, 48_000), (3, 48_000)] {
+        let (now_ms, empty) = (NOW + refusal * 12_000, NOW + refusal * 12_000 + 60_000);
+        assert_eq!(memory.refused("a", &FIVE_A_MINUTE, empty, now_ms), held_ms, "{refusal}");
+        assert_eq!(memory.arrival_ms("a"), Some(empty + held_ms));
     }
-    assert_eq!(memory.look("b", &FIVE_A_MINUTE, 1, NOW), Look::Ask(Guess::Started));
+    assert_eq!(memory.refused("b", &FIVE_A_MINUTE, NOW + 60_000, NOW), 0, "another caller");
+    memory.admitted("a", NOW + 100_000, NOW + 40_000);
+    assert_eq!(memory.refused("a", &FIVE_A_MINUTE, NOW + 100_000, NOW + 40_000), 0, "an admission ends it");
+
+    for refusal in 0..5 {
+        let now_ms = NOW + refusal * 60_000;
+        assert_eq!(memory.refused("c", &FIVE_A_MINUTE, now_ms + 60_000, now_ms), 0, "and so does a full bucket");
+    }
 }
 
 #[test]
@@ -158,9 +168,24 @@ fn memory_is_bounded() {
     for caller in 0..30_000_u64 {
         memory.admitted(&caller.to_string(), NOW + caller + 1, NOW + caller);
     }
-    let known = (0..30_000).filter(|caller| memory.knows(&caller.to_string())).count();
+    let known = (0..30_000).filter(|caller| memory.arrival_ms(&caller.to_string()).is_some()).count();
     assert!((1..=10_000).contains(&known), "{known}");
-    assert!(memory.knows("29999"));
+    assert!(memory.arrival_ms("29999").is_some());
+}
+
+#[test]
+fn look_ups_are_limited_for_each_caller() {
+    let mut memory = Memory::default();
+    memory.admitted("a", NOW + 60_000, NOW);
+    let mut count = |caller: &str, at_ms: u64| (0..100).filter(|_| memory.count_look_up(caller, NOW + at_ms)).count();
+    assert_eq!(count("a", 0), 20);
+    assert_eq!(count("a", 99), 0);
+    assert_eq!(count("a", 1_000), 10);
+    assert_eq!(count("a", 60_000), 20, "and never more at once");
+    memory.admitted("a", NOW + 120_000, NOW + 60_000);
+    memory.admitted("b", NOW + 120_000, NOW + 60_000);
+    assert!(!memory.count_look_up("a", NOW + 60_000), "a new arrival time changes nothing");
+    assert!(memory.count_look_up("b", NOW + 60_000));
 }
 
 /// One request of a schedule.
@@ -190,8 +215,8 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// In every window of every schedule: what was taken and not given back is at most what was there at its
-    /// beginning and came back in it, clocks of `skew_ms` apart counted as time.
+    /// In every window of every schedule, the tokens that were taken and not given back are at most those that the
+    /// bucket held at its beginning and those that came back in it; clock skew counts as time.
     #[test]
     fn no_window_admits_more_than_it_holds(
         events in prop::collection::vec(event(), 1..120),
@@ -216,7 +241,7 @@ proptest! {
                 decide(&mut store, memory, &policy, event.cost, now_ms, request as u64 + 1, event.loses_answer);
             if decision == Decision::Admitted {
                 if event.is_given_back {
-                    // As the table does: unless it is full by now.
+                    // As the table does: unless the bucket is full by now.
                     let stored = store.arrival_ms.unwrap();
                     if stored > now_ms {
                         store.arrival_ms = Some(stored - policy.cost_ms(event.cost));
@@ -238,14 +263,14 @@ proptest! {
         }
     }
 
-    /// Who comes when he was told to is let in, and a millisecond earlier he was not.
+    /// A request at the time that a refusal gave is admitted, and one a millisecond earlier is not.
     #[test]
     fn a_refusal_is_exact(takes in prop::collection::vec((0_u64..5000, 1_u32..=3), 1..40), limit in 3_u32..8) {
         let policy = Policy { name: "user", limit, window_ms: 10_000 };
         let mut store = Store::default();
         let mut now_ms = NOW;
         let mut request = 0;
-        // Each process is a new one: it remembers nothing.
+        // Every request meets a new process, which remembers nothing.
         let mut ask = |store: &mut Store, now_ms: u64, cost: u32| {
             request += 1;
             decide(store, &mut Memory::default(), &policy, cost, now_ms, request, false)

@@ -3,42 +3,43 @@ use std::collections::HashMap;
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
 use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
 
-use super::tables::{
-    Boxed, Item, Refused, Tables, failed_update, number, read_number, read_text, refused, text, trouble, unless_changed,
+use super::dynamodb::{
+    Boxed, DynamoDb, Item, StoreError, classify, code_of, failed_update, number, read_number, read_text, text,
+    unless_changed,
 };
 use super::tasks::Tasks;
 use crate::credits::{Balance, Hold};
 use crate::problem::Code;
 
 const SORT_KEY: &str = "BAL";
-/// A new balance, an abandoned hold, a race: each takes one more try.
+/// A new balance, an abandoned hold or a conflict needs one more try each.
 const MAX_TRIES: usize = 4;
 
-/// Users' balances, each an item beside its user's log.
+/// Users' credit balances: one item each, beside the user's task records.
 #[derive(Debug)]
 pub(super) struct Balances {
     pub(super) table: String,
-    /// What a user has who was never seen.
+    /// The balance of a new user.
     pub(super) initial: u64,
 }
 
-/// What became of a reservation.
+/// The outcome of [`Balances::reserve`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reserved {
-    /// It lies in a hold of its own.
+    /// The credits are reserved, as a hold of this run.
     Held,
-    /// There is too little.
+    /// The balance is too small.
     TooFew {
-        /// What there is.
+        /// The balance.
         balance: u64,
     },
 }
 
 impl Balances {
-    /// Reserves `credits` for the request `run`, once however often it is sent. Settles first what others left.
+    /// Reserves credits for a run, once however often the write is sent. Also settles the user's expired holds.
     pub(super) async fn reserve(
         &self,
-        tables: &Tables,
+        tables: &DynamoDb,
         tasks: &Tasks,
         owner: &str,
         run: &str,
@@ -66,10 +67,10 @@ impl Balances {
                 .return_values(ReturnValue::AllNew)
                 .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
             let answer: Boxed<'_, _> = Box::pin(update.send());
-            let (item, is_held) = match answer.await.map_err(|error| refused(error, failed_update)) {
+            let (item, is_held) = match answer.await.map_err(|error| classify(error, failed_update)) {
                 Ok(answer) => (answer.attributes, true),
-                Err(Refused::Condition(item)) => (item, false),
-                Err(Refused::Trouble(code)) => return Err(code),
+                Err(StoreError::ConditionFailed(item)) => (item, false),
+                Err(StoreError::Unavailable(code)) => return Err(code),
             };
             let Some(balance) = item.as_ref().filter(|item| item.contains_key("holds")).map(read) else {
                 self.open(tables, owner).await?;
@@ -90,8 +91,15 @@ impl Balances {
         Err(Code::LimiterUnavailable)
     }
 
-    /// Ends a reservation of which `back` credits were not spent. Returns what there is then; `None` if it had ended.
-    pub(super) async fn settle(&self, tables: &Tables, owner: &str, run: &str, back: u32) -> Result<Option<u64>, Code> {
+    /// Ends a reservation and returns `back` credits to the balance. Returns the new balance; `None` if it had ended
+    /// before.
+    pub(super) async fn settle(
+        &self,
+        tables: &DynamoDb,
+        owner: &str,
+        run: &str,
+        back: u32,
+    ) -> Result<Option<u64>, Code> {
         let update = self
             .update(tables, owner)
             .await
@@ -103,12 +111,12 @@ impl Balances {
             .expression_attribute_values(":back", number(back.into()))
             .return_values(ReturnValue::UpdatedNew);
         let answer: Boxed<'_, _> = Box::pin(update.send());
-        let answer = unless_changed(answer.await.map_err(|error| refused(error, failed_update)))?;
+        let answer = unless_changed(answer.await.map_err(|error| classify(error, failed_update)))?;
         Ok(answer.and_then(|answer| read_number(answer.attributes()?, "credits")))
     }
 
-    /// What an owner has.
-    pub(super) async fn get(&self, tables: &Tables, owner: &str) -> Result<u64, Code> {
+    /// An owner's balance.
+    pub(super) async fn get(&self, tables: &DynamoDb, owner: &str) -> Result<u64, Code> {
         let get = tables
             .client()
             .await
@@ -118,12 +126,12 @@ impl Balances {
             .key("sk", text(SORT_KEY))
             .consistent_read(true);
         let answer: Boxed<'_, _> = Box::pin(get.send());
-        let answer = answer.await.map_err(|error| trouble(refused(error, |_| None)))?;
+        let answer = answer.await.map_err(|error| code_of(classify(error, |_| None)))?;
         Ok(answer.item().map_or(self.initial, |item| read(item).credits))
     }
 
-    /// Makes the balance of a user who was never seen, and completes one that was only granted.
-    async fn open(&self, tables: &Tables, owner: &str) -> Result<(), Code> {
+    /// Creates the balance of a new user, and completes one that exists only through a grant.
+    async fn open(&self, tables: &DynamoDb, owner: &str) -> Result<(), Code> {
         let update = self
             .update(tables, owner)
             .await
@@ -135,11 +143,11 @@ impl Balances {
             .expression_attribute_values(":initial", number(self.initial))
             .expression_attribute_values(":none", AttributeValue::M(HashMap::new()));
         let answer: Boxed<'_, _> = Box::pin(update.send());
-        unless_changed(answer.await.map_err(|error| refused(error, failed_update)))?;
+        unless_changed(answer.await.map_err(|error| classify(error, failed_update)))?;
         Ok(())
     }
 
-    async fn update(&self, tables: &Tables, owner: &str) -> UpdateItemFluentBuilder {
+    async fn update(&self, tables: &DynamoDb, owner: &str) -> UpdateItemFluentBuilder {
         let update = tables.client().await.update_item().table_name(&self.table);
         update.key("pk", text(owner)).key("sk", text(SORT_KEY))
     }

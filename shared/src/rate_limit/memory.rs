@@ -1,0 +1,78 @@
+use std::collections::HashMap;
+
+use super::Policy;
+
+/// The most callers that are remembered at once.
+const MAX_CALLERS: usize = 10_000;
+/// A caller that the store refuses more often than this in a row is held.
+const PATIENCE: u32 = 2;
+/// Tokens that a held caller waits for in addition. It calls several processes at once, which take its tokens from each
+/// other as they come back; without a hold every process would ask the store for every token.
+const HELD_TOKENS: u32 = 4;
+/// Look-ups of one caller that is refused from memory: twenty at once, then ten a second.
+const LOOK_UPS: Policy = Policy { name: "look-ups", limit: 20, window_ms: 2_000 };
+
+/// What one process remembers of its callers' buckets. It only serves to refuse: it may miss tokens that came back
+/// through another process, but every token that it counts as taken was taken.
+#[derive(Debug, Default)]
+pub struct Memory {
+    callers: HashMap<String, Seen>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Seen {
+    /// Of the caller's bucket, the tokens that it is held for included.
+    arrival_ms: u64,
+    /// Refusals by the store, without an admission or a full bucket in between.
+    refusals: u32,
+    /// Of the caller's look-ups, which have a bucket of their own here.
+    look_up_arrival_ms: u64,
+}
+
+impl Memory {
+    /// The arrival time of a caller's bucket as it was last seen, or later if the caller is held; `None` if the caller is
+    /// not remembered.
+    pub fn arrival_ms(&self, caller: &str) -> Option<u64> {
+        self.callers.get(caller).map(|seen| seen.arrival_ms)
+    }
+
+    /// The store admitted a caller, or gave tokens back.
+    pub fn admitted(&mut self, caller: &str, arrival_ms: u64, now_ms: u64) {
+        self.remember(caller, arrival_ms, 0, now_ms);
+    }
+
+    /// The store refused a caller because of this arrival time. Returns how much longer than the store asks for the caller
+    /// is refused.
+    pub fn refused(&mut self, caller: &str, policy: &Policy, arrival_ms: u64, now_ms: u64) -> u64 {
+        let before = self.callers.get(caller).filter(|seen| seen.arrival_ms > now_ms);
+        let refusals = before.map_or(0, |seen| seen.refusals).saturating_add(1);
+        let held_ms = if refusals > PATIENCE { policy.cost_ms(HELD_TOKENS) } else { 0 };
+        self.remember(caller, arrival_ms + held_ms, refusals, now_ms);
+        held_ms
+    }
+
+    /// Counts a look-up of a caller that is refused from memory. Returns whether it is within the limit of look-ups.
+    pub fn count_look_up(&mut self, caller: &str, now_ms: u64) -> bool {
+        let Some(seen) = self.callers.get_mut(caller) else { return true };
+        let is_within = LOOK_UPS.refusal(seen.look_up_arrival_ms, 1, now_ms).is_none();
+        if is_within {
+            seen.look_up_arrival_ms = seen.look_up_arrival_ms.max(now_ms) + LOOK_UPS.cost_ms(1);
+        }
+        is_within
+    }
+
+    fn remember(&mut self, caller: &str, arrival_ms: u64, refusals: u32, now_ms: u64) {
+        if let Some(seen) = self.callers.get_mut(caller) {
+            (seen.arrival_ms, seen.refusals) = (arrival_ms, refusals);
+            return;
+        }
+        if self.callers.len() >= MAX_CALLERS {
+            // An absent caller counts as one with a full bucket. If no bucket is full, the store still knows them all.
+            self.callers.retain(|_, seen| seen.arrival_ms > now_ms);
+            if self.callers.len() >= MAX_CALLERS {
+                self.callers.clear();
+            }
+        }
+        self.callers.insert(caller.to_owned(), Seen { arrival_ms, refusals, look_up_arrival_ms: 0 });
+    }
+}
