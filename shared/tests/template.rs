@@ -1,4 +1,4 @@
-//! The deployment template says what the code, the local stack and the README say.
+//! The deployment template agrees with the code, the local stack and docs/operate.md.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
 
 use std::cell::RefCell;
@@ -121,7 +121,7 @@ fn every_function_is_deployed() {
     assert_eq!(functions.iter().map(|(binary, _)| binary.clone()).collect::<BTreeSet<_>>(), folders);
     for (binary, function) in functions {
         assert_eq!(function.at(&["Metadata", "BuildMethod"]).0, "rust-cargolambda", "{binary}");
-        // The README's lines call it so.
+        // The lines of docs/operate.md use this name.
         assert_eq!(function.at(&["Properties", "FunctionName"]).0, format!("!Sub ${{AWS::StackName}}-{binary}"));
         let properties: Vec<_> = function.at(&["Properties"]).members().into_iter().map(|(name, _)| name).collect();
         // Anything else would replace what holds for all.
@@ -160,7 +160,7 @@ fn functions_that_call_an_upstream_stream_and_outlive_the_longest_call() {
 #[test]
 fn every_route_has_a_function_and_a_printed_address() {
     let outputs = Yaml::template().at(&["Outputs"]);
-    let (manifest, readme) = (file("Cargo.toml"), file("README.md"));
+    let (manifest, operate) = (file("Cargo.toml"), file("docs/operate.md"));
     let mut printed = 0;
     for (binary, _) in functions() {
         let source = file(&format!("functions/{binary}/src/lib.rs"));
@@ -176,7 +176,7 @@ fn every_route_has_a_function_and_a_printed_address() {
     assert_eq!(printed, ADDRESSES.len());
     assert!(manifest.contains("\n\"/api/generations/{id}\" = \"generations\"\n"), "and one generation");
     for (output, _) in outputs.members() {
-        assert!(readme.contains(&format!("`{output}`")), "the README says what {output} is for");
+        assert!(operate.contains(&format!("`{output}`")), "docs/operate.md does not describe the output {output}");
     }
 }
 
@@ -209,14 +209,14 @@ fn functions_that_read_the_same_are_given_the_same() {
 
 #[test]
 fn every_function_can_be_stopped_and_deployed_alone() {
-    let readme = file("README.md");
+    let operate = file("docs/operate.md");
     for (binary, _) in functions() {
         let name = format!("image-gateway-{binary}");
         for line in [
             format!("aws lambda put-function-concurrency --function-name {name} --reserved-concurrent-executions 0"),
             format!("cargo lambda deploy --binary-name {binary} {name}"),
         ] {
-            assert!(readme.contains(&format!("\n{line}\n")), "the README has no line: {line}");
+            assert!(operate.contains(&format!("\n{line}\n")), "docs/operate.md has no line: {line}");
         }
     }
 }
