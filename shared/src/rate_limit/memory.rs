@@ -5,10 +5,12 @@ use super::Policy;
 /// The most callers that are remembered at once.
 const MAX_CALLERS: usize = 10_000;
 /// A caller that the store refuses more often than this in a row is held.
-const PATIENCE: u32 = 2;
+const PATIENCE: u32 = 1;
 /// Tokens that a held caller waits for in addition. It calls several processes at once, which take its tokens from each
 /// other as they come back; without a hold every process would ask the store for every token.
-const HELD_TOKENS: u32 = 4;
+const HELD_TOKENS: u32 = 8;
+/// The longest hold: where tokens come back slowly, few requests reach the store anyway.
+const MAX_HOLD_MS: u64 = 1_000;
 /// Look-ups of one caller that is refused from memory: twenty at once, then ten a second.
 const LOOK_UPS: Policy = Policy { name: "look-ups", limit: 20, window_ms: 2_000 };
 
@@ -46,7 +48,7 @@ impl Memory {
     pub fn refused(&mut self, caller: &str, policy: &Policy, arrival_ms: u64, now_ms: u64) -> u64 {
         let before = self.callers.get(caller).filter(|seen| seen.arrival_ms > now_ms);
         let refusals = before.map_or(0, |seen| seen.refusals).saturating_add(1);
-        let held_ms = if refusals > PATIENCE { policy.cost_ms(HELD_TOKENS) } else { 0 };
+        let held_ms = if refusals > PATIENCE { policy.cost_ms(HELD_TOKENS).min(MAX_HOLD_MS) } else { 0 };
         self.remember(caller, arrival_ms + held_ms, refusals, now_ms);
         held_ms
     }
