@@ -1,4 +1,4 @@
-//! Every variable that this module reads, with its default: the table behind the code, the docs/configuration.md
+//! Every variable that this module reads, with its default: the table behind the code, docs/configuration.md
 //! and the deployment template.
 
 use std::fmt;
