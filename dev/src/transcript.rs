@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, Response, StatusCode};
 use axum::response::IntoResponse;
 use bytes::Bytes;
 use futures_util::stream;
+use tokio::sync::Semaphore;
 
 /// What is answered, and how.
 #[derive(Clone, Debug)]
@@ -30,6 +31,8 @@ pub struct Transcript {
     pub piece_after: Duration,
     /// Waits before the head.
     pub head_after: Duration,
+    /// The head waits until this gate is open.
+    pub gate: Option<Gate>,
     /// What happens behind the last byte.
     pub ending: Ending,
 }
@@ -56,8 +59,30 @@ impl Transcript {
             piece_bytes: usize::MAX,
             piece_after: Duration::ZERO,
             head_after: Duration::ZERO,
+            gate: None,
             ending: Ending::Clean,
         }
+    }
+}
+
+/// Keeps answers back until it is opened, and stays open.
+#[derive(Clone, Debug)]
+pub struct Gate(Arc<Semaphore>);
+
+impl Gate {
+    /// A closed gate.
+    pub fn closed() -> Self {
+        Self(Arc::new(Semaphore::new(0)))
+    }
+
+    /// Lets every answer pass.
+    pub fn open(&self) {
+        self.0.close();
+    }
+
+    async fn passed(&self) {
+        // No permit is ever added: the wait ends with the error of a closed semaphore.
+        let _closed = self.0.acquire().await;
     }
 }
 
@@ -143,6 +168,9 @@ pub fn routes_in_turn(transcripts: Vec<Transcript>) -> (Router, Seen) {
 
 async fn play(transcript: Transcript, open: Open) -> impl IntoResponse {
     tokio::time::sleep(transcript.head_after).await;
+    if let Some(gate) = &transcript.gate {
+        gate.passed().await;
+    }
     let Transcript { status, content_type, header, bytes, piece_bytes, piece_after, ending, .. } = transcript;
     let body = stream::unfold((bytes, Some(open)), move |(mut rest, open)| async move {
         if !rest.is_empty() {

@@ -18,7 +18,7 @@ use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use shared::edge::Invocation;
 
-use support::{EVER, Reply, Stand, Upstream, User, fixture, number, text, unix_ms};
+use support::{EVER, Reply, Stand, Upstream, User, fixture, number, refusal, text, unix_ms};
 
 const PATH: &str = "/api/v1/faceflip/generate/stream";
 const THREE: &str = "a01_three_ok.sse";
@@ -217,29 +217,26 @@ async fn credits_are_reserved_for_all_and_spent_for_what_was_made() {
     let two = String::from_utf8(fixture("a02_one_moderated.sse").to_vec()).unwrap();
     assert!(two.contains(BLOCKED));
     let stand = Stand::new().await;
+    let three = || Transcript::events(fixture(THREE));
     let rows = [
-        ("three made", Upstream::recorded(THREE).await, "3", "done", 3),
-        ("three of five made", Upstream::recorded(THREE).await, "5", "done", 3),
-        (
-            "two made and one failed",
-            Upstream::plays(Transcript::events(two.replace(BLOCKED, "InternalServiceError"))).await,
-            "3",
-            "done",
-            2,
-        ),
-        ("two made and one blocked", Upstream::plays(Transcript::events(two)).await, "3", "done", 3),
-        ("none made", Upstream::refuses(500).await, "3", "error upstream_error", 0),
-        ("none begun", Upstream::refuses(429).await, "3", "error upstream_busy", 0),
-        ("refused", Upstream::refuses(400).await, "3", "error upstream_rejected_input", 1),
-        ("more made than asked for", Upstream::recorded(THREE).await, "2", "done", 2),
+        ("three made", three(), "3", "done", 3),
+        ("three of five made", three(), "5", "done", 3),
+        ("two made and one failed", Transcript::events(two.replace(BLOCKED, "InternalServiceError")), "3", "done", 2),
+        ("two made and one blocked", Transcript::events(two), "3", "done", 3),
+        ("none made", refusal(500), "3", "error upstream_error", 0),
+        ("none begun", refusal(429), "3", "error upstream_busy", 0),
+        ("refused", refusal(400), "3", "error upstream_rejected_input", 1),
+        ("more made than asked for", three(), "2", "done", 2),
     ];
-    for (row, upstream, most, ending, spent) in rows {
+    for (row, answer, most, ending, spent) in rows {
+        let (upstream, gate) = Upstream::gated(answer).await;
         let user = User::new(&row.replace(' ', "-"));
         let variables = [("CREDITS", "on"), ("CREDITS_INITIAL", "9"), ("ARK_MAX_IMAGES", most)];
         let app: Arc<App> = stand.app(&upstream, &variables);
         let response = handle(app.clone(), wanted(&user, "task")).await;
         let most: u64 = most.parse().unwrap();
         assert_eq!(stand.tables.balance(&user.owner()).await, Some((9 - most, 1)), "{row}: before it runs");
+        gate.open();
         let reply = Reply::read(response).await;
         assert_eq!(reply.ending(), ending, "{row}");
         assert_eq!(stand.tables.balance(&user.owner()).await, Some((9 - spent, 0)), "{row}");
@@ -286,7 +283,7 @@ async fn a_key_that_is_not_there_costs_nothing() {
 #[tokio::test]
 async fn a_lease_ends_with_the_function() {
     let (stand, user) = (Stand::new().await, User::new("lease"));
-    let upstream = Upstream::recorded(THREE).await;
+    let (upstream, _closed) = Upstream::gated(Transcript::events(fixture(THREE))).await;
     let app: Arc<App> = stand.app(&upstream, &[]);
     let mut request = wanted(&user, "task");
     let now_ms = unix_ms();
@@ -363,8 +360,11 @@ async fn a_reader_that_leaves_pays_for_the_pictures_made() {
         let upstream = Upstream::plays(Transcript { ending: Ending::Stall, ..Transcript::events(answer) }).await;
         let app: Arc<App> = stand.app(&upstream, &[("CREDITS", "on"), ("CREDITS_INITIAL", "3")]);
         let mut body = handle(app, wanted(&user, "task")).await.into_body();
-        while let Ok(frame) = tokio::time::timeout(Duration::from_millis(300), body.frame()).await {
-            assert!(frame.is_some(), "nothing ends the stream");
+        let mut told = String::new();
+        while upstream.requests() == 0 || told.matches("event: image.done").count() < images as usize {
+            let Ok(frame) = tokio::time::timeout(Duration::from_millis(100), body.frame()).await else { continue };
+            let data = frame.expect("nothing ends the stream").unwrap().into_data().unwrap();
+            told.push_str(std::str::from_utf8(&data).unwrap());
         }
         drop(body);
         let settled = async {

@@ -16,7 +16,7 @@ use generate_stream::{App, handle};
 use http::Request;
 use serde_json::json;
 
-use support::{Item, Reply, Stand, Upstream, User, fixture, in_time, n, number, s, text, unix_ms};
+use support::{Item, Reply, Stand, Upstream, User, fixture, in_time, n, number, refusal, s, text, unix_ms};
 
 const PATH: &str = "/api/generate-stream";
 const PICTURE: &str = "c01_newapi_one_giant_chunk.sse";
@@ -323,15 +323,19 @@ async fn an_attempt_that_never_ended_costs_nothing_whatever_the_one_before_did()
 
 #[tokio::test]
 async fn who_comes_too_late_settles_nothing() {
-    for upstream in [Upstream::recorded(PICTURE).await, Upstream::refuses(500).await] {
+    for answer in [Transcript::events(fixture(PICTURE)), refusal(500)] {
         let (stand, user) = (Stand::new().await, User::new("late"));
+        let (upstream, gate) = Upstream::gated(answer).await;
+        let (next, _closed) = Upstream::gated(Transcript::events(fixture(PICTURE))).await;
         stand.tables.grant(&user.owner(), 5).await;
         let app: Arc<App> = stand.app(&upstream, &[ON]);
         let late = handle(app.clone(), keyed(&user, "late")).await;
         assert_eq!(stand.tables.balance(&user.owner()).await, Some((4, 1)));
         expire_holds(&stand, &user).await;
-        let other = handle(app.clone(), keyed(&user, "other")).await;
-        assert_eq!(stand.tables.balance(&user.owner()).await, Some((4, 1)), "his came back, and the other's is held");
+        let another: Arc<App> = stand.app(&next, &[ON]);
+        let other = handle(another, keyed(&user, "other")).await;
+        assert_eq!(stand.tables.balance(&user.owner()).await, Some((4, 1)), "one came back, the other is held");
+        gate.open();
         let reply = Reply::read(late).await;
         assert_eq!(reply.last().get("credits_remaining"), None);
         assert_eq!(stand.tables.balance(&user.owner()).await, Some((4, 1)), "nothing comes back twice");
@@ -387,7 +391,7 @@ async fn a_balance_that_holds_nonsense_gives_nothing_away() {
 #[tokio::test]
 async fn a_hold_lasts_as_long_as_its_lease() {
     let (stand, user) = (Stand::new().await, User::new("lease"));
-    let upstream = Upstream::recorded(PICTURE).await;
+    let (upstream, gate) = Upstream::gated(Transcript::events(fixture(PICTURE))).await;
     let app: Arc<App> = stand.app(&upstream, &[ON, ("CREDITS_INITIAL", "5")]);
     let mut request = keyed(&user, "key");
     let deadline = std::time::SystemTime::UNIX_EPOCH + Duration::from_millis(unix_ms() + 20_000);
@@ -398,5 +402,6 @@ async fn a_hold_lasts_as_long_as_its_lease() {
     let holds = balance["holds"].as_m().unwrap();
     let hold = holds[text(&record, "run")].as_m().unwrap();
     assert_eq!((number(hold, "c"), number(hold, "t")), (1, number(&record, "lease")));
+    gate.open();
     assert_eq!(Reply::read(running).await.last()["credits_remaining"], 4);
 }

@@ -552,8 +552,7 @@ async fn d8_an_answer_that_is_lost_for_good_lets_nobody_in() {
 #[tokio::test]
 async fn d10_what_has_come_before_takes_no_token() {
     let (stand, user) = (Stand::new().await, User::new("d10"));
-    let head_after = Duration::from_millis(1500);
-    let upstream = Upstream::plays(Transcript { head_after, ..Transcript::events(fixture(PICTURE)) }).await;
+    let (upstream, gate) = Upstream::gated(Transcript::events(fixture(PICTURE))).await;
     let app: Arc<App> = stand.app(&upstream, &[]);
     let cold: Arc<App> = stand.app(&upstream, &[]);
     let running = handle(app.clone(), keyed(&user, "key", "x")).await;
@@ -572,6 +571,7 @@ async fn d10_what_has_come_before_takes_no_token() {
     };
     check(409, "task_in_progress", "x").await;
     check(422, "task_id_reused", "y").await;
+    gate.open();
     assert_eq!(Reply::read(running).await.ending(), "done");
     check(409, "task_already_completed", "x").await;
     check(422, "task_id_reused", "y").await;

@@ -17,7 +17,7 @@ use http::header::HeaderValue;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 
-use support::{EVER, Item, Reply, Stand, Upstream, User, fixture, n, number, s, text, unix_ms};
+use support::{EVER, Item, Reply, Stand, Upstream, User, fixture, n, number, refusal, s, text, unix_ms};
 
 const PATH: &str = "/api/generate-stream";
 const PICTURE: &str = "c01_newapi_one_giant_chunk.sse";
@@ -341,7 +341,7 @@ async fn a_beginning_whose_answer_is_lost_keeps_no_key() {
 #[tokio::test]
 async fn a_key_that_is_known_passes_a_refusal_from_memory() {
     let (stand, user) = (Stand::new().await, User::new("known"));
-    let upstream = Upstream::recorded(PICTURE).await;
+    let (upstream, gate) = Upstream::gated(Transcript::events(fixture(PICTURE))).await;
     let app: Arc<App> = stand.app(&upstream, &[("RL_LIMIT", "1")]);
     let running = handle(app.clone(), keyed(&user, "key")).await;
     let other = || with_key(wanted(&user, json!({"prompt": "y"})), "key");
@@ -352,6 +352,7 @@ async fn a_key_that_is_known_passes_a_refusal_from_memory() {
     ] {
         assert_eq!(ask(&app, request).await.ending(), ending);
     }
+    gate.open();
     assert_eq!(Reply::read(running).await.ending(), "done");
     for (request, ending) in [
         (keyed(&user, "key"), "problem task_already_completed"),
@@ -363,36 +364,41 @@ async fn a_key_that_is_known_passes_a_refusal_from_memory() {
     assert_eq!(upstream.requests(), 1);
 }
 
-/// After its lease: whoever ran it is gone, as far as anybody can tell.
+/// A run whose lease is over may have been replaced: it must not write to the record of its successor.
 #[tokio::test]
-async fn who_comes_too_late_changes_nothing() {
-    for (good, ending) in [(true, "done"), (false, "error upstream_busy")] {
+async fn a_run_that_lost_its_lease_changes_nothing() {
+    let answers = [(Transcript::events(fixture(PICTURE)), "done"), (refusal(429), "error upstream_busy")];
+    for (answer, ending) in answers {
         let (stand, user) = (Stand::new().await, User::new("late"));
-        let upstream = if good { Upstream::recorded(PICTURE).await } else { Upstream::refuses(429).await };
-        let app: Arc<App> = stand.app(&upstream, &[]);
-        let late = handle(app.clone(), keyed(&user, "key")).await;
+        let (slow, slow_gate) = Upstream::gated(answer.clone()).await;
+        let (next, next_gate) = Upstream::gated(answer).await;
+        let app: Arc<App> = stand.app(&slow, &[]);
+        let late = handle(app, keyed(&user, "key")).await;
         let mut record = stand.tables.record(&user.owner(), "key").await.unwrap();
         assert_eq!(text(&record, "st"), "running");
         record.insert("lease".into(), n(unix_ms() - 1));
         stand.tables.put(&stand.tables.ledger, record).await;
 
-        let other: Arc<App> = stand.app(&upstream, &[]);
+        let other: Arc<App> = stand.app(&next, &[]);
         let second = handle(other, keyed(&user, "key")).await;
         assert_eq!(second.status(), 200, "the lease is over");
         let before = stand.tables.record(&user.owner(), "key").await.unwrap();
         assert_eq!((text(&before, "st"), number(&before, "tries")), ("running", 2));
+        slow_gate.open();
         assert_eq!(Reply::read(late).await.ending(), ending);
-        assert_eq!(stand.tables.record(&user.owner(), "key").await.unwrap(), before, "it is no longer his");
+        assert_eq!(stand.tables.record(&user.owner(), "key").await.unwrap(), before);
+        next_gate.open();
         assert_eq!(Reply::read(second).await.ending(), ending);
         let after = stand.tables.record(&user.owner(), "key").await.unwrap();
-        assert_eq!((text(&after, "st"), number(&after, "tries")), (if good { "succeeded" } else { "failed" }, 2));
+        let state = if ending == "done" { "succeeded" } else { "failed" };
+        assert_eq!((text(&after, "st"), number(&after, "tries")), (state, 2));
     }
 }
 
 #[tokio::test]
 async fn a_lease_is_as_long_as_a_run_can_be() {
     let (stand, user) = (Stand::new().await, User::new("lease"));
-    let upstream = Upstream::recorded(PICTURE).await;
+    let (upstream, _closed) = Upstream::gated(Transcript::events(fixture(PICTURE))).await;
     let app: Arc<App> = stand.app(&upstream, &[("UPSTREAM_TOTAL_MS", "100000")]);
     let lease_of = async |mut request: Request<Bytes>, left: Option<Duration>| {
         if let Some(left) = left {

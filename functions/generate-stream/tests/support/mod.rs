@@ -17,7 +17,7 @@ use dev::client::{Event, endings, events};
 use dev::dynamodb::{self, Engine, Key, Kind, LEDGER, Place, Proxy, RATE_LIMITS, Table};
 use dev::secrets::{self, Vault};
 use dev::supabase::{Project, legacy_token};
-use dev::transcript::{self, Seen, Transcript};
+use dev::transcript::{self, Gate, Seen, Transcript};
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -269,9 +269,16 @@ impl Upstream {
         Self::plays(Transcript::events(fixture(name))).await
     }
 
+    /// Keeps its answers back until the gate is open.
+    pub(crate) async fn gated(transcript: Transcript) -> (Self, Gate) {
+        let gate = Gate::closed();
+        let upstream = Self::plays(Transcript { gate: Some(gate.clone()), ..transcript }).await;
+        (upstream, gate)
+    }
+
     /// Refuses everything.
     pub(crate) async fn refuses(status: u16) -> Self {
-        Self::plays(Transcript { status, content_type: "application/json", ..Transcript::events("{}") }).await
+        Self::plays(refusal(status)).await
     }
 
     /// Nobody listens there.
@@ -283,6 +290,10 @@ impl Upstream {
     pub(crate) fn requests(&self) -> u32 {
         self.seen.requests()
     }
+}
+
+pub(crate) fn refusal(status: u16) -> Transcript {
+    Transcript { status, content_type: "application/json", ..Transcript::events("{}") }
 }
 
 pub(crate) fn fixture(name: &str) -> Bytes {
