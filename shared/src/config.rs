@@ -21,7 +21,7 @@ use url::{Host, Url};
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// What every function that calls an upstream is told.
-pub trait FunctionConfig: Sized {
+pub trait FunctionConfig: Sized + Send + Sync + 'static {
     /// Reads it.
     ///
     /// # Errors

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![cfg_attr(not(feature = "edge"), forbid(unsafe_code))]
+#![forbid(unsafe_code)]
 
 pub mod auth;
 pub mod config;

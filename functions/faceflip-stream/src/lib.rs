@@ -13,7 +13,7 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::FaceflipConfig;
 use shared::edge::{
-    Admission, AdmitRequest, Admitted, Asked, Body, Call, CallLabels, Caller, KeyAs, Post, Rate, Ready, Route, Sender,
+    Admission, AdmitRequest, Admitted, Asked, Body, Call, CallLabels, Caller, Generator, KeyAs, Post, Rate, Route, Sender,
     accepts, json_body, run, set_rate, set_task_id,
 };
 use shared::events::{Events, Style, padding};
@@ -31,7 +31,7 @@ use crate::input::FaceflipInput;
 const ROUTE: Route = Route { path: "/api/v1/faceflip/generate/stream", method: Method::POST };
 
 /// What all requests of a process share.
-pub type App = shared::edge::App<FaceflipConfig>;
+pub type App = shared::edge::App<Generator<FaceflipConfig>>;
 
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
@@ -90,7 +90,7 @@ async fn respond(
         Admitted::Run(admission) => match ready.keys.get().await {
             Ok(key) => {
                 let stall = ready.config.timing.client_stall;
-                Task { app: app.clone(), caller: caller.clone(), principal, admission, wanted, key }
+                Task { ready: ready.clone(), caller: caller.clone(), principal, admission, wanted, key }
                     .events(events, stall)
             }
             Err(code) => {
@@ -124,7 +124,7 @@ fn refusal(caller: &Caller, request: Option<&Request<Bytes>>, problem: &Problem)
 
 /// One accepted request.
 struct Task {
-    app: Arc<App>,
+    ready: Arc<Generator<FaceflipConfig>>,
     caller: Caller,
     principal: Principal,
     admission: Box<Admission>,
@@ -155,7 +155,7 @@ impl Task {
 
     /// Calls ARK, and settles before the client learns how it ended.
     async fn call(&self, events: &mut Events, sender: &mut Sender) -> Result<(Success, Option<u64>), Problem> {
-        let Ready { config: FaceflipConfig { ark, timing, .. }, ledger, upstream, keys, .. } = self.app.ready()?;
+        let Generator { config: FaceflipConfig { ark, timing, .. }, ledger, upstream, keys, .. } = &*self.ready;
         let settings = Settings {
             model: &ark.model,
             prompt: self.wanted.prompt.as_deref().unwrap_or(&ark.prompt),

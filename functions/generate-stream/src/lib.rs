@@ -17,7 +17,7 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::{GenerateConfig, Timing};
 use shared::edge::{
-    Admission, AdmitRequest, Admitted, Body, Call, CallLabels, Caller, Output, Rate, Ready, Route, Sender, accepts,
+    Admission, AdmitRequest, Admitted, Body, Call, CallLabels, Caller, Generator, Output, Rate, Route, Sender, accepts,
     detached, idempotency_key, json_body, new_id, run, set_rate, set_task_id, unix_seconds,
 };
 use shared::events::{Events, Style, padding};
@@ -37,7 +37,7 @@ const STREAM: Route = Route { path: "/api/generate-stream", method: Method::POST
 const IMAGE: Route = Route { path: "/api/generate-image", method: Method::POST };
 
 /// What all requests of a process share.
-pub type App = shared::edge::App<GenerateConfig>;
+pub type App = shared::edge::App<Generator<GenerateConfig>>;
 
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
@@ -99,7 +99,7 @@ async fn respond(
     };
     let caller = caller.clone();
     let task =
-        Task { app: app.clone(), route, caller: caller.clone(), principal, admission: admission.clone(), task_id, key };
+        Task { ready: ready.clone(), route, caller: caller.clone(), principal, admission: admission.clone(), task_id, key };
     let task_id = task.task_id.clone();
     let timing = &ready.config.timing;
     let mut response = match (delivery, wanted.format) {
@@ -149,7 +149,7 @@ fn any_picture<B>(request: &Request<B>) -> bool {
 
 /// One accepted request.
 struct Task {
-    app: Arc<App>,
+    ready: Arc<Generator<GenerateConfig>>,
     route: &'static Route,
     caller: Caller,
     principal: Principal,
@@ -229,7 +229,7 @@ impl Task {
         output: &mut impl Output,
         sender: &mut Sender,
     ) -> Result<(Success, Option<u64>), Problem> {
-        let Ready { config, ledger, upstream, keys, .. } = self.app.ready()?;
+        let Generator { config, ledger, upstream, keys, .. } = &*self.ready;
         let (api, times) = (&config.image_api, wanted.n);
         let post = match upstream_request(api, wanted, self.key.clone(), keys, &self.caller.request_id).await {
             Ok(post) => post,

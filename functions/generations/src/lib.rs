@@ -13,8 +13,8 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
-use shared::config::{Environment, GenerationsConfig};
-use shared::edge::{Body, Caller, Ledger, Rate, Route, SignIn, set_rate, unix_seconds};
+use shared::config::{Environment, GenerationsConfig, Mistakes};
+use shared::edge::{Body, Caller, FromEnvironment, Ledger, Rate, Route, SignIn, set_rate, unix_seconds};
 use shared::problem::{Code, Detail, Problem};
 
 use crate::item::Item;
@@ -24,13 +24,11 @@ use crate::page::Page;
 const ROUTE: Route = Route { path: "/api/generations", method: Method::GET };
 
 /// What all requests of a process share.
-#[derive(Debug)]
-pub struct App {
-    ready: Option<Ready>,
-}
+pub type App = shared::edge::App<LogReader>;
 
+/// The parts of this function.
 #[derive(Debug)]
-struct Ready {
+pub struct LogReader {
     sign_in: SignIn,
     ledger: Ledger,
 }
@@ -56,24 +54,17 @@ struct Left {
     reset_ms: u64,
 }
 
-impl App {
-    /// Reads the configuration. A mistake is logged with its remedy and answered with 500 later; the process stays up.
-    pub fn from_env(env: Environment<'_>) -> Self {
-        let config = GenerationsConfig::from_env(env);
-        let config = config.inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"));
-        let ready = config.ok().and_then(|config| {
-            let sign_in = SignIn::new(&config.sign_in, config.secrets_endpoint.as_ref())?;
-            // Nothing is run here, so nothing takes long.
-            Some(Ready { sign_in, ledger: Ledger::new(&config.ledger, Duration::ZERO) })
-        });
-        Self { ready }
+impl FromEnvironment for LogReader {
+    fn from_env(environment: Environment<'_>) -> Result<Option<Self>, Mistakes> {
+        let config = GenerationsConfig::from_env(environment)?;
+        let sign_in = SignIn::new(&config.sign_in, config.secrets_endpoint.as_ref());
+        // No call is made here, so no lease is needed.
+        let ledger = Ledger::new(&config.ledger, Duration::ZERO);
+        Ok(sign_in.map(|sign_in| Self { sign_in, ledger }))
     }
 
-    /// Does ahead what the first request would wait for. Nothing of it can fail for good.
-    pub async fn warm_up(&self) {
-        if let Some(Ready { sign_in, ledger }) = &self.ready {
-            tokio::join!(sign_in.warm_up(), ledger.warm_up());
-        }
+    async fn warm_up(&self) {
+        tokio::join!(self.sign_in.warm_up(), self.ledger.warm_up());
     }
 }
 
@@ -98,7 +89,8 @@ async fn respond(
     rate: &mut Option<Rate>,
 ) -> Result<Response<Body>, Problem> {
     let task_id = task_id(request)?;
-    let Ready { sign_in, ledger } = app.ready.as_ref().ok_or(Code::ServiceMisconfigured)?;
+    let ready = app.ready()?;
+    let LogReader { sign_in, ledger } = &*ready;
     let principal = sign_in.check(request, caller).await?;
     let now_ms = unix_seconds() * 1_000;
     let Some(task_id) = task_id else {

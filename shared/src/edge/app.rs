@@ -1,67 +1,98 @@
+use std::sync::Arc;
+
 use super::secrets::KeyStore;
 use super::sign_in::SignIn;
 use super::store::Ledger;
 use super::upstream::Upstream;
-use crate::config::{Environment, FunctionConfig};
+use crate::config::{Environment, FunctionConfig, Mistakes};
 use crate::image_url::LocalLinks;
 use crate::problem::{Code, Problem};
 
-/// What all requests of a process share.
+/// What all requests of a process share: `R`, if the configuration has no mistakes.
 #[derive(Debug)]
-pub struct App<C> {
-    ready: Option<Ready<C>>,
+pub struct App<R> {
+    ready: Option<Arc<R>>,
     links: LocalLinks,
 }
 
-/// A configuration without mistakes, and the ways out.
+/// What a function builds once from its environment.
+pub trait FromEnvironment: Sized + Send + Sync + 'static {
+    /// Reads the environment. `None` if the system cannot serve it (no root certificates); the cause is logged.
+    ///
+    /// # Errors
+    /// Every mistake in the variables that the function uses.
+    fn from_env(environment: Environment<'_>) -> Result<Option<Self>, Mistakes>;
+
+    /// Fetches in advance what the first request would wait for. A failure is ignored: that request tries again.
+    fn warm_up(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// The parts of a function that calls an upstream.
 #[derive(Debug)]
-pub struct Ready<C> {
-    /// What was configured.
+pub struct Generator<C> {
+    /// The configuration.
     pub config: C,
-    /// Who may call.
+    /// Checks callers.
     pub sign_in: SignIn,
-    /// How often, and what became of it.
+    /// Admits and settles requests.
     pub ledger: Ledger,
-    /// The way to the upstream.
+    /// The HTTP client.
     pub upstream: Upstream,
     /// The upstream's key.
     pub keys: KeyStore,
 }
 
-impl<C: FunctionConfig> App<C> {
+impl<R: FromEnvironment> App<R> {
     /// Reads the configuration. A mistake is logged with its remedy and answered with 500 later; the process stays up.
-    pub fn from_env(env: Environment<'_>) -> Self {
-        let config = C::from_env(env).inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"));
-        let ready = config.ok().and_then(|config| {
-            let upstream = Upstream::new(config.timing())?;
-            let keys = KeyStore::new(config.key().clone(), config.secrets_endpoint().cloned());
-            let sign_in = SignIn::new(config.sign_in(), config.secrets_endpoint())?;
-            let ledger = Ledger::new(config.ledger(), config.timing().total);
-            Some(Ready { config, sign_in, ledger, upstream, keys })
-        });
-        Self { ready, links: LocalLinks::Refused }
+    pub fn from_env(environment: Environment<'_>) -> Self {
+        let ready = R::from_env(environment)
+            .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"))
+            .ok()
+            .flatten();
+        Self { ready: ready.map(Arc::new), links: LocalLinks::Refused }
     }
 
-    /// Does ahead what the first request would wait for. Nothing of it can fail for good.
+    /// See [`FromEnvironment::warm_up`].
     pub async fn warm_up(&self) {
         if let Some(ready) = &self.ready {
-            futures_util::future::join(ready.sign_in.warm_up(), ready.ledger.warm_up()).await;
+            ready.warm_up().await;
         }
     }
 
-    /// Lets the pictures that users link to lie on this machine. Only the local stack does that.
+    /// Accepts links to this machine as input pictures. Only the local stack does that.
     #[must_use]
     pub fn with_local_links(self) -> Self {
         Self { links: LocalLinks::Allowed, ..self }
     }
 
-    /// What a request needs, if the function can work at all.
-    pub fn ready(&self) -> Result<&Ready<C>, Problem> {
-        self.ready.as_ref().ok_or_else(|| Code::ServiceMisconfigured.into())
+    /// The parts that a request needs.
+    ///
+    /// # Errors
+    /// 500 `service_misconfigured` if the configuration has mistakes.
+    pub fn ready(&self) -> Result<Arc<R>, Problem> {
+        self.ready.clone().ok_or_else(|| Code::ServiceMisconfigured.into())
     }
 
-    /// Whether users may link to this machine.
+    /// Whether input pictures may be links to this machine.
     pub fn links(&self) -> LocalLinks {
         self.links
+    }
+}
+
+impl<C: FunctionConfig> FromEnvironment for Generator<C> {
+    fn from_env(environment: Environment<'_>) -> Result<Option<Self>, Mistakes> {
+        let config = C::from_env(environment)?;
+        let (Some(upstream), Some(sign_in)) =
+            (Upstream::new(config.timing()), SignIn::new(config.sign_in(), config.secrets_endpoint()))
+        else {
+            return Ok(None);
+        };
+        let keys = KeyStore::new(config.key().clone(), config.secrets_endpoint().cloned());
+        let ledger = Ledger::new(config.ledger(), config.timing().total);
+        Ok(Some(Self { config, sign_in, ledger, upstream, keys }))
+    }
+
+    async fn warm_up(&self) {
+        tokio::join!(self.sign_in.warm_up(), self.ledger.warm_up());
     }
 }

@@ -1,3 +1,7 @@
+//! Sign-in with Supabase access tokens.
+
+mod jwks;
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -6,8 +10,8 @@ use http::header::AUTHORIZATION;
 use url::Url;
 
 use super::clock;
-use super::jwks::Jwks;
-use super::reply::{Caller, Invocation};
+use self::jwks::Jwks;
+use super::http::{Caller, Invocation};
 use super::secrets::KeyStore;
 use crate::auth::{Key as VerifyingKey, KeySet, Principal, Refusal, Rules, SourceIp, Token, User, bearer};
 use crate::config::{self, Key};

@@ -12,7 +12,7 @@ use crate::auth::Principal;
 use crate::config;
 use crate::credits::{Hold, spent};
 use crate::edge::clock::{now, unix_ms};
-use crate::edge::reply::new_id;
+use crate::edge::http::new_id;
 use crate::outcome::{Success, Tally};
 use crate::problem::{Code, Detail, Problem};
 use crate::rate_limit::{Decision, Policy, Standing};

@@ -3,6 +3,6 @@
 //! The streaming crates were looked at first: all of them hold a whole value (`json-event-parser`, `picojson`,
 //! `actson`, `struson` outside blocking readers), and a picture is one value of up to 22 MB.
 
-mod reader;
+mod tokenizer;
 
-pub use reader::{Malformed, Reader, Segment, Token, Value};
+pub use tokenizer::{Malformed, Reader, Segment, Token, Value};

@@ -5,7 +5,7 @@ use futures_util::StreamExt;
 use http::header::CACHE_CONTROL;
 use url::Url;
 
-use super::cache::{Cache, Fetched, Times};
+use crate::edge::cache::{Cache, Fetched, Times};
 use crate::auth::KeySet;
 
 const CONNECT: Duration = Duration::from_secs(1);

@@ -9,10 +9,9 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::body::Sender;
-use super::clock::now;
-use super::reply::is_decent_id;
-use super::upstream::{Answer, Post, ReadingTime, Upstream};
+use crate::edge::http::{Sender, is_valid_id};
+use crate::edge::clock::now;
+use super::client::{Answer, Post, ReadingTime, Upstream};
 use crate::auth::Principal;
 use crate::config::Timing;
 use crate::events::Events;
@@ -64,7 +63,7 @@ pub struct CallLabels<'a> {
 impl CallLabels<'_> {
     /// The task id, unless it may be a user's text: some routes accept any text.
     fn logged_task_id(&self) -> &str {
-        if is_decent_id(self.task_id) { self.task_id } else { "(free text)" }
+        if is_valid_id(self.task_id) { self.task_id } else { "(free text)" }
     }
 
     /// Writes the summary line.

@@ -1,0 +1,24 @@
+//! Everything we talk to, and the clock. Nothing else in this crate is async or reads the time.
+
+mod app;
+mod cache;
+mod clock;
+mod http;
+pub mod lambda;
+mod secrets;
+mod sign_in;
+mod store;
+mod upstream;
+
+pub use self::http::{
+    Body, Caller, Invocation, MAX_BODY_BYTES, Route, Sender, accepts, detached, idempotency_key, json_body, new_id,
+    set_rate, set_task_id,
+};
+pub use app::{App, FromEnvironment, Generator};
+pub use clock::unix_seconds;
+pub use secrets::KeyStore;
+pub use sign_in::SignIn;
+pub use store::{Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, Rate, RateLimiter};
+pub use upstream::{
+    Answer, Asked, Call, CallLabels, Ended, File, KeyAs, Output, Post, ReadingTime, Upstream, run,
+};

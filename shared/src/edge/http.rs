@@ -1,0 +1,10 @@
+//! HTTP as a handler speaks it: the request read, the response written, the body streamed.
+
+mod body;
+mod request;
+mod response;
+
+pub use body::{Body, Sender, detached};
+pub use request::{Caller, Invocation, MAX_BODY_BYTES, Route, accepts, idempotency_key, json_body, new_id};
+pub(super) use request::is_valid_id;
+pub use response::{set_rate, set_task_id};

@@ -1,0 +1,87 @@
+//! The glue to the Lambda runtime: the only file that names `lambda_http`.
+
+use std::convert::Infallible;
+use std::panic::PanicHookInfo;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::BodyExt;
+pub use lambda_http::Error;
+use lambda_http::request::RequestContext;
+use lambda_http::{RequestExt, service_fn};
+
+use super::app::{App, FromEnvironment};
+use super::http::{Body, Invocation};
+
+/// Runs a function whose Function URL has the invoke mode `RESPONSE_STREAM`.
+///
+/// # Errors
+/// Those of the runtime's start.
+pub async fn serve_streaming<R, F>(handle: fn(Arc<App<R>>, Request<Bytes>) -> F) -> Result<(), Error>
+where
+    R: FromEnvironment,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let app = start().await;
+    lambda_http::run_with_streaming_response_concurrent(service_fn(move |event: lambda_http::Request| {
+        let answer = handle(app.clone(), request(event));
+        async move { Ok::<_, Infallible>(answer.await) }
+    }))
+    .await
+}
+
+/// Runs a function whose Function URL has the invoke mode `BUFFERED`: a streamed response would reach the client with
+/// the runtime's own prelude in front.
+///
+/// # Errors
+/// Those of the runtime's start.
+pub async fn serve_buffered<R, F>(handle: fn(Arc<App<R>>, Request<Bytes>) -> F) -> Result<(), Error>
+where
+    R: FromEnvironment,
+    F: Future<Output = Response<Body>> + Send + 'static,
+{
+    let app = start().await;
+    lambda_http::run_concurrent(service_fn(move |event: lambda_http::Request| {
+        let answer = handle(app.clone(), request(event));
+        async move {
+            let (head, body) = answer.await.into_parts();
+            let bytes = body.collect().await?.to_bytes();
+            Ok::<_, Infallible>(Response::from_parts(head, lambda_http::Body::from(bytes.to_vec())))
+        }
+    }))
+    .await
+}
+
+/// The log, the environment and the warm-up: what comes before the first invocation.
+async fn start<R: FromEnvironment>() -> Arc<App<R>> {
+    lambda_http::tracing::init_default_subscriber();
+    std::panic::set_hook(Box::new(log_panic));
+    #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+    let environment = |name: &str| std::env::var(name).ok();
+    let app = App::from_env(&environment);
+    app.warm_up().await;
+    Arc::new(app)
+}
+
+/// Logs where a panic happened. Its message may quote user input, so it is left out.
+fn log_panic(panic: &PanicHookInfo<'_>) {
+    let (file, line) = panic.location().map_or(("", 0), |place| (place.file(), place.line()));
+    tracing::error!(file, line, "panicked");
+}
+
+/// The event as a plain request, with what the platform knows of the invocation in its extensions.
+fn request(event: lambda_http::Request) -> Request<Bytes> {
+    let deadline = event.lambda_context_ref().map(|context| context.deadline());
+    let source_ip = match event.request_context_ref() {
+        Some(RequestContext::ApiGatewayV2(context)) => context.http.source_ip.clone(),
+        _ => None,
+    };
+    let mut request = event.map(|body| match body {
+        lambda_http::Body::Text(text) => text.into(),
+        lambda_http::Body::Binary(bytes) => bytes.into(),
+        _ => Bytes::new(),
+    });
+    request.extensions_mut().insert(Invocation::new(deadline, source_ip.as_deref()));
+    request
+}

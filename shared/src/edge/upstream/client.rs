@@ -1,0 +1,414 @@
+use std::convert::Infallible;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::{Stream, StreamExt};
+use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use http_body::{Frame, SizeHint};
+use reqwest::multipart::{Form, Part};
+use tokio::time::{Instant, timeout_at};
+use url::Url;
+
+use crate::edge::clock::now;
+use crate::edge::secrets::KeyStore;
+use crate::config::Timing;
+use crate::problem::Code;
+use crate::secret::Secret;
+use crate::update::Update;
+use crate::upstream::{AnswerReader, AnyDialect, Failure};
+
+/// Only this much of an error body is read.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
+
+/// The way to an upstream: one client for the life of the process.
+#[derive(Debug, Clone)]
+pub struct Upstream {
+    client: reqwest::Client,
+}
+
+/// One paid call. Not `Debug`: its body is what the user asked.
+#[derive(Clone)]
+pub struct Post<'a> {
+    /// Where to.
+    pub url: Url,
+    /// Sent with it.
+    pub key: Secret,
+    /// As what.
+    pub key_as: KeyAs,
+    /// Asked for another one, once, if that is not accepted.
+    pub keys: &'a KeyStore,
+    /// What is asked.
+    pub body: Asked,
+    /// Sent as `X-Client-Request-Id`, for the upstream's support.
+    pub request_id: &'a str,
+}
+
+/// Where an upstream looks for the key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyAs {
+    /// `Authorization: Bearer …`.
+    Bearer,
+    /// `x-goog-api-key`.
+    GoogApiKey,
+}
+
+/// The body of a paid call.
+#[derive(Clone)]
+pub struct Asked {
+    content_type: String,
+    bytes: Bytes,
+}
+
+/// A file of a form.
+pub struct File<'a> {
+    /// The field it belongs to.
+    pub field: &'static str,
+    /// With the ending that the upstream goes by.
+    pub name: String,
+    /// Of its bytes.
+    pub media_type: &'a str,
+    /// What is in it.
+    pub bytes: Vec<u8>,
+}
+
+impl Asked {
+    /// JSON.
+    ///
+    /// # Errors
+    /// Never for plain structs.
+    pub fn json(body: &impl serde::Serialize) -> Result<Self, Code> {
+        let bytes = serde_json::to_vec(body).map_err(|_| Code::InternalError)?.into();
+        Ok(Self { content_type: "application/json".to_owned(), bytes })
+    }
+
+    /// `multipart/form-data`, written out, so that it can be sent again.
+    ///
+    /// # Errors
+    /// Never for media types that are some.
+    pub async fn form<'a>(
+        fields: impl IntoIterator<Item = (&'static str, &'a str)>,
+        files: impl IntoIterator<Item = File<'a>>,
+    ) -> Result<Self, Code> {
+        let mut form = Form::new();
+        for (name, value) in fields {
+            form = form.text(name, value.to_owned());
+        }
+        for File { field, name, media_type, bytes } in files {
+            let part = Part::bytes(bytes).file_name(name).mime_str(media_type).map_err(|_| Code::InternalError)?;
+            form = form.part(field, part);
+        }
+        let content_type = format!("multipart/form-data; boundary={}", form.boundary());
+        let mut bytes = BytesMut::new();
+        let mut pieces = form.into_stream();
+        while let Some(piece) = pieces.next().await {
+            bytes.extend_from_slice(&piece.map_err(|_| Code::InternalError)?);
+        }
+        Ok(Self { content_type, bytes: bytes.freeze() })
+    }
+}
+
+/// A request's body that notes when its last bytes were handed to the connection.
+struct NotedBody {
+    rest: Bytes,
+    is_sent: Arc<AtomicBool>,
+}
+
+/// The connection asks for the next part when it has room, so parts show how far a large body has come.
+const PART_BYTES: usize = 64 * 1024;
+
+impl http_body::Body for NotedBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let part_bytes = self.rest.len().min(PART_BYTES);
+        let part = self.rest.split_to(part_bytes);
+        if self.rest.is_empty() {
+            self.is_sent.store(true, Ordering::Relaxed);
+        }
+        Poll::Ready((!part.is_empty()).then(|| Ok(Frame::data(part))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
+/// The time in which we were ready to read from the upstream. It stands still while we wait for our own client, so that
+/// a slow client is not taken for a slow upstream.
+#[derive(Debug, Default)]
+pub struct ReadingTime {
+    paused_us: AtomicU64,
+}
+
+impl ReadingTime {
+    /// It stood still for so long.
+    pub(super) fn pause(&self, duration: Duration) {
+        self.paused_us.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    /// The instant at which `at` is reached, if the time does not stand still again.
+    fn to_real(&self, at: Instant) -> Instant {
+        at + self.paused()
+    }
+
+    fn now(&self) -> Instant {
+        let now = now();
+        now.checked_sub(self.paused()).unwrap_or(now)
+    }
+
+    fn paused(&self) -> Duration {
+        Duration::from_micros(self.paused_us.load(Ordering::Relaxed))
+    }
+}
+
+/// An answer with a good status, in pieces.
+pub struct Answer {
+    pieces: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
+    idle: Duration,
+    progress: Duration,
+    /// In reading time.
+    progress_by: Instant,
+    end_by: Instant,
+}
+
+impl Upstream {
+    /// A client that follows no redirect (it would carry the key and the prompt along), uses no proxy, and keeps no
+    /// connection: one that froze together with the function fails when it is used again.
+    ///
+    /// Fails where the system has no root certificates; the log says so.
+    pub fn new(timing: &Timing) -> Option<Self> {
+        let client = reqwest::Client::builder()
+            .connect_timeout(timing.connect)
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .pool_max_idle_per_host(0)
+            .tcp_nodelay(true)
+            .build();
+        let client = client.inspect_err(|error| {
+            tracing::error!(error = error_chain(error), "no TLS client: are root certificates installed?");
+        });
+        Some(Self { client: client.ok()? })
+    }
+
+    /// Sends the request and waits for the answer's head. Repeats it once if no connection came about, and once if the
+    /// key was refused and has changed since; never otherwise, for the upstream may have begun to work.
+    ///
+    /// `is_sent` is set once the request was sent in full.
+    pub async fn post(
+        &self,
+        mut post: Post<'_>,
+        timing: &Timing,
+        end_by: Instant,
+        reading_time: &ReadingTime,
+        is_sent: &Arc<AtomicBool>,
+    ) -> Result<Answer, Failure> {
+        match self.send(&post, timing, end_by, reading_time, is_sent).await {
+            Err(Failure::Auth) => {
+                post.key = post.keys.renewed(&post.key).await.ok_or(Failure::Auth)?;
+                self.send(&post, timing, end_by, reading_time, is_sent).await
+            }
+            answer => answer,
+        }
+    }
+
+    async fn send(
+        &self,
+        post: &Post<'_>,
+        timing: &Timing,
+        end_by: Instant,
+        reading_time: &ReadingTime,
+        is_sent: &Arc<AtomicBool>,
+    ) -> Result<Answer, Failure> {
+        let head_by = (now() + timing.head).min(end_by);
+        let (name, value) = match post.key_as {
+            KeyAs::Bearer => (AUTHORIZATION, HeaderValue::try_from(format!("Bearer {}", post.key.expose()))),
+            KeyAs::GoogApiKey => (HeaderName::from_static("x-goog-api-key"), HeaderValue::try_from(post.key.expose())),
+        };
+        let mut key = value.map_err(|_| Failure::Auth)?;
+        key.set_sensitive(true);
+        let mut tried = false;
+        let response = loop {
+            is_sent.store(false, Ordering::Relaxed);
+            let body = NotedBody { rest: post.body.bytes.clone(), is_sent: is_sent.clone() };
+            let request = self
+                .client
+                .post(post.url.clone())
+                .header(&name, key.clone())
+                .header(CONTENT_TYPE, &post.body.content_type)
+                .header(ACCEPT, "text/event-stream")
+                .header(ACCEPT_ENCODING, "identity")
+                .header("x-client-request-id", post.request_id)
+                .body(reqwest::Body::wrap(body));
+            match timeout_at(head_by, request.send()).await {
+                Err(_) if head_by == end_by => return Err(Failure::Deadline),
+                Err(_) => return Err(Failure::Timeout),
+                Ok(Ok(response)) => break response,
+                Ok(Err(error)) if error.is_connect() && !tried && !error.is_timeout() => tried = true,
+                Ok(Err(error)) => {
+                    let error = error.without_url();
+                    tracing::error!(error = error_chain(&error), "the upstream did not answer");
+                    return Err(send_failure(&error));
+                }
+            }
+        };
+        let status = response.status().as_u16();
+        let encoded = response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
+        if !response.status().is_success() {
+            let failure = refusal(status, (!encoded).then_some(response), end_by).await;
+            tracing::warn!(status, failure = failure.class(), alarm = failure.alarm(), "the upstream refused");
+            return Err(failure);
+        }
+        if encoded {
+            return Err(Failure::Protocol);
+        }
+        Ok(Answer {
+            pieces: Box::pin(response.bytes_stream()),
+            idle: timing.idle,
+            progress: timing.progress,
+            progress_by: reading_time.now() + timing.progress,
+            end_by,
+        })
+    }
+}
+
+impl Answer {
+    /// The next piece, or `None` at the end. Can be dropped while it waits, and called again.
+    pub async fn next(&mut self, reading_time: &ReadingTime) -> Result<Option<Bytes>, Failure> {
+        let by = (reading_time.now() + self.idle).min(self.progress_by);
+        loop {
+            // Also when the next piece is ready: a slow client must not carry us past the end.
+            if now() >= self.end_by {
+                return Err(Failure::Deadline);
+            }
+            match timeout_at(reading_time.to_real(by).min(self.end_by), self.pieces.next()).await {
+                Err(_) if reading_time.now() >= by => return Err(Failure::Timeout),
+                // The time stood still meanwhile, or the end has come.
+                Err(_) => {}
+                Ok(None) => return Ok(None),
+                Ok(Some(Ok(piece))) => return Ok(Some(piece)),
+                Ok(Some(Err(error))) => {
+                    tracing::warn!(error = error_chain(&error.without_url()), "the upstream's answer was cut");
+                    return Err(Failure::Truncated);
+                }
+            }
+        }
+    }
+
+    /// Notes that the answer brought content: comments alone do not put off the end.
+    pub fn progressed(&mut self, reading_time: &ReadingTime) {
+        self.progress_by = reading_time.now() + self.progress;
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Answer").finish_non_exhaustive()
+    }
+}
+
+fn send_failure(error: &reqwest::Error) -> Failure {
+    match (error.is_connect(), error.is_timeout()) {
+        (true, true) => Failure::ConnectTimeout,
+        (true, false) => Failure::Unreachable,
+        (false, true) => Failure::Timeout,
+        // The request may have arrived: whether it is being worked on, nobody knows.
+        (false, false) => Failure::Error,
+    }
+}
+
+/// What an answer with a bad status says, as far as it says it in time.
+async fn refusal(status: u16, response: Option<reqwest::Response>, end_by: Instant) -> Failure {
+    let by = (now() + ERROR_BODY_WAIT).min(end_by);
+    let mut reader = AnswerReader::new(AnyDialect::refusal(status));
+    let mut failure = Failure::Error;
+    let mut on = |update: Update<'_>| {
+        if let Update::Failed(found) = update {
+            failure = found;
+        }
+    };
+    let mut left = MAX_ERROR_BYTES;
+    let mut pieces = response.map(|response| response.bytes_stream());
+    while let Some(stream) = &mut pieces
+        && left > 0
+        && !reader.is_over()
+        && let Ok(Some(Ok(piece))) = timeout_at(by, stream.next()).await
+    {
+        let piece = piece.get(..left).unwrap_or(&piece);
+        left -= piece.len();
+        reader.push(piece, &mut on);
+    }
+    reader.finish(&mut on);
+    failure
+}
+
+/// What went wrong underneath, without the URL. Texts of the operating system and of TLS, none of the upstream.
+fn error_chain(error: &reqwest::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use tokio::time::sleep;
+
+    use super::*;
+
+    const PROGRESS: Duration = Duration::from_millis(400);
+
+    /// An answer whose next piece comes after this time.
+    fn answer(after: Duration, end: Duration) -> Answer {
+        let piece = async move {
+            sleep(after).await;
+            Ok(Bytes::from_static(b"piece"))
+        };
+        Answer {
+            pieces: Box::pin(stream::once(piece)),
+            idle: PROGRESS,
+            progress: PROGRESS,
+            progress_by: now() + PROGRESS,
+            end_by: now() + end,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn time_spent_waiting_for_the_client_is_not_the_upstream_s_silence() {
+        let (ms, long) = (Duration::from_millis, Duration::from_secs(60));
+        let reading_time = ReadingTime::default();
+        let mut slow = answer(ms(500), long);
+        assert_eq!(slow.next(&reading_time).await, Err(Failure::Timeout));
+
+        // The client blocks us before we look, and again while we wait.
+        let mut waiting = answer(ms(300), long);
+        sleep(ms(500)).await;
+        reading_time.pause(ms(500));
+        assert!(matches!(waiting.next(&reading_time).await, Ok(Some(_))));
+        let mut waiting = answer(ms(700), long);
+        let blocks = async {
+            sleep(ms(350)).await;
+            reading_time.pause(ms(350));
+        };
+        let (next, ()) = futures_util::future::join(waiting.next(&reading_time), blocks).await;
+        assert!(matches!(next, Ok(Some(_))), "{next:?}");
+
+        let mut late = answer(ms(300), ms(200));
+        reading_time.pause(ms(500));
+        assert_eq!(late.next(&reading_time).await, Err(Failure::Deadline), "the end does not stand still");
+    }
+}
