@@ -5,7 +5,7 @@
 //! header and claims are judged here, strictly and against a time that comes in as an argument.
 //!
 //! ```text
-//! Authorization → bearer → Token::parse → Token::key (of the key set, or the legacy secret) → Token::user → User
+//! Authorization → bearer → AccessToken::parse → AccessToken::key (of the key set, or the legacy secret) → AccessToken::user → User
 //! ```
 //!
 //! Sources: [RFC 7515](https://www.rfc-editor.org/rfc/rfc7515), [RFC 7517](https://www.rfc-editor.org/rfc/rfc7517),
@@ -22,17 +22,17 @@ mod strict_json;
 mod token;
 
 pub use bearer::bearer;
-pub use claims::Rules;
-pub use key_set::{Key, KeySet};
+pub use claims::ClaimRules;
+pub use key_set::{KeySet, VerifyingKey};
 pub use principal::{Principal, SourceIp, User, UserId};
-pub use token::Token;
+pub use token::AccessToken;
 
 use crate::problem::Code;
 use thiserror::Error;
 
 /// Why a caller is not let in. The reason is for the log: what a client learns is [`Self::code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum Refusal {
+pub enum TokenRefusal {
     /// No `Authorization` header.
     #[error("no token")]
     NoToken,
@@ -71,22 +71,22 @@ pub enum Refusal {
     Expired,
 }
 
-impl Refusal {
+impl TokenRefusal {
     /// What a client is told: for every forgery the same.
     pub const fn code(self) -> Code {
         match self {
-            Refusal::NoToken => Code::AuthRequired,
-            Refusal::ApiKey => Code::ApiKeyNotAccepted,
-            Refusal::Expired => Code::TokenExpired,
-            Refusal::Anonymous => Code::AnonymousNotAllowed,
-            Refusal::OauthClient => Code::OauthClientNotAllowed,
-            Refusal::NotBearer
-            | Refusal::Encoding
-            | Refusal::Header
-            | Refusal::Algorithm
-            | Refusal::UnknownKey
-            | Refusal::Signature
-            | Refusal::Claim(_) => Code::TokenInvalid,
+            TokenRefusal::NoToken => Code::AuthRequired,
+            TokenRefusal::ApiKey => Code::ApiKeyNotAccepted,
+            TokenRefusal::Expired => Code::TokenExpired,
+            TokenRefusal::Anonymous => Code::AnonymousNotAllowed,
+            TokenRefusal::OauthClient => Code::OauthClientNotAllowed,
+            TokenRefusal::NotBearer
+            | TokenRefusal::Encoding
+            | TokenRefusal::Header
+            | TokenRefusal::Algorithm
+            | TokenRefusal::UnknownKey
+            | TokenRefusal::Signature
+            | TokenRefusal::Claim(_) => Code::TokenInvalid,
         }
     }
 }

@@ -11,9 +11,9 @@ mod variables;
 pub use reader::{Mistake, Mistakes};
 pub use variables::{VARIABLES, Values, Variable};
 
-use crate::auth::{self, Rules};
+use crate::auth::{self, ClaimRules};
 use crate::secret::Secret;
-use reader::Reader;
+use reader::EnvReader;
 use std::time::Duration;
 use url::{Host, Url};
 
@@ -29,13 +29,13 @@ pub trait FunctionConfig: Sized + Send + Sync + 'static {
     fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes>;
 
     /// Who may call.
-    fn sign_in(&self) -> &SignIn;
+    fn sign_in(&self) -> &SignInConfig;
 
     /// What may be used how often.
-    fn ledger(&self) -> &Ledger;
+    fn ledger(&self) -> &LedgerConfig;
 
     /// Where the upstream's key is.
-    fn key(&self) -> &Key;
+    fn key(&self) -> &KeySource;
 
     /// How long it may take.
     fn timing(&self) -> &Timing;
@@ -48,11 +48,11 @@ pub trait FunctionConfig: Sized + Send + Sync + 'static {
 #[derive(Debug, Clone)]
 pub struct GenerateConfig {
     /// Who may call.
-    pub sign_in: SignIn,
+    pub sign_in: SignInConfig,
     /// How often.
-    pub ledger: Ledger,
+    pub ledger: LedgerConfig,
     /// The image API.
-    pub image_api: ImageApi,
+    pub image_api: ImageApiConfig,
     /// Whether `n` counts in chat format too.
     pub chat_n: bool,
     /// How long it may take.
@@ -63,10 +63,10 @@ pub struct GenerateConfig {
 
 impl FunctionConfig for GenerateConfig {
     fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
-        Reader::read(environment, |reader| {
-            let sign_in = SignIn::read(reader, true);
-            let ledger = Ledger::read(reader);
-            let image_api = ImageApi::read(reader);
+        EnvReader::read(environment, |reader| {
+            let sign_in = SignInConfig::read(reader, true);
+            let ledger = LedgerConfig::read(reader);
+            let image_api = ImageApiConfig::read(reader);
             let chat_n = reader.choice(&variables::CHAT_N, ["off", "on"]);
             let timing = Timing::read(reader);
             let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
@@ -81,15 +81,15 @@ impl FunctionConfig for GenerateConfig {
         })
     }
 
-    fn sign_in(&self) -> &SignIn {
+    fn sign_in(&self) -> &SignInConfig {
         &self.sign_in
     }
 
-    fn ledger(&self) -> &Ledger {
+    fn ledger(&self) -> &LedgerConfig {
         &self.ledger
     }
 
-    fn key(&self) -> &Key {
+    fn key(&self) -> &KeySource {
         &self.image_api.key
     }
 
@@ -106,11 +106,11 @@ impl FunctionConfig for GenerateConfig {
 #[derive(Debug, Clone)]
 pub struct FaceflipConfig {
     /// Who may call.
-    pub sign_in: SignIn,
+    pub sign_in: SignInConfig,
     /// How often.
-    pub ledger: Ledger,
+    pub ledger: LedgerConfig,
     /// ARK.
-    pub ark: Ark,
+    pub ark: ArkConfig,
     /// How long it may take.
     pub timing: Timing,
     /// Another Secrets Manager than AWS's own.
@@ -119,11 +119,11 @@ pub struct FaceflipConfig {
 
 impl FunctionConfig for FaceflipConfig {
     fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
-        Reader::read(environment, |reader| {
+        EnvReader::read(environment, |reader| {
             let is_required = reader.choice(&variables::FACEFLIP_AUTH, ["anonymous", "required"]);
-            let sign_in = SignIn::read(reader, is_required.unwrap_or(true));
-            let ledger = Ledger::read(reader);
-            let ark = Ark::read(reader);
+            let sign_in = SignInConfig::read(reader, is_required.unwrap_or(true));
+            let ledger = LedgerConfig::read(reader);
+            let ark = ArkConfig::read(reader);
             let timing = Timing::read(reader);
             let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
             Some(Self {
@@ -136,15 +136,15 @@ impl FunctionConfig for FaceflipConfig {
         })
     }
 
-    fn sign_in(&self) -> &SignIn {
+    fn sign_in(&self) -> &SignInConfig {
         &self.sign_in
     }
 
-    fn ledger(&self) -> &Ledger {
+    fn ledger(&self) -> &LedgerConfig {
         &self.ledger
     }
 
-    fn key(&self) -> &Key {
+    fn key(&self) -> &KeySource {
         &self.ark.key
     }
 
@@ -161,9 +161,9 @@ impl FunctionConfig for FaceflipConfig {
 #[derive(Debug, Clone)]
 pub struct GenerationsConfig {
     /// Who may call.
-    pub sign_in: SignIn,
+    pub sign_in: SignInConfig,
     /// What is told.
-    pub ledger: Ledger,
+    pub ledger: LedgerConfig,
     /// Another Secrets Manager than AWS's own.
     pub secrets_endpoint: Option<Url>,
 }
@@ -174,9 +174,9 @@ impl GenerationsConfig {
     /// # Errors
     /// Every mistake in the variables it uses.
     pub fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
-        Reader::read(environment, |reader| {
-            let sign_in = SignIn::read(reader, true);
-            let ledger = Ledger::read(reader);
+        EnvReader::read(environment, |reader| {
+            let sign_in = SignInConfig::read(reader, true);
+            let ledger = LedgerConfig::read(reader);
             let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
             Some(Self { sign_in: sign_in?, ledger: ledger?, secrets_endpoint: secrets_endpoint? })
         })
@@ -185,49 +185,49 @@ impl GenerationsConfig {
 
 /// Who may call.
 #[derive(Debug, Clone)]
-pub struct SignIn {
+pub struct SignInConfig {
     /// Whose users. There is none only where nobody need sign in.
-    pub supabase: Option<Supabase>,
+    pub supabase: Option<SupabaseConfig>,
     /// Whether a caller must be a user.
     pub is_required: bool,
 }
 
 /// A Supabase project, as far as its tokens are concerned.
 #[derive(Debug, Clone)]
-pub struct Supabase {
+pub struct SupabaseConfig {
     /// Where its public keys are.
     pub key_set: Url,
     /// The shared secret that an older project signs with.
-    pub legacy_secret: Key,
+    pub legacy_secret: KeySource,
     /// Which of its tokens are for us.
-    pub rules: Rules,
+    pub rules: ClaimRules,
 }
 
-impl SignIn {
-    fn read(reader: &mut Reader<'_>, is_required: bool) -> Option<Self> {
-        let supabase = Supabase::read(reader, is_required)?;
+impl SignInConfig {
+    fn read(reader: &mut EnvReader<'_>, is_required: bool) -> Option<Self> {
+        let supabase = SupabaseConfig::read(reader, is_required)?;
         Some(Self { supabase, is_required })
     }
 }
 
-impl Supabase {
+impl SupabaseConfig {
     /// `Some(None)` if there is no project and none is needed.
-    fn read(reader: &mut Reader<'_>, is_required: bool) -> Option<Option<Self>> {
+    fn read(reader: &mut EnvReader<'_>, is_required: bool) -> Option<Option<Self>> {
         let url = match is_required {
             true => reader.base_url(&variables::SUPABASE_URL).map(Some),
             false => reader.optional_url(&variables::SUPABASE_URL),
         };
         let legacy_secret = reader.key(&variables::SUPABASE_JWT_SECRET, &variables::SUPABASE_JWT_SECRET_ARN);
-        if let Some(Key::Given(secret)) = &legacy_secret
-            && auth::Key::legacy(secret).is_none()
+        if let Some(KeySource::Given(secret)) = &legacy_secret
+            && auth::VerifyingKey::legacy(secret).is_none()
         {
-            reader.too_short(&variables::SUPABASE_JWT_SECRET, auth::Key::MIN_SECRET_BYTES);
+            reader.too_short(&variables::SUPABASE_JWT_SECRET, auth::VerifyingKey::MIN_SECRET_BYTES);
         }
         let allows_anonymous = reader.flag(&variables::ALLOW_ANONYMOUS);
         let oauth_clients = reader.client_ids(&variables::ALLOWED_OAUTH_CLIENTS);
         let (Some(url), legacy_secret) = (url?, legacy_secret?) else { return Some(None) };
         let issuer = below(&url, "/auth/v1");
-        let rules = Rules {
+        let rules = ClaimRules {
             issuer: issuer.as_str().to_owned(),
             allows_anonymous: allows_anonymous?,
             oauth_clients: oauth_clients?,
@@ -238,7 +238,7 @@ impl Supabase {
 
 /// Where a key is.
 #[derive(Debug, Clone)]
-pub enum Key {
+pub enum KeySource {
     /// Nowhere: the function starts, and answers that it is not ready.
     Missing {
         /// The variable that could hold it.
@@ -259,13 +259,13 @@ pub enum Key {
 
 /// The image API behind `POST /api/generate-stream` and `POST /api/generate-image`.
 #[derive(Debug, Clone)]
-pub struct ImageApi {
+pub struct ImageApiConfig {
     /// Which of its routes is called.
-    pub mode: Mode,
+    pub mode: ImageApiMode,
     /// Without a slash at the end (unless it has no path at all) and without a version; see [`Self::endpoint`].
     pub base_url: Url,
     /// Where the key is.
-    pub key: Key,
+    pub key: KeySource,
     /// The model for requests that name none.
     pub model: String,
     /// The models that a request may name, [`Self::model`] first, each once.
@@ -274,7 +274,7 @@ pub struct ImageApi {
 
 /// Which of an image API's routes is called.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mode {
+pub enum ImageApiMode {
     /// OpenAI's chat completions.
     Chat,
     /// OpenAI's images.
@@ -283,7 +283,7 @@ pub enum Mode {
     Gemini,
 }
 
-impl Mode {
+impl ImageApiMode {
     /// The name in the configuration.
     pub const fn name(self) -> &'static str {
         match self {
@@ -294,7 +294,7 @@ impl Mode {
     }
 }
 
-impl ImageApi {
+impl ImageApiConfig {
     /// The address of one of the API's paths, such as `/v1/chat/completions`.
     pub fn endpoint(&self, path: &str) -> Url {
         below(&self.base_url, path)
@@ -315,14 +315,14 @@ impl ImageApi {
         self.models.iter().any(|allowed| allowed == model)
     }
 
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(reader: &mut EnvReader<'_>) -> Option<Self> {
         let mode = reader.mode(&variables::IMAGE_API_MODE);
         let base_url = reader.base_url(&variables::IMAGE_API_BASE_URL).map(without_version);
         let key = reader.key(&variables::IMAGE_API_KEY, &variables::IMAGE_API_KEY_SECRET_ARN);
         let model = reader.model(match mode {
-            Some(Mode::Chat) | None => &variables::IMAGE_CHAT_MODEL,
-            Some(Mode::Images) => &variables::IMAGE_IMAGES_MODEL,
-            Some(Mode::Gemini) => &variables::IMAGE_GEMINI_MODEL,
+            Some(ImageApiMode::Chat) | None => &variables::IMAGE_CHAT_MODEL,
+            Some(ImageApiMode::Images) => &variables::IMAGE_IMAGES_MODEL,
+            Some(ImageApiMode::Gemini) => &variables::IMAGE_GEMINI_MODEL,
         });
         let listed = reader.models(&variables::IMAGE_MODELS);
         let model = model?;
@@ -339,11 +339,11 @@ impl ImageApi {
 
 /// ARK, behind `POST /api/v1/faceflip/generate/stream`.
 #[derive(Debug, Clone)]
-pub struct Ark {
+pub struct ArkConfig {
     /// Without a slash at the end; see [`Self::endpoint`].
     pub base_url: Url,
     /// Where the key is.
-    pub key: Key,
+    pub key: KeySource,
     /// A model, or an endpoint's id.
     pub model: String,
     /// A tier (`2K`) or pixels (`2048x2048`).
@@ -356,13 +356,13 @@ pub struct Ark {
     pub prompt: String,
 }
 
-impl Ark {
+impl ArkConfig {
     /// The address of one of ARK's paths, such as `/images/generations`.
     pub fn endpoint(&self, path: &str) -> Url {
         below(&self.base_url, path)
     }
 
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(reader: &mut EnvReader<'_>) -> Option<Self> {
         let base_url = reader.base_url(&variables::ARK_BASE_URL);
         let key = reader.key(&variables::ARK_API_KEY, &variables::ARK_API_KEY_SECRET_ARN);
         let model = reader.model(&variables::ARK_MODEL);
@@ -384,7 +384,7 @@ impl Ark {
 
 /// What may be used how often, and where that is counted and written down.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Ledger {
+pub struct LedgerConfig {
     /// The table of the token buckets.
     pub rate_limits_table: String,
     /// The table of tasks and balances.
@@ -405,8 +405,8 @@ pub struct Ledger {
     pub endpoint: Option<Url>,
 }
 
-impl Ledger {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+impl LedgerConfig {
+    fn read(reader: &mut EnvReader<'_>) -> Option<Self> {
         let rate_limits_table = reader.table(&variables::RATE_LIMITS_TABLE);
         let ledger_table = reader.table(&variables::LEDGER_TABLE);
         let limit = reader.number(&variables::RL_LIMIT);
@@ -454,7 +454,7 @@ pub struct Timing {
 }
 
 impl Timing {
-    fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    fn read(reader: &mut EnvReader<'_>) -> Option<Self> {
         let mut duration = |variable| reader.number(variable).map(Duration::from_millis);
         let head_hold = duration(&variables::HEAD_HOLD_MS);
         let ping = duration(&variables::PING_MS);

@@ -20,5 +20,6 @@ pub use secrets::KeyStore;
 pub use sign_in::SignIn;
 pub use store::{Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, Rate, RateLimiter};
 pub use upstream::{
-    Answer, Asked, Call, CallLabels, Ended, File, KeyAs, Output, Post, ReadingTime, Upstream, run,
+    CallLabels, Ended, FormFile, KeyAs, Output, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer,
+    UpstreamCalls, run,
 };

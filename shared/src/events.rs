@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde::Serialize;
 
 use crate::media;
-use crate::outcome::{Failed, Image, Source, Success};
+use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
 use crate::problem::{Code, Lang, Problem};
 use crate::sse;
 use crate::update::{Update, Usage};
@@ -24,7 +24,7 @@ pub fn padding(out: &mut Vec<u8>) {
 
 /// Whose events they are: the shapes differ where the product's documentation fixed them.
 #[derive(Debug, Clone)]
-pub enum Style {
+pub enum EventStyle {
     /// `POST /api/generate-stream`.
     Generate {
         /// Pictures asked for.
@@ -44,27 +44,27 @@ pub enum Style {
 pub struct Events {
     task_id: String,
     lang: Lang,
-    style: Style,
+    style: EventStyle,
     ids: Ids,
-    pictures: Vec<Picture>,
+    pictures: Vec<OpenPicture>,
     out: Vec<u8>,
 }
 
 /// A picture under way: its bytes that do not fill a delta yet.
 #[derive(Debug)]
-struct Picture {
+struct OpenPicture {
     slot: u32,
     waiting: Vec<u8>,
 }
 
 #[derive(Serialize)]
-struct Envelope<'a, T> {
+struct EventEnvelope<'a, T> {
     event: &'a str,
     data: T,
 }
 
 #[derive(Serialize)]
-struct Start<'a> {
+struct StartData<'a> {
     task_id: &'a str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -72,7 +72,7 @@ struct Start<'a> {
 }
 
 #[derive(Serialize)]
-struct Process<'a> {
+struct ProcessData<'a> {
     task_id: &'a str,
     message: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -80,20 +80,20 @@ struct Process<'a> {
 }
 
 #[derive(Serialize)]
-struct Text<'a> {
+struct TextData<'a> {
     index: u32,
     text: &'a str,
 }
 
 #[derive(Serialize)]
-struct ImageStart {
+struct ImageStartData {
     index: u32,
     media_type: &'static str,
     draft: bool,
 }
 
 #[derive(Serialize)]
-struct ImageDone<'a> {
+struct ImageDoneData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     task_id: Option<&'a str>,
     index: u32,
@@ -130,13 +130,13 @@ struct GeneratedImage<'a> {
 }
 
 #[derive(Serialize)]
-struct Done<'a> {
+struct DoneData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     urls: Option<&'a [String]>,
     #[serde(skip_serializing_if = "Option::is_none")]
     generated_images: Option<Vec<GeneratedImage<'a>>>,
     task_id: &'a str,
-    images: Vec<ImageDone<'a>>,
+    images: Vec<ImageDoneData<'a>>,
     failed: Vec<FailedImage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     usage: Option<Usage>,
@@ -145,7 +145,7 @@ struct Done<'a> {
 }
 
 #[derive(Serialize)]
-struct Error<'a> {
+struct ErrorData<'a> {
     task_id: &'a str,
     error: &'a str,
     message: &'a str,
@@ -170,7 +170,7 @@ impl Ids {
 
 impl Events {
     /// The events of one task, in one language.
-    pub fn new(task_id: String, lang: Lang, style: Style) -> Self {
+    pub fn new(task_id: String, lang: Lang, style: EventStyle) -> Self {
         Self { task_id, lang, style, ids: Ids::default(), pictures: Vec::new(), out: Vec::new() }
     }
 
@@ -181,43 +181,43 @@ impl Events {
             Lang::En => "Starting to generate...",
         };
         let n = match self.style {
-            Style::Generate { n } => Some(n),
-            Style::Faceflip { .. } => None,
+            EventStyle::Generate { n } => Some(n),
+            EventStyle::Faceflip { .. } => None,
         };
-        write(&mut self.out, &self.ids, "start", Start { task_id: &self.task_id, message, n });
+        write(&mut self.out, &self.ids, "start", StartData { task_id: &self.task_id, message, n });
     }
 
     /// The upstream is being called; `elapsed_ms` since the start where it has gone on for a while.
     pub fn process(&mut self, elapsed_ms: Option<u64>) {
         let message = match (&self.style, self.lang) {
-            (Style::Generate { .. }, Lang::Zh) => "正在调用模型生成图像...",
-            (Style::Faceflip { .. }, Lang::Zh) => "正在调用ARK模型生成图像...",
-            (Style::Generate { .. }, Lang::En) => "The model is generating the picture...",
-            (Style::Faceflip { .. }, Lang::En) => "The ARK model is generating pictures...",
+            (EventStyle::Generate { .. }, Lang::Zh) => "正在调用模型生成图像...",
+            (EventStyle::Faceflip { .. }, Lang::Zh) => "正在调用ARK模型生成图像...",
+            (EventStyle::Generate { .. }, Lang::En) => "The model is generating the picture...",
+            (EventStyle::Faceflip { .. }, Lang::En) => "The ARK model is generating pictures...",
         };
-        write(&mut self.out, &self.ids, "process", Process { task_id: &self.task_id, message, elapsed_ms });
+        write(&mut self.out, &self.ids, "process", ProcessData { task_id: &self.task_id, message, elapsed_ms });
     }
 
     /// Shows an update that is news (see [`Outcome::note`](crate::outcome::Outcome::note)).
     pub fn update(&mut self, update: &Update<'_>) {
         match *update {
-            Update::Text { slot: index, text } => write(&mut self.out, &self.ids, "text", Text { index, text }),
+            Update::Text { slot: index, text } => write(&mut self.out, &self.ids, "text", TextData { index, text }),
             Update::ImageStarted { slot, media_type, draft, .. } => {
                 self.pictures.retain(|picture| picture.slot != slot);
-                self.pictures.push(Picture { slot, waiting: Vec::new() });
-                let data = ImageStart { index: slot, media_type: media_type.as_str(), draft };
+                self.pictures.push(OpenPicture { slot, waiting: Vec::new() });
+                let data = ImageStartData { index: slot, media_type: media_type.as_str(), draft };
                 write(&mut self.out, &self.ids, "image.start", data);
             }
             Update::ImageBytes { slot, bytes } => self.bytes(slot, bytes),
             Update::ImageFinished { slot, draft, ref image } => {
                 self.flush_slot(slot);
                 self.pictures.retain(|picture| picture.slot != slot);
-                let source = Source::Inline(image.clone());
-                self.image_done(&Image { slot, source, draft });
+                let source = ImageSource::Inline(image.clone());
+                self.image_done(&DeliveredImage { slot, source, draft });
             }
             Update::ImageLinked { slot, url, pixels, draft } => {
-                let source = Source::Link { url: url.to_owned(), pixels };
-                self.image_done(&Image { slot, source, draft });
+                let source = ImageSource::Link { url: url.to_owned(), pixels };
+                self.image_done(&DeliveredImage { slot, source, draft });
             }
             Update::ImageRejected { slot, .. } | Update::ImageRepeated { slot } => {
                 self.pictures.retain(|picture| picture.slot != slot);
@@ -245,22 +245,22 @@ impl Events {
 
     /// The terminal event of a success, with the credits that are left where generations cost some.
     pub fn done(&mut self, success: &Success, credits_remaining: Option<u64>) {
-        let message = |failed: &Failed| failed.code().title(self.lang);
+        let message = |failed: &FailedSlot| failed.code().title(self.lang);
         let failed =
             success.failed.iter().map(|f| FailedImage { index: f.slot, code: f.code(), message: message(f) }).collect();
         let (urls, generated_images) = match &self.style {
-            Style::Generate { .. } => (None, None),
-            Style::Faceflip { size, urls } => {
+            EventStyle::Generate { .. } => (None, None),
+            EventStyle::Faceflip { size, urls } => {
                 let links = success.images.iter().filter_map(|image| match &image.source {
-                    Source::Link { url, .. } => Some(GeneratedImage { url, size }),
-                    Source::Inline(_) => None,
+                    ImageSource::Link { url, .. } => Some(GeneratedImage { url, size }),
+                    ImageSource::Inline(_) => None,
                 });
                 (Some(urls.as_slice()), Some(links.collect()))
             }
         };
-        let images = success.images.iter().map(|image| ImageDone::new(image, &self.style, None)).collect();
+        let images = success.images.iter().map(|image| ImageDoneData::new(image, &self.style, None)).collect();
         let (task_id, usage) = (self.task_id.as_str(), success.usage);
-        let data = Done { urls, generated_images, task_id, images, failed, usage, credits_remaining };
+        let data = DoneData { urls, generated_images, task_id, images, failed, usage, credits_remaining };
         write(&mut self.out, &self.ids, "done", data);
     }
 
@@ -313,17 +313,17 @@ impl Events {
         }
     }
 
-    fn image_done(&mut self, image: &Image) {
+    fn image_done(&mut self, image: &DeliveredImage) {
         let task_id = match self.style {
-            Style::Generate { .. } => None,
-            Style::Faceflip { .. } => Some(self.task_id.as_str()),
+            EventStyle::Generate { .. } => None,
+            EventStyle::Faceflip { .. } => Some(self.task_id.as_str()),
         };
-        write(&mut self.out, &self.ids, "image.done", ImageDone::new(image, &self.style, task_id));
+        write(&mut self.out, &self.ids, "image.done", ImageDoneData::new(image, &self.style, task_id));
     }
 }
 
-impl<'a> ImageDone<'a> {
-    fn new(image: &'a Image, style: &'a Style, task_id: Option<&'a str>) -> Self {
+impl<'a> ImageDoneData<'a> {
+    fn new(image: &'a DeliveredImage, style: &'a EventStyle, task_id: Option<&'a str>) -> Self {
         let mut done = Self {
             task_id,
             index: image.slot,
@@ -337,18 +337,18 @@ impl<'a> ImageDone<'a> {
             draft: image.draft,
         };
         match &image.source {
-            Source::Inline(whole) => {
+            ImageSource::Inline(whole) => {
                 done.media_type = Some(whole.media_type.as_str());
                 done.bytes = Some(whole.bytes);
                 done.sha256 = Some(whole.sha256_hex());
                 (done.width, done.height) = (Some(whole.width), Some(whole.height));
             }
-            Source::Link { url, pixels } => {
+            ImageSource::Link { url, pixels } => {
                 done.url = Some(url);
                 (done.width, done.height) = pixels.unzip();
                 done.size = match style {
-                    Style::Generate { .. } => pixels.map(|(width, height)| format!("{width}x{height}")),
-                    Style::Faceflip { size, .. } => Some(size.clone()),
+                    EventStyle::Generate { .. } => pixels.map(|(width, height)| format!("{width}x{height}")),
+                    EventStyle::Faceflip { size, .. } => Some(size.clone()),
                 };
             }
         }
@@ -360,7 +360,7 @@ fn write_error(
     out: &mut Vec<u8>,
     ids: &Ids,
     task_id: &str,
-    style: &Style,
+    style: &EventStyle,
     lang: Lang,
     problem: &Problem,
     request_id: &str,
@@ -368,11 +368,11 @@ fn write_error(
     let reason = problem.reason(lang);
     // The documentation of faceflip fixes the message; the reason stands beside it.
     let message = match (style, lang) {
-        (Style::Generate { .. }, _) => problem.message(lang),
-        (Style::Faceflip { .. }, Lang::Zh) => "图像生成失败",
-        (Style::Faceflip { .. }, Lang::En) => "Image generation failed",
+        (EventStyle::Generate { .. }, _) => problem.message(lang),
+        (EventStyle::Faceflip { .. }, Lang::Zh) => "图像生成失败",
+        (EventStyle::Faceflip { .. }, Lang::En) => "Image generation failed",
     };
-    let data = Error {
+    let data = ErrorData {
         task_id,
         error: &reason,
         message,
@@ -395,6 +395,6 @@ fn write_delta(out: &mut Vec<u8>, ids: &Ids, slot: u32, bytes: &[u8]) {
 
 fn write<T: Serialize>(out: &mut Vec<u8>, ids: &Ids, event: &str, data: T) {
     // Plain structs of numbers and strings cannot fail to serialise.
-    let data = serde_json::to_vec(&Envelope { event, data }).unwrap_or_default();
+    let data = serde_json::to_vec(&EventEnvelope { event, data }).unwrap_or_default();
     sse::event(out, ids.next(), event, &data);
 }

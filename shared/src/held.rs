@@ -156,14 +156,14 @@ impl Base64Slices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{Rejected, Whole};
+    use crate::media::{ImageRejection, WholeImage};
 
     fn start(slot: u32, draft: bool) -> Update<'static> {
         Update::ImageStarted { slot, media_type: MediaType::Png, draft }
     }
 
     fn finish(slot: u32, draft: bool) -> Update<'static> {
-        let image = Whole { media_type: MediaType::Png, bytes: 0, width: 1, height: 1, sha256: [0; 32] };
+        let image = WholeImage { media_type: MediaType::Png, bytes: 0, width: 1, height: 1, sha256: [0; 32] };
         Update::ImageFinished { slot, draft, image }
     }
 
@@ -218,7 +218,7 @@ mod tests {
                 &[
                     start(0, false),
                     Update::ImageBytes { slot: 0, bytes: b"a" },
-                    Update::ImageRejected { slot: 0, why: Rejected::Truncated },
+                    Update::ImageRejected { slot: 0, why: ImageRejection::Truncated },
                 ],
                 &[],
             ),

@@ -5,4 +5,4 @@
 
 mod tokenizer;
 
-pub use tokenizer::{Malformed, Reader, Segment, Token, Value};
+pub use tokenizer::{Malformed, Segment, Token, TokenValue, Tokenizer};

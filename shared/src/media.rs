@@ -7,8 +7,8 @@ mod reference;
 pub mod sniff;
 mod text;
 
-pub use image::{Image, Progress, Rejected, Whole};
-pub use markdown::{Found, Reader};
+pub use image::{ImageDecoder, ImageProgress, ImageRejection, WholeImage};
+pub use markdown::{MarkdownImages, MarkdownPart};
 pub use payload::{BadPayload, Payload, encode};
 pub use reference::{Reference, Referred};
 pub use text::Utf8;

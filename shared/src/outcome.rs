@@ -1,6 +1,6 @@
 //! How an answer ended: which pictures are whole, or which failure it was. Exactly one verdict.
 
-use crate::media::{Rejected, Whole};
+use crate::media::{ImageRejection, WholeImage};
 use crate::problem::Code;
 use crate::update::{Nth, Stop, Update, Usage};
 use crate::upstream::{Failure, TokenPolicy};
@@ -11,10 +11,10 @@ const MAX_PICTURES: usize = 64;
 /// Watches an answer's updates.
 #[derive(Debug, Default)]
 pub struct Outcome {
-    images: Vec<Image>,
-    failed: Vec<Failed>,
+    images: Vec<DeliveredImage>,
+    failed: Vec<FailedSlot>,
     /// What claimed to be a picture and was none, or was broken.
-    rejected: Vec<Failed>,
+    rejected: Vec<FailedSlot>,
     usage: Option<Usage>,
     stop: Option<Stop>,
     failure: Option<Failure>,
@@ -27,20 +27,20 @@ pub struct Outcome {
 
 /// A picture that is whole.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Image {
+pub struct DeliveredImage {
     /// The slot.
     pub slot: u32,
     /// Where it is.
-    pub source: Source,
+    pub source: ImageSource,
     /// The wire says that it is not the final one.
     pub draft: bool,
 }
 
 /// Where a whole picture is.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Source {
+pub enum ImageSource {
     /// Its bytes went through.
-    Inline(Whole),
+    Inline(WholeImage),
     /// The upstream gave a link.
     Link {
         /// As the upstream wrote it.
@@ -52,7 +52,7 @@ pub enum Source {
 
 /// A picture that the upstream could not make, or that did not come whole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Failed {
+pub struct FailedSlot {
     /// The slot.
     pub slot: u32,
     /// Why.
@@ -92,7 +92,7 @@ impl Tally {
 
 /// How the answer's bytes ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum AnswerEnd {
     /// The upstream closed the stream as it should, or said `[DONE]`.
     Clean,
     /// The call failed underway.
@@ -103,9 +103,9 @@ pub enum End {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Success {
     /// The final picture of each slot, in slot order.
-    pub images: Vec<Image>,
+    pub images: Vec<DeliveredImage>,
     /// What failed beside them.
-    pub failed: Vec<Failed>,
+    pub failed: Vec<FailedSlot>,
     /// Token counts.
     pub usage: Option<Usage>,
     /// How a call failed in the end, after it had brought some of these.
@@ -141,24 +141,28 @@ impl Outcome {
             }
             Update::ImageFinished { slot, draft, image } => {
                 self.close(*slot);
-                return self.keep(Image { slot: *slot, draft: *draft, source: Source::Inline(image.clone()) });
+                return self.keep(DeliveredImage {
+                    slot: *slot,
+                    draft: *draft,
+                    source: ImageSource::Inline(image.clone()),
+                });
             }
             Update::ImageLinked { slot, url, pixels, draft } => {
-                let source = Source::Link { url: (*url).to_owned(), pixels: *pixels };
-                return self.keep(Image { slot: *slot, draft: *draft, source });
+                let source = ImageSource::Link { url: (*url).to_owned(), pixels: *pixels };
+                return self.keep(DeliveredImage { slot: *slot, draft: *draft, source });
             }
             Update::ImageRejected { slot, why } => {
                 self.close(*slot);
                 let failure = match why {
-                    Rejected::Truncated | Rejected::BadPayload => Failure::Truncated,
-                    Rejected::TooLarge => Failure::Protocol,
-                    Rejected::NotAnImage | Rejected::BadLink => Failure::NoImage,
+                    ImageRejection::Truncated | ImageRejection::BadPayload => Failure::Truncated,
+                    ImageRejection::TooLarge => Failure::Protocol,
+                    ImageRejection::NotAnImage | ImageRejection::BadLink => Failure::NoImage,
                 };
                 let has_room = self.rejected.len() < MAX_PICTURES;
                 match self.rejected.iter_mut().find(|rejected| rejected.slot == *slot) {
                     Some(rejected) if rejected.failure == Failure::NoImage => rejected.failure = failure,
                     Some(_) => {}
-                    None if has_room => self.rejected.push(Failed { slot: *slot, failure }),
+                    None if has_room => self.rejected.push(FailedSlot { slot: *slot, failure }),
                     None => {}
                 }
             }
@@ -166,7 +170,7 @@ impl Outcome {
                 let is_known = self.failed.iter().any(|failed| failed.slot == *slot);
                 let is_new = !is_known && self.failed.len() < MAX_PICTURES;
                 if is_new {
-                    self.failed.push(Failed { slot: *slot, failure: *failure });
+                    self.failed.push(FailedSlot { slot: *slot, failure: *failure });
                 }
                 return is_new;
             }
@@ -193,11 +197,11 @@ impl Outcome {
     }
 
     /// The verdict. At least one whole picture is a success, whatever came after it.
-    pub fn verdict(self, end: End) -> Result<Success, Failure> {
+    pub fn verdict(self, end: AnswerEnd) -> Result<Success, Failure> {
         if self.images.is_empty() {
             return Err(self.failure(end));
         }
-        let mut images: Vec<Image> = Vec::new();
+        let mut images: Vec<DeliveredImage> = Vec::new();
         for image in self.images {
             match images.iter_mut().find(|other| other.slot == image.slot) {
                 Some(other) if supersedes(image.draft, other.draft) => *other = image,
@@ -207,11 +211,11 @@ impl Outcome {
         }
         images.sort_by_key(|image| image.slot);
         let cut_short = self.failure.or(match end {
-            End::Failed(failure) => Some(failure),
-            End::Clean => None,
+            AnswerEnd::Failed(failure) => Some(failure),
+            AnswerEnd::Clean => None,
         });
-        let broken = self.open.into_iter().map(|slot| Failed { slot, failure: Failure::Truncated });
-        let mut failed: Vec<Failed> = Vec::new();
+        let broken = self.open.into_iter().map(|slot| FailedSlot { slot, failure: Failure::Truncated });
+        let mut failed: Vec<FailedSlot> = Vec::new();
         // What the upstream says of a picture counts more than how it looked.
         for new in self.failed.into_iter().chain(broken).chain(self.rejected) {
             let is_known = failed.iter().any(|known| known.slot == new.slot);
@@ -223,14 +227,14 @@ impl Outcome {
         Ok(Success { images, failed, usage: self.usage, cut_short })
     }
 
-    fn failure(&self, end: End) -> Failure {
+    fn failure(&self, end: AnswerEnd) -> Failure {
         let is_filtered = self.stop == Some(Stop::Filtered);
         let failure = self.failure.filter(|failure| !(is_filtered && *failure == Failure::Protocol));
         let picture_failure = self.failed.iter().map(|failed| failed.failure).reduce(weightier);
         if let Some(failure) = failure.or(picture_failure) {
             return failure;
         }
-        if let End::Failed(failure) = end {
+        if let AnswerEnd::Failed(failure) = end {
             return failure;
         }
         let is_truncated = self.rejected.iter().any(|rejected| rejected.failure == Failure::Truncated);
@@ -243,7 +247,7 @@ impl Outcome {
         }
     }
 
-    fn keep(&mut self, image: Image) -> bool {
+    fn keep(&mut self, image: DeliveredImage) -> bool {
         // A final picture is news even where a draft had the same bytes.
         let is_known = self.images.iter().any(|known| known.is_same_as(&image) && (!known.draft || image.draft));
         let is_new = !is_known && self.images.len() < MAX_PICTURES;
@@ -266,7 +270,7 @@ impl Success {
     pub fn without(mut self, is_lost: impl Fn(u32) -> bool, failure: Failure) -> Result<Self, Failure> {
         let (lost, kept): (Vec<_>, _) = self.images.into_iter().partition(|image| is_lost(image.slot));
         self.images = kept;
-        self.failed.extend(lost.into_iter().map(|image| Failed { slot: image.slot, failure }));
+        self.failed.extend(lost.into_iter().map(|image| FailedSlot { slot: image.slot, failure }));
         self.failed.sort_by_key(|failed| failed.slot);
         if self.images.is_empty() { Err(failure) } else { Ok(self) }
     }
@@ -282,9 +286,9 @@ impl Success {
             let nth = Nth { call, of };
             match verdict {
                 Ok(success) => {
-                    let moved = |image: Image| Image { slot: nth.slot(image.slot), ..image };
+                    let moved = |image: DeliveredImage| DeliveredImage { slot: nth.slot(image.slot), ..image };
                     all.images.extend(success.images.into_iter().map(moved));
-                    let moved = |failed: Failed| Failed { slot: nth.slot(failed.slot), ..failed };
+                    let moved = |failed: FailedSlot| FailedSlot { slot: nth.slot(failed.slot), ..failed };
                     all.failed.extend(success.failed.into_iter().map(moved));
                     all.usage = match (all.usage, success.usage) {
                         (Some(sum), Some(usage)) => Some(sum.plus(usage)),
@@ -292,7 +296,7 @@ impl Success {
                     };
                     all.cut_short = all.cut_short.or(success.cut_short);
                 }
-                Err(failure) => all.failed.push(Failed { slot: call, failure }),
+                Err(failure) => all.failed.push(FailedSlot { slot: call, failure }),
             }
         }
         if all.images.is_empty() {
@@ -316,18 +320,18 @@ fn weightier(a: Failure, b: Failure) -> Failure {
     if a.is_users_fault() { b } else { a }
 }
 
-impl Image {
+impl DeliveredImage {
     /// Equal bytes are one picture, in whichever slot: relays have a habit of writing everything twice.
-    fn is_same_as(&self, other: &Image) -> bool {
+    fn is_same_as(&self, other: &DeliveredImage) -> bool {
         match (&self.source, &other.source) {
-            (Source::Inline(a), Source::Inline(b)) => a.sha256 == b.sha256,
-            (Source::Link { url: a, .. }, Source::Link { url: b, .. }) => a == b,
+            (ImageSource::Inline(a), ImageSource::Inline(b)) => a.sha256 == b.sha256,
+            (ImageSource::Link { url: a, .. }, ImageSource::Link { url: b, .. }) => a == b,
             _ => false,
         }
     }
 }
 
-impl Failed {
+impl FailedSlot {
     /// What the client is told.
     pub fn code(&self) -> Code {
         self.failure.problem()

@@ -30,16 +30,16 @@ macro_rules! catalogue {
             /// The whole catalogue, in the order in which it is documented.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
 
-            const fn facts(self) -> Facts {
+            const fn facts(self) -> CodeFacts {
                 match self {
-                    $(Code::$variant => Facts { code: $code, status: $status, retry_after_ms: $retry, zh: $zh, en: $en },)+
+                    $(Code::$variant => CodeFacts { code: $code, status: $status, retry_after_ms: $retry, zh: $zh, en: $en },)+
                 }
             }
         }
     };
 }
 
-struct Facts {
+struct CodeFacts {
     code: &'static str,
     status: u16,
     /// `None`: the same request will fail again.
@@ -217,7 +217,7 @@ impl Problem {
     pub fn document(&self, lang: Lang, request_id: &str) -> Vec<u8> {
         let (title, detail) = (self.code.title(lang), self.reason(lang));
         let sentence = if self.errors.is_empty() { title } else { &detail };
-        json(&Document {
+        json(&ProblemDocument {
             kind: self.kind(),
             title,
             status: self.code.status(),
@@ -267,7 +267,7 @@ impl fmt::Display for Problem {
 impl std::error::Error for Problem {}
 
 #[derive(Serialize)]
-struct Document<'a> {
+struct ProblemDocument<'a> {
     #[serde(rename = "type")]
     kind: String,
     title: &'a str,

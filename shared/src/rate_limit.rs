@@ -10,7 +10,7 @@
 
 mod memory;
 
-pub use memory::Memory;
+pub use memory::RefusalMemory;
 
 /// How many upstream calls a caller may make.
 #[derive(Debug, Clone, PartialEq, Eq)]

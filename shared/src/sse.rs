@@ -5,5 +5,5 @@
 mod decode;
 mod encode;
 
-pub use decode::{Decoder, Part, Stray, TooLarge};
+pub use decode::{Decoder, DecoderPart, Stray, TooLarge};
 pub use encode::{comment, event};

@@ -3,7 +3,7 @@
 //! A task is named by its owner: by `Idempotency-Key`, or by the `task_id` of faceflip. It is run again only after it
 //! failed, or when whoever ran it is surely gone; nothing is paid for twice.
 
-use crate::outcome::{Failed, Image, Source, Success};
+use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
 use crate::problem::Code;
 use crate::update::Usage;
 use crate::upstream::Failure;
@@ -20,13 +20,13 @@ const LINK_LIFE_MS: u64 = 86_400_000;
 
 /// What is kept of a task. Never a prompt and never a pixel.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Record {
+pub struct TaskRecord {
     /// As its owner named it.
     pub task_id: String,
     /// The route that ran it.
     pub route: String,
     /// Where it stands.
-    pub state: State,
+    pub state: TaskState,
     /// How often it was run.
     pub attempts: u32,
     /// Whole pictures that were delivered.
@@ -40,12 +40,12 @@ pub struct Record {
     /// [`fingerprint`] of what was asked.
     pub fingerprint: String,
     /// What was delivered, where that can be told again.
-    pub links: Option<Links>,
+    pub links: Option<StoredLinks>,
 }
 
 /// Where a task stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum State {
+pub enum TaskState {
     /// Somebody runs it, and is gone for sure at this time.
     Running {
         /// Milliseconds since 1970.
@@ -77,28 +77,32 @@ pub enum Repeat {
     Again,
 }
 
-impl Record {
+impl TaskRecord {
     /// What it means that this key comes again, with this request, run as `run`.
     pub fn repeat(&self, fingerprint: &str, run: &str, now_ms: u64) -> Repeat {
         match self.state {
             _ if self.run == run => Repeat::Ours,
             _ if self.fingerprint != fingerprint => Repeat::Reused,
-            State::Running { lease_ms } if lease_ms > now_ms => Repeat::InProgress,
-            State::Running { .. } | State::Failed { .. } => Repeat::Again,
-            State::Succeeded => match self.links.as_ref().and_then(|links| links.success(self.updated_ms, now_ms)) {
-                Some(success) => Repeat::Replay(success),
-                None => Repeat::Completed,
-            },
+            TaskState::Running { lease_ms } if lease_ms > now_ms => Repeat::InProgress,
+            TaskState::Running { .. } | TaskState::Failed { .. } => Repeat::Again,
+            TaskState::Succeeded => {
+                match self.links.as_ref().and_then(|links| links.success(self.updated_ms, now_ms)) {
+                    Some(success) => Repeat::Replay(success),
+                    None => Repeat::Completed,
+                }
+            }
         }
     }
 }
 
-impl State {
+impl TaskState {
     /// As its owner is told it at this time: whoever ran a task beyond its lease is gone, and it has failed.
     #[must_use]
     pub fn at(self, now_ms: u64) -> Self {
         match self {
-            State::Running { lease_ms } if lease_ms <= now_ms => State::Failed { code: Some(Code::InternalError) },
+            TaskState::Running { lease_ms } if lease_ms <= now_ms => {
+                TaskState::Failed { code: Some(Code::InternalError) }
+            }
             state => state,
         }
     }
@@ -116,34 +120,36 @@ pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
 
 /// A success that consists of links, as it is stored.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Links {
-    images: Vec<Link>,
-    failed: Vec<Lost>,
+pub struct StoredLinks {
+    images: Vec<StoredLink>,
+    failed: Vec<StoredFailure>,
     usage: Option<Usage>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Link {
+struct StoredLink {
     slot: u32,
     url: String,
     pixels: Option<(u32, u32)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Lost {
+struct StoredFailure {
     slot: u32,
     class: String,
 }
 
-impl Links {
+impl StoredLinks {
     /// The links of a success; `None` if any of its pictures is none.
     pub fn of(success: &Success) -> Option<Self> {
-        let link = |image: &Image| match &image.source {
-            Source::Link { url, pixels } => Some(Link { slot: image.slot, url: url.clone(), pixels: *pixels }),
-            Source::Inline(_) => None,
+        let link = |image: &DeliveredImage| match &image.source {
+            ImageSource::Link { url, pixels } => {
+                Some(StoredLink { slot: image.slot, url: url.clone(), pixels: *pixels })
+            }
+            ImageSource::Inline(_) => None,
         };
         let images = success.images.iter().map(link).collect::<Option<_>>()?;
-        let lost = |failed: &Failed| Lost { slot: failed.slot, class: failed.failure.class().to_owned() };
+        let lost = |failed: &FailedSlot| StoredFailure { slot: failed.slot, class: failed.failure.class().to_owned() };
         Some(Self { images, failed: success.failed.iter().map(lost).collect(), usage: success.usage })
     }
 
@@ -154,17 +160,17 @@ impl Links {
 
     /// The success again, while all of its links, made at `made_ms`, live.
     fn success(&self, made_ms: u64, now_ms: u64) -> Option<Success> {
-        let lives = |link: &Link| expiry_ms(&link.url, made_ms).saturating_sub(LINK_MARGIN_MS) > now_ms;
+        let lives = |link: &StoredLink| expiry_ms(&link.url, made_ms).saturating_sub(LINK_MARGIN_MS) > now_ms;
         if !self.images.iter().all(lives) {
             return None;
         }
-        let image = |link: &Link| {
-            let source = Source::Link { url: link.url.clone(), pixels: link.pixels };
-            Image { slot: link.slot, source, draft: false }
+        let image = |link: &StoredLink| {
+            let source = ImageSource::Link { url: link.url.clone(), pixels: link.pixels };
+            DeliveredImage { slot: link.slot, source, draft: false }
         };
-        let failed = |lost: &Lost| {
+        let failed = |lost: &StoredFailure| {
             let failure = Failure::ALL.iter().find(|failure| failure.class() == lost.class)?;
-            Some(Failed { slot: lost.slot, failure: *failure })
+            Some(FailedSlot { slot: lost.slot, failure: *failure })
         };
         Some(Success {
             images: self.images.iter().map(image).collect(),

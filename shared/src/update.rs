@@ -1,7 +1,7 @@
 //! The one vocabulary between the dialects of the upstreams and those who show what came.
 
 use crate::media::sniff::MediaType;
-use crate::media::{Rejected, Whole};
+use crate::media::{ImageRejection, WholeImage};
 use crate::upstream::Failure;
 
 /// One thing that an upstream's answer made known. Borrowed from the bytes it stands in wherever possible.
@@ -37,7 +37,7 @@ pub enum Update<'a> {
         /// As in `ImageStarted`, or known only now: some say it behind the picture.
         draft: bool,
         /// Size, dimensions, hash.
-        image: Whole,
+        image: WholeImage,
     },
     /// A picture is elsewhere. One that is under way in the slot goes on.
     ImageLinked {
@@ -55,7 +55,7 @@ pub enum Update<'a> {
         /// The slot.
         slot: u32,
         /// What is wrong with it.
-        why: Rejected,
+        why: ImageRejection,
     },
     /// The picture under way in the slot is whole, and came before. Ends it.
     ImageRepeated {

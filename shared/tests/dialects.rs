@@ -15,7 +15,7 @@ use base64::{Engine, engine::general_purpose::STANDARD};
 use pictures::{PNG, png};
 use rows::{BLUE, at_every_cut, finals, pictures};
 use shared::image_url::LocalLinks;
-use shared::outcome::Source;
+use shared::outcome::ImageSource;
 use shared::update::Usage;
 use shared::upstream::{AnyDialect, Failure};
 
@@ -663,12 +663,12 @@ fn what_the_pixels_are() {
             format!("{{\"type\":\"image_generation.partial_succeeded\",\"image_index\":0,{size},\"url\":\"<a>\"}}"),
         ] {
             let source = ark(&fill(&body)).verdict.unwrap().images[0].source.clone();
-            assert_eq!(source, Source::Link { url: format!("{LINKS}a"), pixels: expected }, "{body}");
+            assert_eq!(source, ImageSource::Link { url: format!("{LINKS}a"), pixels: expected }, "{body}");
         }
     }
     // What one item says holds for no other.
     let images = any(&fill(r#"{"data":[{"url":"<a>","size":"2x3"},{"url":"<b>"}]}"#)).verdict.unwrap().images;
-    assert_eq!(images[1].source, Source::Link { url: format!("{LINKS}b"), pixels: None });
+    assert_eq!(images[1].source, ImageSource::Link { url: format!("{LINKS}b"), pixels: None });
 }
 
 // ---- the Responses API (o) ----
@@ -1369,7 +1369,7 @@ fn a_link_beside_empty_base64() {
     check_streams(&[(&[&completed("<a>"), &completed("<b>")], "0:a 1:b")]);
     check_events(&[(r#"{"url":"<a>","b64_json":"","type":"image_generation.partial_image"}"#, "0:a~")]);
     let source = any(&events(&[&completed("<a>")])).verdict.unwrap().images[0].source.clone();
-    assert_eq!(source, Source::Link { url: format!("{LINKS}a"), pixels: Some((2, 3)) });
+    assert_eq!(source, ImageSource::Link { url: format!("{LINKS}a"), pixels: Some((2, 3)) });
 }
 
 #[test]
@@ -1461,7 +1461,7 @@ fn what_a_document_says_holds_for_no_other() {
         assert_eq!(told(&answer), expected, "{all:?}");
         let success = answer.verdict.unwrap();
         assert!(
-            success.images.iter().all(|image| matches!(image.source, Source::Link { pixels: None, .. })),
+            success.images.iter().all(|image| matches!(image.source, ImageSource::Link { pixels: None, .. })),
             "{all:?}"
         );
     }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 
 use serde_json::{Value, json};
 use shared::image_url::LocalLinks;
-use shared::outcome::{End, Outcome, Source};
+use shared::outcome::{AnswerEnd, ImageSource, Outcome};
 use shared::update::Update;
 use shared::upstream::{AnswerReader, AnyDialect};
 
@@ -75,7 +75,7 @@ fn read<'a>(dialect: AnyDialect, pieces: impl IntoIterator<Item = &'a [u8]>) -> 
         reader.push(piece, &mut on);
     }
     reader.finish(&mut on);
-    match outcome.verdict(End::Clean) {
+    match outcome.verdict(AnswerEnd::Clean) {
         Ok(success) => {
             seen.outcome = "ok".into();
             seen.is_partial = success.cut_short.is_some() || !success.failed.is_empty();
@@ -83,7 +83,7 @@ fn read<'a>(dialect: AnyDialect, pieces: impl IntoIterator<Item = &'a [u8]>) -> 
             seen.generated_images = success.usage.and_then(|usage| usage.generated_images);
             for image in success.images {
                 seen.slots.push(image.slot);
-                if let Source::Inline(whole) = image.source {
+                if let ImageSource::Inline(whole) = image.source {
                     seen.finals.push((hex(&whole.sha256), whole.bytes));
                 }
             }

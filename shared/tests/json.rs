@@ -2,13 +2,13 @@
 
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
-use shared::json::{Malformed, Reader, Segment, Value};
+use shared::json::{Malformed, Segment, TokenValue, Tokenizer};
 
 const KEYS: &[&str] = &["a", "b", "content"];
 
 /// One line a token: path, then value; strings in one piece.
 fn read(text: &[u8], piece_bytes: usize) -> Result<Vec<String>, Malformed> {
-    let mut reader = Reader::new(KEYS.iter().copied());
+    let mut reader = Tokenizer::new(KEYS.iter().copied());
     let (mut lines, mut string) = (Vec::new(), Vec::new());
     for mut piece in text.chunks(piece_bytes) {
         while let Some(token) = reader.next(&mut piece)? {
@@ -21,12 +21,12 @@ fn read(text: &[u8], piece_bytes: usize) -> Result<Vec<String>, Malformed> {
                 })
                 .collect();
             match token.value {
-                Value::StringStart => string.clear(),
-                Value::Text(text) => string.extend_from_slice(text),
-                Value::StringEnd => lines.push(format!("{path} \"{}\"", string.escape_ascii())),
-                Value::Scalar(text) => lines.push(format!("{path} {text}")),
-                Value::Open => lines.push(format!("{path} open")),
-                Value::Close => lines.push(format!("{path} close")),
+                TokenValue::StringStart => string.clear(),
+                TokenValue::Text(text) => string.extend_from_slice(text),
+                TokenValue::StringEnd => lines.push(format!("{path} \"{}\"", string.escape_ascii())),
+                TokenValue::Scalar(text) => lines.push(format!("{path} {text}")),
+                TokenValue::Open => lines.push(format!("{path} open")),
+                TokenValue::Close => lines.push(format!("{path} close")),
             }
         }
     }
@@ -126,7 +126,7 @@ fn what_stands_after_a_document() {
     assert_eq!(tokens(r#"{"a":1}{"b":2} [3]"#).unwrap().len(), 9);
     assert_eq!(tokens(r#"{"a":1} null "x" "#).unwrap()[3..], [" null", " \"x\""]);
     for junk in ["}", "]", ",", ":", ";", "data: x"] {
-        let mut reader = Reader::new(KEYS.iter().copied());
+        let mut reader = Tokenizer::new(KEYS.iter().copied());
         let text = format!("{{\"a\":1}}{junk}");
         let mut piece = text.as_bytes();
         for _ in 0..3 {
@@ -172,7 +172,7 @@ fn depth() {
 
 #[test]
 fn it_starts_afresh_when_reset() {
-    let mut reader = Reader::new(KEYS.iter().copied());
+    let mut reader = Tokenizer::new(KEYS.iter().copied());
     for broken in ["{\"a\":\"x\\", "{\"a\\", "[[[\"\\ud83d", "[1", "{\"a\":\"\\u00"] {
         let mut piece = broken.as_bytes();
         while reader.next(&mut piece).unwrap().is_some() {}

@@ -7,9 +7,9 @@ mod pictures;
 
 use allocation_counter::measure;
 use base64::{Engine, engine::general_purpose::STANDARD};
-use shared::events::{Events, Style};
+use shared::events::{EventStyle, Events};
 use shared::image_url::LocalLinks;
-use shared::outcome::{End, Outcome, Success};
+use shared::outcome::{AnswerEnd, Outcome, Success};
 use shared::problem::Lang;
 use shared::update::Update;
 use shared::upstream::{AnswerReader, AnyDialect, Failure};
@@ -64,7 +64,7 @@ fn read(dialect: AnyDialect, bytes: &[u8], piece_bytes: usize) -> Result<Success
         reader.push(piece, &mut |update| _ = outcome.observe(&update));
     }
     reader.finish(&mut |update| _ = outcome.observe(&update));
-    outcome.verdict(End::Clean)
+    outcome.verdict(AnswerEnd::Clean)
 }
 
 fn chat(bytes: &[u8], piece_bytes: usize) -> Result<Success, Failure> {
@@ -429,7 +429,7 @@ fn pictures_beyond_any_that_were_asked_for_are_dropped() {
 /// Wherever the picture is said to be, it is one that came before: nothing of it is kept.
 #[test]
 fn pictures_that_came_before_leave_nothing_behind() {
-    let mut events = Events::new("task".to_owned(), Lang::En, Style::Generate { n: 1 });
+    let mut events = Events::new("task".to_owned(), Lang::En, EventStyle::Generate { n: 1 });
     let (mut outcome, mut reader) = (Outcome::default(), AnswerReader::new(AnyDialect::new(LocalLinks::Refused)));
     for slot in 0..100 {
         let document = format!("data: {{\"image_index\":{slot},\"b64_json\":\"{}\"}}\n\n", pictures::PNG);

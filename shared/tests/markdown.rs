@@ -1,20 +1,20 @@
 //! Pictures in text: what is one, what is a link to one, and what stays text.
 
-use shared::media::{Found, Reader};
+use shared::media::{MarkdownImages, MarkdownPart};
 
 /// Base64 that is long enough to be believed without a label.
 const LONG: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
 
 /// `text|{picture}|<link>`; a picture that has not ended is `{picture`.
 fn read(text: &str, piece_bytes: usize) -> String {
-    let mut reader = Reader::default();
+    let mut reader = MarkdownImages::default();
     let mut out = String::new();
-    let mut note = |found: Found<'_>| match found {
-        Found::Text(text) => out.push_str(&String::from_utf8_lossy(text)),
-        Found::Image => out.push('{'),
-        Found::Payload(payload) => out.push_str(&String::from_utf8_lossy(payload)),
-        Found::ImageEnd => out.push('}'),
-        Found::Link(url) => out.push_str(&format!("<{url}>")),
+    let mut note = |found: MarkdownPart<'_>| match found {
+        MarkdownPart::Text(text) => out.push_str(&String::from_utf8_lossy(text)),
+        MarkdownPart::Image => out.push('{'),
+        MarkdownPart::Payload(payload) => out.push_str(&String::from_utf8_lossy(payload)),
+        MarkdownPart::ImageEnd => out.push('}'),
+        MarkdownPart::Link(url) => out.push_str(&format!("<{url}>")),
     };
     for mut piece in text.as_bytes().chunks(piece_bytes) {
         while let Some(found) = reader.next(&mut piece) {
@@ -179,13 +179,13 @@ fn nothing_is_held_without_bound() {
         ["![", "![]", "![[", "![a](", "![a](data:image/png;", "![a](https://b", "![a](https://b/(", "data:image/"]
     {
         for with in ["a", "]", "[", "(", ")", "!", " ", ";"] {
-            let mut reader = Reader::default();
+            let mut reader = MarkdownImages::default();
             let (mut read, mut told) = (0, 0);
             for piece in [endless, &with.repeat(20_000)] {
                 let mut piece = piece.as_bytes();
                 read += piece.len();
                 while let Some(found) = reader.next(&mut piece) {
-                    if let Found::Text(text) = found {
+                    if let MarkdownPart::Text(text) = found {
                         told += text.len();
                     }
                 }
@@ -217,7 +217,7 @@ fn bare_base64_in_lines() {
 
 #[test]
 fn only_text_that_may_begin_a_picture_is_held() {
-    let mut reader = Reader::default();
+    let mut reader = MarkdownImages::default();
     for (mut piece, found) in [
         (&b"A sad dune. Wow! Data, d! "[..], &b"A sad dune. Wow! Data, d! "[..]),
         (b"A bird", b"A bir"),
@@ -228,7 +228,7 @@ fn only_text_that_may_begin_a_picture_is_held() {
         (b"no] picture", b"![no] picture"),
     ] {
         let mut text = Vec::new();
-        while let Some(Found::Text(more)) = reader.next(&mut piece) {
+        while let Some(MarkdownPart::Text(more)) = reader.next(&mut piece) {
             text.extend_from_slice(more);
         }
         assert_eq!(String::from_utf8_lossy(&text), String::from_utf8_lossy(found));

@@ -16,7 +16,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use shared::image_url::LocalLinks;
-use shared::media::{Found, Payload, Reference, Referred, Utf8};
+use shared::media::{MarkdownPart, Payload, Reference, Referred, Utf8};
 use shared::upstream::AnyDialect;
 use shared::{json, media, sse};
 
@@ -1002,7 +1002,7 @@ fn soup() -> impl Strategy<Value = Soup> {
 }
 
 fn tokens(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<(String, String, Vec<u8>)>, String) {
-    let mut reader = json::Reader::new([
+    let mut reader = json::Tokenizer::new([
         "choices",
         "index",
         "delta",
@@ -1021,10 +1021,10 @@ fn tokens(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<(String, String, Vec<
                 Ok(Some(token)) => {
                     let path = format!("{:?}", token.path);
                     match (token.value, tokens.last_mut()) {
-                        (json::Value::Text(text), Some((of, kind, before))) if *of == path && kind == "Text" => {
+                        (json::TokenValue::Text(text), Some((of, kind, before))) if *of == path && kind == "Text" => {
                             before.extend_from_slice(text);
                         }
-                        (json::Value::Text(text), _) => tokens.push((path, "Text".into(), text.to_owned())),
+                        (json::TokenValue::Text(text), _) => tokens.push((path, "Text".into(), text.to_owned())),
                         (value, _) => tokens.push((path, format!("{value:?}"), Vec::new())),
                     }
                 }
@@ -1037,12 +1037,12 @@ fn tokens(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<(String, String, Vec<
 }
 
 fn finds(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<(String, Vec<u8>)> {
-    let mut reader = media::Reader::default();
+    let mut reader = media::MarkdownImages::default();
     let mut finds: Vec<(String, Vec<u8>)> = Vec::new();
-    let mut note = |found: Found<'_>| {
+    let mut note = |found: MarkdownPart<'_>| {
         let (kind, bytes) = match found {
-            Found::Text(text) => ("Text".to_owned(), text),
-            Found::Payload(payload) => ("Payload".to_owned(), payload),
+            MarkdownPart::Text(text) => ("Text".to_owned(), text),
+            MarkdownPart::Payload(payload) => ("Payload".to_owned(), payload),
             other => (format!("{other:?}"), &[][..]),
         };
         match finds.last_mut() {
@@ -1111,9 +1111,9 @@ fn events(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<(String, Vec<u8>)> {
         loop {
             let part = decoder.step(&mut piece);
             let (kind, data) = match part.expect("no cap is reached") {
-                sse::Part::Idle => break,
-                sse::Part::Data(data) => ("Data".to_owned(), data),
-                sse::Part::Stray(text) => ("Stray".to_owned(), text),
+                sse::DecoderPart::Idle => break,
+                sse::DecoderPart::Data(data) => ("Data".to_owned(), data),
+                sse::DecoderPart::Stray(text) => ("Stray".to_owned(), text),
                 other => (format!("{other:?} {:?} {:?}", decoder.event_type(), decoder.last_event_id()), &[][..]),
             };
             match parts.last_mut() {

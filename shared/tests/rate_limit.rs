@@ -2,7 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test says what it expects")]
 
 use proptest::prelude::*;
-use shared::rate_limit::{Conflict, Memory, Policy, Standing, Take};
+use shared::rate_limit::{Conflict, Policy, RefusalMemory, Standing, Take};
 
 const NOW: u64 = 1_795_216_097_000;
 const FIVE_A_MINUTE: Policy = Policy { name: "user", limit: 5, window_ms: 60_000 };
@@ -46,7 +46,7 @@ enum Decision {
 /// One decision as the edge makes it, by what a process remembers. With `lose`, the first answer of the store is lost.
 fn decide(
     store: &mut Store,
-    memory: &mut Memory,
+    memory: &mut RefusalMemory,
     policy: &Policy,
     cost: u32,
     now_ms: u64,
@@ -89,7 +89,7 @@ fn decide(
 
 #[test]
 fn five_at_once_then_one_every_twelve_seconds() {
-    let (mut store, mut memory) = (Store::default(), Memory::default());
+    let (mut store, mut memory) = (Store::default(), RefusalMemory::default());
     let mut ask = |at: u64, request| decide(&mut store, &mut memory, &FIVE_A_MINUTE, 1, NOW + at, request, false);
     for request in 0..5 {
         assert_eq!(ask(request, request), Decision::Admitted);
@@ -144,7 +144,7 @@ fn the_form_of_a_take_follows_the_bucket_as_last_seen() {
 
 #[test]
 fn a_caller_that_is_refused_again_and_again_is_held() {
-    let mut memory = Memory::default();
+    let mut memory = RefusalMemory::default();
     assert_eq!(memory.arrival_ms("a"), None);
     // Each time another process has taken the token that came back.
     for (refusal, held_ms) in [(0, 0), (1, 1_000), (2, 1_000), (3, 1_000)] {
@@ -164,7 +164,7 @@ fn a_caller_that_is_refused_again_and_again_is_held() {
 
 #[test]
 fn memory_is_bounded() {
-    let mut memory = Memory::default();
+    let mut memory = RefusalMemory::default();
     for caller in 0..30_000_u64 {
         memory.admitted(&caller.to_string(), NOW + caller + 1, NOW + caller);
     }
@@ -175,7 +175,7 @@ fn memory_is_bounded() {
 
 #[test]
 fn look_ups_are_limited_for_each_caller() {
-    let mut memory = Memory::default();
+    let mut memory = RefusalMemory::default();
     memory.admitted("a", NOW + 60_000, NOW);
     let mut count = |caller: &str, at_ms: u64| (0..100).filter(|_| memory.count_look_up(caller, NOW + at_ms)).count();
     assert_eq!(count("a", 0), 20);
@@ -227,7 +227,7 @@ proptest! {
         let policy = Policy { name: "user", limit, window_ms };
         let most_skew_ms = *skews.iter().max().unwrap();
         let mut store = Store::default();
-        let mut memories: Vec<Memory> = (0..PROCESSES).map(|_| Memory::default()).collect();
+        let mut memories: Vec<RefusalMemory> = (0..PROCESSES).map(|_| RefusalMemory::default()).collect();
         let mut admitted: Vec<(u64, u64)> = Vec::new();
         let mut time_ms = NOW;
         for (request, event) in events.iter().enumerate() {
@@ -273,7 +273,7 @@ proptest! {
         // Every request meets a new process, which remembers nothing.
         let mut ask = |store: &mut Store, now_ms: u64, cost: u32| {
             request += 1;
-            decide(store, &mut Memory::default(), &policy, cost, now_ms, request, false)
+            decide(store, &mut RefusalMemory::default(), &policy, cost, now_ms, request, false)
         };
         for (after_ms, cost) in takes {
             now_ms += after_ms;

@@ -4,7 +4,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use proptest::prelude::*;
-use shared::media::sniff::{Flaw, Kind, MediaType, Sniffer, Whole};
+use shared::media::sniff::{MagicMatch, MediaType, SniffFlaw, SniffedImage, Sniffer};
 
 const WIDTH: u32 = 37;
 const HEIGHT: u32 = 21;
@@ -25,8 +25,12 @@ fn names() {
 #[test]
 fn whole_pictures_in_one_piece_and_byte_by_byte() {
     for sample in samples() {
-        let expected =
-            Ok(Whole { media_type: sample.media_type, bytes: sample.bytes.len() as u64, width: WIDTH, height: HEIGHT });
+        let expected = Ok(SniffedImage {
+            media_type: sample.media_type,
+            bytes: sample.bytes.len() as u64,
+            width: WIDTH,
+            height: HEIGHT,
+        });
         assert_eq!(sniff(&sample.bytes).finish(), expected, "{}", sample.name);
 
         let mut slow = Sniffer::default();
@@ -59,9 +63,9 @@ fn every_truncation_is_noticed() {
         let mut sniffer = Sniffer::default();
         for (at, byte) in sample.bytes.iter().enumerate() {
             let (kind, flaw) = if at < magic {
-                (Kind::Undecided, Flaw::NotAnImage)
+                (MagicMatch::Undecided, SniffFlaw::NotAnImage)
             } else {
-                (Kind::Known(sample.media_type), Flaw::Truncated)
+                (MagicMatch::Known(sample.media_type), SniffFlaw::Truncated)
             };
             assert_eq!(sniffer.kind(), kind, "{} at {at}", sample.name);
             assert_eq!(sniffer.finish(), Err(flaw), "{} at {at}", sample.name);
@@ -105,7 +109,7 @@ fn bytes_behind_the_end_change_nothing_in_any_format() {
         let end = sniff(&sample.bytes).finish().unwrap();
         for trailer in trailers {
             let bytes = [&sample.bytes, trailer].concat();
-            let expected = Ok(Whole { bytes: bytes.len() as u64, ..end });
+            let expected = Ok(SniffedImage { bytes: bytes.len() as u64, ..end });
             assert_eq!(sniff(&bytes).finish(), expected, "{} + {trailer:?}", sample.name);
             let mut slow = sniff(&sample.bytes);
             for byte in trailer {
@@ -145,7 +149,7 @@ fn a_jpeg_is_whole_from_its_own_end_on_and_not_before() {
             slow.push(&[*byte]);
         }
         let expected =
-            Ok(Whole { media_type: MediaType::Jpeg, bytes: bytes.len() as u64, width: WIDTH, height: HEIGHT });
+            Ok(SniffedImage { media_type: MediaType::Jpeg, bytes: bytes.len() as u64, width: WIDTH, height: HEIGHT });
         assert_eq!((slow.finish(), sniff(&bytes).finish()), (expected, expected), "{name}");
     }
 }
@@ -165,7 +169,7 @@ fn jpeg_with_200_kb_of_provenance_before_the_frame() {
         assert_eq!(sniffer.dimensions(), Some((WIDTH, HEIGHT)));
         assert!(sniffer.finish().is_ok());
     }
-    assert_eq!(sniff(&bytes[..150_000]).finish(), Err(Flaw::Truncated), "cut inside of the manifest");
+    assert_eq!(sniff(&bytes[..150_000]).finish(), Err(SniffFlaw::Truncated), "cut inside of the manifest");
 }
 
 #[test]
@@ -205,10 +209,10 @@ fn jpeg_markers() {
         ("end before the scan", [b"\xFF\xD9".to_vec(), frame(0xC0)].concat()),
     ];
     for (name, middle) in flawed {
-        assert_eq!(sniff(&file(&middle)).finish(), Err(Flaw::Truncated), "{name}");
+        assert_eq!(sniff(&file(&middle)).finish(), Err(SniffFlaw::Truncated), "{name}");
     }
     let no_scan = [b"\xFF\xD8".to_vec(), frame(0xC0), b"\xFF\xD9".to_vec()].concat();
-    assert_eq!(sniff(&no_scan).finish(), Err(Flaw::Truncated));
+    assert_eq!(sniff(&no_scan).finish(), Err(SniffFlaw::Truncated));
 }
 
 #[test]
@@ -225,11 +229,11 @@ fn png_chunks() {
     for header in [&zero, &huge, &short, &idat] {
         let sniffer = sniff(&file(&[header, &idat, &iend]));
         assert_eq!(sniffer.dimensions(), None);
-        assert_eq!(sniffer.finish(), Err(Flaw::Truncated));
+        assert_eq!(sniffer.finish(), Err(SniffFlaw::Truncated));
     }
     let negative = b"\x80\0\0\0IDAT";
     for chunks in [vec![&ihdr[..], &iend], vec![&ihdr, &idat], vec![&ihdr, negative, &idat, &iend]] {
-        assert_eq!(sniff(&file(&chunks)).finish(), Err(Flaw::Truncated));
+        assert_eq!(sniff(&file(&chunks)).finish(), Err(SniffFlaw::Truncated));
     }
 }
 
@@ -245,7 +249,7 @@ fn a_body_is_not_looked_at() {
     }
     sniffer.push(&piece[1..]);
     sniffer.push(b"crc.");
-    assert_eq!(sniffer.finish(), Err(Flaw::Truncated));
+    assert_eq!(sniffer.finish(), Err(SniffFlaw::Truncated));
     sniffer.push(&png_chunk(b"IEND", b""));
     let whole = sniffer.finish().unwrap();
     assert_eq!(whole.bytes, 8 + 25 + 8 + 0x7FFF_FFFF + 4 + 12);
@@ -266,12 +270,12 @@ fn webp_headers_that_disagree_with_themselves() {
     for (name, at, value) in spoiled {
         let mut bytes = lossy.clone();
         bytes[at] = value;
-        assert_eq!(sniff(&bytes).finish(), Err(Flaw::Truncated), "{name}");
+        assert_eq!(sniff(&bytes).finish(), Err(SniffFlaw::Truncated), "{name}");
     }
     let other = webp(b"ALPH", &[0; 20]);
-    assert_eq!(sniff(&other).finish(), Err(Flaw::Truncated));
+    assert_eq!(sniff(&other).finish(), Err(SniffFlaw::Truncated));
     let only_a_header = webp(b"VP8X", &[0, 0, 0, 0, 36, 0, 0, 20, 0, 0]);
-    assert_eq!(sniff(&only_a_header).finish(), Err(Flaw::Truncated));
+    assert_eq!(sniff(&only_a_header).finish(), Err(SniffFlaw::Truncated));
 }
 
 #[test]
@@ -293,7 +297,7 @@ fn gif_blocks() {
         b"GIF87a\0\0\x15\0\0\0\0\x3B".to_vec(),
     ];
     for bytes in flawed {
-        assert_eq!(sniff(&bytes).finish(), Err(Flaw::Truncated));
+        assert_eq!(sniff(&bytes).finish(), Err(SniffFlaw::Truncated));
     }
 }
 
@@ -310,13 +314,13 @@ fn other_bytes_are_refused_early() {
         (b"\0\0\0\x18ftypheic", 1),
     ];
     for (bytes, decided) in rows {
-        assert_eq!(sniff(&bytes[..decided - 1]).kind(), Kind::Undecided);
+        assert_eq!(sniff(&bytes[..decided - 1]).kind(), MagicMatch::Undecided);
         let sniffer = sniff(&bytes[..decided]);
-        assert_eq!(sniffer.kind(), Kind::NotAnImage, "{bytes:?}");
-        assert_eq!(sniff(bytes).finish(), Err(Flaw::NotAnImage));
+        assert_eq!(sniffer.kind(), MagicMatch::NotAnImage, "{bytes:?}");
+        assert_eq!(sniff(bytes).finish(), Err(SniffFlaw::NotAnImage));
         assert_eq!(sniff(bytes).len(), bytes.len() as u64);
     }
-    assert_eq!(Sniffer::default().finish(), Err(Flaw::NotAnImage));
+    assert_eq!(Sniffer::default().finish(), Err(SniffFlaw::NotAnImage));
 }
 
 proptest! {

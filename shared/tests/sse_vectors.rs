@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test says what it expects")]
 
 use serde_json::Value;
-use shared::sse::{Decoder, Part};
+use shared::sse::{Decoder, DecoderPart};
 
 #[derive(Debug, PartialEq)]
 struct Seen {
@@ -18,9 +18,9 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
     for mut piece in pieces {
         loop {
             match decoder.step(&mut piece).unwrap() {
-                Part::Data(text) => data.extend_from_slice(text),
-                Part::Newline => data.push(b'\n'),
-                Part::End => {
+                DecoderPart::Data(text) => data.extend_from_slice(text),
+                DecoderPart::Newline => data.push(b'\n'),
+                DecoderPart::End => {
                     let event_type = match decoder.event_type() {
                         b"" => "message".into(),
                         name => String::from_utf8_lossy(name).into_owned(),
@@ -29,8 +29,12 @@ fn read<'a>(pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
                     events.push((event_type, String::from_utf8_lossy(&data).into_owned(), id));
                     data.clear();
                 }
-                Part::Blank | Part::Comment | Part::StrayStart(_) | Part::Stray(_) | Part::StrayEnd => {}
-                Part::Idle => break,
+                DecoderPart::Blank
+                | DecoderPart::Comment
+                | DecoderPart::StrayStart(_)
+                | DecoderPart::Stray(_)
+                | DecoderPart::StrayEnd => {}
+                DecoderPart::Idle => break,
             }
         }
     }

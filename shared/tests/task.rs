@@ -1,15 +1,15 @@
 //! What a key means that has come before.
 
-use shared::outcome::{Failed, Image, Source, Success};
+use shared::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
 use shared::problem::Code;
-use shared::task::{Links, Record, Repeat, State, fingerprint};
+use shared::task::{Repeat, StoredLinks, TaskRecord, TaskState, fingerprint};
 use shared::upstream::Failure;
 
 const NOW: u64 = 1_795_248_000_000;
 const HOUR: u64 = 3_600_000;
 
-fn record(state: State) -> Record {
-    Record {
+fn record(state: TaskState) -> TaskRecord {
+    TaskRecord {
         task_id: "task-1".into(),
         route: "/route".into(),
         state,
@@ -24,41 +24,41 @@ fn record(state: State) -> Record {
 }
 
 fn success(urls: &[&str]) -> Success {
-    let image = |(slot, url): (usize, &&str)| Image {
+    let image = |(slot, url): (usize, &&str)| DeliveredImage {
         slot: slot as u32,
-        source: Source::Link { url: (*url).to_owned(), pixels: Some((2, 1)) },
+        source: ImageSource::Link { url: (*url).to_owned(), pixels: Some((2, 1)) },
         draft: false,
     };
-    let failed = vec![Failed { slot: 7, failure: Failure::ContentBlocked }];
+    let failed = vec![FailedSlot { slot: 7, failure: Failure::ContentBlocked }];
     Success { images: urls.iter().enumerate().map(image).collect(), failed, usage: None, cut_short: None }
 }
 
 #[test]
 fn a_key_that_comes_again() {
-    let running = record(State::Running { lease_ms: NOW + 5 });
+    let running = record(TaskState::Running { lease_ms: NOW + 5 });
     assert_eq!(running.repeat("asked", "run-2", NOW), Repeat::InProgress);
     assert_eq!(running.repeat("asked", "run-2", NOW + 5), Repeat::Again, "whoever ran it is gone");
     assert_eq!(running.repeat("asked", "run-1", NOW), Repeat::Ours);
     assert_eq!(running.repeat("other", "run-2", NOW), Repeat::Reused);
     assert_eq!(running.repeat("other", "run-2", NOW + 5), Repeat::Reused);
 
-    let failed = record(State::Failed { code: Some(Code::NoImage) });
+    let failed = record(TaskState::Failed { code: Some(Code::NoImage) });
     assert_eq!(failed.repeat("asked", "run-2", NOW), Repeat::Again);
     assert_eq!(failed.repeat("other", "run-2", NOW), Repeat::Reused);
 
-    let mut succeeded = record(State::Succeeded);
+    let mut succeeded = record(TaskState::Succeeded);
     assert_eq!(succeeded.repeat("asked", "run-2", NOW), Repeat::Completed, "its pixels are not kept");
     assert_eq!(succeeded.repeat("other", "run-2", NOW), Repeat::Reused);
     let success = success(&["https://links.example.com/a.jpeg"]);
-    succeeded.links = Links::of(&success);
+    succeeded.links = StoredLinks::of(&success);
     assert_eq!(succeeded.repeat("asked", "run-2", NOW), Repeat::Replay(success));
 }
 
 #[test]
 fn links_are_told_again_while_they_live() {
     let check = |urls: &[&str], at: u64, lives: bool| {
-        let mut record = record(State::Succeeded);
-        record.links = Links::of(&success(urls));
+        let mut record = record(TaskState::Succeeded);
+        record.links = StoredLinks::of(&success(urls));
         let repeat = record.repeat("asked", "run-2", at);
         assert_eq!(matches!(repeat, Repeat::Replay(_)), lives, "{urls:?} at {}: {repeat:?}", at as i64 - NOW as i64);
     };
@@ -85,11 +85,11 @@ fn links_are_told_again_while_they_live() {
 #[test]
 fn what_is_stored_is_what_was_said() {
     let said = success(&["https://links.example.com/a.jpeg?X-Tos-Expires=86400", "https://links.example.com/b.jpeg"]);
-    let links = Links::of(&said).unwrap();
+    let links = StoredLinks::of(&said).unwrap();
     let stored = serde_json::to_string(&links).unwrap();
-    let again: Links = serde_json::from_str(&stored).unwrap();
+    let again: StoredLinks = serde_json::from_str(&stored).unwrap();
     assert_eq!(again, links);
-    let mut record = record(State::Succeeded);
+    let mut record = record(TaskState::Succeeded);
     record.links = Some(again);
     assert_eq!(record.repeat("asked", "run-2", NOW), Repeat::Replay(said));
 }

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, EncodingKey, crypto};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use shared::auth::{Key, KeySet, Refusal, Rules, Token, User, bearer};
+use shared::auth::{AccessToken, ClaimRules, KeySet, TokenRefusal, User, VerifyingKey, bearer};
 use shared::problem::Code;
 use shared::secret::Secret;
 
@@ -15,12 +15,18 @@ const ISSUER: &str = "https://abcdefghijklmnopqrst.supabase.co/auth/v1";
 const NOW: u64 = 1_795_216_097;
 const SUB: &str = "0f5e3c1e-6a0b-4a56-9f5e-2b1d3c4e5f60";
 
-fn rules() -> Rules {
-    Rules { issuer: ISSUER.into(), allows_anonymous: false, oauth_clients: Vec::new() }
+fn rules() -> ClaimRules {
+    ClaimRules { issuer: ISSUER.into(), allows_anonymous: false, oauth_clients: Vec::new() }
 }
 
-fn verify(authorization: &[u8], set: &KeySet, legacy: Option<&Key>, rules: &Rules, now: u64) -> Result<User, Refusal> {
-    let token = Token::parse(bearer([authorization].into_iter())?)?;
+fn verify(
+    authorization: &[u8],
+    set: &KeySet,
+    legacy: Option<&VerifyingKey>,
+    rules: &ClaimRules,
+    now: u64,
+) -> Result<User, TokenRefusal> {
+    let token = AccessToken::parse(bearer([authorization].into_iter())?)?;
     token.user(token.key(set, legacy)?, rules, now)
 }
 
@@ -33,8 +39,8 @@ fn vectors() -> Value {
 fn every_recorded_token() {
     let vectors = vectors();
     let now = vectors["now"].as_u64().unwrap();
-    let secret = Key::legacy(&Secret::new(vectors["hs_secret"].as_str().unwrap())).unwrap();
-    let rules = Rules { issuer: vectors["iss"].as_str().unwrap().into(), ..rules() };
+    let secret = VerifyingKey::legacy(&Secret::new(vectors["hs_secret"].as_str().unwrap())).unwrap();
+    let rules = ClaimRules { issuer: vectors["iss"].as_str().unwrap().into(), ..rules() };
     let cases = vectors["cases"].as_array().unwrap();
     for case in cases {
         let set = case.get("jwks").unwrap_or(&vectors["jwks"]);
@@ -68,8 +74,8 @@ fn signed(header: &str, claims: &str) -> String {
     format!("{signed}.{signature}")
 }
 
-fn check(token: &str, rules: &Rules) -> Result<User, Refusal> {
-    let legacy = Key::legacy(&Secret::new(SECRET)).unwrap();
+fn check(token: &str, rules: &ClaimRules) -> Result<User, TokenRefusal> {
+    let legacy = VerifyingKey::legacy(&Secret::new(SECRET)).unwrap();
     verify(format!("bearer {token}").as_bytes(), &KeySet::default(), Some(&legacy), rules, NOW)
 }
 
@@ -95,25 +101,25 @@ fn with(name: &str, value: Option<Value>) -> String {
 
 #[test]
 fn the_header_of_the_request() {
-    type Row<'a> = (&'a [&'a [u8]], Result<&'a str, Refusal>);
+    type Row<'a> = (&'a [&'a [u8]], Result<&'a str, TokenRefusal>);
     let rows: [Row<'_>; 17] = [
         (&[b"Bearer a.b.c"], Ok("a.b.c")),
         (&[b"bEARER A_-9.b.c"], Ok("A_-9.b.c")),
-        (&[], Err(Refusal::NoToken)),
-        (&[b""], Err(Refusal::NotBearer)),
-        (&[b"Bearer"], Err(Refusal::NotBearer)),
-        (&[b"Bearer "], Err(Refusal::NotBearer)),
-        (&[b"Bearer  a.b.c"], Err(Refusal::NotBearer)),
-        (&[b"Bearer a.b.c "], Err(Refusal::NotBearer)),
-        (&[b" Bearer a.b.c"], Err(Refusal::NotBearer)),
-        (&[b"Bearer\ta.b.c"], Err(Refusal::NotBearer)),
-        (&[b"Basic a.b.c"], Err(Refusal::NotBearer)),
-        (&[b"a.b.c"], Err(Refusal::NotBearer)),
-        (&[b"Bearer a.b.c,Bearer a.b.c"], Err(Refusal::NotBearer)),
-        (&[b"Bearer a.b.c", b"Bearer a.b.c"], Err(Refusal::NotBearer)),
-        (&[b"Bearer a.b.\xff"], Err(Refusal::NotBearer)),
-        (&[b"Bearer sb_publishable_x"], Err(Refusal::ApiKey)),
-        (&[b"Bearer sb_secret x"], Err(Refusal::ApiKey)),
+        (&[], Err(TokenRefusal::NoToken)),
+        (&[b""], Err(TokenRefusal::NotBearer)),
+        (&[b"Bearer"], Err(TokenRefusal::NotBearer)),
+        (&[b"Bearer "], Err(TokenRefusal::NotBearer)),
+        (&[b"Bearer  a.b.c"], Err(TokenRefusal::NotBearer)),
+        (&[b"Bearer a.b.c "], Err(TokenRefusal::NotBearer)),
+        (&[b" Bearer a.b.c"], Err(TokenRefusal::NotBearer)),
+        (&[b"Bearer\ta.b.c"], Err(TokenRefusal::NotBearer)),
+        (&[b"Basic a.b.c"], Err(TokenRefusal::NotBearer)),
+        (&[b"a.b.c"], Err(TokenRefusal::NotBearer)),
+        (&[b"Bearer a.b.c,Bearer a.b.c"], Err(TokenRefusal::NotBearer)),
+        (&[b"Bearer a.b.c", b"Bearer a.b.c"], Err(TokenRefusal::NotBearer)),
+        (&[b"Bearer a.b.\xff"], Err(TokenRefusal::NotBearer)),
+        (&[b"Bearer sb_publishable_x"], Err(TokenRefusal::ApiKey)),
+        (&[b"Bearer sb_secret x"], Err(TokenRefusal::ApiKey)),
     ];
     for (values, expected) in rows {
         assert_eq!(bearer(values.iter().copied()), expected, "{values:?}");
@@ -121,7 +127,7 @@ fn the_header_of_the_request() {
     let longest = format!("Bearer {}", "a".repeat(8192 - 7));
     assert!(bearer([longest.as_bytes()].into_iter()).is_ok());
     let longer = format!("{longest}a");
-    assert_eq!(bearer([longer.as_bytes()].into_iter()), Err(Refusal::NotBearer));
+    assert_eq!(bearer([longer.as_bytes()].into_iter()), Err(TokenRefusal::NotBearer));
 }
 
 #[test]
@@ -138,27 +144,27 @@ fn the_header_of_the_token() {
     let long = format!(r#"{{"alg":"HS256","other":"{}"}}"#, "x".repeat(2048));
     let kid = format!(r#"{{"alg":"HS256","kid":"{}"}}"#, "x".repeat(129));
     let mut refused = vec![
-        (String::from(r#"{"typ":"JWT"}"#), Refusal::Algorithm),
-        (String::from(r#"{"alg":"HS256","typ":"at+jwt"}"#), Refusal::Header),
-        (String::from(r#"{"alg":"HS256","typ":null}"#), Refusal::Header),
-        (String::from(r#"{"alg":"HS256","kid":""}"#), Refusal::Header),
-        (String::from(r#"{"alg":"HS256","kid":7}"#), Refusal::Header),
-        (String::from(r#"{"alg":"HS256","kid":"\n"}"#), Refusal::Header),
-        (String::from(r#"{"alg":"HS256","kid":"é"}"#), Refusal::Header),
-        (String::from(r#"{"alg":"HS256","alg":"HS256"}"#), Refusal::Header),
-        (String::from(r#"{"alg":"HS256","a":{"b":1,"b":1}}"#), Refusal::Header),
-        (String::from(r#"{"alg":"HS256","a":[{"b":1,"b":1}]}"#), Refusal::Header),
-        (String::from(r#"["HS256"]"#), Refusal::Header),
-        (String::from(r#"{"alg":"HS256"} {}"#), Refusal::Header),
-        (format!("\u{feff}{HEADER}"), Refusal::Header),
-        (long, Refusal::Header),
-        (kid, Refusal::Header),
+        (String::from(r#"{"typ":"JWT"}"#), TokenRefusal::Algorithm),
+        (String::from(r#"{"alg":"HS256","typ":"at+jwt"}"#), TokenRefusal::Header),
+        (String::from(r#"{"alg":"HS256","typ":null}"#), TokenRefusal::Header),
+        (String::from(r#"{"alg":"HS256","kid":""}"#), TokenRefusal::Header),
+        (String::from(r#"{"alg":"HS256","kid":7}"#), TokenRefusal::Header),
+        (String::from(r#"{"alg":"HS256","kid":"\n"}"#), TokenRefusal::Header),
+        (String::from(r#"{"alg":"HS256","kid":"é"}"#), TokenRefusal::Header),
+        (String::from(r#"{"alg":"HS256","alg":"HS256"}"#), TokenRefusal::Header),
+        (String::from(r#"{"alg":"HS256","a":{"b":1,"b":1}}"#), TokenRefusal::Header),
+        (String::from(r#"{"alg":"HS256","a":[{"b":1,"b":1}]}"#), TokenRefusal::Header),
+        (String::from(r#"["HS256"]"#), TokenRefusal::Header),
+        (String::from(r#"{"alg":"HS256"} {}"#), TokenRefusal::Header),
+        (format!("\u{feff}{HEADER}"), TokenRefusal::Header),
+        (long, TokenRefusal::Header),
+        (kid, TokenRefusal::Header),
     ];
     for name in ["crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"] {
-        refused.push((format!(r#"{{"alg":"HS256","{name}":null}}"#), Refusal::Header));
+        refused.push((format!(r#"{{"alg":"HS256","{name}":null}}"#), TokenRefusal::Header));
     }
     for algorithm in ["none", "HS384", "HS512", "hs256", "ES384", "PS256", "RS512", "", "Ed25519"] {
-        refused.push((format!(r#"{{"alg":"{algorithm}"}}"#), Refusal::Algorithm));
+        refused.push((format!(r#"{{"alg":"{algorithm}"}}"#), TokenRefusal::Algorithm));
     }
     for (header, refusal) in refused {
         assert_eq!(check(&signed(&header, &claims().to_string()), &rules()), Err(refusal), "{header}");
@@ -172,20 +178,20 @@ fn the_three_parts() {
     let (signed, signature) = token.rsplit_once('.').unwrap();
     let (header, payload) = signed.split_once('.').unwrap();
     let rows = [
-        (signed.to_owned(), Refusal::Encoding),
-        (format!("{signed}."), Refusal::Encoding),
-        (format!(".{payload}.{signature}"), Refusal::Encoding),
-        (format!("{header}..{signature}"), Refusal::Encoding),
-        (format!("{token}.{signature}"), Refusal::Encoding),
-        (format!("{signed}.{signature}A"), Refusal::Signature),
-        (format!("{signed}.{signature}AA"), Refusal::Encoding),
-        (format!("{signed}.{signature}="), Refusal::NotBearer),
+        (signed.to_owned(), TokenRefusal::Encoding),
+        (format!("{signed}."), TokenRefusal::Encoding),
+        (format!(".{payload}.{signature}"), TokenRefusal::Encoding),
+        (format!("{header}..{signature}"), TokenRefusal::Encoding),
+        (format!("{token}.{signature}"), TokenRefusal::Encoding),
+        (format!("{signed}.{signature}A"), TokenRefusal::Signature),
+        (format!("{signed}.{signature}AA"), TokenRefusal::Encoding),
+        (format!("{signed}.{signature}="), TokenRefusal::NotBearer),
         // 32 bytes are 43 characters, the last of which has two bits too many.
-        (format!("{signed}.{}", [&signature[..42], next(&signature[42..])].concat()), Refusal::Encoding),
-        (format!("{signed}.{}", base64url(&[0; 32])), Refusal::Signature),
+        (format!("{signed}.{}", [&signature[..42], next(&signature[42..])].concat()), TokenRefusal::Encoding),
+        (format!("{signed}.{}", base64url(&[0; 32])), TokenRefusal::Signature),
         (
             format!("{header}.{}.{signature}", base64url(with("sub", Some(json!(SUB))).as_bytes()).to_lowercase()),
-            Refusal::Signature,
+            TokenRefusal::Signature,
         ),
     ];
     for (token, refusal) in rows {
@@ -229,8 +235,12 @@ fn every_claim() {
     }
 
     for name in ["exp", "iat", "iss", "sub", "aud", "role", "session_id", "is_anonymous"] {
-        assert_eq!(check(&signed(HEADER, &with(name, None)), &rules()), Err(Refusal::Claim(name)), "without {name}");
-        assert_eq!(check(&signed(HEADER, &with(name, Some(Value::Null))), &rules()), Err(Refusal::Claim(name)));
+        assert_eq!(
+            check(&signed(HEADER, &with(name, None)), &rules()),
+            Err(TokenRefusal::Claim(name)),
+            "without {name}"
+        );
+        assert_eq!(check(&signed(HEADER, &with(name, Some(Value::Null))), &rules()), Err(TokenRefusal::Claim(name)));
     }
     let refused = [
         ("exp", json!((NOW + 3600).to_string())),
@@ -263,7 +273,7 @@ fn every_claim() {
     ];
     for (name, value) in refused {
         let verdict = check(&signed(HEADER, &with(name, Some(value.clone()))), &rules());
-        assert_eq!(verdict, Err(Refusal::Claim(name)), "{name} {value}");
+        assert_eq!(verdict, Err(TokenRefusal::Claim(name)), "{name} {value}");
     }
     let text = claims().to_string();
     let sets = [
@@ -275,7 +285,7 @@ fn every_claim() {
         String::new() + "null",
     ];
     for set in sets {
-        assert_eq!(check(&signed(HEADER, &set), &rules()), Err(Refusal::Claim("set")), "{set}");
+        assert_eq!(check(&signed(HEADER, &set), &rules()), Err(TokenRefusal::Claim("set")), "{set}");
     }
 }
 
@@ -287,28 +297,28 @@ fn expired_is_said_only_where_nothing_else_is_wrong() {
         claims[name] = value;
         check(&signed(HEADER, &claims.to_string()), &rules())
     };
-    assert_eq!(expired("aal", json!("aal1")), Err(Refusal::Expired));
-    assert_eq!(Refusal::Expired.code(), Code::TokenExpired);
+    assert_eq!(expired("aal", json!("aal1")), Err(TokenRefusal::Expired));
+    assert_eq!(TokenRefusal::Expired.code(), Code::TokenExpired);
     for (name, value) in [("role", json!("anon")), ("sub", json!("x")), ("iss", json!("x")), ("aud", json!("x"))] {
-        assert_eq!(expired(name, value), Err(Refusal::Claim(name)));
+        assert_eq!(expired(name, value), Err(TokenRefusal::Claim(name)));
     }
     let token = signed(HEADER, &with("exp", Some(json!(NOW - 3600))));
     let forged = format!("{}.{}", token.rsplit_once('.').unwrap().0, base64url(&[7; 32]));
-    assert_eq!(check(&forged, &rules()), Err(Refusal::Signature));
+    assert_eq!(check(&forged, &rules()), Err(TokenRefusal::Signature));
 }
 
 #[test]
 fn guests_and_applications_by_policy() {
     let guest = signed(HEADER, &with("is_anonymous", Some(json!(true))));
     assert_eq!(check(&guest, &rules()).unwrap_err().code(), Code::AnonymousNotAllowed);
-    let allowing = Rules { allows_anonymous: true, ..rules() };
+    let allowing = ClaimRules { allows_anonymous: true, ..rules() };
     assert!(check(&guest, &allowing).unwrap().is_anonymous);
 
     let application = signed(HEADER, &with("client_id", Some(json!("app-1"))));
     assert_eq!(check(&application, &rules()).unwrap_err().code(), Code::OauthClientNotAllowed);
-    let clients = |id: &str| Rules { oauth_clients: vec![id.into()], ..rules() };
+    let clients = |id: &str| ClaimRules { oauth_clients: vec![id.into()], ..rules() };
     assert!(check(&application, &clients("app-1")).is_ok());
-    assert_eq!(check(&application, &clients("app-10")), Err(Refusal::OauthClient));
+    assert_eq!(check(&application, &clients("app-10")), Err(TokenRefusal::OauthClient));
 }
 
 #[test]
@@ -316,20 +326,20 @@ fn a_key_is_found_by_its_name_and_used_for_its_algorithm() {
     let vectors = vectors();
     let set = KeySet::parse(vectors["jwks"].to_string().as_bytes()).unwrap();
     let kid = vectors["jwks"]["keys"][0]["kid"].as_str().unwrap();
-    let legacy = Key::legacy(&Secret::new(SECRET)).unwrap();
-    let key = |header: Value, legacy: Option<&Key>| {
+    let legacy = VerifyingKey::legacy(&Secret::new(SECRET)).unwrap();
+    let key = |header: Value, legacy: Option<&VerifyingKey>| {
         let token = signed(&header.to_string(), "{}");
-        Token::parse(&token).unwrap().key(&set, legacy).map(|_| ())
+        AccessToken::parse(&token).unwrap().key(&set, legacy).map(|_| ())
     };
     assert_eq!(key(json!({"alg": "ES256", "kid": kid}), None), Ok(()));
-    assert_eq!(key(json!({"alg": "ES256"}), None), Err(Refusal::Header));
-    assert_eq!(key(json!({"alg": "ES256", "kid": "other"}), Some(&legacy)), Err(Refusal::UnknownKey));
-    assert_eq!(key(json!({"alg": "RS256", "kid": kid}), None), Err(Refusal::Algorithm));
-    assert_eq!(key(json!({"alg": "HS256"}), None), Err(Refusal::Algorithm));
+    assert_eq!(key(json!({"alg": "ES256"}), None), Err(TokenRefusal::Header));
+    assert_eq!(key(json!({"alg": "ES256", "kid": "other"}), Some(&legacy)), Err(TokenRefusal::UnknownKey));
+    assert_eq!(key(json!({"alg": "RS256", "kid": kid}), None), Err(TokenRefusal::Algorithm));
+    assert_eq!(key(json!({"alg": "HS256"}), None), Err(TokenRefusal::Algorithm));
     assert_eq!(key(json!({"alg": "HS256", "kid": "other"}), Some(&legacy)), Ok(()));
-    assert_eq!(key(json!({"alg": "HS256", "kid": kid}), Some(&legacy)), Err(Refusal::Algorithm));
+    assert_eq!(key(json!({"alg": "HS256", "kid": kid}), Some(&legacy)), Err(TokenRefusal::Algorithm));
 
-    assert!(Key::legacy(&Secret::new("x".repeat(31))).is_none());
+    assert!(VerifyingKey::legacy(&Secret::new("x".repeat(31))).is_none());
     assert!(!format!("{:?}", legacy).contains("secret"));
 }
 
@@ -429,7 +439,7 @@ fn what_is_no_key_set() {
 proptest! {
     #[test]
     fn nothing_that_is_sent_panics_or_is_let_in(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
-        let legacy = Key::legacy(&Secret::new(SECRET)).unwrap();
+        let legacy = VerifyingKey::legacy(&Secret::new(SECRET)).unwrap();
         let _ = KeySet::parse(&bytes);
         for authorization in [bytes.clone(), [b"Bearer ", &bytes[..]].concat()] {
             prop_assert!(verify(&authorization, &KeySet::default(), Some(&legacy), &rules(), NOW).is_err());
@@ -439,7 +449,7 @@ proptest! {
     /// Of the right form and of any content, with a good signature.
     #[test]
     fn nothing_that_is_signed_panics(header in "\\PC{0,60}", claims in "\\PC{0,200}", now in any::<u64>()) {
-        let legacy = Key::legacy(&Secret::new(SECRET)).unwrap();
+        let legacy = VerifyingKey::legacy(&Secret::new(SECRET)).unwrap();
         for token in [signed(&header, &claims), signed(HEADER, &claims)] {
             let authorization = format!("Bearer {token}");
             let verdict = verify(authorization.as_bytes(), &KeySet::default(), Some(&legacy), &rules(), now);
@@ -453,7 +463,7 @@ proptest! {
         let mut token = signed(HEADER, &claims().to_string()).into_bytes();
         let at = at.index(token.len());
         token[at] ^= 1 << bit;
-        let legacy = Key::legacy(&Secret::new(SECRET)).unwrap();
+        let legacy = VerifyingKey::legacy(&Secret::new(SECRET)).unwrap();
         let authorization = [b"Bearer ", &token[..]].concat();
         prop_assert!(verify(&authorization, &KeySet::default(), Some(&legacy), &rules(), NOW).is_err());
     }

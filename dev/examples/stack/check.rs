@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, Key};
+use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, KeySource};
 use shared::edge::SignIn;
 use shared::problem::Code;
 
@@ -40,14 +40,14 @@ async fn report<C: FunctionConfig>(out: &mut impl Write, route: &str, environmen
     };
     let (mark, lines) = match C::from_env(&|name| environment.get(name).or_else(|| stand_in(name))) {
         Err(mistakes) => {
-            let lines = mistakes.0.iter().map(|mistake| format!("{} {}", mistake.variable, mistake.says));
+            let lines = mistakes.0.iter().map(|mistake| format!("{} {}", mistake.variable, mistake.message));
             (Mark::Wrong, lines.collect())
         }
         Ok(config) => {
             let (key, of_key) = match config.key() {
-                Key::Given(_) => (Mark::Ready, None),
-                Key::Managed { id, .. } => (Mark::Ready, Some(format!("its key is the secret {id}"))),
-                Key::Missing { given, .. } => (Mark::Missing, Some(format!("{given} is not set"))),
+                KeySource::Given(_) => (Mark::Ready, None),
+                KeySource::Managed { id, .. } => (Mark::Ready, Some(format!("its key is the secret {id}"))),
+                KeySource::Missing { given, .. } => (Mark::Missing, Some(format!("{given} is not set"))),
             };
             let (users, of_users) = users(&config, has_stand_in).await;
             let open = (!config.sign_in().is_required).then(|| "FACEFLIP_AUTH=anonymous: so may anybody".to_owned());

@@ -13,17 +13,17 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::FaceflipConfig;
 use shared::edge::{
-    Admission, AdmitRequest, Admitted, Asked, Body, Call, CallLabels, Caller, Generator, KeyAs, Post, Rate, Route, Sender,
-    accepts, json_body, run, set_rate, set_task_id,
+    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Generator, KeyAs, Post, Rate, RequestBody, Route,
+    Sender, UpstreamCalls, accepts, json_body, run, set_rate, set_task_id,
 };
-use shared::events::{Events, Style, padding};
+use shared::events::{EventStyle, Events, padding};
 use shared::image_url::LocalLinks;
 use shared::input::InputPicture;
 use shared::outcome::Success;
 use shared::problem::{Code, Problem};
 use shared::secret::Secret;
 use shared::upstream::AnyDialect;
-use shared::upstream::ark::{self, Settings};
+use shared::upstream::ark::{self, ArkSettings};
 
 use crate::input::FaceflipInput;
 
@@ -36,7 +36,7 @@ pub type App = shared::edge::App<Generator<FaceflipConfig>>;
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
-    let mut learned = Learned::default();
+    let mut learned = KnownSoFar::default();
     let mut response = match caller.guard(respond(app, &caller, &request, &mut learned)).await {
         Ok(response) => response,
         Err(problem) if ["application/json", "application/problem+json"].iter().any(|json| accepts(&request, json)) => {
@@ -52,7 +52,7 @@ pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
 
 /// What is known of a request, whether it is refused or not.
 #[derive(Default)]
-struct Learned {
+struct KnownSoFar {
     /// Whoever sent it has signed in, where that is asked for.
     may_call: bool,
     /// How the limit stands.
@@ -63,7 +63,7 @@ async fn respond(
     app: Arc<App>,
     caller: &Caller,
     request: &Request<Bytes>,
-    learned: &mut Learned,
+    learned: &mut KnownSoFar,
 ) -> Result<Response<Body>, Problem> {
     ROUTE.check(request)?;
     let ready = app.ready()?;
@@ -71,7 +71,7 @@ async fn respond(
     learned.may_call = true;
     let wanted = FaceflipInput::parse(json_body(request)?, app.links())?;
     let task_id = wanted.task_id.clone();
-    let style = Style::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
+    let style = EventStyle::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
     let mut events = Events::new(task_id.clone(), caller.lang, style);
     let admitted = ready.ledger.admit(
         AdmitRequest {
@@ -90,7 +90,7 @@ async fn respond(
         Admitted::Run(admission) => match ready.keys.get().await {
             Ok(key) => {
                 let stall = ready.config.timing.client_stall;
-                Task { ready: ready.clone(), caller: caller.clone(), principal, admission, wanted, key }
+                FaceflipTask { ready: ready.clone(), caller: caller.clone(), principal, admission, wanted, key }
                     .events(events, stall)
             }
             Err(code) => {
@@ -116,14 +116,14 @@ async fn respond(
 /// left out where its caller may not call: what strangers send is not read.
 fn refusal(caller: &Caller, request: Option<&Request<Bytes>>, problem: &Problem) -> Response<Body> {
     let task_id = request.and_then(|request| FaceflipInput::task_id_of(request.body())).unwrap_or_default();
-    let style = Style::Faceflip { size: String::new(), urls: Vec::new() };
+    let style = EventStyle::Faceflip { size: String::new(), urls: Vec::new() };
     let mut events = Events::new(task_id, caller.lang, style);
     events.error(problem, &caller.request_id);
     caller.problem_event(problem, events.take())
 }
 
 /// One accepted request.
-struct Task {
+struct FaceflipTask {
     ready: Arc<Generator<FaceflipConfig>>,
     caller: Caller,
     principal: Principal,
@@ -132,7 +132,7 @@ struct Task {
     key: Secret,
 }
 
-impl Task {
+impl FaceflipTask {
     /// The head and the first two events go out at once: ARK's own head takes as long as its first picture.
     fn events(self, mut events: Events, stall: Duration) -> Body {
         let write_error = events.last_words(self.caller.request_id.clone());
@@ -156,7 +156,7 @@ impl Task {
     /// Calls ARK, and settles before the client learns how it ended.
     async fn call(&self, events: &mut Events, sender: &mut Sender) -> Result<(Success, Option<u64>), Problem> {
         let Generator { config: FaceflipConfig { ark, timing, .. }, ledger, upstream, keys, .. } = &*self.ready;
-        let settings = Settings {
+        let settings = ArkSettings {
             model: &ark.model,
             prompt: self.wanted.prompt.as_deref().unwrap_or(&ark.prompt),
             size: &ark.size,
@@ -165,7 +165,7 @@ impl Task {
         };
         let pictures = self.wanted.pictures.iter().map(InputPicture::url).collect::<Option<Vec<_>>>();
         let body = pictures.ok_or(Code::InternalError);
-        let body = match body.and_then(|pictures| Asked::json(&ark::Request::new(settings, &pictures))) {
+        let body = match body.and_then(|pictures| RequestBody::json(&ark::ArkRequest::new(settings, &pictures))) {
             Ok(body) => body,
             Err(code) => {
                 ledger.undo(&self.admission).await;
@@ -187,7 +187,7 @@ impl Task {
             request_id: &self.caller.request_id,
             task_id: &self.wanted.task_id,
         };
-        let call = Call { upstream, timing, deadline: self.admission.deadline(), times: 1, labels };
+        let call = UpstreamCalls { upstream, timing, deadline: self.admission.deadline(), times: 1, labels };
         let ended = run(call, post, || AnyDialect::ark(links), events, sender).await;
         let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
         let credits_remaining = ledger.settle(&self.admission, verdict, ended.tally).await;

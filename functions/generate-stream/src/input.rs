@@ -4,7 +4,7 @@ mod aspect_ratio;
 
 pub(crate) use self::aspect_ratio::AspectRatio;
 
-use shared::config::{ImageApi, Mode};
+use shared::config::{ImageApiConfig, ImageApiMode};
 use shared::image_url::LocalLinks;
 use shared::input::{InlineForm, InputPicture, InputValue, members};
 use shared::problem::{Code, Detail, Problem};
@@ -36,7 +36,7 @@ pub(crate) enum Format {
 
 impl GenerateInput {
     /// Reads a JSON body. Unknown members are ignored, and `null` is as good as absent.
-    pub(crate) fn parse(body: &str, api: &ImageApi, links: LocalLinks) -> Result<Self, Problem> {
+    pub(crate) fn parse(body: &str, api: &ImageApiConfig, links: LocalLinks) -> Result<Self, Problem> {
         let names = ["prompt", "image_inputs", "n", "model", "aspect_ratio", "format"];
         let [prompt, pictures, n, model, aspect_ratio, format] = members(body, names)?;
         let prompt = prompt.ok_or_else(|| Problem::invalid("/prompt", Detail::Required))?;
@@ -66,20 +66,20 @@ impl GenerateInput {
     }
 }
 
-fn pictures(value: &InputValue<'_>, mode: Mode, links: LocalLinks) -> Result<Vec<InputPicture>, Problem> {
-    let form = if mode == Mode::Images { InlineForm::Bytes } else { InlineForm::DataUrl };
+fn pictures(value: &InputValue<'_>, mode: ImageApiMode, links: LocalLinks) -> Result<Vec<InputPicture>, Problem> {
+    let form = if mode == ImageApiMode::Images { InlineForm::Bytes } else { InlineForm::DataUrl };
     let picture = |item: &InputValue<'_>| {
         let text = item.text()?;
         match text.starts_with("http") {
             false => InputPicture::inline(item, &text, form),
-            true if mode == Mode::Chat => InputPicture::link(item, &text, links),
+            true if mode == ImageApiMode::Chat => InputPicture::link(item, &text, links),
             true => Err(item.refuse(Code::InvalidImage, Detail::LinkInMode { mode: mode.name() })),
         }
     };
     value.list(0..=MAX_PICTURES)?.iter().map(picture).collect()
 }
 
-fn model(value: &InputValue<'_>, api: &ImageApi) -> Result<String, Problem> {
+fn model(value: &InputValue<'_>, api: &ImageApiConfig) -> Result<String, Problem> {
     let model = value.text()?;
     match api.allows(&model) {
         true => Ok(model.into_owned()),

@@ -17,12 +17,12 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::{GenerateConfig, Timing};
 use shared::edge::{
-    Admission, AdmitRequest, Admitted, Body, Call, CallLabels, Caller, Generator, Output, Rate, Route, Sender, accepts,
-    detached, idempotency_key, json_body, new_id, run, set_rate, set_task_id, unix_seconds,
+    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Generator, Output, Rate, Route, Sender, UpstreamCalls,
+    accepts, detached, idempotency_key, json_body, new_id, run, set_rate, set_task_id, unix_seconds,
 };
-use shared::events::{Events, Style, padding};
+use shared::events::{EventStyle, Events, padding};
 use shared::image_url::LocalLinks;
-use shared::outcome::{Source, Success};
+use shared::outcome::{ImageSource, Success};
 use shared::problem::{Code, Lang, Problem};
 use shared::secret::Secret;
 use shared::upstream::{AnyDialect, may_send_drafts};
@@ -98,8 +98,15 @@ async fn respond(
         }
     };
     let caller = caller.clone();
-    let task =
-        Task { ready: ready.clone(), route, caller: caller.clone(), principal, admission: admission.clone(), task_id, key };
+    let task = GenerateTask {
+        ready: ready.clone(),
+        route,
+        caller: caller.clone(),
+        principal,
+        admission: admission.clone(),
+        task_id,
+        key,
+    };
     let task_id = task.task_id.clone();
     let timing = &ready.config.timing;
     let mut response = match (delivery, wanted.format) {
@@ -148,7 +155,7 @@ fn any_picture<B>(request: &Request<B>) -> bool {
 }
 
 /// One accepted request.
-struct Task {
+struct GenerateTask {
     ready: Arc<Generator<GenerateConfig>>,
     route: &'static Route,
     caller: Caller,
@@ -158,10 +165,10 @@ struct Task {
     key: Secret,
 }
 
-impl Task {
+impl GenerateTask {
     /// Typed events: the head and the first two go out at once, before the upstream is called.
     fn events(self, wanted: GenerateInput, stall: Duration) -> Body {
-        let mut events = Events::new(self.task_id.clone(), self.caller.lang, Style::Generate { n: wanted.n });
+        let mut events = Events::new(self.task_id.clone(), self.caller.lang, EventStyle::Generate { n: wanted.n });
         let write_error = events.last_words(self.caller.request_id.clone());
         let producer = |mut sender: Sender| async move {
             let mut first = Vec::new();
@@ -213,8 +220,8 @@ impl Task {
             |output: OneShotOutput| Body::slices(output.json(&success, credits_remaining, unix_seconds(), caller.lang));
         match (delivery, success.images.first().map(|image| &image.source)) {
             // Nothing is fetched here: the caller is sent to the link.
-            (Delivery::Bytes, Some(Source::Link { url, .. })) => caller.see_other(url, json(output)),
-            (Delivery::Bytes, Some(Source::Inline(whole))) => match output.first(&success) {
+            (Delivery::Bytes, Some(ImageSource::Link { url, .. })) => caller.see_other(url, json(output)),
+            (Delivery::Bytes, Some(ImageSource::Inline(whole))) => match output.first(&success) {
                 Some(bytes) => caller.image(bytes, whole),
                 None => caller.problem(&Code::InternalError.into()),
             },
@@ -245,7 +252,8 @@ impl Task {
             request_id: &self.caller.request_id,
             task_id: &self.task_id,
         };
-        let call = Call { upstream, timing: &config.timing, deadline: self.admission.deadline(), times, labels };
+        let call =
+            UpstreamCalls { upstream, timing: &config.timing, deadline: self.admission.deadline(), times, labels };
         let ended = run(call, post, || AnyDialect::new(links), output, sender).await;
         let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
         let credits_remaining = ledger.settle(&self.admission, verdict, ended.tally).await;

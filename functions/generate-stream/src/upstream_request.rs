@@ -2,8 +2,8 @@
 
 mod image_size;
 
-use shared::config::{ImageApi, Mode};
-use shared::edge::{Asked, File, KeyAs, KeyStore, Post};
+use shared::config::{ImageApiConfig, ImageApiMode};
+use shared::edge::{FormFile, KeyAs, KeyStore, Post, RequestBody};
 use shared::input::{InlineContent, InputPicture};
 use shared::problem::Code;
 use shared::secret::Secret;
@@ -14,7 +14,7 @@ use crate::input::GenerateInput;
 
 /// The request for one picture. Several pictures are several such requests.
 pub(crate) async fn upstream_request<'a>(
-    api: &ImageApi,
+    api: &ImageApiConfig,
     input: GenerateInput,
     key: Secret,
     keys: &'a KeyStore,
@@ -24,25 +24,25 @@ pub(crate) async fn upstream_request<'a>(
     let ratio = aspect_ratio.map(|ratio| ratio.name);
     let size = aspect_ratio.map(|ratio| image_size(&model, ratio));
     let (url, key_as, body) = match api.mode {
-        Mode::Chat => {
+        ImageApiMode::Chat => {
             let urls = all(pictures.iter().map(InputPicture::url))?;
-            let body = chat::Request::new(&model, &prompt, urls, ratio);
-            (api.endpoint("/v1/chat/completions"), KeyAs::Bearer, Asked::json(&body)?)
+            let body = chat::ChatRequest::new(&model, &prompt, urls, ratio);
+            (api.endpoint("/v1/chat/completions"), KeyAs::Bearer, RequestBody::json(&body)?)
         }
-        Mode::Images if pictures.is_empty() => {
-            let body = images::Request::new(&model, &prompt, size.as_deref());
-            (api.endpoint("/v1/images/generations"), KeyAs::Bearer, Asked::json(&body)?)
+        ImageApiMode::Images if pictures.is_empty() => {
+            let body = images::ImagesRequest::new(&model, &prompt, size.as_deref());
+            (api.endpoint("/v1/images/generations"), KeyAs::Bearer, RequestBody::json(&body)?)
         }
-        Mode::Images => {
+        ImageApiMode::Images => {
             let field = images::edit_image_field(pictures.len());
             let files = all(pictures.into_iter().zip(1..).map(|(picture, number)| file(picture, field, number)))?;
-            let body = Asked::form(images::edit_fields(&model, &prompt, size.as_deref()), files).await?;
+            let body = RequestBody::form(images::edit_fields(&model, &prompt, size.as_deref()), files).await?;
             (api.endpoint("/v1/images/edits"), KeyAs::Bearer, body)
         }
-        Mode::Gemini => {
+        ImageApiMode::Gemini => {
             let inline = all(pictures.iter().map(inline))?;
-            let body = gemini::Request::new(&prompt, inline, ratio);
-            (api.gemini_endpoint(&model), KeyAs::GoogApiKey, Asked::json(&body)?)
+            let body = gemini::GeminiRequest::new(&prompt, inline, ratio);
+            (api.gemini_endpoint(&model), KeyAs::GoogApiKey, RequestBody::json(&body)?)
         }
     };
     Ok(Post { url, key, key_as, keys, body, request_id })
@@ -58,10 +58,10 @@ fn inline(picture: &InputPicture) -> Option<gemini::Inline<'_>> {
     Some(gemini::Inline { mime_type: picture.media_type.as_str(), data: picture.base64()? })
 }
 
-fn file(picture: InputPicture, field: &'static str, number: usize) -> Option<File<'static>> {
+fn file(picture: InputPicture, field: &'static str, number: usize) -> Option<FormFile<'static>> {
     let InputPicture::Inline(picture) = picture else { return None };
     let InlineContent::Bytes(bytes) = picture.content else { return None };
     let media_type = picture.media_type.as_str();
     let ending = media_type.rsplit('/').next()?;
-    Some(File { field, name: format!("image-{number}.{ending}"), media_type, bytes })
+    Some(FormFile { field, name: format!("image-{number}.{ending}"), media_type, bytes })
 }

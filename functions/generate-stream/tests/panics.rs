@@ -11,7 +11,7 @@ use dev::user;
 use generate_stream::App;
 use serde_json::json;
 use shared::auth::{Principal, SourceIp};
-use shared::edge::{Asked, Call, CallLabels, KeyAs, Output, Post, Sender, detached, run};
+use shared::edge::{CallLabels, KeyAs, Output, Post, RequestBody, Sender, UpstreamCalls, detached, run};
 use shared::image_url::LocalLinks;
 use shared::outcome::{Success, Tally};
 use shared::update::Update;
@@ -36,7 +36,7 @@ fn a_panic_tells_its_place_and_not_its_text() {
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     tracing::subscriber::with_default(subscriber, || {
-        shared::edge::log_panics();
+        shared::edge::lambda::log_panics();
         let asked = "a canary of a prompt";
         assert!(std::panic::catch_unwind(|| panic!("cannot draw {asked}")).is_err());
     });
@@ -75,14 +75,15 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
             key: ready.keys.get().await.unwrap(),
             key_as: KeyAs::Bearer,
             keys: &ready.keys,
-            body: Asked::json(&json!({})).unwrap(),
+            body: RequestBody::json(&json!({})).unwrap(),
             request_id: "request",
         };
         let principal = Principal::Source(SourceIp::new(None));
         #[expect(clippy::disallowed_methods, reason = "the call must not end before the test does")]
         let deadline = tokio::time::Instant::now() + Duration::from_secs(600);
         let labels = CallLabels { route: "/", principal: &principal, request_id: "request", task_id: "task" };
-        let call = Call { upstream: &ready.upstream, timing: &ready.config.timing, deadline, times: 1, labels };
+        let call =
+            UpstreamCalls { upstream: &ready.upstream, timing: &ready.config.timing, deadline, times: 1, labels };
         let dialect = || AnyDialect::new(LocalLinks::Refused);
         let ended = run(call, post, dialect, &mut Faulty(update), &mut sender).await;
         (ended.verdict, ended.tally)

@@ -10,7 +10,7 @@ use generate_stream::{App, handle};
 use http::Request;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use shared::config::Key;
+use shared::config::KeySource;
 use shared::edge::KeyStore;
 use shared::problem::Code;
 
@@ -24,7 +24,7 @@ async fn vault(value: &str) -> (Vault, Running) {
 }
 
 fn store(running: &Running) -> KeyStore {
-    let key = Key::Managed { id: ID.into(), member: "IMAGE_API_KEY" };
+    let key = KeySource::Managed { id: ID.into(), member: "IMAGE_API_KEY" };
     KeyStore::new(key, Some(running.url("").parse().unwrap()))
 }
 

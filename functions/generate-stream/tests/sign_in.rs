@@ -17,8 +17,8 @@ use generate_stream::{App, handle};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
-use shared::auth::{Principal, Rules};
-use shared::config::{self, Key};
+use shared::auth::{ClaimRules, Principal};
+use shared::config::{self, KeySource};
 use shared::edge::{Body, Caller, SignIn};
 use shared::problem::Code;
 use shared::secret::Secret;
@@ -39,13 +39,13 @@ impl Stand {
         let project = Project::new();
         let server = dev::start(supabase::routes(project.clone())).await.unwrap();
         let legacy_secret = match legacy_secret {
-            Some(secret) => Key::Given(Secret::new(secret)),
-            None => Key::Missing { given: "", managed: "" },
+            Some(secret) => KeySource::Given(Secret::new(secret)),
+            None => KeySource::Missing { given: "", managed: "" },
         };
         let key_set = server.url("/auth/v1/.well-known/jwks.json").parse().unwrap();
-        let rules = Rules { issuer: ISSUER.into(), allows_anonymous: false, oauth_clients: Vec::new() };
-        let supabase = Some(config::Supabase { key_set, legacy_secret, rules });
-        let sign_in = SignIn::new(&config::SignIn { supabase, is_required: true }, None).unwrap();
+        let rules = ClaimRules { issuer: ISSUER.into(), allows_anonymous: false, oauth_clients: Vec::new() };
+        let supabase = Some(config::SupabaseConfig { key_set, legacy_secret, rules });
+        let sign_in = SignIn::new(&config::SignInConfig { supabase, is_required: true }, None).unwrap();
         Self { project, sign_in, _server: server }
     }
 

@@ -2,13 +2,13 @@
 
 use serde::Serialize;
 use shared::problem::Code;
-use shared::task::{Links, Record, State};
+use shared::task::{StoredLinks, TaskRecord, TaskState};
 use time::OffsetDateTime;
 use time::macros::format_description;
 
 /// A record of the log.
 #[derive(Serialize)]
-pub(crate) struct Item<'a> {
+pub(crate) struct LogItem<'a> {
     task_id: &'a str,
     route: &'a str,
     status: &'static str,
@@ -22,13 +22,13 @@ pub(crate) struct Item<'a> {
     urls: Option<Vec<&'a str>>,
 }
 
-impl<'a> Item<'a> {
-    pub(crate) fn new(record: &'a Record, now_ms: u64) -> Self {
+impl<'a> LogItem<'a> {
+    pub(crate) fn new(record: &'a TaskRecord, now_ms: u64) -> Self {
         let (status, code) = match record.state.at(now_ms) {
-            State::Running { .. } => ("running", None),
-            State::Succeeded => ("succeeded", None),
+            TaskState::Running { .. } => ("running", None),
+            TaskState::Succeeded => ("succeeded", None),
             // A code of another version is none that a client knows.
-            State::Failed { code } => ("failed", Some(code.unwrap_or(Code::InternalError))),
+            TaskState::Failed { code } => ("failed", Some(code.unwrap_or(Code::InternalError))),
         };
         Self {
             task_id: &record.task_id,
@@ -39,7 +39,7 @@ impl<'a> Item<'a> {
             images: record.images,
             created: rfc3339(record.created_ms),
             updated: rfc3339(record.updated_ms),
-            urls: record.links.as_ref().map(|links: &Links| links.urls().collect()),
+            urls: record.links.as_ref().map(|links: &StoredLinks| links.urls().collect()),
         }
     }
 }

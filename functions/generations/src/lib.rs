@@ -17,7 +17,7 @@ use shared::config::{Environment, GenerationsConfig, Mistakes};
 use shared::edge::{Body, Caller, FromEnvironment, Ledger, Rate, Route, SignIn, set_rate, unix_seconds};
 use shared::problem::{Code, Detail, Problem};
 
-use crate::item::Item;
+use crate::item::LogItem;
 use crate::page::Page;
 
 /// The route. What follows it names one generation.
@@ -35,19 +35,19 @@ pub struct LogReader {
 
 /// A page of the log.
 #[derive(Serialize)]
-struct Log<'a> {
-    items: Vec<Item<'a>>,
+struct LogPage<'a> {
+    items: Vec<LogItem<'a>>,
     next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     credits: Option<u64>,
     /// Absent where the table of the limits cannot be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    rate: Option<Left>,
+    rate: Option<RateLeft>,
 }
 
 /// What is left of the limit.
 #[derive(Serialize)]
-struct Left {
+struct RateLeft {
     limit: u32,
     remaining: u32,
     /// Until there is one more; 0 if none is missing.
@@ -102,15 +102,20 @@ async fn respond(
         );
         // The log is in another table than the limits, and does not depend on them.
         let ((records, next), standing, credits) = (tasks?, standing.ok(), credits?);
-        let items = records.iter().map(|record| Item::new(record, now_ms)).collect();
-        let log = Log { items, next: next.map(|next| next.to_text()), credits, rate: standing.as_ref().map(Left::of) };
+        let items = records.iter().map(|record| LogItem::new(record, now_ms)).collect();
+        let log = LogPage {
+            items,
+            next: next.map(|next| next.to_text()),
+            credits,
+            rate: standing.as_ref().map(RateLeft::of),
+        };
         *rate = standing;
         return answer(caller, &log);
     };
     let (record, standing) = tokio::join!(ledger.task(&principal, &task_id), ledger.rate(&principal));
     *rate = standing.ok();
     let record = record?.ok_or_else(|| Problem::new(Code::RouteNotFound).detail(Detail::NoSuchTask))?;
-    answer(caller, &Item::new(&record, now_ms))
+    answer(caller, &LogItem::new(&record, now_ms))
 }
 
 /// The task that the path names; `None` if it is the whole log.
@@ -134,7 +139,7 @@ fn answer(caller: &Caller, said: &impl Serialize) -> Result<Response<Body>, Prob
     Ok(caller.json(Body::whole(serde_json::to_vec(said).map_err(|_| Code::InternalError)?)))
 }
 
-impl Left {
+impl RateLeft {
     fn of(Rate { policy, standing }: &Rate) -> Self {
         Self { limit: policy.limit, remaining: standing.remaining, reset_ms: standing.next_ms.unwrap_or_default() }
     }

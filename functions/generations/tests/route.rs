@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use shared::auth::{Principal, SourceIp, UserId};
 use shared::config::GenerationsConfig;
 use shared::edge::{Admission, AdmitRequest, Admitted, Body, Invocation, Ledger};
-use shared::outcome::{Image, Source, Success, Tally};
+use shared::outcome::{DeliveredImage, ImageSource, Success, Tally};
 use shared::task::fingerprint;
 use shared::upstream::Failure;
 
@@ -112,9 +112,9 @@ async fn body(response: Response<Body>) -> Value {
 }
 
 fn links(urls: &[&str]) -> Success {
-    let image = |(slot, url): (usize, &&str)| Image {
+    let image = |(slot, url): (usize, &&str)| DeliveredImage {
         slot: u32::try_from(slot).unwrap(),
-        source: Source::Link { url: (*url).to_owned(), pixels: None },
+        source: ImageSource::Link { url: (*url).to_owned(), pixels: None },
         draft: false,
     };
     Success { images: urls.iter().enumerate().map(image).collect(), failed: Vec::new(), usage: None, cut_short: None }

@@ -1,4 +1,4 @@
-use super::Refusal;
+use super::TokenRefusal;
 
 /// The longest value of `Authorization` that is looked at, in bytes.
 const MAX_BYTES: usize = 8192;
@@ -9,23 +9,23 @@ const MAX_BYTES: usize = 8192;
 /// Only the characters of a signed token may follow the one space: Function URLs join repeated headers with a comma.
 ///
 /// # Errors
-/// [`Refusal::NoToken`], [`Refusal::ApiKey`] or [`Refusal::NotBearer`].
-pub fn bearer<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a str, Refusal> {
-    let value = values.next().ok_or(Refusal::NoToken)?;
+/// [`TokenRefusal::NoToken`], [`TokenRefusal::ApiKey`] or [`TokenRefusal::NotBearer`].
+pub fn bearer<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Result<&'a str, TokenRefusal> {
+    let value = values.next().ok_or(TokenRefusal::NoToken)?;
     if values.next().is_some() || value.len() > MAX_BYTES {
-        return Err(Refusal::NotBearer);
+        return Err(TokenRefusal::NotBearer);
     }
-    let value = std::str::from_utf8(value).map_err(|_| Refusal::NotBearer)?;
-    let (scheme, token) = value.split_once(' ').ok_or(Refusal::NotBearer)?;
+    let value = std::str::from_utf8(value).map_err(|_| TokenRefusal::NotBearer)?;
+    let (scheme, token) = value.split_once(' ').ok_or(TokenRefusal::NotBearer)?;
     if !scheme.eq_ignore_ascii_case("bearer") {
-        return Err(Refusal::NotBearer);
+        return Err(TokenRefusal::NotBearer);
     }
     if token.starts_with("sb_") {
-        return Err(Refusal::ApiKey);
+        return Err(TokenRefusal::ApiKey);
     }
     let is_token = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if token.is_empty() || !token.bytes().all(is_token) {
-        return Err(Refusal::NotBearer);
+        return Err(TokenRefusal::NotBearer);
     }
     Ok(token)
 }

@@ -13,13 +13,13 @@ use crate::secret::Secret;
 /// lock everyone out.
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
-    keys: HashMap<String, Key>,
+    keys: HashMap<String, VerifyingKey>,
     has_secrets: bool,
 }
 
 /// A key and the one algorithm that it is for.
 #[derive(Clone)]
-pub struct Key {
+pub struct VerifyingKey {
     pub(super) algorithm: Algorithm,
     pub(super) decoding: DecodingKey,
 }
@@ -46,14 +46,14 @@ impl KeySet {
         let is_named_twice = |kid: &str| members.iter().filter(|other| name(other).as_deref() == Some(kid)).count() > 1;
         let keys = members.iter().filter_map(|member| {
             let kid = name(member).filter(|kid| !is_named_twice(kid))?;
-            Some((kid, Key::public(member)?))
+            Some((kid, VerifyingKey::public(member)?))
         });
         let has_secrets = members.iter().any(|member| ["d", "p", "k"].iter().any(|name| member.contains_key(*name)));
         Some(Self { keys: keys.collect(), has_secrets })
     }
 
     /// The key of this name.
-    pub fn get(&self, kid: &str) -> Option<&Key> {
+    pub fn get(&self, kid: &str) -> Option<&VerifyingKey> {
         self.keys.get(kid)
     }
 
@@ -68,7 +68,7 @@ impl KeySet {
     }
 }
 
-impl Key {
+impl VerifyingKey {
     /// The shortest legacy secret, in bytes: the length of an HS256 signature
     /// ([RFC 7518, section 3.2](https://www.rfc-editor.org/rfc/rfc7518#section-3.2)).
     pub const MIN_SECRET_BYTES: usize = 32;
@@ -117,9 +117,9 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Key({:?})", self.algorithm)
+        write!(f, "VerifyingKey({:?})", self.algorithm)
     }
 }
 

@@ -3,9 +3,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::{Algorithm, crypto};
 use serde_json::Value;
 
-use super::claims::{self, Rules};
-use super::key_set::{Key, KeySet};
-use super::{Refusal, User, strict_json};
+use super::claims::{self, ClaimRules};
+use super::key_set::{KeySet, VerifyingKey};
+use super::{TokenRefusal, User, strict_json};
 
 /// The longest JOSE header, decoded, in bytes.
 const MAX_HEADER_BYTES: usize = 2048;
@@ -13,7 +13,7 @@ const MAX_HEADER_BYTES: usize = 2048;
 const REFUSED_MEMBERS: [&str; 9] = ["crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"];
 
 /// A token of the right form. Nothing of it is believed yet.
-pub struct Token<'a> {
+pub struct AccessToken<'a> {
     /// Header and claims, as they were signed.
     signed: &'a str,
     signature: &'a str,
@@ -22,42 +22,42 @@ pub struct Token<'a> {
     kid: Option<String>,
 }
 
-impl<'a> Token<'a> {
+impl<'a> AccessToken<'a> {
     /// Takes apart three parts of canonical base64url, and reads the first
     /// ([RFC 7515, section 7.1](https://www.rfc-editor.org/rfc/rfc7515#section-7.1)).
     ///
     /// # Errors
-    /// [`Refusal::Encoding`], [`Refusal::Header`] or [`Refusal::Algorithm`].
-    pub fn parse(text: &'a str) -> Result<Self, Refusal> {
-        let (signed, signature) = text.rsplit_once('.').ok_or(Refusal::Encoding)?;
-        let (header, claims) = signed.split_once('.').ok_or(Refusal::Encoding)?;
+    /// [`TokenRefusal::Encoding`], [`TokenRefusal::Header`] or [`TokenRefusal::Algorithm`].
+    pub fn parse(text: &'a str) -> Result<Self, TokenRefusal> {
+        let (signed, signature) = text.rsplit_once('.').ok_or(TokenRefusal::Encoding)?;
+        let (header, claims) = signed.split_once('.').ok_or(TokenRefusal::Encoding)?;
         // A fourth part would hold a dot, which is no base64url.
         let decode = |part: &str| match part {
-            "" => Err(Refusal::Encoding),
-            part => URL_SAFE_NO_PAD.decode(part).map_err(|_| Refusal::Encoding),
+            "" => Err(TokenRefusal::Encoding),
+            part => URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenRefusal::Encoding),
         };
         let (header, claims) = (decode(header)?, decode(claims)?);
         decode(signature)?;
         if header.len() > MAX_HEADER_BYTES {
-            return Err(Refusal::Header);
+            return Err(TokenRefusal::Header);
         }
-        let header = strict_json::object(&header).ok_or(Refusal::Header)?;
+        let header = strict_json::object(&header).ok_or(TokenRefusal::Header)?;
         let is_jwt =
             header.get("typ").is_none_or(|typ| typ.as_str().is_some_and(|typ| typ.eq_ignore_ascii_case("JWT")));
         if !is_jwt || REFUSED_MEMBERS.iter().any(|name| header.contains_key(*name)) {
-            return Err(Refusal::Header);
+            return Err(TokenRefusal::Header);
         }
         let kid = match header.get("kid") {
             None => None,
             Some(Value::String(kid)) if is_kid(kid) => Some(kid.clone()),
-            Some(_) => return Err(Refusal::Header),
+            Some(_) => return Err(TokenRefusal::Header),
         };
         let algorithm = match header.get("alg").and_then(Value::as_str) {
             Some("ES256") => Algorithm::ES256,
             Some("RS256") => Algorithm::RS256,
             Some("EdDSA") => Algorithm::EdDSA,
             Some("HS256") => Algorithm::HS256,
-            _ => return Err(Refusal::Algorithm),
+            _ => return Err(TokenRefusal::Algorithm),
         };
         Ok(Self { signed, signature, claims, algorithm, kid })
     }
@@ -70,29 +70,29 @@ impl<'a> Token<'a> {
     /// The key that it names: one of the set, or the legacy secret where there is one.
     ///
     /// # Errors
-    /// [`Refusal::UnknownKey`] if the set has none of this name (a newer set may); [`Refusal::Algorithm`] if it is for
+    /// [`TokenRefusal::UnknownKey`] if the set has none of this name (a newer set may); [`TokenRefusal::Algorithm`] if it is for
     /// another algorithm, or there is no legacy secret.
-    pub fn key<'k>(&self, set: &'k KeySet, legacy: Option<&'k Key>) -> Result<&'k Key, Refusal> {
+    pub fn key<'k>(&self, set: &'k KeySet, legacy: Option<&'k VerifyingKey>) -> Result<&'k VerifyingKey, TokenRefusal> {
         let listed = self.kid.as_ref().map(|kid| set.get(kid));
         let key = match (self.is_legacy(), listed) {
             (_, Some(Some(key))) => Some(key),
             (true, _) => legacy,
-            (false, None) => return Err(Refusal::Header),
-            (false, Some(None)) => return Err(Refusal::UnknownKey),
+            (false, None) => return Err(TokenRefusal::Header),
+            (false, Some(None)) => return Err(TokenRefusal::UnknownKey),
         };
-        key.filter(|key| key.algorithm == self.algorithm).ok_or(Refusal::Algorithm)
+        key.filter(|key| key.algorithm == self.algorithm).ok_or(TokenRefusal::Algorithm)
     }
 
     /// Whose it is, if `key` signed it and its claims are all right at `now`, in seconds since 1970.
     ///
     /// # Errors
-    /// [`Refusal::Signature`], or what is wrong with the claims. [`Refusal::Expired`] only where nothing else is.
-    pub fn user(&self, key: &Key, rules: &Rules, now: u64) -> Result<User, Refusal> {
+    /// [`TokenRefusal::Signature`], or what is wrong with the claims. [`TokenRefusal::Expired`] only where nothing else is.
+    pub fn user(&self, key: &VerifyingKey, rules: &ClaimRules, now: u64) -> Result<User, TokenRefusal> {
         let is_signed = crypto::verify(self.signature, self.signed.as_bytes(), &key.decoding, self.algorithm);
         if !matches!(is_signed, Ok(true)) {
-            return Err(Refusal::Signature);
+            return Err(TokenRefusal::Signature);
         }
-        let claims = strict_json::object(&self.claims).ok_or(Refusal::Claim("set"))?;
+        let claims = strict_json::object(&self.claims).ok_or(TokenRefusal::Claim("set"))?;
         claims::check(&claims, rules, now)
     }
 }

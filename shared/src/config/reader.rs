@@ -2,7 +2,7 @@
 //! remembered.
 
 use super::variables::{Values, Variable};
-use super::{Environment, Key, Mode, is_loopback};
+use super::{Environment, ImageApiMode, KeySource, is_loopback};
 use crate::secret::Secret;
 use std::fmt;
 use url::Url;
@@ -13,7 +13,7 @@ pub struct Mistake {
     /// Its name.
     pub variable: &'static str,
     /// What is wrong, to be read behind the name. Never quotes the value.
-    pub says: String,
+    pub message: String,
 }
 
 /// Everything that is wrong with the environment. `Display` writes one line each.
@@ -26,7 +26,7 @@ impl fmt::Display for Mistakes {
             if line > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{} {}", mistake.variable, mistake.says)?;
+            write!(f, "{} {}", mistake.variable, mistake.message)?;
         }
         Ok(())
     }
@@ -34,12 +34,12 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-pub(super) struct Reader<'a> {
+pub(super) struct EnvReader<'a> {
     environment: Environment<'a>,
     mistakes: Vec<Mistake>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> EnvReader<'a> {
     pub(super) fn read<T>(
         environment: Environment<'a>,
         read: impl FnOnce(&mut Self) -> Option<T>,
@@ -79,26 +79,26 @@ impl<'a> Reader<'a> {
     }
 
     /// A key in a variable of its own, or the secret that holds it.
-    pub(super) fn key(&mut self, given: &Variable, managed: &Variable) -> Option<Key> {
+    pub(super) fn key(&mut self, given: &Variable, managed: &Variable) -> Option<KeySource> {
         match (self.optional(given), self.optional(managed)) {
-            (None, None) => Some(Key::Missing { given: given.name, managed: managed.name }),
+            (None, None) => Some(KeySource::Missing { given: given.name, managed: managed.name }),
             (Some(value), None) => match Secret::parse(&value) {
-                Ok(secret) => Some(Key::Given(secret)),
+                Ok(secret) => Some(KeySource::Given(secret)),
                 Err(error) => self.mistake(given, error.to_string()),
             },
             (None, Some(id)) if id.len() <= 2048 && id.chars().all(|c| c.is_ascii_graphic()) => {
-                Some(Key::Managed { id, member: given.name })
+                Some(KeySource::Managed { id, member: given.name })
             }
             (None, Some(_)) => self.refuse(managed),
             (Some(_), Some(_)) => self.mistake(given, format!("and {} are both set: keep one", managed.name)),
         }
     }
 
-    pub(super) fn mode(&mut self, variable: &Variable) -> Option<Mode> {
+    pub(super) fn mode(&mut self, variable: &Variable) -> Option<ImageApiMode> {
         match self.required(variable)?.as_str() {
-            "chat" => Some(Mode::Chat),
-            "images" => Some(Mode::Images),
-            "gemini" => Some(Mode::Gemini),
+            "chat" => Some(ImageApiMode::Chat),
+            "images" => Some(ImageApiMode::Images),
+            "gemini" => Some(ImageApiMode::Gemini),
             _ => self.refuse(variable),
         }
     }
@@ -168,7 +168,7 @@ impl<'a> Reader<'a> {
         let Ok(mut url) = Url::parse(&value) else {
             return self.refuse(variable);
         };
-        let says = match url.scheme() {
+        let message = match url.scheme() {
             _ if !url.username().is_empty() || url.password().is_some() => "must not contain a user name or a password",
             _ if url.query().is_some() || url.fragment().is_some() => "must not contain a query or a fragment",
             "http" if !is_loopback(&url) => "must begin with https://: plain http is for loopback hosts only",
@@ -179,7 +179,7 @@ impl<'a> Reader<'a> {
             }
             _ => return self.refuse(variable),
         };
-        self.mistake(variable, says.to_owned())
+        self.mistake(variable, message.to_owned())
     }
 
     fn optional(&self, variable: &Variable) -> Option<String> {
@@ -201,8 +201,8 @@ impl<'a> Reader<'a> {
         self.mistake(variable, format!("must be {}", variable.values))
     }
 
-    fn mistake<T>(&mut self, variable: &Variable, says: String) -> Option<T> {
-        self.mistakes.push(Mistake { variable: variable.name, says });
+    fn mistake<T>(&mut self, variable: &Variable, message: String) -> Option<T> {
+        self.mistakes.push(Mistake { variable: variable.name, message });
         None
     }
 }

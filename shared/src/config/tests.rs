@@ -13,12 +13,12 @@ fn defaults() {
     else {
         panic!("no stand-in unasked")
     };
-    let Supabase { key_set, legacy_secret, rules } = sign_in.supabase.unwrap();
+    let SupabaseConfig { key_set, legacy_secret, rules } = sign_in.supabase.unwrap();
     assert_eq!(key_set.as_str(), "https://abc.supabase.co/auth/v1/.well-known/jwks.json");
-    assert!(sign_in.is_required && matches!(legacy_secret, Key::Missing { .. }));
+    assert!(sign_in.is_required && matches!(legacy_secret, KeySource::Missing { .. }));
     let issuer = "https://abc.supabase.co/auth/v1".to_owned();
-    assert_eq!(rules, Rules { issuer, allows_anonymous: false, oauth_clients: Vec::new() });
-    let expected = Ledger {
+    assert_eq!(rules, ClaimRules { issuer, allows_anonymous: false, oauth_clients: Vec::new() });
+    let expected = LedgerConfig {
         rate_limits_table: "rate-limits".into(),
         ledger_table: "ledger".into(),
         limit: 5,
@@ -30,9 +30,9 @@ fn defaults() {
         endpoint: None,
     };
     assert_eq!(ledger, expected);
-    assert_eq!((image_api.mode, image_api.model.as_str()), (Mode::Chat, "gemini-2.5-flash-image"));
+    assert_eq!((image_api.mode, image_api.model.as_str()), (ImageApiMode::Chat, "gemini-2.5-flash-image"));
     assert_eq!(image_api.models, ["gemini-2.5-flash-image"]);
-    assert!(matches!(image_api.key, Key::Missing { given: "IMAGE_API_KEY", .. }));
+    assert!(matches!(image_api.key, KeySource::Missing { given: "IMAGE_API_KEY", .. }));
     assert_eq!(
         timing,
         Timing {
@@ -54,7 +54,7 @@ fn defaults() {
     );
     assert_eq!(ark.model, "doubao-seedream-4-0-250828");
     assert_eq!((ark.size.as_str(), ark.max_images, ark.watermark), ("2K", 3, false));
-    assert!(matches!(ark.key, Key::Missing { .. }) && ark.prompt.contains("人脸"));
+    assert!(matches!(ark.key, KeySource::Missing { .. }) && ark.prompt.contains("人脸"));
 }
 
 #[test]
@@ -68,7 +68,7 @@ fn values_are_taken() {
     ])
     .unwrap()
     .image_api;
-    assert!(matches!(&image_api.key, Key::Given(secret) if secret.expose() == "canary"));
+    assert!(matches!(&image_api.key, KeySource::Given(secret) if secret.expose() == "canary"));
     assert_eq!(image_api.models, ["[线路一]gemini-3", "a/b", "gemini-2.5-flash-image"]);
     assert!(image_api.allows("a/b") && !image_api.allows("a"));
 
@@ -95,11 +95,11 @@ fn values_are_taken() {
 fn each_mode_has_a_model_and_addresses_of_its_own() {
     let api = |mode, base| generate(&[("IMAGE_API_BASE_URL", base), ("IMAGE_API_MODE", mode)]).unwrap().image_api;
     let images = api("images", "https://a.test/v1");
-    assert_eq!((images.mode, images.model.as_str()), (Mode::Images, "gpt-image-2"));
+    assert_eq!((images.mode, images.model.as_str()), (ImageApiMode::Images, "gpt-image-2"));
     assert_eq!(images.models, ["gpt-image-2", "gemini-2.5-flash-image"]);
     assert_eq!(images.endpoint("/v1/images/edits").as_str(), "https://a.test/v1/images/edits");
     let gemini = api("gemini", "https://a.test/relay/v1beta/");
-    assert_eq!((gemini.mode, gemini.model.as_str()), (Mode::Gemini, "gemini-2.5-flash-image"));
+    assert_eq!((gemini.mode, gemini.model.as_str()), (ImageApiMode::Gemini, "gemini-2.5-flash-image"));
     assert_eq!(
         gemini.gemini_endpoint("[a]b/c?d").as_str(),
         "https://a.test/relay/v1beta/models/[a]b%2Fc%3Fd:streamGenerateContent?alt=sse"
@@ -122,10 +122,10 @@ fn who_may_call() {
         ("ALLOWED_OAUTH_CLIENTS", " a, b,,"),
     ];
     let supabase = faceflip(&users).unwrap().sign_in.supabase.unwrap();
-    assert!(matches!(supabase.legacy_secret, Key::Given(_)));
+    assert!(matches!(supabase.legacy_secret, KeySource::Given(_)));
     let issuer = "http://127.0.0.1:8787/auth/v1".to_owned();
     let oauth_clients = vec!["a".to_owned(), "b".to_owned()];
-    assert_eq!(supabase.rules, Rules { issuer, allows_anonymous: true, oauth_clients });
+    assert_eq!(supabase.rules, ClaimRules { issuer, allows_anonymous: true, oauth_clients });
 
     let nobody = faceflip(&[("SUPABASE_URL", ""), ("FACEFLIP_AUTH", "anonymous")]).unwrap().sign_in;
     assert!(nobody.supabase.is_none() && !nobody.is_required);

@@ -1,7 +1,6 @@
 //! The glue to the Lambda runtime: the only file that names `lambda_http`.
 
 use std::convert::Infallible;
-use std::panic::PanicHookInfo;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -56,7 +55,7 @@ where
 /// The log, the environment and the warm-up: what comes before the first invocation.
 async fn start<R: FromEnvironment>() -> Arc<App<R>> {
     lambda_http::tracing::init_default_subscriber();
-    std::panic::set_hook(Box::new(log_panic));
+    log_panics();
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
     let environment = |name: &str| std::env::var(name).ok();
     let app = App::from_env(&environment);
@@ -64,10 +63,12 @@ async fn start<R: FromEnvironment>() -> Arc<App<R>> {
     Arc::new(app)
 }
 
-/// Logs where a panic happened. Its message may quote user input, so it is left out.
-fn log_panic(panic: &PanicHookInfo<'_>) {
-    let (file, line) = panic.location().map_or(("", 0), |place| (place.file(), place.line()));
-    tracing::error!(file, line, "panicked");
+/// Makes panics log their place and nothing else: the message may quote user input.
+pub fn log_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let (file, line) = panic.location().map_or(("", 0), |place| (place.file(), place.line()));
+        tracing::error!(file, line, "panicked");
+    }));
 }
 
 /// The event as a plain request, with what the platform knows of the invocation in its extensions.

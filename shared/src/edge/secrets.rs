@@ -10,7 +10,7 @@ use url::Url;
 
 use super::cache::{Cache, Fetched, Times};
 use super::clock::wall;
-use crate::config::Key;
+use crate::config::KeySource;
 use crate::problem::Code;
 use crate::secret::Secret;
 
@@ -29,7 +29,7 @@ const TIMES: Times = Times {
 /// the last good value would do, and brings a second HTTP and TLS stack.
 #[derive(Debug)]
 pub struct KeyStore {
-    key: Key,
+    key: KeySource,
     endpoint: Option<Url>,
     client: OnceCell<Client>,
     cache: Cache<Secret>,
@@ -37,19 +37,19 @@ pub struct KeyStore {
 
 impl KeyStore {
     /// The store of one key. Nothing is fetched before it is asked for.
-    pub fn new(key: Key, endpoint: Option<Url>) -> Self {
+    pub fn new(key: KeySource, endpoint: Option<Url>) -> Self {
         Self { key, endpoint, client: OnceCell::new(), cache: Cache::new(TIMES) }
     }
 
     /// The key. What went wrong stands in the log, with its remedy.
     pub async fn get(&self) -> Result<Secret, Code> {
         match &self.key {
-            Key::Given(secret) => Ok(secret.clone()),
-            Key::Missing { given, managed } => {
+            KeySource::Given(secret) => Ok(secret.clone()),
+            KeySource::Missing { given, managed } => {
                 tracing::error!("no key: set {managed} to the ARN of its secret on AWS, or {given} at home");
                 Err(Code::ServiceUnavailable)
             }
-            Key::Managed { id, member } => {
+            KeySource::Managed { id, member } => {
                 self.cache.get(wall(), self.fetch(id, member)).await.ok_or(Code::ServiceUnavailable)
             }
         }
@@ -57,7 +57,7 @@ impl KeyStore {
 
     /// The upstream did not accept `used`. Returns another key, if Secrets Manager has one by now.
     pub async fn renewed(&self, used: &Secret) -> Option<Secret> {
-        let Key::Managed { id, member } = &self.key else { return None };
+        let KeySource::Managed { id, member } = &self.key else { return None };
         let is_other = |secret: &Secret| secret.expose() != used.expose();
         self.cache.renewed(wall(), is_other, self.fetch(id, member)).await
     }

@@ -1,4 +1,4 @@
-//! Sign-in with Supabase access tokens.
+//! Sign-in with SupabaseKeys access tokens.
 
 mod jwks;
 
@@ -9,26 +9,26 @@ use http::Request;
 use http::header::AUTHORIZATION;
 use url::Url;
 
-use super::clock;
 use self::jwks::Jwks;
+use super::clock;
 use super::http::{Caller, Invocation};
 use super::secrets::KeyStore;
-use crate::auth::{Key as VerifyingKey, KeySet, Principal, Refusal, Rules, SourceIp, Token, User, bearer};
-use crate::config::{self, Key};
+use crate::auth::{AccessToken, ClaimRules, KeySet, Principal, SourceIp, TokenRefusal, User, VerifyingKey, bearer};
+use crate::config::{self, KeySource};
 use crate::problem::{Code, Problem};
 
 /// Lets callers in.
 #[derive(Debug)]
 pub struct SignIn {
-    supabase: Option<Supabase>,
+    supabase: Option<SupabaseKeys>,
     is_required: bool,
     log: RefusalLog,
 }
 
 /// What checks the tokens of one project.
 #[derive(Debug)]
-struct Supabase {
-    rules: Rules,
+struct SupabaseKeys {
+    rules: ClaimRules,
     jwks: Jwks,
     /// Where the project signed with it, or still does.
     legacy: Option<KeyStore>,
@@ -36,14 +36,14 @@ struct Supabase {
 
 impl SignIn {
     /// Nothing is fetched yet. Fails where the system has no root certificates.
-    pub fn new(config: &config::SignIn, secrets_endpoint: Option<&Url>) -> Option<Self> {
+    pub fn new(config: &config::SignInConfig, secrets_endpoint: Option<&Url>) -> Option<Self> {
         let supabase = match &config.supabase {
             None => None,
-            Some(supabase) => Some(Supabase {
+            Some(supabase) => Some(SupabaseKeys {
                 rules: supabase.rules.clone(),
                 jwks: Jwks::new(supabase.key_set.clone())?,
                 legacy: match &supabase.legacy_secret {
-                    Key::Missing { .. } => None,
+                    KeySource::Missing { .. } => None,
                     key => Some(KeyStore::new(key.clone(), secrets_endpoint.cloned())),
                 },
             }),
@@ -92,7 +92,7 @@ impl SignIn {
         let values = request.headers().get_all(AUTHORIZATION).iter().map(|value| value.as_bytes());
         let checked = match (&self.supabase, bearer(values)) {
             (None, _) => return Ok(Principal::Source(source_ip(request))),
-            (Some(_), Err(Refusal::NoToken)) if !self.is_required => {
+            (Some(_), Err(TokenRefusal::NoToken)) if !self.is_required => {
                 return Ok(Principal::Source(source_ip(request)));
             }
             (Some(_), Err(refusal)) => Err(Denial::Refused(refusal)),
@@ -113,20 +113,20 @@ impl SignIn {
 /// Why nobody is let in.
 enum Denial {
     /// It is the caller's token.
-    Refused(Refusal),
+    Refused(TokenRefusal),
     /// It is us.
     Unable(Code),
 }
 
-impl From<Refusal> for Denial {
-    fn from(refusal: Refusal) -> Self {
+impl From<TokenRefusal> for Denial {
+    fn from(refusal: TokenRefusal) -> Self {
         Self::Refused(refusal)
     }
 }
 
-impl Supabase {
+impl SupabaseKeys {
     async fn check(&self, text: &str, now: SystemTime) -> Result<User, Denial> {
-        let token = Token::parse(text)?;
+        let token = AccessToken::parse(text)?;
         let seconds = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if let (true, Some(legacy)) = (token.is_legacy(), &self.legacy) {
             let secret = legacy_key(legacy).await?;
@@ -135,7 +135,7 @@ impl Supabase {
             return Ok(token.user(token.key(&set, Some(&secret))?, &self.rules, seconds)?);
         }
         let mut set = self.jwks.get(now).await.ok_or(Denial::Unable(Code::AuthUnavailable))?;
-        let lacks_key = |set: &KeySet| matches!(token.key(set, None), Err(Refusal::UnknownKey));
+        let lacks_key = |set: &KeySet| matches!(token.key(set, None), Err(TokenRefusal::UnknownKey));
         if lacks_key(&set)
             && let Some(newer) = self.jwks.renewed(now, |set| !lacks_key(set)).await
         {
@@ -152,7 +152,7 @@ impl Supabase {
                 Err(Denial::Unable(Code::ServiceMisconfigured))
             }
             // A new key may have come that we cannot see; 401 would make the frontend sign its user out.
-            Err(Refusal::UnknownKey) if self.jwks.is_failing() => Err(Denial::Unable(Code::AuthUnavailable)),
+            Err(TokenRefusal::UnknownKey) if self.jwks.is_failing() => Err(Denial::Unable(Code::AuthUnavailable)),
             Err(refusal) => Err(refusal.into()),
         }
     }
@@ -181,7 +181,7 @@ struct RefusalLog {
 }
 
 impl RefusalLog {
-    fn write(&self, refusal: Refusal, now: SystemTime, caller: &Caller) {
+    fn write(&self, refusal: TokenRefusal, now: SystemTime, caller: &Caller) {
         let second = now.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         if self.told_at.swap(second, Ordering::Relaxed) == second {
             self.untold.fetch_add(1, Ordering::Relaxed);

@@ -3,5 +3,5 @@
 mod call;
 mod client;
 
-pub use call::{Call, CallLabels, Ended, Output, run};
-pub use client::{Answer, Asked, File, KeyAs, Post, ReadingTime, Upstream};
+pub use call::{CallLabels, Ended, Output, UpstreamCalls, run};
+pub use client::{FormFile, KeyAs, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer};

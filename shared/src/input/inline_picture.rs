@@ -11,7 +11,7 @@
 use base64::engine::{DecodePaddingMode, Engine, GeneralPurposeConfig, Simd};
 use sha2::{Digest, Sha256};
 
-use crate::media::sniff::{Kind, MediaType, Sniffer};
+use crate::media::sniff::{MagicMatch, MediaType, Sniffer};
 
 /// The largest picture, in decoded bytes: 4 MiB.
 pub const MAX_BYTES: usize = 4 * 1024 * 1024;
@@ -96,7 +96,7 @@ impl InlinePicture {
                 bytes.extend_from_slice(block);
             }
         })?;
-        if sniffer.kind() != Kind::Known(media_type) {
+        if sniffer.kind() != MagicMatch::Known(media_type) {
             return Err(InlineRefusal::Invalid);
         }
         let (width, height) = sniffer.dimensions().ok_or(InlineRefusal::Invalid)?;

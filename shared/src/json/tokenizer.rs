@@ -11,7 +11,7 @@ pub enum Segment {
 
 /// What stands at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Value<'a> {
+pub enum TokenValue<'a> {
     /// An object or array begins.
     Open,
     /// That object or array ended.
@@ -33,7 +33,7 @@ pub struct Token<'a> {
     /// The way from the root; empty for the root itself.
     pub path: &'a [Segment],
     /// What was found there.
-    pub value: Value<'a>,
+    pub value: TokenValue<'a>,
 }
 
 /// The document breaks the grammar or nests deeper than 64 levels.
@@ -54,12 +54,12 @@ const IN_PLACE_BYTES: usize = 512;
 /// Departures, all of them lenient: raw control characters in strings, loose numbers and literals, invalid UTF-8
 /// (handed on as it is), anything that parses after the root counts as the next document.
 #[derive(Debug)]
-pub struct Reader {
+pub struct Tokenizer {
     /// The names that are told apart, the shortest first.
     vocabulary: Vec<&'static str>,
     /// Where the names of each length begin in it.
     by_length: [usize; MAX_KEY_BYTES + 2],
-    state: State,
+    state: TokenizerState,
     path: Vec<Segment>,
     key: Vec<u8>,
     scalar: Vec<u8>,
@@ -71,7 +71,7 @@ pub struct Reader {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum TokenizerState {
     /// Where a value must stand.
     Value,
     /// After `[`: a value or the end.
@@ -96,7 +96,7 @@ enum Escape {
     Unicode { digits: u8, unit: u16 },
 }
 
-impl Reader {
+impl Tokenizer {
     /// A reader that tells the names in `vocabulary` apart (each at most 32 bytes) and no others.
     pub fn new(vocabulary: impl IntoIterator<Item = &'static str>) -> Self {
         let mut vocabulary: Vec<&str> = vocabulary.into_iter().collect();
@@ -107,7 +107,7 @@ impl Reader {
         Self {
             vocabulary,
             by_length,
-            state: State::Root,
+            state: TokenizerState::Root,
             path: Vec::new(),
             key: Vec::new(),
             scalar: Vec::new(),
@@ -120,7 +120,7 @@ impl Reader {
 
     /// Forgets the document under way.
     pub fn reset(&mut self) {
-        self.state = State::Root;
+        self.state = TokenizerState::Root;
         self.path.clear();
         self.gathered.clear();
         self.handed_out = false;
@@ -130,7 +130,7 @@ impl Reader {
 
     /// Whether no document is under way.
     pub fn is_between_documents(&self) -> bool {
-        self.state == State::Root
+        self.state == TokenizerState::Root
     }
 
     /// Reads on until the next token and takes what it read off the front of `piece`; `None` when it is used up.
@@ -140,17 +140,17 @@ impl Reader {
         }
         while let Some((&byte, after)) = piece.split_first() {
             match self.state {
-                State::String => {
+                TokenizerState::String => {
                     if let Some(step) = self.string(piece) {
                         return Ok(Some(self.string_token(step)));
                     }
                     continue;
                 }
-                State::Key => {
+                TokenizerState::Key => {
                     self.read_key(piece);
                     continue;
                 }
-                State::Scalar => {
+                TokenizerState::Scalar => {
                     if !matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':') {
                         if self.scalar.len() < MAX_SCALAR_BYTES {
                             self.scalar.push(byte);
@@ -160,7 +160,7 @@ impl Reader {
                     }
                     self.after_value();
                     let text = std::str::from_utf8(&self.scalar).map_err(|_| Malformed)?;
-                    return Ok(Some(Token { path: &self.path, value: Value::Scalar(text) }));
+                    return Ok(Some(Token { path: &self.path, value: TokenValue::Scalar(text) }));
                 }
                 _ => {}
             }
@@ -169,51 +169,59 @@ impl Reader {
                 continue;
             }
             match (self.state, byte) {
-                (State::Value | State::FirstItem | State::Root, b'"') => {
+                (TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root, b'"') => {
                     self.begin_value();
-                    self.state = State::String;
-                    return Ok(Some(Token { path: &self.path, value: Value::StringStart }));
+                    self.state = TokenizerState::String;
+                    return Ok(Some(Token { path: &self.path, value: TokenValue::StringStart }));
                 }
-                (State::Value | State::FirstItem | State::Root, b'{' | b'[') => {
+                (TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root, b'{' | b'[') => {
                     if self.path.len() == MAX_DEPTH {
                         return Err(Malformed);
                     }
                     self.begin_value();
                     let (segment, state) = match byte {
-                        b'{' => (Segment::Key(""), State::FirstKey),
-                        _ => (Segment::Index(0), State::FirstItem),
+                        b'{' => (Segment::Key(""), TokenizerState::FirstKey),
+                        _ => (Segment::Index(0), TokenizerState::FirstItem),
                     };
                     self.path.push(segment);
                     self.state = state;
                     let depth = self.path.len() - 1;
-                    return Ok(Some(Token { path: self.path.get(..depth).unwrap_or_default(), value: Value::Open }));
+                    return Ok(Some(Token {
+                        path: self.path.get(..depth).unwrap_or_default(),
+                        value: TokenValue::Open,
+                    }));
                 }
-                (State::FirstItem, b']') | (State::FirstKey, b'}') => return self.close(byte).map(Some),
-                (State::AfterValue, b']' | b'}') => return self.close(byte).map(Some),
-                (State::AfterValue, b',') => match self.path.last_mut() {
-                    Some(Segment::Key(_)) => self.state = State::NextKey,
+                (TokenizerState::FirstItem, b']') | (TokenizerState::FirstKey, b'}') => {
+                    return self.close(byte).map(Some);
+                }
+                (TokenizerState::AfterValue, b']' | b'}') => return self.close(byte).map(Some),
+                (TokenizerState::AfterValue, b',') => match self.path.last_mut() {
+                    Some(Segment::Key(_)) => self.state = TokenizerState::NextKey,
                     Some(Segment::Index(index)) => {
                         *index = index.saturating_add(1);
-                        self.state = State::Value;
+                        self.state = TokenizerState::Value;
                     }
                     None => return Err(Malformed),
                 },
-                (State::FirstKey | State::NextKey, b'"') => {
+                (TokenizerState::FirstKey | TokenizerState::NextKey, b'"') => {
                     self.key.clear();
-                    self.state = State::Key;
+                    self.state = TokenizerState::Key;
                 }
-                (State::Colon, b':') => self.state = State::Value,
-                (State::Value | State::FirstItem | State::Root, b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') => {
+                (TokenizerState::Colon, b':') => self.state = TokenizerState::Value,
+                (
+                    TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root,
+                    b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z',
+                ) => {
                     self.begin_value();
                     self.scalar.clear();
                     self.scalar.push(byte);
-                    self.state = State::Scalar;
+                    self.state = TokenizerState::Scalar;
                 }
                 _ => return Err(Malformed),
             }
         }
         // What was gathered is visible in the push that brought it.
-        if self.state == State::String && !self.gathered.is_empty() {
+        if self.state == TokenizerState::String && !self.gathered.is_empty() {
             return Ok(Some(self.string_token(StringStep::Gathered)));
         }
         Ok(None)
@@ -225,7 +233,7 @@ impl Reader {
     }
 
     fn after_value(&mut self) {
-        self.state = if self.path.is_empty() { State::Root } else { State::AfterValue };
+        self.state = if self.path.is_empty() { TokenizerState::Root } else { TokenizerState::AfterValue };
     }
 
     fn close(&mut self, byte: u8) -> Result<Token<'_>, Malformed> {
@@ -234,7 +242,7 @@ impl Reader {
             _ => return Err(Malformed),
         }
         self.after_value();
-        Ok(Token { path: &self.path, value: Value::Close })
+        Ok(Token { path: &self.path, value: TokenValue::Close })
     }
 
     fn read_key(&mut self, piece: &mut &[u8]) {
@@ -259,7 +267,7 @@ impl Reader {
                 if let Some(segment) = self.path.last_mut() {
                     *segment = Segment::Key(name);
                 }
-                self.state = State::Colon;
+                self.state = TokenizerState::Colon;
             }
             None => {}
         }
@@ -283,14 +291,14 @@ impl Reader {
 
     fn string_token<'a>(&'a mut self, step: StringStep<'a>) -> Token<'a> {
         let value = match step {
-            StringStep::InPlace(text) => Value::Text(text),
+            StringStep::InPlace(text) => TokenValue::Text(text),
             StringStep::Gathered => {
                 self.handed_out = true;
-                Value::Text(&self.gathered)
+                TokenValue::Text(&self.gathered)
             }
             StringStep::Ended => {
                 self.after_value();
-                Value::StringEnd
+                TokenValue::StringEnd
             }
         };
         Token { path: &self.path, value }

@@ -1,13 +1,13 @@
 use sha2::{Digest, Sha256};
 
 use super::payload::Payload;
-use super::sniff::{Flaw, Kind, MediaType, Sniffer};
+use super::sniff::{MagicMatch, MediaType, SniffFlaw, Sniffer};
 
 /// One picture under way: payload in, bytes out, and at the end a verdict.
 ///
 /// Holds no picture: at most the dozen bytes that tell its media type.
 #[derive(Debug)]
-pub struct Image {
+pub struct ImageDecoder {
     payload: Payload,
     sniffer: Sniffer,
     hash: Sha256,
@@ -16,14 +16,14 @@ pub struct Image {
     started: bool,
     /// Something that is no base64 stands behind the end of the picture: it is over.
     is_over: bool,
-    flaw: Option<Rejected>,
+    flaw: Option<ImageRejection>,
     max_bytes: u64,
 }
 
 /// What one more piece of payload made known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Progress<'a> {
-    /// The bytes are those of a picture. Comes once, before any [`Progress::Bytes`].
+pub enum ImageProgress<'a> {
+    /// The bytes are those of a picture. Comes once, before any [`ImageProgress::Bytes`].
     Started(MediaType),
     /// The next bytes of the picture.
     Bytes(&'a [u8]),
@@ -31,7 +31,7 @@ pub enum Progress<'a> {
 
 /// A picture whose last byte has arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Whole {
+pub struct WholeImage {
     /// Told by the bytes, never by a label.
     pub media_type: MediaType,
     /// Size in bytes.
@@ -44,7 +44,7 @@ pub struct Whole {
     pub sha256: [u8; 32],
 }
 
-impl Whole {
+impl WholeImage {
     /// The hash in hexadecimal.
     pub fn sha256_hex(&self) -> String {
         let digits = self.sha256.iter().flat_map(|byte| [byte >> 4, byte & 15]);
@@ -54,7 +54,7 @@ impl Whole {
 
 /// Why something that claimed to be a picture is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rejected {
+pub enum ImageRejection {
     /// Other bytes: SVG, HTML, text.
     NotAnImage,
     /// A character that base64 does not have.
@@ -67,7 +67,7 @@ pub enum Rejected {
     BadLink,
 }
 
-impl Image {
+impl ImageDecoder {
     /// A picture of at most `max_bytes` decoded bytes.
     pub fn new(max_bytes: u64) -> Self {
         Self {
@@ -83,26 +83,26 @@ impl Image {
     }
 
     /// Reads more base64 text.
-    pub fn push(&mut self, mut text: &[u8], mut on: impl FnMut(Progress<'_>)) {
+    pub fn push(&mut self, mut text: &[u8], mut on: impl FnMut(ImageProgress<'_>)) {
         while !text.is_empty() && self.flaw.is_none() && !self.is_over {
             match self.payload.step(&mut text) {
                 Ok(bytes) => {
-                    let taken = Taken { sniffer: &mut self.sniffer, hash: &mut self.hash, head: &mut self.head };
+                    let taken = DecodedBytes { sniffer: &mut self.sniffer, hash: &mut self.hash, head: &mut self.head };
                     self.flaw = taken.bytes(bytes, &mut self.started, self.max_bytes, &mut on).err();
                 }
                 Err(_) => {
                     self.is_over = self.last_bytes(&mut on).is_ok() && self.sniffer.finish().is_ok();
-                    self.flaw = (!self.is_over).then_some(Rejected::BadPayload);
+                    self.flaw = (!self.is_over).then_some(ImageRejection::BadPayload);
                 }
             }
         }
     }
 
     /// The payload has no more of them.
-    fn last_bytes(&mut self, on: &mut impl FnMut(Progress<'_>)) -> Result<(), Rejected> {
+    fn last_bytes(&mut self, on: &mut impl FnMut(ImageProgress<'_>)) -> Result<(), ImageRejection> {
         // One symbol too many is what a cut leaves behind.
-        let bytes = self.payload.finish().map_err(|_| Rejected::Truncated)?;
-        let taken = Taken { sniffer: &mut self.sniffer, hash: &mut self.hash, head: &mut self.head };
+        let bytes = self.payload.finish().map_err(|_| ImageRejection::Truncated)?;
+        let taken = DecodedBytes { sniffer: &mut self.sniffer, hash: &mut self.hash, head: &mut self.head };
         taken.bytes(bytes, &mut self.started, self.max_bytes, on)
     }
 
@@ -112,7 +112,7 @@ impl Image {
     }
 
     /// The payload has ended: what came of it?
-    pub fn finish(mut self, mut on: impl FnMut(Progress<'_>)) -> Result<Whole, Rejected> {
+    pub fn finish(mut self, mut on: impl FnMut(ImageProgress<'_>)) -> Result<WholeImage, ImageRejection> {
         if let Some(flaw) = self.flaw {
             return Err(flaw);
         }
@@ -120,10 +120,10 @@ impl Image {
             self.last_bytes(&mut on)?;
         }
         let whole = self.sniffer.finish().map_err(|flaw| match flaw {
-            Flaw::NotAnImage => Rejected::NotAnImage,
-            Flaw::Truncated => Rejected::Truncated,
+            SniffFlaw::NotAnImage => ImageRejection::NotAnImage,
+            SniffFlaw::Truncated => ImageRejection::Truncated,
         })?;
-        Ok(Whole {
+        Ok(WholeImage {
             media_type: whole.media_type,
             bytes: whole.bytes,
             width: whole.width,
@@ -133,43 +133,43 @@ impl Image {
     }
 }
 
-/// The parts of an [`Image`] that see decoded bytes, apart from the payload that lends them.
-struct Taken<'a> {
+/// The parts of an [`ImageDecoder`] that see decoded bytes, apart from the payload that lends them.
+struct DecodedBytes<'a> {
     sniffer: &'a mut Sniffer,
     hash: &'a mut Sha256,
     head: &'a mut Vec<u8>,
 }
 
-impl Taken<'_> {
+impl DecodedBytes<'_> {
     fn bytes(
         self,
         bytes: &[u8],
         started: &mut bool,
         max_bytes: u64,
-        on: &mut impl FnMut(Progress<'_>),
-    ) -> Result<(), Rejected> {
+        on: &mut impl FnMut(ImageProgress<'_>),
+    ) -> Result<(), ImageRejection> {
         if bytes.is_empty() {
             return Ok(());
         }
         self.sniffer.push(bytes);
         self.hash.update(bytes);
         if self.sniffer.len() > max_bytes {
-            return Err(Rejected::TooLarge);
+            return Err(ImageRejection::TooLarge);
         }
         if *started {
-            on(Progress::Bytes(bytes));
+            on(ImageProgress::Bytes(bytes));
             return Ok(());
         }
         match self.sniffer.kind() {
-            Kind::Undecided => self.head.extend_from_slice(bytes),
-            Kind::NotAnImage => return Err(Rejected::NotAnImage),
-            Kind::Known(media_type) => {
+            MagicMatch::Undecided => self.head.extend_from_slice(bytes),
+            MagicMatch::NotAnImage => return Err(ImageRejection::NotAnImage),
+            MagicMatch::Known(media_type) => {
                 *started = true;
-                on(Progress::Started(media_type));
+                on(ImageProgress::Started(media_type));
                 if !self.head.is_empty() {
-                    on(Progress::Bytes(self.head));
+                    on(ImageProgress::Bytes(self.head));
                 }
-                on(Progress::Bytes(bytes));
+                on(ImageProgress::Bytes(bytes));
             }
         }
         Ok(())

@@ -1,8 +1,8 @@
 use crate::scan::{find_by, find2, find3};
 
-/// What a [`Reader`] found next in a text.
+/// What a [`MarkdownImages`] found next in a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found<'a> {
+pub enum MarkdownPart<'a> {
     /// Text beside the pictures.
     Text(&'a [u8]),
     /// Base64 of a picture begins.
@@ -32,20 +32,20 @@ const MIN_BARE_BYTES: usize = 64;
 /// Every byte is looked at once: what does not become a picture is handed back as text and never scanned again, because
 /// a new `![` inside starts over. At most 6 KiB are held.
 #[derive(Debug)]
-pub struct Reader {
-    state: State,
+pub struct MarkdownImages {
+    state: MarkdownState,
     /// The text since the `!` (or the `d` of `data:`), until it is clear what it is.
     held: Vec<u8>,
     /// Where the target begins in `held`.
     target: usize,
     /// What to do with `held` in the next call.
-    held_is: Held,
+    held_is: HeldText,
     /// The picture under way has had its end.
     is_whole: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum MarkdownState {
     /// Nothing but white space so far.
     Beginning,
     BareBase64,
@@ -85,7 +85,7 @@ enum State {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Held {
+enum HeldText {
     Open,
     /// Was handed out as text by the last call.
     HandedOut,
@@ -100,58 +100,58 @@ const LINK_SCHEMES: [&[u8]; 2] = [b"https://", b"http://"];
 /// How base64, in either alphabet, begins whose bytes are a PNG, JPEG, GIF or WebP file.
 const MAGIC: [&[u8]; 5] = [b"iVBORw0KGgo", b"/9j/", b"_9j_", b"R0lGOD", b"UklGR"];
 
-impl Default for Reader {
+impl Default for MarkdownImages {
     fn default() -> Self {
-        Self { state: State::Beginning, held: Vec::new(), target: 0, held_is: Held::Open, is_whole: false }
+        Self { state: MarkdownState::Beginning, held: Vec::new(), target: 0, held_is: HeldText::Open, is_whole: false }
     }
 }
 
-impl Reader {
+impl MarkdownImages {
     /// The end of the picture under way has come: further lines do not belong to it.
     pub fn picture_is_whole(&mut self) {
         self.is_whole = true;
     }
 
     /// Reads on until the next find and takes what it read off the front of `piece`; `None` when it is used up.
-    pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Option<Found<'a>> {
-        match std::mem::replace(&mut self.held_is, Held::Open) {
-            Held::Open => {}
-            Held::HandedOut => self.held.clear(),
-            Held::Payload => {
-                self.held_is = Held::HandedOut;
-                return Some(Found::Payload(&self.held));
+    pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Option<MarkdownPart<'a>> {
+        match std::mem::replace(&mut self.held_is, HeldText::Open) {
+            HeldText::Open => {}
+            HeldText::HandedOut => self.held.clear(),
+            HeldText::Payload => {
+                self.held_is = HeldText::HandedOut;
+                return Some(MarkdownPart::Payload(&self.held));
             }
-            Held::Text => return self.hand_out(),
+            HeldText::Text => return self.hand_out(),
         }
         while let Some((&byte, after)) = piece.split_first() {
             match self.state {
-                State::Text => {
+                MarkdownState::Text => {
                     let run = candidate(piece).unwrap_or(piece.len());
                     let (text, rest) = piece.split_at(run);
                     if let Some((&first, after)) = rest.split_first() {
                         self.held.push(first);
-                        self.state = if first == b'!' { State::Bang } else { State::Scheme };
+                        self.state = if first == b'!' { MarkdownState::Bang } else { MarkdownState::Scheme };
                         *piece = after;
                     } else {
                         *piece = rest;
                     }
                     if !text.is_empty() {
-                        return Some(Found::Text(text));
+                        return Some(MarkdownPart::Text(text));
                     }
                     continue;
                 }
-                State::Beginning if byte.is_ascii_whitespace() => {
+                MarkdownState::Beginning if byte.is_ascii_whitespace() => {
                     let run = find_by(|byte| !byte.is_ascii_whitespace(), piece).unwrap_or(piece.len());
                     let (text, rest) = piece.split_at(run);
                     *piece = rest;
-                    return Some(Found::Text(text));
+                    return Some(MarkdownPart::Text(text));
                 }
-                State::Beginning => self.state = State::BareBase64,
-                State::BareBase64 => {
+                MarkdownState::Beginning => self.state = MarkdownState::BareBase64,
+                MarkdownState::BareBase64 => {
                     self.held.push(byte);
                     if !is_symbol(byte) || !MAGIC.iter().any(|magic| fits(magic, &self.held)) {
                         self.held.pop();
-                        self.state = State::Text;
+                        self.state = MarkdownState::Text;
                         if self.held.is_empty() {
                             continue;
                         }
@@ -160,12 +160,12 @@ impl Reader {
                     *piece = after;
                     if self.held.len() == MIN_BARE_BYTES {
                         self.is_whole = false;
-                        self.state = State::Payload { bare: true, line: MIN_BARE_BYTES };
-                        self.held_is = Held::Payload;
-                        return Some(Found::Image);
+                        self.state = MarkdownState::Payload { bare: true, line: MIN_BARE_BYTES };
+                        self.held_is = HeldText::Payload;
+                        return Some(MarkdownPart::Image);
                     }
                 }
-                State::Scheme => {
+                MarkdownState::Scheme => {
                     if SCHEME.get(self.held.len()).is_none_or(|expected| *expected != byte.to_ascii_lowercase()) {
                         return self.miss();
                     }
@@ -173,52 +173,52 @@ impl Reader {
                     self.held.push(byte);
                     if self.held.len() == SCHEME.len() {
                         self.target = 0;
-                        self.state = State::Header { bare: true };
+                        self.state = MarkdownState::Header { bare: true };
                     }
                 }
-                State::Bang if byte == b'[' => self.hold(byte, after, piece, State::Alt { depth: 0 }),
-                State::Bang => return self.miss(),
-                State::Alt { depth } => match byte {
+                MarkdownState::Bang if byte == b'[' => self.hold(byte, after, piece, MarkdownState::Alt { depth: 0 }),
+                MarkdownState::Bang => return self.miss(),
+                MarkdownState::Alt { depth } => match byte {
                     b'[' if self.held.len() > 2 && self.held.last() == Some(&b'!') => {
                         // A new picture begins inside: what came before it is text.
                         self.held.pop();
-                        self.state = State::Restart;
+                        self.state = MarkdownState::Restart;
                         return self.hand_out();
                     }
                     _ if self.held.len() >= MAX_ALT_BYTES => return self.miss(),
-                    b'[' => self.hold(byte, after, piece, State::Alt { depth: depth + 1 }),
-                    b']' => self.hold(byte, after, piece, State::AltEnd { depth }),
-                    _ => self.hold(byte, after, piece, State::Alt { depth }),
+                    b'[' => self.hold(byte, after, piece, MarkdownState::Alt { depth: depth + 1 }),
+                    b']' => self.hold(byte, after, piece, MarkdownState::AltEnd { depth }),
+                    _ => self.hold(byte, after, piece, MarkdownState::Alt { depth }),
                 },
-                State::Restart => {
+                MarkdownState::Restart => {
                     self.held.extend_from_slice(b"!");
-                    self.state = State::Bang;
+                    self.state = MarkdownState::Bang;
                 }
-                State::AltEnd { .. } if byte == b'(' => {
-                    self.hold(byte, after, piece, State::Target);
+                MarkdownState::AltEnd { .. } if byte == b'(' => {
+                    self.hold(byte, after, piece, MarkdownState::Target);
                     self.target = self.held.len();
                 }
-                State::AltEnd { depth: 0 } => return self.miss(),
-                State::AltEnd { depth } => self.state = State::Alt { depth: depth - 1 },
-                State::Target => match byte {
+                MarkdownState::AltEnd { depth: 0 } => return self.miss(),
+                MarkdownState::AltEnd { depth } => self.state = MarkdownState::Alt { depth: depth - 1 },
+                MarkdownState::Target => match byte {
                     b' ' | b'\t' | b'\r' | b'\n' | b'<' if self.held.len() < self.target + 8 => {
-                        self.hold(byte, after, piece, State::Target);
+                        self.hold(byte, after, piece, MarkdownState::Target);
                     }
                     b'd' | b'D' => {
                         self.target = self.held.len();
-                        self.hold(byte, after, piece, State::Header { bare: false });
+                        self.hold(byte, after, piece, MarkdownState::Header { bare: false });
                     }
                     b'h' | b'H' => {
                         self.target = self.held.len();
-                        self.hold(byte, after, piece, State::Link { depth: 0 });
+                        self.hold(byte, after, piece, MarkdownState::Link { depth: 0 });
                     }
                     _ => return self.miss(),
                 },
-                State::Header { bare } => {
+                MarkdownState::Header { bare } => {
                     if !is_header_byte(byte) || self.held.len() >= self.target + MAX_HEADER_BYTES {
                         return self.miss();
                     }
-                    self.hold(byte, after, piece, State::Header { bare });
+                    self.hold(byte, after, piece, MarkdownState::Header { bare });
                     let header = self.held.get(self.target..).unwrap_or_default();
                     if !fits_any_case(b"data:", header) {
                         return self.miss();
@@ -229,42 +229,44 @@ impl Reader {
                         }
                         self.held.clear();
                         self.is_whole = false;
-                        self.state = State::Payload { bare, line: 0 };
-                        return Some(Found::Image);
+                        self.state = MarkdownState::Payload { bare, line: 0 };
+                        return Some(MarkdownPart::Image);
                     }
                 }
-                State::Payload { bare: true, line } if is_line_end(byte) && is_wrapped(line) && !self.is_whole => {
-                    self.hold(byte, after, piece, State::LineEnd);
+                MarkdownState::Payload { bare: true, line }
+                    if is_line_end(byte) && is_wrapped(line) && !self.is_whole =>
+                {
+                    self.hold(byte, after, piece, MarkdownState::LineEnd);
                 }
-                State::LineEnd if is_symbol(byte) => {
+                MarkdownState::LineEnd if is_symbol(byte) => {
                     self.held.clear();
-                    self.state = State::Payload { bare: true, line: 0 };
+                    self.state = MarkdownState::Payload { bare: true, line: 0 };
                 }
-                State::LineEnd if self.held == b"\r" && byte == b'\n' => {
-                    self.hold(byte, after, piece, State::LineEnd);
+                MarkdownState::LineEnd if self.held == b"\r" && byte == b'\n' => {
+                    self.hold(byte, after, piece, MarkdownState::LineEnd);
                 }
-                State::LineEnd => {
-                    self.state = State::Text;
-                    self.held_is = Held::Text;
-                    return Some(Found::ImageEnd);
+                MarkdownState::LineEnd => {
+                    self.state = MarkdownState::Text;
+                    self.held_is = HeldText::Text;
+                    return Some(MarkdownPart::ImageEnd);
                 }
-                State::Payload { bare, line } => {
+                MarkdownState::Payload { bare, line } => {
                     let run = if bare { find_by(|&byte| !is_symbol(byte), piece) } else { find2(b')', b'!', piece) };
                     let run = run.unwrap_or(piece.len());
                     if run > 0 {
                         let (payload, rest) = piece.split_at(run);
                         *piece = rest;
                         let line = if payload.ends_with(b"=") { 0 } else { line + run };
-                        self.state = State::Payload { bare, line };
-                        return Some(Found::Payload(payload));
+                        self.state = MarkdownState::Payload { bare, line };
+                        return Some(MarkdownPart::Payload(payload));
                     }
-                    self.state = State::Text;
+                    self.state = MarkdownState::Text;
                     if byte == b')' && !bare {
                         *piece = after;
                     }
-                    return Some(Found::ImageEnd);
+                    return Some(MarkdownPart::ImageEnd);
                 }
-                State::Link { depth } => {
+                MarkdownState::Link { depth } => {
                     let is_closed = depth == 0 && byte == b')';
                     let is_over = is_closed || matches!(byte, b' ' | b'\t' | b'\r' | b'\n' | b'>');
                     let url = self.held.get(self.target..).unwrap_or_default();
@@ -277,35 +279,35 @@ impl Reader {
                     match byte {
                         _ if is_closed => {
                             *piece = after;
-                            return Some(self.link(State::Text));
+                            return Some(self.link(MarkdownState::Text));
                         }
-                        _ if is_over => return Some(self.link(State::TargetEnd)),
-                        b'(' => self.hold(byte, after, piece, State::Link { depth: depth + 1 }),
-                        b')' => self.hold(byte, after, piece, State::Link { depth: depth - 1 }),
-                        _ => self.hold(byte, after, piece, State::Link { depth }),
+                        _ if is_over => return Some(self.link(MarkdownState::TargetEnd)),
+                        b'(' => self.hold(byte, after, piece, MarkdownState::Link { depth: depth + 1 }),
+                        b')' => self.hold(byte, after, piece, MarkdownState::Link { depth: depth - 1 }),
+                        _ => self.hold(byte, after, piece, MarkdownState::Link { depth }),
                     }
                 }
-                State::TargetEnd => match byte {
+                MarkdownState::TargetEnd => match byte {
                     b' ' | b'\t' | b'\r' | b'\n' | b'>' => *piece = after,
                     b')' => {
                         *piece = after;
-                        self.state = State::Text;
+                        self.state = MarkdownState::Text;
                     }
-                    b'"' | b'\'' | b'(' => self.state = State::Title,
+                    b'"' | b'\'' | b'(' => self.state = MarkdownState::Title,
                     // The parenthesis is missing; what follows is text again.
-                    _ => self.state = State::Text,
+                    _ => self.state = MarkdownState::Text,
                 },
                 // Another picture begins: it was no title.
-                State::TitleBang if byte == b'[' => {
+                MarkdownState::TitleBang if byte == b'[' => {
                     self.held.extend_from_slice(b"!");
-                    self.state = State::Bang;
+                    self.state = MarkdownState::Bang;
                 }
-                State::TitleBang => self.state = State::Title,
-                State::Title => {
+                MarkdownState::TitleBang => self.state = MarkdownState::Title,
+                MarkdownState::Title => {
                     let end = find2(b')', b'!', piece).unwrap_or(piece.len());
                     match piece.get(end..).and_then(<[u8]>::split_first) {
-                        Some((b')', after)) => (*piece, self.state) = (after, State::Text),
-                        Some((_, after)) => (*piece, self.state) = (after, State::TitleBang),
+                        Some((b')', after)) => (*piece, self.state) = (after, MarkdownState::Text),
+                        Some((_, after)) => (*piece, self.state) = (after, MarkdownState::TitleBang),
                         None => *piece = &[],
                     }
                 }
@@ -314,37 +316,37 @@ impl Reader {
         None
     }
 
-    /// The text has ended: what was held is text after all. A picture under way stays without [`Found::ImageEnd`].
-    pub fn finish(&mut self) -> Option<Found<'_>> {
-        if self.held_is == Held::HandedOut {
+    /// The text has ended: what was held is text after all. A picture under way stays without [`MarkdownPart::ImageEnd`].
+    pub fn finish(&mut self) -> Option<MarkdownPart<'_>> {
+        if self.held_is == HeldText::HandedOut {
             self.held.clear();
         }
         self.miss()
     }
 
-    fn hold<'a>(&mut self, byte: u8, after: &'a [u8], piece: &mut &'a [u8], state: State) {
+    fn hold<'a>(&mut self, byte: u8, after: &'a [u8], piece: &mut &'a [u8], state: MarkdownState) {
         self.held.push(byte);
         *piece = after;
         self.state = state;
     }
 
     /// What is held is no picture.
-    fn miss(&mut self) -> Option<Found<'_>> {
-        self.state = State::Text;
+    fn miss(&mut self) -> Option<MarkdownPart<'_>> {
+        self.state = MarkdownState::Text;
         self.hand_out()
     }
 
-    fn hand_out(&mut self) -> Option<Found<'_>> {
-        self.held_is = Held::HandedOut;
-        (!self.held.is_empty()).then(|| Found::Text(&self.held))
+    fn hand_out(&mut self) -> Option<MarkdownPart<'_>> {
+        self.held_is = HeldText::HandedOut;
+        (!self.held.is_empty()).then(|| MarkdownPart::Text(&self.held))
     }
 
-    fn link(&mut self, state: State) -> Found<'_> {
+    fn link(&mut self, state: MarkdownState) -> MarkdownPart<'_> {
         self.state = state;
-        self.held_is = Held::HandedOut;
+        self.held_is = HeldText::HandedOut;
         match std::str::from_utf8(self.held.get(self.target..).unwrap_or_default()) {
-            Ok(url) => Found::Link(url),
-            Err(_) => Found::Text(&self.held),
+            Ok(url) => MarkdownPart::Link(url),
+            Err(_) => MarkdownPart::Text(&self.held),
         }
     }
 }

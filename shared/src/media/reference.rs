@@ -17,12 +17,12 @@ const MAX_LINK_BYTES: usize = 4096;
 /// A value that stands for a picture, read in pieces: a data URL, a link, or base64 alone.
 #[derive(Debug, Default)]
 pub struct Reference {
-    state: State,
+    state: ReferenceState,
     held: Vec<u8>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-enum State {
+enum ReferenceState {
     #[default]
     Undecided,
     Payload,
@@ -34,14 +34,14 @@ impl Reference {
     /// Reads more of the value; hands on the base64 in it.
     pub fn push<'a>(&'a mut self, piece: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let (first, rest): (&[u8], &[u8]) = match self.state {
-            State::Payload => (&[], piece),
-            State::Unusable => (&[], &[]),
-            State::Undecided | State::Link => {
+            ReferenceState::Payload => (&[], piece),
+            ReferenceState::Unusable => (&[], &[]),
+            ReferenceState::Undecided | ReferenceState::Link => {
                 let room = MAX_LINK_BYTES + 1 - self.held.len();
                 let (taken, rest) = piece.split_at(piece.len().min(room));
                 self.held.extend_from_slice(taken);
                 let from = self.decide();
-                let ready = self.state == State::Payload;
+                let ready = self.state == ReferenceState::Payload;
                 let held = self.held.get(from..).filter(|_| ready).unwrap_or_default();
                 (held, if ready { rest } else { &[] })
             }
@@ -52,13 +52,13 @@ impl Reference {
     /// The value has ended: what was it?
     pub fn finish(&self) -> Referred<'_> {
         match (self.state, std::str::from_utf8(&self.held)) {
-            (State::Payload, _) => Referred::Payload(&[]),
+            (ReferenceState::Payload, _) => Referred::Payload(&[]),
             // One byte more than a link may have stays, so that the rules refuse it.
-            (State::Link, Ok(link)) if link.len() > MAX_LINK_BYTES => Referred::Link(link),
-            (State::Link, Ok(link)) => Referred::Link(link.trim()),
-            (State::Undecided, _) if self.held.trim_ascii().is_empty() => Referred::Nothing,
-            (State::Undecided, _) => Referred::Payload(&self.held),
-            (State::Link, Err(_)) | (State::Unusable, _) => Referred::Unusable,
+            (ReferenceState::Link, Ok(link)) if link.len() > MAX_LINK_BYTES => Referred::Link(link),
+            (ReferenceState::Link, Ok(link)) => Referred::Link(link.trim()),
+            (ReferenceState::Undecided, _) if self.held.trim_ascii().is_empty() => Referred::Nothing,
+            (ReferenceState::Undecided, _) => Referred::Payload(&self.held),
+            (ReferenceState::Link, Err(_)) | (ReferenceState::Unusable, _) => Referred::Unusable,
         }
     }
 
@@ -68,28 +68,28 @@ impl Reference {
         let text = self.held.get(start..).unwrap_or_default();
         let begins =
             |scheme: &str| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme.as_bytes()));
-        if self.state == State::Link || text.len() < "https:".len() {
+        if self.state == ReferenceState::Link || text.len() < "https:".len() {
             return 0;
         }
         if begins("data:") {
             let comma = text.iter().take(MAX_HEADER_BYTES).position(|&byte| byte == b',');
             let Some(comma) = comma else {
                 if text.len() >= MAX_HEADER_BYTES {
-                    self.state = State::Unusable;
+                    self.state = ReferenceState::Unusable;
                 }
                 return 0;
             };
             let header = text.get(..comma).unwrap_or_default().to_ascii_lowercase();
             let is_base64 = header.trim_ascii_end().ends_with(b"base64");
-            self.state = if is_base64 { State::Payload } else { State::Unusable };
+            self.state = if is_base64 { ReferenceState::Payload } else { ReferenceState::Unusable };
             return start + comma + 1;
         }
         self.state = if begins("http:") || begins("https:") {
-            State::Link
+            ReferenceState::Link
         } else if text.iter().take(6).all(|byte| byte.is_ascii_alphanumeric() || b"+/-_=".contains(byte)) {
-            State::Payload
+            ReferenceState::Payload
         } else {
-            State::Unusable
+            ReferenceState::Unusable
         };
         start
     }

@@ -56,7 +56,7 @@ impl MediaType {
 
 /// What the first bytes, at most 12, say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Kind {
+pub enum MagicMatch {
     /// Too few bytes so far; all of them fit the start of some magic.
     #[default]
     Undecided,
@@ -68,7 +68,7 @@ pub enum Kind {
 
 /// A picture that is all there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Whole {
+pub struct SniffedImage {
     /// By the magic, never by a label.
     pub media_type: MediaType,
     /// Bytes that were pushed, including any behind the picture's own end.
@@ -81,7 +81,7 @@ pub struct Whole {
 
 /// Why the bytes are no whole picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flaw {
+pub enum SniffFlaw {
     /// No known magic, or fewer bytes than a magic has.
     NotAnImage,
     /// The magic is right, but the dimensions or the end are missing or cannot be reached.
@@ -91,10 +91,10 @@ pub enum Flaw {
 /// Watches the bytes of one picture go by.
 #[derive(Clone, Default, Debug)]
 pub struct Sniffer {
-    kind: Kind,
+    kind: MagicMatch,
     dimensions: Option<(u32, u32)>,
     len: u64,
-    step: Step,
+    step: WalkStep,
     /// Bytes to jump over before `step` begins.
     skip: u64,
     head: [u8; HEAD_BYTES],
@@ -117,7 +117,7 @@ impl Sniffer {
 
     /// The type by its magic, as soon as that is certain.
     #[must_use]
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> MagicMatch {
         self.kind
     }
 
@@ -138,20 +138,22 @@ impl Sniffer {
     ///
     /// # Errors
     ///
-    /// [`Flaw`] when it is not one whole picture.
-    pub fn finish(&self) -> Result<Whole, Flaw> {
-        let Kind::Known(media_type) = self.kind else {
-            return Err(Flaw::NotAnImage);
+    /// [`SniffFlaw`] when it is not one whole picture.
+    pub fn finish(&self) -> Result<SniffedImage, SniffFlaw> {
+        let MagicMatch::Known(media_type) = self.kind else {
+            return Err(SniffFlaw::NotAnImage);
         };
         let ended = self.skip == 0
             && match self.step {
-                Step::End => true,
-                Step::WebpBody => self.len >= self.declared,
+                WalkStep::End => true,
+                WalkStep::WebpBody => self.len >= self.declared,
                 _ => false,
             };
         match self.dimensions {
-            Some((width, height)) if ended && self.pixels => Ok(Whole { media_type, bytes: self.len, width, height }),
-            _ => Err(Flaw::Truncated),
+            Some((width, height)) if ended && self.pixels => {
+                Ok(SniffedImage { media_type, bytes: self.len, width, height })
+            }
+            _ => Err(SniffFlaw::Truncated),
         }
     }
 
@@ -164,12 +166,12 @@ impl Sniffer {
             return bytes.get(run..).unwrap_or_default();
         }
         match self.step {
-            Step::WebpBody | Step::End | Step::Lost => &[],
-            Step::JpegSeek => {
+            WalkStep::WebpBody | WalkStep::End | WalkStep::Lost => &[],
+            WalkStep::JpegSeek => {
                 let Some(at) = find(0xFF, bytes) else {
                     return &[];
                 };
-                self.go(Step::JpegMarker, 0);
+                self.go(WalkStep::JpegMarker, 0);
                 bytes.get(at + 1..).unwrap_or_default()
             }
             _ => self.fill(bytes),
@@ -185,7 +187,7 @@ impl Sniffer {
             *slot = byte;
         }
         self.filled += 1;
-        if self.step == Step::Magic {
+        if self.step == WalkStep::Magic {
             self.read_magic();
         } else if self.filled >= self.step.head_bytes() {
             self.read_head();
@@ -196,43 +198,47 @@ impl Sniffer {
     fn read_magic(&mut self) {
         self.kind = recognise(self.head.get(..self.filled).unwrap_or_default());
         match self.kind {
-            Kind::Undecided => {}
-            Kind::NotAnImage => self.go(Step::Lost, 0),
-            Kind::Known(MediaType::Png) => self.go(Step::PngHeader, 0),
+            MagicMatch::Undecided => {}
+            MagicMatch::NotAnImage => self.go(WalkStep::Lost, 0),
+            MagicMatch::Known(MediaType::Png) => self.go(WalkStep::PngHeader, 0),
             // The third byte of the magic is the first of the next marker.
-            Kind::Known(MediaType::Jpeg) => self.go(Step::JpegMarker, 0),
-            Kind::Known(MediaType::Gif) => self.go(Step::GifScreen, 0),
-            Kind::Known(MediaType::Webp) => {
+            MagicMatch::Known(MediaType::Jpeg) => self.go(WalkStep::JpegMarker, 0),
+            MagicMatch::Known(MediaType::Gif) => self.go(WalkStep::GifScreen, 0),
+            MagicMatch::Known(MediaType::Webp) => {
                 let [_, _, _, _, a, b, c, d, ..] = self.head;
                 self.declared = u64::from(u32::from_le_bytes([a, b, c, d])) + 8;
-                self.go(Step::WebpChunk, 0);
+                self.go(WalkStep::WebpChunk, 0);
             }
         }
     }
 
     fn read_head(&mut self) {
         match self.step {
-            Step::PngHeader | Step::PngChunk => self.read_png(),
-            Step::JpegMarker | Step::JpegSegment | Step::JpegFrame | Step::JpegScanHeader => self.read_jpeg(),
-            Step::WebpChunk | Step::WebpLossy | Step::WebpLossless | Step::WebpExtended => {
+            WalkStep::PngHeader | WalkStep::PngChunk => self.read_png(),
+            WalkStep::JpegMarker | WalkStep::JpegSegment | WalkStep::JpegFrame | WalkStep::JpegScanHeader => {
+                self.read_jpeg()
+            }
+            WalkStep::WebpChunk | WalkStep::WebpLossy | WalkStep::WebpLossless | WalkStep::WebpExtended => {
                 self.read_webp();
             }
-            Step::GifScreen | Step::GifBlock | Step::GifExtension | Step::GifImage | Step::GifSubBlock => {
-                self.read_gif()
-            }
-            Step::Magic | Step::JpegSeek | Step::WebpBody | Step::End | Step::Lost => {}
+            WalkStep::GifScreen
+            | WalkStep::GifBlock
+            | WalkStep::GifExtension
+            | WalkStep::GifImage
+            | WalkStep::GifSubBlock => self.read_gif(),
+            WalkStep::Magic | WalkStep::JpegSeek | WalkStep::WebpBody | WalkStep::End | WalkStep::Lost => {}
         }
     }
 
-    fn go(&mut self, step: Step, skip: u64) {
+    fn go(&mut self, step: WalkStep, skip: u64) {
         self.step = step;
         self.skip = skip;
         self.filled = 0;
     }
 
-    fn sized(&mut self, width: u32, height: u32, step: Step, skip: u64) {
+    fn sized(&mut self, width: u32, height: u32, step: WalkStep, skip: u64) {
         if width == 0 || height == 0 {
-            return self.go(Step::Lost, 0);
+            return self.go(WalkStep::Lost, 0);
         }
         self.dimensions = Some((width, height));
         self.go(step, skip);
@@ -243,7 +249,7 @@ impl Sniffer {
 const HEAD_BYTES: usize = 16;
 /// What the next bytes are, after the skipped ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Step {
+enum WalkStep {
     #[default]
     Magic,
     PngHeader,
@@ -270,7 +276,7 @@ enum Step {
     Lost,
 }
 
-impl Step {
+impl WalkStep {
     fn head_bytes(self) -> usize {
         match self {
             Self::PngHeader => HEAD_BYTES,
@@ -286,7 +292,7 @@ impl Step {
 }
 
 /// Table of the module; no magic is the beginning of another.
-fn recognise(start: &[u8]) -> Kind {
+fn recognise(start: &[u8]) -> MagicMatch {
     const MAGICS: [(&[u8], MediaType); 4] = [
         (b"\x89PNG\r\n\x1A\n", MediaType::Png),
         (b"\xFF\xD8\xFF", MediaType::Jpeg),
@@ -300,9 +306,9 @@ fn recognise(start: &[u8]) -> Kind {
         } else if agree(start, b"RIFF") && agree(form, b"WEBP") {
             (12, MediaType::Webp)
         } else {
-            return Kind::NotAnImage;
+            return MagicMatch::NotAnImage;
         };
-    if start.len() < magic_bytes { Kind::Undecided } else { Kind::Known(media_type) }
+    if start.len() < magic_bytes { MagicMatch::Undecided } else { MagicMatch::Known(media_type) }
 }
 
 fn agree(start: &[u8], magic: &[u8]) -> bool {

@@ -17,12 +17,12 @@ const LOOK_UPS: Policy = Policy { name: "look-ups", limit: 20, window_ms: 2_000 
 /// What one process remembers of its callers' buckets. It only serves to refuse: it may miss tokens that came back
 /// through another process, but every token that it counts as taken was taken.
 #[derive(Debug, Default)]
-pub struct Memory {
-    callers: HashMap<String, Seen>,
+pub struct RefusalMemory {
+    callers: HashMap<String, SeenBucket>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Seen {
+struct SeenBucket {
     /// Of the caller's bucket, the tokens that it is held for included.
     arrival_ms: u64,
     /// Refusals by the store, without an admission or a full bucket in between.
@@ -31,7 +31,7 @@ struct Seen {
     look_up_arrival_ms: u64,
 }
 
-impl Memory {
+impl RefusalMemory {
     /// The arrival time of a caller's bucket as it was last seen, or later if the caller is held; `None` if the caller is
     /// not remembered.
     pub fn arrival_ms(&self, caller: &str) -> Option<u64> {
@@ -75,6 +75,6 @@ impl Memory {
                 self.callers.clear();
             }
         }
-        self.callers.insert(caller.to_owned(), Seen { arrival_ms, refusals, look_up_arrival_ms: 0 });
+        self.callers.insert(caller.to_owned(), SeenBucket { arrival_ms, refusals, look_up_arrival_ms: 0 });
     }
 }

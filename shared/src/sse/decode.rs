@@ -2,7 +2,7 @@ use crate::scan::find2;
 
 /// What a [`Decoder`] found next in the bytes it was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Part<'a> {
+pub enum DecoderPart<'a> {
     /// A fragment of the event's data, as raw bytes. Fragments follow each other without gap.
     Data(&'a [u8]),
     /// The line feed between two `data` lines of one event.
@@ -53,7 +53,7 @@ const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 /// drops an unfinished event; here the caller decides), lines that are no field are handed on, and decoding as UTF-8 is left to the reader of the data.
 #[derive(Debug)]
 pub struct Decoder {
-    state: State,
+    state: DecoderState,
     after_cr: bool,
     name: Name,
     value: Vec<u8>,
@@ -69,7 +69,7 @@ pub struct Decoder {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
+enum DecoderState {
     Bom(usize),
     LineStart,
     Name,
@@ -122,7 +122,7 @@ impl Decoder {
     /// A decoder at the start of a stream that refuses events with more than `max_event_bytes` of data.
     pub fn new(max_event_bytes: usize) -> Self {
         Self {
-            state: State::Bom(0),
+            state: DecoderState::Bom(0),
             after_cr: false,
             name: Name::default(),
             value: Vec::new(),
@@ -137,40 +137,41 @@ impl Decoder {
         }
     }
 
-    /// Reads on until the next [`Part`] and takes what it read off the front of `piece`.
-    pub fn step<'a>(&mut self, piece: &mut &'a [u8]) -> Result<Part<'a>, TooLarge> {
+    /// Reads on until the next [`DecoderPart`] and takes what it read off the front of `piece`.
+    pub fn step<'a>(&mut self, piece: &mut &'a [u8]) -> Result<DecoderPart<'a>, TooLarge> {
         while let Some((&byte, after)) = piece.split_first() {
             if std::mem::take(&mut self.after_cr) && byte == b'\n' {
                 *piece = after;
                 continue;
             }
             match self.state {
-                State::Bom(matched) => {
+                DecoderState::Bom(matched) => {
                     if BOM.get(matched) != Some(&byte) {
                         // A part of a BOM begins an unknown field name.
-                        self.state = if matched == 0 { State::LineStart } else { State::Comment };
+                        self.state = if matched == 0 { DecoderState::LineStart } else { DecoderState::Comment };
                         continue;
                     }
                     *piece = after;
-                    self.state = if matched + 1 == BOM.len() { State::LineStart } else { State::Bom(matched + 1) };
+                    self.state =
+                        if matched + 1 == BOM.len() { DecoderState::LineStart } else { DecoderState::Bom(matched + 1) };
                 }
-                State::LineStart => match byte {
+                DecoderState::LineStart => match byte {
                     b'\r' | b'\n' => {
                         self.end_line(byte);
                         *piece = after;
-                        return Ok(if self.blank_line() { Part::End } else { Part::Blank });
+                        return Ok(if self.blank_line() { DecoderPart::End } else { DecoderPart::Blank });
                     }
                     b':' => {
-                        self.state = State::Comment;
+                        self.state = DecoderState::Comment;
                         *piece = after;
-                        return Ok(Part::Comment);
+                        return Ok(DecoderPart::Comment);
                     }
                     _ => {
                         self.begin_field();
-                        self.state = State::Name;
+                        self.state = DecoderState::Name;
                     }
                 },
-                State::Name => {
+                DecoderState::Name => {
                     let is_over = matches!(byte, b':' | b'\r' | b'\n');
                     if !is_over && self.name.push(byte) {
                         *piece = after;
@@ -178,30 +179,30 @@ impl Decoder {
                     }
                     let name = std::mem::take(&mut self.name);
                     let Some(field) = name.field().filter(|_| is_over) else {
-                        self.state = State::Stray;
-                        return Ok(Part::StrayStart(Stray(name)));
+                        self.state = DecoderState::Stray;
+                        return Ok(DecoderPart::StrayStart(Stray(name)));
                     };
                     *piece = after;
                     let has_value = byte == b':';
                     if has_value {
-                        self.state = State::Space(field);
+                        self.state = DecoderState::Space(field);
                     } else {
                         self.end_line(byte);
                     }
                     if field == Field::Data && self.begin_data() {
-                        return Ok(Part::Newline);
+                        return Ok(DecoderPart::Newline);
                     }
                     if !has_value {
                         self.set_field(field);
                     }
                 }
-                State::Space(field) => {
+                DecoderState::Space(field) => {
                     if byte == b' ' {
                         *piece = after;
                     }
-                    self.state = State::Value(field);
+                    self.state = DecoderState::Value(field);
                 }
-                State::Value(field) => {
+                DecoderState::Value(field) => {
                     let run = find2(b'\r', b'\n', piece).unwrap_or(piece.len());
                     if run == 0 {
                         *piece = after;
@@ -213,24 +214,24 @@ impl Decoder {
                     *piece = rest;
                     if field == Field::Data {
                         self.count(run)?;
-                        return Ok(Part::Data(text));
+                        return Ok(DecoderPart::Data(text));
                     }
                     let room = MAX_FIELD_BYTES - self.value.len();
                     self.value.extend_from_slice(text.get(..room).unwrap_or(text));
                 }
-                State::Stray => {
+                DecoderState::Stray => {
                     let run = find2(b'\r', b'\n', piece).unwrap_or(piece.len());
                     if run == 0 {
                         *piece = after;
                         self.end_line(byte);
-                        return Ok(Part::StrayEnd);
+                        return Ok(DecoderPart::StrayEnd);
                     }
                     let (text, rest) = piece.split_at(run);
                     *piece = rest;
                     self.count(run)?;
-                    return Ok(Part::Stray(text));
+                    return Ok(DecoderPart::Stray(text));
                 }
-                State::Comment => {
+                DecoderState::Comment => {
                     let run = find2(b'\r', b'\n', piece).unwrap_or(piece.len());
                     if run == 0 {
                         *piece = after;
@@ -241,13 +242,13 @@ impl Decoder {
                 }
             }
         }
-        Ok(Part::Idle)
+        Ok(DecoderPart::Idle)
     }
 
     /// The stream has ended: a line that was too short to be known, and is no field.
     pub fn finish(&mut self) -> Option<Stray> {
         let name = std::mem::take(&mut self.name);
-        let is_stray = self.state == State::Name && name.field().is_none();
+        let is_stray = self.state == DecoderState::Name && name.field().is_none();
         is_stray.then_some(Stray(name))
     }
 
@@ -293,7 +294,7 @@ impl Decoder {
 
     fn end_line(&mut self, end: u8) {
         self.after_cr = end == b'\r';
-        self.state = State::LineStart;
+        self.state = DecoderState::LineStart;
     }
 
     fn set_field(&mut self, field: Field) {

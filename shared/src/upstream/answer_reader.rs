@@ -20,7 +20,7 @@ pub struct AnswerReader {
     framing: Framing,
     /// How many bytes of a BOM the answer began with.
     bom: usize,
-    json: json::Reader,
+    json: json::Tokenizer,
     /// How many bytes of `[DONE]` the current data line has matched; `None` when the line is something else.
     done_matched: Option<usize>,
     /// The rest of the current data line belongs to a malformed document.
@@ -52,7 +52,7 @@ impl AnswerReader {
             dialect,
             framing: Framing::Undecided,
             bom: 0,
-            json: json::Reader::new(AnyDialect::vocabulary()),
+            json: json::Tokenizer::new(AnyDialect::vocabulary()),
             done_matched: Some(0),
             skip_line: false,
             in_stray: false,
@@ -129,24 +129,24 @@ impl AnswerReader {
                 self.document(text, out);
             }
             Framing::Events(decoder) => match decoder.step(piece) {
-                Ok(sse::Part::Data(data)) => {
+                Ok(sse::DecoderPart::Data(data)) => {
                     self.is_stream = true;
                     self.data(data, out);
                 }
-                Ok(sse::Part::StrayStart(start)) => {
+                Ok(sse::DecoderPart::StrayStart(start)) => {
                     self.has_strays = true;
                     self.stray(start.as_bytes(), out);
                 }
-                Ok(sse::Part::Stray(text)) => self.stray(text, out),
-                Ok(sse::Part::Comment) => self.is_stream = true,
-                Ok(sse::Part::StrayEnd | sse::Part::Newline) => self.line_end(out),
-                Ok(sse::Part::End | sse::Part::Blank) => {
+                Ok(sse::DecoderPart::Stray(text)) => self.stray(text, out),
+                Ok(sse::DecoderPart::Comment) => self.is_stream = true,
+                Ok(sse::DecoderPart::StrayEnd | sse::DecoderPart::Newline) => self.line_end(out),
+                Ok(sse::DecoderPart::End | sse::DecoderPart::Blank) => {
                     self.line_end(out);
                     if !self.json.is_between_documents() {
                         self.malformed_document(out);
                     }
                 }
-                Ok(sse::Part::Idle) => {}
+                Ok(sse::DecoderPart::Idle) => {}
                 Err(_) => self.fail(Failure::Protocol, out),
             },
         }
@@ -211,10 +211,10 @@ impl AnswerReader {
                         _ => b"",
                     };
                     let is_root = token.path.is_empty();
-                    if is_root && token.value == json::Value::Open {
+                    if is_root && token.value == json::TokenValue::Open {
                         self.dialect.document_begin(event_type);
                     }
-                    let has_ended = is_root && token.value == json::Value::Close;
+                    let has_ended = is_root && token.value == json::TokenValue::Close;
                     self.dialect.token(token, out);
                     if has_ended {
                         self.documents += 1;

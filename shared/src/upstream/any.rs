@@ -3,13 +3,13 @@ use super::content::Content;
 use super::error_object::ErrorObject;
 use super::finish_reason::stop;
 use super::gemini::Candidates;
-use super::images::{Items, Vendor};
+use super::images::{ImageItems, ImagesVendor};
 use super::responses::OutputItems;
 use super::short::Short;
 use super::{Failure, Out};
 use crate::image_url::LocalLinks;
 use crate::json::Segment::{self, Index, Key};
-use crate::json::{Token, Value};
+use crate::json::{Token, TokenValue};
 use crate::update::{Stop, Update, Usage};
 
 /// No event that means anything has a longer name.
@@ -27,18 +27,18 @@ pub struct AnyDialect {
     content: Content,
     choices: Choices,
     candidates: Candidates,
-    items: Items,
+    items: ImageItems,
     output: OutputItems,
-    document: Document,
+    document: DocumentState,
     short: Short,
     usage: Usage,
     /// The error of a refusal's body; `None` for an answer with a good status.
-    refusal: Option<Refusal>,
+    refusal: Option<HttpRefusal>,
 }
 
 /// The body of an answer whose status says that the upstream refused.
 #[derive(Debug)]
-struct Refusal {
+struct HttpRefusal {
     status: u16,
     /// The class of the first document.
     failure: Option<Failure>,
@@ -46,7 +46,7 @@ struct Refusal {
 
 /// The document under way.
 #[derive(Debug, Default)]
-struct Document {
+struct DocumentState {
     /// `type`.
     kind: String,
     /// The event or the `type` says that its picture is not the final one.
@@ -64,23 +64,24 @@ struct Document {
 impl AnyDialect {
     /// Reads one answer; links to this machine pass only in the local stack.
     pub fn new(links: LocalLinks) -> Self {
-        Self::of(Vendor::OpenAi, links)
+        Self::of(ImagesVendor::OpenAi, links)
     }
 
     /// Reads one answer of Volcengine ARK, or of a relay in front of it.
     pub fn ark(links: LocalLinks) -> Self {
-        Self::of(Vendor::Ark, links)
+        Self::of(ImagesVendor::Ark, links)
     }
 
     /// Reads the body of an answer with a status that is no success: always ends in [`Update::Failed`].
     pub fn refusal(status: u16) -> Self {
-        Self { refusal: Some(Refusal { status, failure: None }), ..Self::new(LocalLinks::Refused) }
+        Self { refusal: Some(HttpRefusal { status, failure: None }), ..Self::new(LocalLinks::Refused) }
     }
 
     /// The member names that any of the dialects reads.
     pub(super) fn vocabulary() -> impl Iterator<Item = &'static str> {
         let others = ["usage", "type", "text", "phase"];
-        let lists = [Choices::KEYS, Candidates::KEYS, Items::KEYS, OutputItems::KEYS, &ErrorObject::KEYS, &Usage::KEYS];
+        let lists =
+            [Choices::KEYS, Candidates::KEYS, ImageItems::KEYS, OutputItems::KEYS, &ErrorObject::KEYS, &Usage::KEYS];
         lists.into_iter().flatten().copied().chain(others)
     }
 
@@ -97,22 +98,22 @@ impl AnyDialect {
             path => path,
         };
         match (path, token.value) {
-            ([], Value::Open) if is_listed => self.document_begin(b""),
-            ([], Value::Close) if is_listed => self.document_end(b"", out),
+            ([], TokenValue::Open) if is_listed => self.document_begin(b""),
+            ([], TokenValue::Close) if is_listed => self.document_end(b"", out),
             ([], _) => {}
             (path, value) if self.refusal.is_some() => self.document.error.token(path, value),
             (path, value) => self.member(path, value, out),
         }
     }
 
-    fn of(vendor: Vendor, links: LocalLinks) -> Self {
+    fn of(vendor: ImagesVendor, links: LocalLinks) -> Self {
         Self {
             content: Content::new(links),
             choices: Choices::default(),
             candidates: Candidates::default(),
-            items: Items::new(vendor),
+            items: ImageItems::new(vendor),
             output: OutputItems::default(),
-            document: Document::default(),
+            document: DocumentState::default(),
             short: Short::default(),
             usage: Usage::default(),
             refusal: None,
@@ -121,10 +122,10 @@ impl AnyDialect {
 
     /// A document begins; `event_type` is the `event` field that stands before it.
     pub(super) fn document_begin(&mut self, event_type: &[u8]) {
-        self.document = Document { is_preview: names_preview(event_type), ..Document::default() };
+        self.document = DocumentState { is_preview: names_preview(event_type), ..DocumentState::default() };
     }
 
-    fn member(&mut self, path: &[Segment], value: Value<'_>, out: &mut Out<'_>) {
+    fn member(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
         let Self { content, choices, candidates, items, output, .. } = self;
         match (path, value) {
             ([Key("choices"), Index(position), rest @ ..], value) => {
@@ -142,16 +143,16 @@ impl AnyDialect {
             ([Key("data" | "images"), Index(position), rest @ ..], value) => {
                 items.listed(*position, rest, value, content, out);
             }
-            ([Key("usage" | "usageMetadata" | "usage_metadata")], Value::Close)
-            | ([Key("response"), Key("usage")], Value::Close) => out(Update::Usage(self.usage)),
-            ([Key("usage" | "usageMetadata" | "usage_metadata"), Key(name)], Value::Scalar(count))
-            | ([Key("response"), Key("usage"), Key(name)], Value::Scalar(count)) => self.usage.set(name, count),
+            ([Key("usage" | "usageMetadata" | "usage_metadata")], TokenValue::Close)
+            | ([Key("response"), Key("usage")], TokenValue::Close) => out(Update::Usage(self.usage)),
+            ([Key("usage" | "usageMetadata" | "usage_metadata"), Key(name)], TokenValue::Scalar(count))
+            | ([Key("response"), Key("usage"), Key(name)], TokenValue::Scalar(count)) => self.usage.set(name, count),
             (path, value) => self.other(path, value, out),
         }
     }
 
-    fn other(&mut self, path: &[Segment], value: Value<'_>, out: &mut Out<'_>) {
-        let Document { kind, is_preview, text, is_said, is_aside, stop: stopped, error, .. } = &mut self.document;
+    fn other(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+        let DocumentState { kind, is_preview, text, is_said, is_aside, stop: stopped, error, .. } = &mut self.document;
         match (path, value) {
             ([Key("type")], value) => {
                 if let Some(name) = self.short.read(value) {
@@ -174,7 +175,7 @@ impl AnyDialect {
                     *stopped = stop(reason);
                 }
             }
-            ([Key("text" | "delta")], Value::Text(more)) => {
+            ([Key("text" | "delta")], TokenValue::Text(more)) => {
                 let (waits, rest) = more.split_at(more.len().min(MAX_PENDING_BYTES - text.len()));
                 text.extend_from_slice(waits);
                 if !rest.is_empty() && !*is_said && says(kind, *is_aside) {
@@ -193,8 +194,9 @@ impl AnyDialect {
 
     /// A document ended; `event_type` is the `event` field that stands with it.
     pub(super) fn document_end(&mut self, event_type: &[u8], out: &mut Out<'_>) {
-        let Document { kind, is_preview, text, is_said, is_aside, stop, error } = std::mem::take(&mut self.document);
-        if let Some(Refusal { status, failure }) = &mut self.refusal {
+        let DocumentState { kind, is_preview, text, is_said, is_aside, stop, error } =
+            std::mem::take(&mut self.document);
+        if let Some(HttpRefusal { status, failure }) = &mut self.refusal {
             failure.get_or_insert_with(|| error.failure(Some(*status)));
             return;
         }
@@ -235,7 +237,7 @@ impl AnyDialect {
         self.candidates.abandon();
         self.items.abandon();
         self.content.abandon(out);
-        self.document = Document::default();
+        self.document = DocumentState::default();
     }
 
     /// The answer ended.

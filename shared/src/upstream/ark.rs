@@ -9,7 +9,7 @@ const MAX_PICTURES: u32 = 15;
 ///
 /// Fields: [image generation API](https://www.volcengine.com/docs/82379/1541523).
 #[derive(Serialize)]
-pub struct Request<'a> {
+pub struct ArkRequest<'a> {
     model: &'a str,
     prompt: &'a str,
     image: Images<'a>,
@@ -38,7 +38,7 @@ struct SequentialOptions {
 
 /// How ARK is asked.
 #[derive(Clone, Copy)]
-pub struct Settings<'a> {
+pub struct ArkSettings<'a> {
     /// Model or endpoint id.
     pub model: &'a str,
     /// What to do with the pictures.
@@ -51,9 +51,9 @@ pub struct Settings<'a> {
     pub watermark: bool,
 }
 
-impl<'a> Request<'a> {
+impl<'a> ArkRequest<'a> {
     /// Asks for pictures made from `images` (links or data URLs).
-    pub fn new(settings: Settings<'a>, images: &'a [&'a str]) -> Self {
+    pub fn new(settings: ArkSettings<'a>, images: &'a [&'a str]) -> Self {
         let room = MAX_PICTURES.saturating_sub(u32::try_from(images.len()).unwrap_or(MAX_PICTURES));
         let max_images = settings.max_images.min(room);
         let several = max_images > 1;

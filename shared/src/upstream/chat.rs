@@ -7,7 +7,7 @@ use super::content::Content;
 use super::finish_reason::stop;
 use super::short::Short;
 use crate::json::Segment::{Index, Key};
-use crate::json::{Segment, Value};
+use crate::json::{Segment, TokenValue};
 use crate::update::Update;
 
 /// Content that comes before its choice's `index` waits for it up to this size, then belongs to choice 0.
@@ -18,12 +18,12 @@ const MAX_PENDING_BYTES: usize = 64 * 1024;
 /// `content` is an array even for text alone (one relay refuses a string), there is no system message (Gemini's image
 /// models refuse it), and `modalities` is what OpenRouter needs to make a picture at all.
 #[derive(Serialize)]
-pub struct Request<'a> {
+pub struct ChatRequest<'a> {
     model: &'a str,
     stream: bool,
     stream_options: StreamOptions,
     modalities: [&'static str; 2],
-    messages: [Message<'a>; 1],
+    messages: [ChatMessage<'a>; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
     extra_body: Option<ExtraBody<'a>>,
 }
@@ -51,14 +51,14 @@ struct StreamOptions {
 }
 
 #[derive(Serialize)]
-struct Message<'a> {
+struct ChatMessage<'a> {
     role: &'static str,
-    content: Vec<Part<'a>>,
+    content: Vec<MessagePart<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Part<'a> {
+enum MessagePart<'a> {
     Text { text: &'a str },
     ImageUrl { image_url: ImageUrl<'a> },
 }
@@ -68,7 +68,7 @@ struct ImageUrl<'a> {
     url: &'a str,
 }
 
-impl<'a> Request<'a> {
+impl<'a> ChatRequest<'a> {
     /// Asks `model` for a picture of `prompt`, with reference pictures as data URLs or links, of a ratio like `16:9`.
     pub fn new(
         model: &'a str,
@@ -76,14 +76,14 @@ impl<'a> Request<'a> {
         images: impl IntoIterator<Item = &'a str>,
         aspect_ratio: Option<&'a str>,
     ) -> Self {
-        let mut content = vec![Part::Text { text: prompt }];
-        content.extend(images.into_iter().map(|url| Part::ImageUrl { image_url: ImageUrl { url } }));
+        let mut content = vec![MessagePart::Text { text: prompt }];
+        content.extend(images.into_iter().map(|url| MessagePart::ImageUrl { image_url: ImageUrl { url } }));
         Self {
             model,
             stream: true,
             stream_options: StreamOptions { include_usage: true },
             modalities: ["text", "image"],
-            messages: [Message { role: "user", content }],
+            messages: [ChatMessage { role: "user", content }],
             extra_body: aspect_ratio
                 .map(|aspect_ratio| ExtraBody { google: Google { image_config: ImageConfig { aspect_ratio } } }),
         }
@@ -129,17 +129,17 @@ impl Choices {
         &mut self,
         position: u32,
         path: &[Segment],
-        value: Value<'_>,
+        value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
         match (path, value) {
-            ([], Value::Open) => {
+            ([], TokenValue::Open) => {
                 (self.slot, self.position) = (None, position);
                 self.pending.clear();
             }
-            ([], Value::Close) => self.settle(self.slot.unwrap_or(position), content, out),
-            ([Key("index")], Value::Scalar(index)) => {
+            ([], TokenValue::Close) => self.settle(self.slot.unwrap_or(position), content, out),
+            ([Key("index")], TokenValue::Scalar(index)) => {
                 self.settle(index.parse().unwrap_or(position), content, out);
             }
             ([Key("finish_reason" | "native_finish_reason")], value) => {
@@ -158,10 +158,10 @@ impl Choices {
         (self.slot, self.position) = (None, 0);
     }
 
-    fn message(&mut self, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) {
+    fn message(&mut self, path: &[Segment], value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) {
         match path {
             [Key("content")] | [Key("content"), Index(_), Key("text")] => {
-                if let Value::Text(text) = value {
+                if let TokenValue::Text(text) = value {
                     self.text(text, content, out);
                 }
             }
@@ -174,7 +174,7 @@ impl Choices {
             | [Key("image_b64_json")] => {
                 let slot = self.slot.unwrap_or(self.position);
                 content.picture(slot, false, value, out);
-                if value == Value::StringEnd {
+                if value == TokenValue::StringEnd {
                     content.end_picture(slot, false, None, out);
                 }
             }

@@ -1,18 +1,18 @@
-use super::picture::Picture;
+use super::picture::SlotPicture;
 use super::{Failure, MAX_TEXT_BYTES, Out};
 use crate::image_url::{LocalLinks, check_generated};
-use crate::json::Value;
-use crate::media::{self, Found, Reference, Referred, Rejected, Utf8};
+use crate::json::TokenValue;
+use crate::media::{self, ImageRejection, MarkdownPart, Reference, Referred, Utf8};
 use crate::update::Update;
 
-/// Text of slots beyond this one is ignored: we ask for one, and each has a reader of its own.
+/// SlotText of slots beyond this one is ignored: we ask for one, and each has a reader of its own.
 const MAX_SLOTS: u32 = 8;
 
 /// What an answer shows, whatever form it has: text with pictures in it, and values that stand for a picture.
 #[derive(Debug)]
 pub(super) struct Content {
     links: LocalLinks,
-    texts: Vec<Text>,
+    texts: Vec<SlotText>,
     value: Option<PictureValue>,
     /// The same picture said before in another form, until the later one turns out to be anything.
     earlier: Option<PictureValue>,
@@ -21,7 +21,7 @@ pub(super) struct Content {
 
 /// What a value that stands for a picture was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Came {
+pub(super) enum PictureResult {
     /// There was none, or an empty one.
     Nothing,
     /// Something that is no picture, or a broken one.
@@ -32,10 +32,10 @@ pub(super) enum Came {
 
 /// The text of one slot, across documents.
 #[derive(Debug)]
-struct Text {
+struct SlotText {
     slot: u32,
-    reader: media::Reader,
-    picture: Option<Picture>,
+    reader: media::MarkdownImages,
+    picture: Option<SlotPicture>,
     utf8: Utf8,
 }
 
@@ -43,7 +43,7 @@ struct Text {
 #[derive(Debug)]
 struct PictureValue {
     reference: Reference,
-    picture: Picture,
+    picture: SlotPicture,
 }
 
 impl Content {
@@ -58,13 +58,13 @@ impl Content {
         }
         let at = self.texts.iter().position(|text| text.slot == slot).unwrap_or_else(|| {
             let (reader, utf8) = Default::default();
-            self.texts.push(Text { slot, reader, picture: None, utf8 });
+            self.texts.push(SlotText { slot, reader, picture: None, utf8 });
             self.texts.len() - 1
         });
-        let Some(Text { reader, picture, utf8, .. }) = self.texts.get_mut(at) else { return };
+        let Some(SlotText { reader, picture, utf8, .. }) = self.texts.get_mut(at) else { return };
         while let Some(found) = reader.next(&mut piece) {
             match found {
-                Found::Text(bytes) => {
+                MarkdownPart::Text(bytes) => {
                     self.text_bytes += bytes.len();
                     if self.text_bytes > MAX_TEXT_BYTES {
                         if self.text_bytes - bytes.len() <= MAX_TEXT_BYTES {
@@ -78,8 +78,8 @@ impl Content {
                         out(Update::Failed(Failure::Protocol));
                     }
                 }
-                Found::Image => *picture = Some(Picture::new(slot, false)),
-                Found::Payload(payload) => {
+                MarkdownPart::Image => *picture = Some(SlotPicture::new(slot, false)),
+                MarkdownPart::Payload(payload) => {
                     if let Some(picture) = picture {
                         picture.push(payload, out);
                         if picture.is_whole() {
@@ -87,14 +87,14 @@ impl Content {
                         }
                     }
                 }
-                Found::ImageEnd => {
+                MarkdownPart::ImageEnd => {
                     if let Some(picture) = picture.take() {
                         picture.finish(false, out);
                     }
                 }
-                Found::Link(url) => out(match check_generated(url, self.links) {
+                MarkdownPart::Link(url) => out(match check_generated(url, self.links) {
                     Ok(url) => Update::ImageLinked { slot, url, pixels: None, draft: false },
-                    Err(_) => Update::ImageRejected { slot, why: Rejected::BadLink },
+                    Err(_) => Update::ImageRejected { slot, why: ImageRejection::BadLink },
                 }),
             }
         }
@@ -102,15 +102,15 @@ impl Content {
 
     /// A string that stands for a picture: a data URL, a link, or base64 alone. It counts when [`Content::end_picture`]
     /// is called, because what belongs to it may stand behind it.
-    pub(super) fn picture(&mut self, slot: u32, draft: bool, value: Value<'_>, out: &mut Out<'_>) {
+    pub(super) fn picture(&mut self, slot: u32, draft: bool, value: TokenValue<'_>, out: &mut Out<'_>) {
         match value {
-            Value::StringStart => {
+            TokenValue::StringStart => {
                 self.end_earlier(slot, draft, None, out);
                 self.earlier = self.value.take();
-                let (reference, picture) = (Reference::default(), Picture::new(slot, draft));
+                let (reference, picture) = (Reference::default(), SlotPicture::new(slot, draft));
                 self.value = Some(PictureValue { reference, picture });
             }
-            Value::Text(text) => {
+            TokenValue::Text(text) => {
                 let Some(PictureValue { mut reference, mut picture }) = self.value.take() else { return };
                 for payload in reference.push(text) {
                     self.end_earlier(slot, draft, None, out);
@@ -130,13 +130,13 @@ impl Content {
         draft: bool,
         pixels: Option<(u32, u32)>,
         out: &mut Out<'_>,
-    ) -> Came {
-        let Some(PictureValue { reference, mut picture }) = self.value.take() else { return Came::Nothing };
+    ) -> PictureResult {
+        let Some(PictureValue { reference, mut picture }) = self.value.take() else { return PictureResult::Nothing };
         let earlier = self.end_earlier(slot, draft, pixels, out);
         let is_whole = match reference.finish() {
             Referred::Nothing => return earlier,
             Referred::Unusable => {
-                self.reject(slot, Rejected::NotAnImage, out);
+                self.reject(slot, ImageRejection::NotAnImage, out);
                 false
             }
             Referred::Link(url) => match check_generated(url, self.links) {
@@ -145,7 +145,7 @@ impl Content {
                     true
                 }
                 Err(_) => {
-                    self.reject(slot, Rejected::BadLink, out);
+                    self.reject(slot, ImageRejection::BadLink, out);
                     false
                 }
             },
@@ -157,23 +157,23 @@ impl Content {
                 picture.finish(draft, out)
             }
         };
-        if is_whole || earlier == Came::Whole { Came::Whole } else { Came::Rejected }
+        if is_whole || earlier == PictureResult::Whole { PictureResult::Whole } else { PictureResult::Rejected }
     }
 
     /// What never began is no reason to give up the picture that is under way in the text beside it.
-    fn reject(&self, slot: u32, why: Rejected, out: &mut Out<'_>) {
+    fn reject(&self, slot: u32, why: ImageRejection, out: &mut Out<'_>) {
         let is_under_way = self.texts.iter().any(|text| text.slot == slot && text.picture.is_some());
         if !is_under_way {
             out(Update::ImageRejected { slot, why });
         }
     }
 
-    fn end_earlier(&mut self, slot: u32, draft: bool, pixels: Option<(u32, u32)>, out: &mut Out<'_>) -> Came {
+    fn end_earlier(&mut self, slot: u32, draft: bool, pixels: Option<(u32, u32)>, out: &mut Out<'_>) -> PictureResult {
         let later = self.value.take();
         self.value = self.earlier.take();
         let came = match self.value {
             Some(_) => self.end_picture(slot, draft, pixels, out),
-            None => Came::Nothing,
+            None => PictureResult::Nothing,
         };
         self.value = later;
         came
@@ -198,8 +198,8 @@ impl Content {
     /// The answer has ended.
     pub(super) fn finish(&mut self, out: &mut Out<'_>) {
         self.abandon(out);
-        for Text { slot, mut reader, picture, mut utf8, .. } in std::mem::take(&mut self.texts) {
-            if let Some(Found::Text(bytes)) = reader.finish() {
+        for SlotText { slot, mut reader, picture, mut utf8, .. } in std::mem::take(&mut self.texts) {
+            if let Some(MarkdownPart::Text(bytes)) = reader.finish() {
                 utf8.push(bytes, |text| out(Update::Text { slot, text }));
             }
             utf8.finish(|text| out(Update::Text { slot, text }));
@@ -211,7 +211,7 @@ impl Content {
 }
 
 /// One picture at a time in a slot: the one in the text ends where another begins beside it.
-fn end_picture_in_text(texts: &mut [Text], slot: u32, out: &mut Out<'_>) {
+fn end_picture_in_text(texts: &mut [SlotText], slot: u32, out: &mut Out<'_>) {
     let text = texts.iter_mut().find(|text| text.slot == slot);
     if let Some(picture) = text.and_then(|text| text.picture.take()) {
         picture.finish(false, out);

@@ -1,7 +1,7 @@
 use super::failure::names_failure;
 use super::{ErrorFields, Failure, classify};
 use crate::json::Segment::Key;
-use crate::json::{Segment, Value};
+use crate::json::{Segment, TokenValue};
 use crate::media::Utf8;
 
 const MAX_TEXT_BYTES: usize = 256;
@@ -42,12 +42,12 @@ impl ErrorObject {
     ];
 
     /// Notes what stands at a path; anything that is no part of an error is ignored.
-    pub(super) fn token(&mut self, path: &[Segment], value: Value<'_>) {
+    pub(super) fn token(&mut self, path: &[Segment], value: TokenValue<'_>) {
         if let [Key("error" | "err"), ..] | [Key("response"), Key("error"), ..] = path {
             // Some write every member always: empty texts and zeros where nothing is wrong.
             self.found |= match value {
-                Value::Text(text) => !text.is_empty(),
-                Value::Scalar(text) => !matches!(text, "null" | "false") && text.parse() != Ok(0.0),
+                TokenValue::Text(text) => !text.is_empty(),
+                TokenValue::Scalar(text) => !matches!(text, "null" | "false") && text.parse() != Ok(0.0),
                 _ => false,
             };
         }
@@ -66,13 +66,13 @@ impl ErrorObject {
             _ => return,
         };
         match value {
-            Value::StringStart => {
+            TokenValue::StringStart => {
                 field.clear();
                 self.text = Utf8::default();
             }
-            Value::Text(text) => self.text.push(text, |text| append(field, text)),
-            Value::StringEnd => self.text.finish(|text| append(field, text)),
-            Value::Scalar(text) if text != "null" && field.is_empty() => append(field, text),
+            TokenValue::Text(text) => self.text.push(text, |text| append(field, text)),
+            TokenValue::StringEnd => self.text.finish(|text| append(field, text)),
+            TokenValue::Scalar(text) if text != "null" && field.is_empty() => append(field, text),
             _ => {}
         }
     }

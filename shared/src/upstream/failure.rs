@@ -65,7 +65,7 @@ pub enum TokenPolicy {
     Refund,
 }
 
-struct Facts {
+struct FailureFacts {
     class: &'static str,
     problem: Code,
     token: TokenPolicy,
@@ -98,7 +98,7 @@ impl Failure {
         Failure::Internal,
     ];
 
-    const fn facts(self) -> Facts {
+    const fn facts(self) -> FailureFacts {
         use TokenPolicy::{Keep, Refund};
         let (class, problem, token, alarm) = match self {
             Self::Auth => ("upstream_auth", Code::ServiceUnavailable, Refund, true),
@@ -123,7 +123,7 @@ impl Failure {
             Self::ClientClosed => ("client_closed", Code::ClientClosed, Keep, false),
             Self::Internal => ("internal_error", Code::InternalError, Keep, true),
         };
-        Facts { class, problem, token, alarm }
+        FailureFacts { class, problem, token, alarm }
     }
 
     /// The name in a log line.

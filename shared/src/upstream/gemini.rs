@@ -7,7 +7,7 @@ use super::content::Content;
 use super::finish_reason::stop;
 use super::short::Short;
 use crate::json::Segment::{Index, Key};
-use crate::json::{Segment, Value};
+use crate::json::{Segment, TokenValue};
 use crate::update::{Stop, Update};
 
 /// A part's text waits up to this size for the mark that makes it a thought; a longer one is shown.
@@ -18,7 +18,7 @@ const MAX_PENDING_BYTES: usize = 64 * 1024;
 /// Fields: [generateContent](https://ai.google.dev/api/generate-content).
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Request<'a> {
+pub struct GeminiRequest<'a> {
     contents: [Turn<'a>; 1],
     generation_config: GenerationConfig<'a>,
 }
@@ -26,12 +26,12 @@ pub struct Request<'a> {
 #[derive(Serialize)]
 struct Turn<'a> {
     role: &'static str,
-    parts: Vec<Part<'a>>,
+    parts: Vec<GeminiPart<'a>>,
 }
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-enum Part<'a> {
+enum GeminiPart<'a> {
     Text(&'a str),
     InlineData(Inline<'a>),
 }
@@ -61,11 +61,11 @@ struct ImageConfig<'a> {
     aspect_ratio: &'a str,
 }
 
-impl<'a> Request<'a> {
+impl<'a> GeminiRequest<'a> {
     /// Asks for a picture of `prompt`, with reference pictures, of a ratio like `16:9`.
     pub fn new(prompt: &'a str, images: impl IntoIterator<Item = Inline<'a>>, aspect_ratio: Option<&'a str>) -> Self {
-        let mut parts = vec![Part::Text(prompt)];
-        parts.extend(images.into_iter().map(Part::InlineData));
+        let mut parts = vec![GeminiPart::Text(prompt)];
+        parts.extend(images.into_iter().map(GeminiPart::InlineData));
         Self {
             contents: [Turn { role: "user", parts }],
             generation_config: GenerationConfig {
@@ -122,7 +122,7 @@ impl Candidates {
         &mut self,
         slot: u32,
         path: &[Segment],
-        value: Value<'_>,
+        value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
@@ -138,7 +138,7 @@ impl Candidates {
     }
 
     /// The next token of `promptFeedback`.
-    pub(super) fn feedback(&mut self, path: &[Segment], value: Value<'_>, out: &mut Out<'_>) {
+    pub(super) fn feedback(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
         if let [Key("blockReason" | "block_reason")] = path
             && let Some(reason) = self.short.read(value)
             && !matches!(reason, "" | "BLOCK_REASON_UNSPECIFIED")
@@ -153,18 +153,18 @@ impl Candidates {
         self.text.clear();
     }
 
-    fn part(&mut self, slot: u32, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) {
+    fn part(&mut self, slot: u32, path: &[Segment], value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) {
         match (path, value) {
-            ([], Value::Open) => self.abandon(),
-            ([], Value::Close) => {
+            ([], TokenValue::Open) => self.abandon(),
+            ([], TokenValue::Close) => {
                 if !self.is_thought && !self.is_shown {
                     content.text(slot, &self.text, out);
                 }
                 content.end_picture(slot, self.is_thought, None, out);
                 self.abandon();
             }
-            ([Key("thought")], Value::Scalar(is_thought)) => self.is_thought = is_thought == "true",
-            ([Key("text")], Value::Text(more)) => {
+            ([Key("thought")], TokenValue::Scalar(is_thought)) => self.is_thought = is_thought == "true",
+            ([Key("text")], TokenValue::Text(more)) => {
                 let (waits, rest) = more.split_at(more.len().min(MAX_PENDING_BYTES - self.text.len()));
                 self.text.extend_from_slice(waits);
                 if !rest.is_empty() && !self.is_shown && !self.is_thought {

@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use super::Out;
-use super::content::{Came, Content};
+use super::content::{Content, PictureResult};
 use super::error_object::ErrorObject;
 use super::short::Short;
 use crate::json::Segment::Key;
-use crate::json::{Segment, Value};
+use crate::json::{Segment, TokenValue};
 use crate::update::Update;
 
 /// The body that asks for one picture of a prompt alone.
@@ -15,7 +15,7 @@ use crate::update::Update;
 /// Neither `response_format` (the models that are left refuse it and answer in base64) nor previews, which cost extra.
 /// Fields: [create image](https://platform.openai.com/docs/api-reference/images/create).
 #[derive(Serialize)]
-pub struct Request<'a> {
+pub struct ImagesRequest<'a> {
     model: &'a str,
     prompt: &'a str,
     n: u32,
@@ -24,7 +24,7 @@ pub struct Request<'a> {
     size: Option<&'a str>,
 }
 
-impl<'a> Request<'a> {
+impl<'a> ImagesRequest<'a> {
     /// Asks `model` for a picture of `prompt`, of a size like `1536x1024`.
     pub fn new(model: &'a str, prompt: &'a str, size: Option<&'a str>) -> Self {
         Self { model, prompt, n: 1, stream: true, size }
@@ -50,7 +50,7 @@ pub fn edit_image_field(count: usize) -> &'static str {
 
 /// Whose pictures they are: the index of a preview means two things.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Vendor {
+pub(super) enum ImagesVendor {
     /// `partial_image_index` counts the previews of one picture.
     OpenAi,
     /// It is the picture's own index.
@@ -62,26 +62,26 @@ pub(super) enum Vendor {
 ///
 /// The slot is `image_index`, or the place in `data`, or the next one.
 #[derive(Debug)]
-pub(super) struct Items {
-    vendor: Vendor,
-    item: Item,
+pub(super) struct ImageItems {
+    vendor: ImagesVendor,
+    item: ImageItem,
     next_slot: u32,
     short: Short,
 }
 
 #[derive(Debug, Default)]
-struct Item {
+struct ImageItem {
     slot: Option<u32>,
     pixels: Option<(u32, u32)>,
     error: ErrorObject,
 }
 
-impl Items {
+impl ImageItems {
     pub(super) const KEYS: &'static [&'static str] =
         &["data", "images", "image_index", "partial_image_index", "url", "b64_json", "image_url", "size"];
 
-    pub(super) fn new(vendor: Vendor) -> Self {
-        Self { vendor, item: Item::default(), next_slot: 0, short: Short::default() }
+    pub(super) fn new(vendor: ImagesVendor) -> Self {
+        Self { vendor, item: ImageItem::default(), next_slot: 0, short: Short::default() }
     }
 
     /// The next token of the item at `position` of a list.
@@ -89,19 +89,21 @@ impl Items {
         &mut self,
         position: u32,
         path: &[Segment],
-        value: Value<'_>,
+        value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
         match (path, value) {
-            ([], Value::Open | Value::StringStart) => self.item = Item { slot: Some(position), ..Item::default() },
-            ([], Value::Close) => self.settle_listed(content, out),
+            ([], TokenValue::Open | TokenValue::StringStart) => {
+                self.item = ImageItem { slot: Some(position), ..ImageItem::default() }
+            }
+            ([], TokenValue::Close) => self.settle_listed(content, out),
             _ => {}
         }
         match (path, value) {
             ([], value) => {
                 content.picture(position, false, value, out);
-                if value == Value::StringEnd {
+                if value == TokenValue::StringEnd {
                     self.settle_listed(content, out);
                 }
             }
@@ -115,17 +117,19 @@ impl Items {
         &mut self,
         draft: bool,
         path: &[Segment],
-        value: Value<'_>,
+        value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
         let index = match value {
-            Value::Scalar(text) => text.parse().ok(),
+            TokenValue::Scalar(text) => text.parse().ok(),
             _ => None,
         };
         match path {
             [Key("image_index")] => self.item.slot = index.or(self.item.slot),
-            [Key("partial_image_index")] if self.vendor == Vendor::Ark => self.item.slot = index.or(self.item.slot),
+            [Key("partial_image_index")] if self.vendor == ImagesVendor::Ark => {
+                self.item.slot = index.or(self.item.slot)
+            }
             [Key("size")] => {
                 if let Some(size) = self.short.read(value) {
                     self.item.pixels = pixels(size);
@@ -146,9 +150,9 @@ impl Items {
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        let Item { slot, pixels, .. } = std::mem::take(&mut self.item);
+        let ImageItem { slot, pixels, .. } = std::mem::take(&mut self.item);
         let slot = slot.unwrap_or(self.next_slot);
-        let mut came = content.end_picture(slot, draft, pixels, out) != Came::Nothing;
+        let mut came = content.end_picture(slot, draft, pixels, out) != PictureResult::Nothing;
         if !came && let Some(error) = error {
             out(Update::ImageFailed { slot, failure: error.failure(None) });
             came = true;
@@ -158,7 +162,7 @@ impl Items {
         }
     }
 
-    /// As [`Items::settle`], for an item of a list, which tells its own error.
+    /// As [`ImageItems::settle`], for an item of a list, which tells its own error.
     fn settle_listed(&mut self, content: &mut Content, out: &mut Out<'_>) {
         let error = std::mem::take(&mut self.item.error);
         self.settle(false, Some(&error).filter(|error| error.is_found()), content, out);
@@ -166,7 +170,7 @@ impl Items {
 
     /// The document broke off.
     pub(super) fn abandon(&mut self) {
-        self.item = Item::default();
+        self.item = ImageItem::default();
     }
 }
 

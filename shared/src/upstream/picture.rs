@@ -1,18 +1,18 @@
 use super::{Failure, MAX_IMAGE_BYTES, Out};
-use crate::media::{Image, Progress, Rejected};
+use crate::media::{ImageDecoder, ImageProgress, ImageRejection};
 use crate::update::Update;
 
 /// One picture under way in a slot, told as updates.
 #[derive(Debug)]
-pub(super) struct Picture {
+pub(super) struct SlotPicture {
     slot: u32,
     draft: bool,
-    image: Image,
+    image: ImageDecoder,
 }
 
-impl Picture {
+impl SlotPicture {
     pub(super) fn new(slot: u32, draft: bool) -> Self {
-        Self { slot, draft, image: Image::new(MAX_IMAGE_BYTES) }
+        Self { slot, draft, image: ImageDecoder::new(MAX_IMAGE_BYTES) }
     }
 
     pub(super) fn slot(&self) -> u32 {
@@ -41,7 +41,7 @@ impl Picture {
             }
             Err(why) => {
                 out(Update::ImageRejected { slot, why });
-                if why == Rejected::TooLarge {
+                if why == ImageRejection::TooLarge {
                     out(Update::Failed(Failure::Protocol));
                 }
                 false
@@ -50,11 +50,11 @@ impl Picture {
     }
 }
 
-fn tell<'o>(slot: u32, draft: bool, out: &'o mut Out<'_>) -> impl FnMut(Progress<'_>) + 'o {
+fn tell<'o>(slot: u32, draft: bool, out: &'o mut Out<'_>) -> impl FnMut(ImageProgress<'_>) + 'o {
     move |progress| {
         out(match progress {
-            Progress::Started(media_type) => Update::ImageStarted { slot, media_type, draft },
-            Progress::Bytes(bytes) => Update::ImageBytes { slot, bytes },
+            ImageProgress::Started(media_type) => Update::ImageStarted { slot, media_type, draft },
+            ImageProgress::Bytes(bytes) => Update::ImageBytes { slot, bytes },
         });
     }
 }

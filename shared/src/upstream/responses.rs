@@ -1,10 +1,10 @@
 //! OpenAI's Responses API, as some relays answer whatever they were asked.
 
 use super::Out;
-use super::content::{Came, Content};
+use super::content::{Content, PictureResult};
 use super::error_object::ErrorObject;
 use crate::json::Segment::{Index, Key};
-use crate::json::{Segment, Value};
+use crate::json::{Segment, TokenValue};
 use crate::update::Update;
 
 /// Reads the pictures in output items.
@@ -29,13 +29,13 @@ impl OutputItems {
         &["item", "output", "response", "result", "partial_image_b64", "incomplete_details", "reason", "delta"];
 
     /// The next token of `item`.
-    pub(super) fn item(&mut self, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) {
+    pub(super) fn item(&mut self, path: &[Segment], value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) {
         self.has_picture |= self.result(path, value, content, out);
     }
 
     /// The next token of an item in `output`, the list of all.
-    pub(super) fn listed(&mut self, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) {
-        if let ([Key("content"), Index(_), Key("text")], Value::Text(text)) = (path, value)
+    pub(super) fn listed(&mut self, path: &[Segment], value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) {
+        if let ([Key("content"), Index(_), Key("text")], TokenValue::Text(text)) = (path, value)
             && !self.has_text
         {
             content.text(0, text, out);
@@ -51,10 +51,10 @@ impl OutputItems {
     }
 
     /// Says whether a whole picture ended here.
-    fn result(&mut self, path: &[Segment], value: Value<'_>, content: &mut Content, out: &mut Out<'_>) -> bool {
+    fn result(&mut self, path: &[Segment], value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) -> bool {
         match (path, value) {
-            ([], Value::Open) => self.error = ErrorObject::default(),
-            ([], Value::Close) if self.error.is_found() => {
+            ([], TokenValue::Open) => self.error = ErrorObject::default(),
+            ([], TokenValue::Close) if self.error.is_found() => {
                 out(Update::ImageFailed { slot: self.next_slot, failure: self.error.failure(None) });
             }
             ([Key("error"), ..], value) => self.error.token(path, value),
@@ -62,16 +62,16 @@ impl OutputItems {
         }
         let [Key("result")] = path else { return false };
         content.picture(self.next_slot, false, value, out);
-        let is_whole =
-            value == Value::StringEnd && content.end_picture(self.next_slot, false, None, out) == Came::Whole;
+        let is_whole = value == TokenValue::StringEnd
+            && content.end_picture(self.next_slot, false, None, out) == PictureResult::Whole;
         self.next_slot += u32::from(is_whole);
         is_whole
     }
 
     /// The next token of `partial_image_b64`.
-    pub(super) fn preview(&mut self, value: Value<'_>, content: &mut Content, out: &mut Out<'_>) {
+    pub(super) fn preview(&mut self, value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) {
         content.picture(self.next_slot, true, value, out);
-        if value == Value::StringEnd {
+        if value == TokenValue::StringEnd {
             content.end_picture(self.next_slot, true, None, out);
         }
     }

@@ -1,4 +1,4 @@
-use crate::json::Value;
+use crate::json::TokenValue;
 
 const MAX_BYTES: usize = 64;
 
@@ -8,14 +8,14 @@ pub(super) struct Short(Vec<u8>);
 
 impl Short {
     /// Reads on; returns the string when it ends, or U+FFFD if it is longer than any that matters, or no text.
-    pub(super) fn read(&mut self, value: Value<'_>) -> Option<&str> {
+    pub(super) fn read(&mut self, value: TokenValue<'_>) -> Option<&str> {
         match value {
-            Value::StringStart => self.0.clear(),
-            Value::Text(text) => {
+            TokenValue::StringStart => self.0.clear(),
+            TokenValue::Text(text) => {
                 let room = (MAX_BYTES + 1).saturating_sub(self.0.len()).min(text.len());
                 self.0.extend_from_slice(text.get(..room).unwrap_or_default());
             }
-            Value::StringEnd => {
+            TokenValue::StringEnd => {
                 let text = std::str::from_utf8(&self.0).ok().filter(|text| text.len() <= MAX_BYTES);
                 return Some(text.unwrap_or("\u{FFFD}"));
             }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use sha2::{Digest, Sha256};
-use shared::outcome::{End, Outcome, Success};
+use shared::outcome::{AnswerEnd, Outcome, Success};
 use shared::update::Update;
 use shared::upstream::{AnswerReader, AnyDialect, Failure};
 
@@ -79,5 +79,5 @@ pub(crate) fn read<'a>(dialect: AnyDialect, pieces: impl IntoIterator<Item = &'a
         reader.push(piece, &mut on);
     }
     reader.finish(&mut on);
-    Answer { seen, pictures, drafts, verdict: outcome.verdict(End::Clean), damaged }
+    Answer { seen, pictures, drafts, verdict: outcome.verdict(AnswerEnd::Clean), damaged }
 }

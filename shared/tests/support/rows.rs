@@ -2,7 +2,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use sha2::{Digest, Sha256};
-use shared::outcome::Source;
+use shared::outcome::ImageSource;
 use shared::upstream::AnyDialect;
 
 use super::answer::{Answer, read};
@@ -32,8 +32,8 @@ pub(crate) fn pictures(answer: &Answer) -> Vec<String> {
 pub(crate) fn finals(answer: &Answer) -> Vec<(u32, String)> {
     let success = answer.verdict.as_ref().unwrap();
     let told = success.images.iter().map(|image| match &image.source {
-        Source::Link { url, .. } => (image.slot, url.clone()),
-        Source::Inline(whole) => {
+        ImageSource::Link { url, .. } => (image.slot, url.clone()),
+        ImageSource::Inline(whole) => {
             let (_, bytes) =
                 answer.pictures.iter().find(|(_, bytes)| Sha256::digest(bytes)[..] == whole.sha256).unwrap();
             (image.slot, STANDARD.encode(bytes))

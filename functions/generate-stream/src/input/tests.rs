@@ -2,32 +2,33 @@ use allocation_counter::measure;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use shared::config::Key;
+use shared::config::KeySource;
 use shared::input::InlineContent;
 use shared::problem::Lang;
 
 use super::*;
 
 const PIXEL: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
-const MODES: [Mode; 3] = [Mode::Chat, Mode::Images, Mode::Gemini];
+const MODES: [ImageApiMode; 3] = [ImageApiMode::Chat, ImageApiMode::Images, ImageApiMode::Gemini];
 
-fn api(mode: Mode) -> ImageApi {
+fn api(mode: ImageApiMode) -> ImageApiConfig {
     let [model, other] = ["model-a", "model-b"].map(str::to_owned);
-    ImageApi {
+    ImageApiConfig {
         mode,
         base_url: "https://relay.example.com/".parse().unwrap(),
-        key: Key::Missing { given: "", managed: "" },
+        key: KeySource::Missing { given: "", managed: "" },
         model: model.clone(),
         models: vec![model, other],
     }
 }
 
-fn parse(mode: Mode, body: &str) -> Result<GenerateInput, Problem> {
+fn parse(mode: ImageApiMode, body: &str) -> Result<GenerateInput, Problem> {
     GenerateInput::parse(body, &api(mode), LocalLinks::Refused)
 }
 
 fn good(body: &Value) -> GenerateInput {
-    parse(Mode::Chat, &body.to_string()).unwrap_or_else(|problem| panic!("{body}: {}", problem.reason(Lang::En)))
+    parse(ImageApiMode::Chat, &body.to_string())
+        .unwrap_or_else(|problem| panic!("{body}: {}", problem.reason(Lang::En)))
 }
 
 /// A picture of this many bytes.
@@ -72,9 +73,9 @@ fn a_picture_is_kept_in_the_form_that_its_mode_sends() {
             let input = parse(mode, &format!(r#"{{"prompt":"x","image_inputs":["{text}"]}}"#)).ok().unwrap();
             let InputPicture::Inline(picture) = &input.pictures[0] else { panic!("{mode:?}") };
             match &picture.content {
-                InlineContent::DataUrl(url) => assert_eq!((url.as_str(), mode == Mode::Images), (PIXEL, false)),
+                InlineContent::DataUrl(url) => assert_eq!((url.as_str(), mode == ImageApiMode::Images), (PIXEL, false)),
                 InlineContent::Bytes(bytes) => {
-                    assert_eq!(mode, Mode::Images);
+                    assert_eq!(mode, ImageApiMode::Images);
                     assert_eq!(*bytes, STANDARD.decode(PIXEL.split_once(',').unwrap().1).unwrap());
                 }
             }
@@ -159,7 +160,7 @@ fn a_refusal_names_its_place() {
         (picture(&format!("{link}{}", "a".repeat(2048))), format!("invalid_url {at} have at most 2048 bytes")),
     ]);
     for (body, expected) in rows {
-        let problem = parse(Mode::Chat, &body.to_string()).map(|_| ()).unwrap_err();
+        let problem = parse(ImageApiMode::Chat, &body.to_string()).map(|_| ()).unwrap_err();
         let pointer = &problem.errors()[0].pointer;
         let found = format!("{} {pointer} {}", problem.code, problem.reason(Lang::En));
         assert_eq!(found, expected, "{}", body.to_string().chars().take(200).collect::<String>());
@@ -173,7 +174,7 @@ fn a_refusal_names_its_place() {
 #[test]
 fn a_link_is_refused_where_the_upstream_accepts_none() {
     let body = json!({"prompt": "x", "image_inputs": [PIXEL, "https://example.com/a.png"]}).to_string();
-    for (mode, name) in [(Mode::Images, "images"), (Mode::Gemini, "gemini")] {
+    for (mode, name) in [(ImageApiMode::Images, "images"), (ImageApiMode::Gemini, "gemini")] {
         let problem = parse(mode, &body).map(|_| ()).unwrap_err();
         let expected = format!("image_inputs[1] must be a data URL: the upstream mode {name} accepts no links");
         assert_eq!((problem.code, problem.reason(Lang::En)), (Code::InvalidImage, expected));
@@ -246,7 +247,7 @@ fn a_full_body_costs_at_most_three_times_its_size() {
             let mut input = None;
             let peak = measure(|| input = parse(mode, &body).ok()).bytes_max;
             assert!(input.is_some(), "{name}");
-            let share = if mode == Mode::Images && share < 2.0 { 0.8 } else { share };
+            let share = if mode == ImageApiMode::Images && share < 2.0 { 0.8 } else { share };
             assert!(peak as f64 <= share * body.len() as f64, "{name} {mode:?}: {peak} of {}", body.len());
         }
     }

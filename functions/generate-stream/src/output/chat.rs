@@ -66,7 +66,7 @@ enum Writing {
 
 /// The members that all chunks share.
 #[derive(Serialize)]
-struct Chunk<'a> {
+struct ChunkJson<'a> {
     id: &'a str,
     object: &'static str,
     created: u64,
@@ -105,7 +105,7 @@ impl ChatOutput {
         streams_first: bool,
         head_hold: Duration,
     ) -> Self {
-        let chunk = Chunk { id: &format!("chatcmpl-{task_id}"), object: "chat.completion.chunk", created, model };
+        let chunk = ChunkJson { id: &format!("chatcmpl-{task_id}"), object: "chat.completion.chunk", created, model };
         let mut head = b"data: ".to_vec();
         // A struct of numbers and strings cannot fail to serialise.
         let _ = serde_json::to_writer(&mut head, &chunk);

@@ -3,7 +3,7 @@ use std::collections::VecDeque;
 use serde::Serialize;
 use shared::edge::Output;
 use shared::held::{Base64Slices, HeldContent, HeldPicture, HeldPictures};
-use shared::outcome::{Source, Success};
+use shared::outcome::{ImageSource, Success};
 use shared::problem::{Code, Lang};
 use shared::update::{Update, Usage};
 
@@ -12,7 +12,7 @@ use shared::update::{Update, Usage};
 pub(crate) struct OneShotOutput(HeldPictures);
 
 #[derive(Serialize)]
-struct Item<'a> {
+struct DataItem<'a> {
     index: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'a str>,
@@ -35,7 +35,7 @@ struct FailedItem<'a> {
 
 /// The members before the pictures.
 #[derive(Serialize)]
-struct Head<'a> {
+struct DataHead<'a> {
     created: u64,
     failed: Vec<FailedItem<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -45,9 +45,9 @@ struct Head<'a> {
 }
 
 /// A document whose long base64 strings are encoded slice by slice.
-struct Slices(VecDeque<Part>);
+struct JsonSlices(VecDeque<JsonPart>);
 
-enum Part {
+enum JsonPart {
     Text(Vec<u8>),
     Base64(Base64Slices),
 }
@@ -66,7 +66,7 @@ impl OneShotOutput {
             code: failed.code(),
             message: failed.code().title(lang),
         });
-        let head = Head { created, failed: failed.collect(), usage: success.usage, credits_remaining };
+        let head = DataHead { created, failed: failed.collect(), usage: success.usage, credits_remaining };
         let mut parts = VecDeque::new();
         let mut text = open_object(&head);
         text.extend_from_slice(br#","data":["#);
@@ -76,22 +76,22 @@ impl OneShotOutput {
                 text.push(b',');
             }
             let mut item =
-                Item { index: image.slot, url: None, media_type: None, bytes: None, width: None, height: None };
+                DataItem { index: image.slot, url: None, media_type: None, bytes: None, width: None, height: None };
             match &image.source {
-                Source::Inline(whole) => {
+                ImageSource::Inline(whole) => {
                     item.media_type = Some(whole.media_type.as_str());
                     item.bytes = Some(whole.bytes);
                     (item.width, item.height) = (Some(whole.width), Some(whole.height));
                     text.extend_from_slice(&open_object(&item));
                     // Without serde: base64 needs no escaping, and serde would hold it as a whole.
                     text.extend_from_slice(br#","b64_json":""#);
-                    parts.push_back(Part::Text(std::mem::take(&mut text)));
-                    parts.push_back(Part::Base64(Base64Slices::new(
+                    parts.push_back(JsonPart::Text(std::mem::take(&mut text)));
+                    parts.push_back(JsonPart::Base64(Base64Slices::new(
                         bytes_of(&mut held, image.slot).unwrap_or_default(),
                     )));
                     text.push(b'"');
                 }
-                Source::Link { url, pixels } => {
+                ImageSource::Link { url, pixels } => {
                     item.url = Some(url);
                     (item.width, item.height) = pixels.unzip();
                     text.extend_from_slice(&open_object(&item));
@@ -100,8 +100,8 @@ impl OneShotOutput {
             text.push(b'}');
         }
         text.extend_from_slice(b"]}");
-        parts.push_back(Part::Text(text));
-        Slices(parts)
+        parts.push_back(JsonPart::Text(text));
+        JsonSlices(parts)
     }
 
     /// The bytes of the first picture, if it is no link.
@@ -120,18 +120,18 @@ fn bytes_of(held: &mut Vec<HeldPicture>, slot: u32) -> Option<Vec<u8>> {
     }
 }
 
-impl Iterator for Slices {
+impl Iterator for JsonSlices {
     type Item = Vec<u8>;
 
     fn next(&mut self) -> Option<Vec<u8>> {
         loop {
             match self.0.front_mut()? {
-                Part::Text(text) => {
+                JsonPart::Text(text) => {
                     let text = std::mem::take(text);
                     self.0.pop_front();
                     return Some(text);
                 }
-                Part::Base64(slices) => {
+                JsonPart::Base64(slices) => {
                     let mut slice = Vec::new();
                     if slices.write(&mut slice) {
                         return Some(slice);

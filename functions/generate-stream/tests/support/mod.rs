@@ -21,8 +21,7 @@ use dev::transcript::{self, Gate, Seen, Transcript};
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::Value;
-use shared::config::FunctionConfig;
-use shared::edge::{App, Body, new_id};
+use shared::edge::{App, Body, FromEnvironment, new_id};
 use shared::task::fingerprint;
 
 /// Longer than anything takes that ends at all.
@@ -219,7 +218,7 @@ impl Stand {
     }
 
     /// A function with a memory of its own: 5 calls a day, unless `variables` say otherwise. An empty variable is none.
-    pub(crate) fn app<C: FunctionConfig>(&self, upstream: &Upstream, variables: &[(&str, &str)]) -> Arc<App<C>> {
+    pub(crate) fn app<R: FromEnvironment>(&self, upstream: &Upstream, variables: &[(&str, &str)]) -> Arc<App<R>> {
         let usual = self.environment(upstream);
         let get = |name: &str| {
             let set = variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());

@@ -22,24 +22,24 @@ use crate::problem::{Code, Problem};
 /// most one message ahead of the client.
 pub struct Body {
     first: Option<Bytes>,
-    rest: Rest,
+    rest: BodyRest,
 }
 
-enum Rest {
+enum BodyRest {
     End,
     Slices(Box<dyn Iterator<Item = Vec<u8>> + Send>),
-    Stream(Stream),
+    Stream(BodyStream),
 }
 
-struct Stream {
-    messages: mpsc::Receiver<Message>,
+struct BodyStream {
+    messages: mpsc::Receiver<BodyMessage>,
     write_error: WriteError,
 }
 
 /// Writes a problem as the terminal event of a stream.
 type WriteError = Box<dyn FnOnce(&Problem) -> Vec<u8> + Send>;
 
-enum Message {
+enum BodyMessage {
     Bytes(Bytes),
     Last(Bytes),
     Failed(Box<Problem>),
@@ -47,15 +47,15 @@ enum Message {
 
 /// The producer's end of a streamed [`Body`].
 pub struct Sender {
-    messages: mpsc::Sender<Message>,
+    messages: mpsc::Sender<BodyMessage>,
     /// Room for the last message, which never waits for the client.
-    terminal: Option<OwnedPermit<Message>>,
+    terminal: Option<OwnedPermit<BodyMessage>>,
     stall: Duration,
     is_given_up: bool,
 }
 
 impl Sender {
-    fn new(stall: Duration) -> (Self, mpsc::Receiver<Message>) {
+    fn new(stall: Duration) -> (Self, mpsc::Receiver<BodyMessage>) {
         let (messages, receiver) = mpsc::channel(2);
         let terminal = messages.clone().try_reserve_owned().ok();
         (Self { messages, terminal, stall, is_given_up: false }, receiver)
@@ -66,7 +66,7 @@ impl Sender {
     pub async fn send(&mut self, bytes: impl Into<Bytes>) -> bool {
         let bytes = bytes.into();
         if !bytes.is_empty() && !self.is_given_up {
-            let sent = timeout(self.stall, self.messages.send(Message::Bytes(bytes))).await;
+            let sent = timeout(self.stall, self.messages.send(BodyMessage::Bytes(bytes))).await;
             self.is_given_up = !matches!(sent, Ok(Ok(())));
         }
         !self.is_given_up
@@ -74,12 +74,12 @@ impl Sender {
 
     /// Sends the bytes that end in the terminal event. Does not wait.
     pub fn last(self, bytes: impl Into<Bytes>) {
-        self.end(Message::Last(bytes.into()));
+        self.end(BodyMessage::Last(bytes.into()));
     }
 
     /// Ends the stream with a problem. Before the first byte it can still become the response's status.
     pub fn fail(self, problem: Problem) {
-        self.end(Message::Failed(Box::new(problem)));
+        self.end(BodyMessage::Failed(Box::new(problem)));
     }
 
     /// Stops sending: what is sent from now on is dropped, and the stream ends in `stream_interrupted`.
@@ -92,9 +92,9 @@ impl Sender {
         self.messages.closed().await;
     }
 
-    fn end(self, message: Message) {
+    fn end(self, message: BodyMessage) {
         let message = match self.is_given_up {
-            true => Message::Failed(Box::new(Code::StreamInterrupted.into())),
+            true => BodyMessage::Failed(Box::new(Code::StreamInterrupted.into())),
             false => message,
         };
         if let Some(terminal) = self.terminal {
@@ -106,12 +106,12 @@ impl Sender {
 impl Body {
     /// A body that is complete.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self { first: Some(bytes.into()), rest: Rest::End }
+        Self { first: Some(bytes.into()), rest: BodyRest::End }
     }
 
     /// A complete body that is written slice by slice, as the client reads.
     pub fn slices(slices: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Self {
-        Self { first: None, rest: Rest::Slices(Box::new(slices)) }
+        Self { first: None, rest: BodyRest::Slices(Box::new(slices)) }
     }
 
     /// A body made by `producer`, which runs as a task of its own. A client that reads nothing for `stall` is given up.
@@ -123,7 +123,7 @@ impl Body {
     ) -> Self {
         let (sender, messages) = Sender::new(stall);
         spawn(producer(sender));
-        Self { first: None, rest: Rest::Stream(Stream { messages, write_error: Box::new(write_error) }) }
+        Self { first: None, rest: BodyRest::Stream(BodyStream { messages, write_error: Box::new(write_error) }) }
     }
 
     /// Puts bytes in front.
@@ -138,21 +138,21 @@ impl Body {
     ///
     /// The bytes stay in the body. A problem that comes first ends the body and is returned.
     pub async fn hold(&mut self, hold: Duration) -> Option<Problem> {
-        let Rest::Stream(stream) = &mut self.rest else { return None };
+        let BodyRest::Stream(stream) = &mut self.rest else { return None };
         let first = timeout(hold, stream.messages.recv()).await.ok()?;
         let problem = match first {
-            Some(Message::Bytes(bytes)) => {
+            Some(BodyMessage::Bytes(bytes)) => {
                 self.first = Some(bytes);
                 return None;
             }
-            Some(Message::Last(bytes)) => {
+            Some(BodyMessage::Last(bytes)) => {
                 self.first = Some(bytes);
                 None
             }
-            Some(Message::Failed(problem)) => Some(*problem),
+            Some(BodyMessage::Failed(problem)) => Some(*problem),
             None => Some(Code::InternalError.into()),
         };
-        self.rest = Rest::End;
+        self.rest = BodyRest::End;
         problem
     }
 }
@@ -184,26 +184,26 @@ impl http_body::Body for Body {
         if let Some(bytes) = self.first.take() {
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }
-        let bytes: Option<Bytes> = match std::mem::replace(&mut self.rest, Rest::End) {
-            Rest::End => None,
-            Rest::Slices(mut slices) => {
+        let bytes: Option<Bytes> = match std::mem::replace(&mut self.rest, BodyRest::End) {
+            BodyRest::End => None,
+            BodyRest::Slices(mut slices) => {
                 let slice = slices.next();
                 if slice.is_some() {
-                    self.rest = Rest::Slices(slices);
+                    self.rest = BodyRest::Slices(slices);
                 }
                 slice.map(Bytes::from)
             }
-            Rest::Stream(mut stream) => match stream.messages.poll_recv(cx) {
+            BodyRest::Stream(mut stream) => match stream.messages.poll_recv(cx) {
                 Poll::Pending => {
-                    self.rest = Rest::Stream(stream);
+                    self.rest = BodyRest::Stream(stream);
                     return Poll::Pending;
                 }
-                Poll::Ready(Some(Message::Bytes(bytes))) => {
-                    self.rest = Rest::Stream(stream);
+                Poll::Ready(Some(BodyMessage::Bytes(bytes))) => {
+                    self.rest = BodyRest::Stream(stream);
                     Some(bytes)
                 }
-                Poll::Ready(Some(Message::Last(bytes))) => Some(bytes),
-                Poll::Ready(Some(Message::Failed(problem))) => Some((stream.write_error)(&problem).into()),
+                Poll::Ready(Some(BodyMessage::Last(bytes))) => Some(bytes),
+                Poll::Ready(Some(BodyMessage::Failed(problem))) => Some((stream.write_error)(&problem).into()),
                 Poll::Ready(None) => Some((stream.write_error)(&Code::InternalError.into()).into()),
             },
         };
@@ -211,7 +211,7 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.first.is_none() && matches!(self.rest, Rest::End)
+        self.first.is_none() && matches!(self.rest, BodyRest::End)
     }
 }
 

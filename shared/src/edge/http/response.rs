@@ -8,7 +8,7 @@ use url::Url;
 use super::body::Body;
 use super::request::{Caller, JSON, Route, is_valid_id};
 use crate::edge::store::Rate;
-use crate::media::Whole;
+use crate::media::WholeImage;
 use crate::problem::{CONTENT_TYPE, Code, Problem};
 
 impl Caller {
@@ -53,7 +53,7 @@ impl Caller {
     }
 
     /// A picture, under its hash.
-    pub fn image(&self, bytes: Vec<u8>, image: &Whole) -> Response<Body> {
+    pub fn image(&self, bytes: Vec<u8>, image: &WholeImage) -> Response<Body> {
         let mut response = self.document(Body::whole(bytes), image.media_type.as_str());
         set(&mut response, header::ETAG, &format!("\"{}\"", image.sha256_hex()));
         response

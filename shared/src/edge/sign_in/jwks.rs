@@ -5,8 +5,8 @@ use futures_util::StreamExt;
 use http::header::CACHE_CONTROL;
 use url::Url;
 
-use crate::edge::cache::{Cache, Fetched, Times};
 use crate::auth::KeySet;
+use crate::edge::cache::{Cache, Fetched, Times};
 
 const CONNECT: Duration = Duration::from_secs(1);
 const TOTAL: Duration = Duration::from_secs(2);

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::balances::{Balances, Reserved};
 use super::dynamodb::DynamoDb;
 use super::rate_limit::{Bucket, RateLimiter};
-use super::tasks::{Begin, Begun, Cursor, End, FinalState, Tasks, sort_key};
+use super::tasks::{Begun, Cursor, FinalState, TaskBegin, TaskEnd, Tasks, sort_key};
 use crate::auth::Principal;
 use crate::config;
 use crate::credits::{Hold, spent};
@@ -16,7 +16,7 @@ use crate::edge::http::new_id;
 use crate::outcome::{Success, Tally};
 use crate::problem::{Code, Detail, Problem};
 use crate::rate_limit::{Decision, Policy, Standing};
-use crate::task::{Links, Record, Repeat};
+use crate::task::{Repeat, StoredLinks, TaskRecord};
 use crate::upstream::Failure;
 
 /// Time between the end of the longest call and the deadline, for settlement and the terminal event.
@@ -90,7 +90,7 @@ pub struct Admission {
     reserved: u32,
     /// Whether the task has a record. It has none where a table could not be reached and the limiter fails open.
     is_recorded: bool,
-    before: Option<Record>,
+    before: Option<TaskRecord>,
     rate: Mutex<Option<Rate>>,
 }
 
@@ -105,7 +105,7 @@ pub struct Rate {
 
 impl Ledger {
     /// Connects to nothing yet.
-    pub fn new(config: &config::Ledger, longest_call: Duration) -> Self {
+    pub fn new(config: &config::LedgerConfig, longest_call: Duration) -> Self {
         let policy = |name, limit| Policy { name, limit, window_ms: config.window_ms };
         Self {
             tables: DynamoDb::new(config.endpoint.clone()),
@@ -182,8 +182,8 @@ impl Ledger {
         let now_ms = unix_ms();
         let images = verdict.map_or(0, |success| success.images.len());
         let spent = spent(admission.reserved, images, tally.own_faults.saturating_add(tally.abandoned_calls));
-        let links = verdict.ok().filter(|_| admission.replays).and_then(Links::of);
-        let end = End {
+        let links = verdict.ok().filter(|_| admission.replays).and_then(StoredLinks::of);
+        let end = TaskEnd {
             state: match verdict {
                 Ok(_) => FinalState::Succeeded,
                 Err(failure) => FinalState::Failed { code: failure.problem() },
@@ -215,7 +215,7 @@ impl Ledger {
     ///
     /// # Errors
     /// 503 if the table cannot be asked.
-    pub async fn task(&self, principal: &Principal, task_id: &str) -> Result<Option<Record>, Problem> {
+    pub async fn task(&self, principal: &Principal, task_id: &str) -> Result<Option<TaskRecord>, Problem> {
         Ok(self.tasks.get(&self.tables, &principal.to_string(), task_id).await?)
     }
 
@@ -228,7 +228,7 @@ impl Ledger {
         principal: &Principal,
         limit: u32,
         after: Option<&Cursor>,
-    ) -> Result<(Vec<Record>, Option<Cursor>), Problem> {
+    ) -> Result<(Vec<TaskRecord>, Option<Cursor>), Problem> {
         Ok(self.tasks.list(&self.tables, &principal.to_string(), limit, after).await?)
     }
 
@@ -401,8 +401,8 @@ impl Admission {
         *self.rate.lock().unwrap_or_else(PoisonError::into_inner) = Some(rate);
     }
 
-    fn begin<'a>(&'a self, owner: &'a str, now_ms: u64) -> Begin<'a> {
-        Begin {
+    fn begin<'a>(&'a self, owner: &'a str, now_ms: u64) -> TaskBegin<'a> {
+        TaskBegin {
             owner,
             task_id: &self.task_id,
             route: self.route,

@@ -15,7 +15,7 @@ use super::dynamodb::{
 };
 use crate::edge::clock::{now, unix_ms};
 use crate::problem::Code;
-use crate::rate_limit::{Conflict, Decision, Memory, Policy, Standing, Take};
+use crate::rate_limit::{Conflict, Decision, Policy, RefusalMemory, Standing, Take};
 
 /// A write that met a conflict is tried again at once, then after pauses that grow by this.
 const PAUSE_STEP: Duration = Duration::from_millis(2);
@@ -45,7 +45,7 @@ const MAX_WAIT: Duration = Duration::from_secs(4);
 #[derive(Debug)]
 pub struct RateLimiter {
     table: String,
-    memory: Mutex<Memory>,
+    memory: Mutex<RefusalMemory>,
     turns: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
@@ -296,7 +296,7 @@ impl RateLimiter {
         unless_changed(answer.await.map_err(|error| classify(error, failed_update))).map(drop)
     }
 
-    fn memory(&self) -> MutexGuard<'_, Memory> {
+    fn memory(&self) -> MutexGuard<'_, RefusalMemory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -10,7 +10,7 @@ use super::dynamodb::{
     unless_changed,
 };
 use crate::problem::Code;
-use crate::task::{Links, Record, Repeat, State, fingerprint};
+use crate::task::{Repeat, StoredLinks, TaskRecord, TaskState, fingerprint};
 
 /// Time limit for cleaning up after a put whose outcome is unknown.
 const UNDO_WAIT: Duration = Duration::from_millis(300);
@@ -24,7 +24,7 @@ pub(super) struct Tasks {
 
 /// A run of a task that is to begin.
 #[derive(Debug, Clone)]
-pub(super) struct Begin<'a> {
+pub(super) struct TaskBegin<'a> {
     pub(super) owner: &'a str,
     pub(super) task_id: &'a str,
     pub(super) route: &'a str,
@@ -40,7 +40,7 @@ pub(super) enum Begun {
     /// This request runs the task.
     Run {
         /// The record of the failed attempt before it, if there was one.
-        before: Option<Record>,
+        before: Option<TaskRecord>,
     },
     /// Another request runs it or has run it.
     Not(Repeat),
@@ -48,12 +48,12 @@ pub(super) enum Begun {
 
 /// How a task ended.
 #[derive(Debug, Clone)]
-pub(super) struct End<'a> {
+pub(super) struct TaskEnd<'a> {
     pub(super) state: FinalState,
     pub(super) images: u32,
     /// Credits.
     pub(super) spent: u32,
-    pub(super) links: Option<&'a Links>,
+    pub(super) links: Option<&'a StoredLinks>,
 }
 
 /// The state of a task that has ended.
@@ -65,7 +65,7 @@ pub(super) enum FinalState {
 
 impl Tasks {
     /// Begins a run of a task. No two requests run one task at once.
-    pub(super) async fn begin(&self, tables: &DynamoDb, begin: &Begin<'_>) -> Result<Begun, Code> {
+    pub(super) async fn begin(&self, tables: &DynamoDb, begin: &TaskBegin<'_>) -> Result<Begun, Code> {
         let found = match self.put(tables, begin).await {
             Ok(()) => return Ok(Begun::Run { before: None }),
             Err(StoreError::Unavailable(code)) => return Err(self.unsure(tables, begin, None, code).await),
@@ -91,8 +91,8 @@ impl Tasks {
     pub(super) async fn end(
         &self,
         tables: &DynamoDb,
-        begin: &Begin<'_>,
-        end: &End<'_>,
+        begin: &TaskBegin<'_>,
+        end: &TaskEnd<'_>,
         now_ms: u64,
     ) -> Result<(), Code> {
         let (state, code) = match end.state {
@@ -141,7 +141,12 @@ impl Tasks {
     }
 
     /// Reverts [`Self::begin`]: deletes the record, or restores the failed attempt before it.
-    pub(super) async fn undo(&self, tables: &DynamoDb, begin: &Begin<'_>, before: Option<&Record>) -> Result<(), Code> {
+    pub(super) async fn undo(
+        &self,
+        tables: &DynamoDb,
+        begin: &TaskBegin<'_>,
+        before: Option<&TaskRecord>,
+    ) -> Result<(), Code> {
         let Some(before) = before else {
             let delete = tables
                 .client()
@@ -193,7 +198,7 @@ impl Tasks {
     }
 
     /// One record of an owner.
-    pub(super) async fn get(&self, tables: &DynamoDb, owner: &str, task_id: &str) -> Result<Option<Record>, Code> {
+    pub(super) async fn get(&self, tables: &DynamoDb, owner: &str, task_id: &str) -> Result<Option<TaskRecord>, Code> {
         let item = self.item(tables, owner, &sort_key(task_id)).await?;
         Ok(item.as_ref().and_then(read))
     }
@@ -205,7 +210,7 @@ impl Tasks {
         owner: &str,
         limit: u32,
         after: Option<&Cursor>,
-    ) -> Result<(Vec<Record>, Option<Cursor>), Code> {
+    ) -> Result<(Vec<TaskRecord>, Option<Cursor>), Code> {
         let mut query = tables
             .client()
             .await
@@ -247,7 +252,7 @@ impl Tasks {
 
     /// Cleans up after a write whose outcome is unknown. If it was applied, the key would be blocked until the lease ends,
     /// although no request runs the task.
-    async fn unsure(&self, tables: &DynamoDb, begin: &Begin<'_>, before: Option<&Record>, code: Code) -> Code {
+    async fn unsure(&self, tables: &DynamoDb, begin: &TaskBegin<'_>, before: Option<&TaskRecord>, code: Code) -> Code {
         if code == Code::LimiterUnavailable {
             // If this fails too, the lease frees the key.
             let _ = timeout(UNDO_WAIT, self.undo(tables, begin, before)).await;
@@ -255,7 +260,7 @@ impl Tasks {
         code
     }
 
-    async fn put(&self, tables: &DynamoDb, begin: &Begin<'_>) -> Result<(), StoreError> {
+    async fn put(&self, tables: &DynamoDb, begin: &TaskBegin<'_>) -> Result<(), StoreError> {
         let put = tables
             .client()
             .await
@@ -287,7 +292,7 @@ impl Tasks {
     }
 
     /// Begins another attempt at a failed or abandoned task, unless its record has changed.
-    async fn take_over(&self, tables: &DynamoDb, begin: &Begin<'_>, seen: &Record) -> Result<(), StoreError> {
+    async fn take_over(&self, tables: &DynamoDb, begin: &TaskBegin<'_>, seen: &TaskRecord) -> Result<(), StoreError> {
         let update = self
             .update(tables, begin.owner, begin.task_id)
             .await
@@ -361,17 +366,17 @@ pub(super) fn sort_key(task_id: &str) -> String {
     format!("{PREFIX}{}", fingerprint([task_id]))
 }
 
-fn read(item: &Item) -> Option<Record> {
+fn read(item: &Item) -> Option<TaskRecord> {
     let state = match read_text(item, "st")? {
-        "running" => State::Running { lease_ms: read_number(item, "lease")? },
-        "succeeded" => State::Succeeded,
+        "running" => TaskState::Running { lease_ms: read_number(item, "lease")? },
+        "succeeded" => TaskState::Succeeded,
         "failed" => {
             let code = read_text(item, "code");
-            State::Failed { code: Code::ALL.iter().copied().find(|known| Some(known.as_str()) == code) }
+            TaskState::Failed { code: Code::ALL.iter().copied().find(|known| Some(known.as_str()) == code) }
         }
         _ => return None,
     };
-    Some(Record {
+    Some(TaskRecord {
         task_id: read_text(item, "task")?.to_owned(),
         route: read_text(item, "route")?.to_owned(),
         state,

@@ -9,19 +9,19 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::edge::http::{Sender, is_valid_id};
-use crate::edge::clock::now;
-use super::client::{Answer, Post, ReadingTime, Upstream};
+use super::client::{Post, ReadingTime, Upstream, UpstreamAnswer};
 use crate::auth::Principal;
 use crate::config::Timing;
+use crate::edge::clock::now;
+use crate::edge::http::{Sender, is_valid_id};
 use crate::events::Events;
-use crate::outcome::{End, Failed, Outcome, Success, Tally};
+use crate::outcome::{AnswerEnd, FailedSlot, Outcome, Success, Tally};
 use crate::update::{Nth, Update};
 use crate::upstream::{AnswerReader, AnyDialect, Failure};
 
 /// A request's upstream calls: all that they need apart from the request's body.
 #[derive(Debug)]
-pub struct Call<'a> {
+pub struct UpstreamCalls<'a> {
     /// The HTTP client.
     pub upstream: &'a Upstream,
     /// The time limits.
@@ -75,7 +75,7 @@ impl CallLabels<'_> {
         match &ended.verdict {
             Ok(success) => {
                 let (images, failed) = (success.images.len(), success.failed.len());
-                for Failed { slot, failure } in &success.failed {
+                for FailedSlot { slot, failure } in &success.failed {
                     let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
                     tracing::warn!(route, request_id, task_id, slot, class, code, alarm, "a picture failed");
                 }
@@ -128,7 +128,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 /// Ends early when the client leaves or is given up. A panic on the way is a failure like any other, so that the caller
 /// can still settle.
 pub async fn run(
-    call: Call<'_>,
+    call: UpstreamCalls<'_>,
     post: Post<'_>,
     dialect: impl Fn() -> AnyDialect,
     output: &mut impl Output,
@@ -169,18 +169,18 @@ pub async fn run(
 /// # Errors
 /// Why it stopped before: the client is gone, or too slow for the deadline.
 async fn read_all(
-    call: &Call<'_>,
+    call: &UpstreamCalls<'_>,
     post: Post<'_>,
     end_by: Instant,
     exchanges: &mut [Exchange],
     output: &mut impl Output,
     client: &mut Client<'_>,
 ) -> Result<(), Failure> {
-    let Call { upstream, timing, times, .. } = *call;
+    let UpstreamCalls { upstream, timing, times, .. } = *call;
     let reading_time = client.reading_time;
-    let step = async |at: usize, step: Step<'_>| (at, step.run(upstream, timing, end_by, reading_time).await);
+    let step = async |at: usize, step: CallStep<'_>| (at, step.run(upstream, timing, end_by, reading_time).await);
     let ask =
-        |(at, exchange): (usize, &Exchange)| step(at, Step::Ask(Box::new(post.clone()), exchange.is_sent.clone()));
+        |(at, exchange): (usize, &Exchange)| step(at, CallStep::Ask(Box::new(post.clone()), exchange.is_sent.clone()));
     let mut steps: FuturesUnordered<_> = exchanges.iter().enumerate().map(ask).collect();
 
     while !steps.is_empty() {
@@ -196,15 +196,15 @@ async fn read_all(
         let Some(exchange) = exchanges.get_mut(at) else { break };
         let nth = Nth { call: at as u32, of: times };
         match stepped {
-            Err(failure) => exchange.finish(End::Failed(failure), nth, output),
-            Ok((None, _)) => exchange.finish(End::Clean, nth, output),
+            Err(failure) => exchange.finish(AnswerEnd::Failed(failure), nth, output),
+            Ok((None, _)) => exchange.finish(AnswerEnd::Clean, nth, output),
             Ok((Some(piece), mut answer)) => {
                 if exchange.read(&piece, nth, output) {
                     answer.progressed(reading_time);
                 }
                 match exchange.reader.is_over() {
-                    true => exchange.finish(End::Clean, nth, output),
-                    false => steps.push(step(at, Step::Read(answer))),
+                    true => exchange.finish(AnswerEnd::Clean, nth, output),
+                    false => steps.push(step(at, CallStep::Read(answer))),
                 }
             }
         }
@@ -222,7 +222,7 @@ fn conclude(exchanges: Vec<Exchange>, unfinished: Failure, lost: &[u32]) -> (Res
         let has_content = exchange.outcome.has_content();
         let is_sent = exchange.is_sent.load(Ordering::Relaxed);
         let is_lost = |slot: u32| lost.contains(&Nth { call, of }.slot(slot));
-        let verdict = exchange.outcome.verdict(exchange.end.unwrap_or(End::Failed(unfinished)));
+        let verdict = exchange.outcome.verdict(exchange.end.unwrap_or(AnswerEnd::Failed(unfinished)));
         let verdict = verdict.and_then(|success| success.without(is_lost, Failure::Protocol));
         tally.count(&verdict, has_content, is_sent);
         verdicts.push(verdict);
@@ -234,7 +234,7 @@ fn conclude(exchanges: Vec<Exchange>, unfinished: Failure, lost: &[u32]) -> (Res
 struct Exchange {
     reader: AnswerReader,
     outcome: Outcome,
-    end: Option<End>,
+    end: Option<AnswerEnd>,
     /// The request was sent in full.
     is_sent: Arc<AtomicBool>,
     bytes_in: u64,
@@ -255,7 +255,7 @@ impl Exchange {
         self.outcome.updates() > before
     }
 
-    fn finish(&mut self, end: End, nth: Nth, output: &mut impl Output) {
+    fn finish(&mut self, end: AnswerEnd, nth: Nth, output: &mut impl Output) {
         let outcome = &mut self.outcome;
         self.reader.finish(&mut |update| pass_on(update, outcome, nth, output));
         self.end = Some(end);
@@ -270,12 +270,12 @@ fn pass_on(update: Update<'_>, outcome: &mut Outcome, nth: Nth, output: &mut imp
 }
 
 /// The next step of a call.
-enum Step<'a> {
+enum CallStep<'a> {
     Ask(Box<Post<'a>>, Arc<AtomicBool>),
-    Read(Box<Answer>),
+    Read(Box<UpstreamAnswer>),
 }
 
-impl Step<'_> {
+impl CallStep<'_> {
     /// The next piece of the answer; `None` at its end.
     async fn run(
         self,
@@ -283,10 +283,12 @@ impl Step<'_> {
         timing: &Timing,
         end_by: Instant,
         reading_time: &ReadingTime,
-    ) -> Result<(Option<Bytes>, Box<Answer>), Failure> {
+    ) -> Result<(Option<Bytes>, Box<UpstreamAnswer>), Failure> {
         let mut answer = match self {
-            Step::Ask(post, is_sent) => Box::new(upstream.post(*post, timing, end_by, reading_time, &is_sent).await?),
-            Step::Read(answer) => answer,
+            CallStep::Ask(post, is_sent) => {
+                Box::new(upstream.post(*post, timing, end_by, reading_time, &is_sent).await?)
+            }
+            CallStep::Read(answer) => answer,
         };
         Ok((answer.next(reading_time).await?, answer))
     }

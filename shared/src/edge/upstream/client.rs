@@ -13,9 +13,9 @@ use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::config::Timing;
 use crate::edge::clock::now;
 use crate::edge::secrets::KeyStore;
-use crate::config::Timing;
 use crate::problem::Code;
 use crate::secret::Secret;
 use crate::update::Update;
@@ -40,10 +40,10 @@ pub struct Post<'a> {
     pub key: Secret,
     /// As what.
     pub key_as: KeyAs,
-    /// Asked for another one, once, if that is not accepted.
+    /// RequestBody for another one, once, if that is not accepted.
     pub keys: &'a KeyStore,
     /// What is asked.
-    pub body: Asked,
+    pub body: RequestBody,
     /// Sent as `X-Client-Request-Id`, for the upstream's support.
     pub request_id: &'a str,
 }
@@ -59,13 +59,13 @@ pub enum KeyAs {
 
 /// The body of a paid call.
 #[derive(Clone)]
-pub struct Asked {
+pub struct RequestBody {
     content_type: String,
     bytes: Bytes,
 }
 
 /// A file of a form.
-pub struct File<'a> {
+pub struct FormFile<'a> {
     /// The field it belongs to.
     pub field: &'static str,
     /// With the ending that the upstream goes by.
@@ -76,7 +76,7 @@ pub struct File<'a> {
     pub bytes: Vec<u8>,
 }
 
-impl Asked {
+impl RequestBody {
     /// JSON.
     ///
     /// # Errors
@@ -92,13 +92,13 @@ impl Asked {
     /// Never for media types that are some.
     pub async fn form<'a>(
         fields: impl IntoIterator<Item = (&'static str, &'a str)>,
-        files: impl IntoIterator<Item = File<'a>>,
+        files: impl IntoIterator<Item = FormFile<'a>>,
     ) -> Result<Self, Code> {
         let mut form = Form::new();
         for (name, value) in fields {
             form = form.text(name, value.to_owned());
         }
-        for File { field, name, media_type, bytes } in files {
+        for FormFile { field, name, media_type, bytes } in files {
             let part = Part::bytes(bytes).file_name(name).mime_str(media_type).map_err(|_| Code::InternalError)?;
             form = form.part(field, part);
         }
@@ -172,7 +172,7 @@ impl ReadingTime {
 }
 
 /// An answer with a good status, in pieces.
-pub struct Answer {
+pub struct UpstreamAnswer {
     pieces: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     idle: Duration,
     progress: Duration,
@@ -211,7 +211,7 @@ impl Upstream {
         end_by: Instant,
         reading_time: &ReadingTime,
         is_sent: &Arc<AtomicBool>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<UpstreamAnswer, Failure> {
         match self.send(&post, timing, end_by, reading_time, is_sent).await {
             Err(Failure::Auth) => {
                 post.key = post.keys.renewed(&post.key).await.ok_or(Failure::Auth)?;
@@ -228,7 +228,7 @@ impl Upstream {
         end_by: Instant,
         reading_time: &ReadingTime,
         is_sent: &Arc<AtomicBool>,
-    ) -> Result<Answer, Failure> {
+    ) -> Result<UpstreamAnswer, Failure> {
         let head_by = (now() + timing.head).min(end_by);
         let (name, value) = match post.key_as {
             KeyAs::Bearer => (AUTHORIZATION, HeaderValue::try_from(format!("Bearer {}", post.key.expose()))),
@@ -271,7 +271,7 @@ impl Upstream {
         if encoded {
             return Err(Failure::Protocol);
         }
-        Ok(Answer {
+        Ok(UpstreamAnswer {
             pieces: Box::pin(response.bytes_stream()),
             idle: timing.idle,
             progress: timing.progress,
@@ -281,7 +281,7 @@ impl Upstream {
     }
 }
 
-impl Answer {
+impl UpstreamAnswer {
     /// The next piece, or `None` at the end. Can be dropped while it waits, and called again.
     pub async fn next(&mut self, reading_time: &ReadingTime) -> Result<Option<Bytes>, Failure> {
         let by = (reading_time.now() + self.idle).min(self.progress_by);
@@ -310,9 +310,9 @@ impl Answer {
     }
 }
 
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for UpstreamAnswer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Answer").finish_non_exhaustive()
+        f.debug_struct("UpstreamAnswer").finish_non_exhaustive()
     }
 }
 
@@ -373,12 +373,12 @@ mod tests {
     const PROGRESS: Duration = Duration::from_millis(400);
 
     /// An answer whose next piece comes after this time.
-    fn answer(after: Duration, end: Duration) -> Answer {
+    fn answer(after: Duration, end: Duration) -> UpstreamAnswer {
         let piece = async move {
             sleep(after).await;
             Ok(Bytes::from_static(b"piece"))
         };
-        Answer {
+        UpstreamAnswer {
             pieces: Box::pin(stream::once(piece)),
             idle: PROGRESS,
             progress: PROGRESS,

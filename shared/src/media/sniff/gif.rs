@@ -1,32 +1,32 @@
 //! The block walk of a GIF file.
 
-use super::{Sniffer, Step};
+use super::{Sniffer, WalkStep};
 
 impl Sniffer {
     /// GIF89a §17–27: blocks by their first byte, data in sub-blocks of at most 255 bytes.
     pub(super) fn read_gif(&mut self) {
         let [b0, b1, b2, b3, b4, _, _, _, b8, ..] = self.head;
         match self.step {
-            Step::GifScreen => {
+            WalkStep::GifScreen => {
                 let width = u32::from(u16::from_le_bytes([b0, b1]));
                 let height = u32::from(u16::from_le_bytes([b2, b3]));
-                self.sized(width, height, Step::GifBlock, gif_table_bytes(b4));
+                self.sized(width, height, WalkStep::GifBlock, gif_table_bytes(b4));
             }
-            Step::GifBlock => match b0 {
-                0x00 => self.go(Step::GifBlock, 0),
-                0x21 => self.go(Step::GifExtension, 0),
-                0x2C => self.go(Step::GifImage, 0),
-                0x3B => self.go(Step::End, 0),
-                _ => self.go(Step::Lost, 0),
+            WalkStep::GifBlock => match b0 {
+                0x00 => self.go(WalkStep::GifBlock, 0),
+                0x21 => self.go(WalkStep::GifExtension, 0),
+                0x2C => self.go(WalkStep::GifImage, 0),
+                0x3B => self.go(WalkStep::End, 0),
+                _ => self.go(WalkStep::Lost, 0),
             },
-            Step::GifExtension => self.go(Step::GifSubBlock, 0),
-            Step::GifImage => {
+            WalkStep::GifExtension => self.go(WalkStep::GifSubBlock, 0),
+            WalkStep::GifImage => {
                 self.pixels = true;
                 // One more byte, the LZW code size, stands before the sub-blocks.
-                self.go(Step::GifSubBlock, gif_table_bytes(b8) + 1);
+                self.go(WalkStep::GifSubBlock, gif_table_bytes(b8) + 1);
             }
-            _ if b0 == 0 => self.go(Step::GifBlock, 0),
-            _ => self.go(Step::GifSubBlock, u64::from(b0)),
+            _ if b0 == 0 => self.go(WalkStep::GifBlock, 0),
+            _ => self.go(WalkStep::GifSubBlock, u64::from(b0)),
         }
     }
 }

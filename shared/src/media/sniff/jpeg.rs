@@ -1,6 +1,6 @@
 //! The marker walk of a JPEG file, through its scans to its end.
 
-use super::{Sniffer, Step};
+use super::{Sniffer, WalkStep};
 
 impl Sniffer {
     /// T.81 B.1.1.2–B.1.1.5: a marker is FF (repeatedly, as fill) and a code; most are followed
@@ -10,38 +10,38 @@ impl Sniffer {
         let [b0, b1, _, y0, y1, x0, x1, ..] = self.head;
         let length = u64::from(u16::from_be_bytes([b0, b1]));
         match self.step {
-            Step::JpegMarker => self.go(
+            WalkStep::JpegMarker => self.go(
                 match b0 {
-                    0xFF => Step::JpegMarker,
+                    0xFF => WalkStep::JpegMarker,
                     // FF 00 is no marker; reserved codes, TEM, RSTn and a second SOI stand alone.
-                    0x00..=0xBF | 0xD0..=0xD8 => Step::JpegSeek,
-                    0xD9 if self.pixels => Step::End,
+                    0x00..=0xBF | 0xD0..=0xD8 => WalkStep::JpegSeek,
+                    0xD9 if self.pixels => WalkStep::End,
                     // EOI before any scan: tables only, no picture.
-                    0xD9 => Step::Lost,
-                    0xDA => Step::JpegScanHeader,
+                    0xD9 => WalkStep::Lost,
+                    0xDA => WalkStep::JpegScanHeader,
                     // DHT, JPG and DAC share the range of SOF0–SOF15 (Table B.1).
-                    0xC4 | 0xC8 | 0xCC => Step::JpegSegment,
-                    0xC0..=0xCF => Step::JpegFrame,
-                    _ => Step::JpegSegment,
+                    0xC4 | 0xC8 | 0xCC => WalkStep::JpegSegment,
+                    0xC0..=0xCF => WalkStep::JpegFrame,
+                    _ => WalkStep::JpegSegment,
                 },
                 0,
             ),
             // B.2.2: length, precision, lines, samples per line; the rest is skipped.
-            Step::JpegFrame if length >= 8 => {
+            WalkStep::JpegFrame if length >= 8 => {
                 let width = u32::from(u16::from_be_bytes([x0, x1]));
                 let height = u32::from(u16::from_be_bytes([y0, y1]));
                 if self.dimensions.is_some() {
-                    self.go(Step::JpegSeek, length - 7);
+                    self.go(WalkStep::JpegSeek, length - 7);
                 } else {
-                    self.sized(width, height, Step::JpegSeek, length - 7);
+                    self.sized(width, height, WalkStep::JpegSeek, length - 7);
                 }
             }
-            Step::JpegSegment if length >= 2 => self.go(Step::JpegSeek, length - 2),
-            Step::JpegScanHeader if length >= 2 && self.dimensions.is_some() => {
+            WalkStep::JpegSegment if length >= 2 => self.go(WalkStep::JpegSeek, length - 2),
+            WalkStep::JpegScanHeader if length >= 2 && self.dimensions.is_some() => {
                 self.pixels = true;
-                self.go(Step::JpegSeek, length - 2);
+                self.go(WalkStep::JpegSeek, length - 2);
             }
-            _ => self.go(Step::Lost, 0),
+            _ => self.go(WalkStep::Lost, 0),
         }
     }
 }

@@ -9,7 +9,7 @@ use regex::Regex;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use shared::image_url::LocalLinks;
-use shared::outcome::{End, Outcome, Source};
+use shared::outcome::{AnswerEnd, ImageSource, Outcome};
 use shared::upstream::{AnswerReader, AnyDialect};
 
 use super::*;
@@ -47,7 +47,7 @@ impl Call {
             }
         });
         output.call_ended(self.nth);
-        self.outcome.verdict(End::Clean)
+        self.outcome.verdict(AnswerEnd::Clean)
     }
 }
 
@@ -606,21 +606,21 @@ proptest! {
         let mut reader = AnswerReader::new(AnyDialect::new(LocalLinks::Refused));
         reader.push(stream.as_bytes(), &mut |update| _ = outcome.observe(&update));
         reader.finish(&mut |update| _ = outcome.observe(&update));
-        if let Ok(success) = outcome.verdict(End::Clean) {
+        if let Ok(success) = outcome.verdict(AnswerEnd::Clean) {
             for streams_first in MODES {
                 let whole = content(&send([stream.as_bytes()], streams_first));
                 let in_pieces = content(&send(stream.as_bytes().chunks(piece), streams_first));
                 for content in [&whole, &in_pieces] {
                     let found = pictures(content);
                     let is_found = match &success.images[0].source {
-                        Source::Link { url, .. } => {
+                        ImageSource::Link { url, .. } => {
                             content.contains(&format!("({})", url.replace('(', "%28").replace(')', "%29")))
                         }
                         // A model that may send drafts: the first one found is the final one.
-                        Source::Inline(whole) if !streams_first => {
+                        ImageSource::Inline(whole) if !streams_first => {
                             found.first().is_some_and(|picture| Sha256::digest(picture)[..] == whole.sha256)
                         }
-                        Source::Inline(whole) => {
+                        ImageSource::Inline(whole) => {
                             found.iter().any(|picture| Sha256::digest(picture)[..] == whole.sha256)
                         }
                     };
