@@ -152,8 +152,8 @@ fn functions_that_call_an_upstream_stream_and_outlive_the_longest_call() {
         assert_eq!(url, is_buffered.then(|| Yaml("InvokeMode: BUFFERED".into())), "{binary}");
         // The other way about, a body is empty or comes as JSON in JSON.
         let main = file(&format!("functions/{binary}/src/main.rs"));
-        let runner = if is_buffered { "run_concurrent(" } else { "run_with_streaming_response_concurrent(" };
-        assert!(main.contains(&format!("::{runner}")), "{binary}");
+        let serve = if is_buffered { "serve_buffered(" } else { "serve_streaming(" };
+        assert!(main.contains(&format!("lambda::{serve}")), "{binary}");
     }
 }
 
