@@ -1,4 +1,4 @@
-//! The typed events that browsers read, and how an answer's updates become them.
+//! The typed events of `format: "events"` and of faceflip, written from an answer's updates.
 //!
 //! Every event has an `id:` and an `event:` line, and repeats its name in the data:
 //! `{"event":"…","data":{…}}`.
@@ -17,12 +17,12 @@ use crate::update::{Update, Usage};
 /// Bytes of a picture in one `image.delta`: a multiple of three, so that every piece but the last needs no padding.
 pub const MAX_DELTA_BYTES: usize = 12 * 1024;
 
-/// What every event stream begins with: Safari shows nothing before it has read about 1 KiB.
+/// The padding comment at the start of every event stream: Safari delivers nothing before it has read about 1 KiB.
 pub fn padding(out: &mut Vec<u8>) {
     sse::comment(out, &" ".repeat(1024));
 }
 
-/// Whose events they are: the shapes differ where the product's documentation fixed them.
+/// The route whose events are written. Their shapes differ where the product's documentation fixed them.
 #[derive(Debug, Clone)]
 pub enum EventStyle {
     /// `POST /api/generate-stream`.
@@ -32,14 +32,14 @@ pub enum EventStyle {
     },
     /// `POST /api/v1/faceflip/generate/stream`.
     Faceflip {
-        /// The tier asked for (`2K`), told as `size`.
+        /// The requested tier (`2K`), sent as `size`.
         size: String,
-        /// The links that came in, told again in `done`.
+        /// The links of the request, repeated in `done`.
         urls: Vec<String>,
     },
 }
 
-/// Writes a task's events. What is written waits in a buffer for [`Events::take`].
+/// Writes a task's events into a buffer, which [`Events::take`] empties.
 #[derive(Debug)]
 pub struct Events {
     task_id: String,
@@ -50,7 +50,7 @@ pub struct Events {
     out: Vec<u8>,
 }
 
-/// A picture under way: its bytes that do not fill a delta yet.
+/// An unfinished picture, with its bytes that do not fill a delta yet.
 #[derive(Debug)]
 struct OpenPicture {
     slot: u32,
@@ -111,7 +111,7 @@ struct ImageDoneData<'a> {
     width: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     height: Option<u32>,
-    /// Told where it is so: the wire may say it only behind the picture, when `image.start` has gone out.
+    /// Sent only if true: the upstream may mark a draft only behind the picture, after `image.start` was sent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     draft: bool,
 }
@@ -154,11 +154,11 @@ struct ErrorData<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
-    /// A stream with a whole picture ends in `done`, so there is never one to list; clients need not know that.
+    /// Always empty, because a stream with a whole picture ends in `done`; the contract has the member.
     images: [(); 0],
 }
 
-/// Numbers the events of one stream; a copy goes on where the others are.
+/// Numbers the events of one stream. Copies share the counter.
 #[derive(Debug, Clone, Default)]
 struct Ids(Arc<AtomicU64>);
 
@@ -187,7 +187,7 @@ impl Events {
         write(&mut self.out, &self.ids, "start", StartData { task_id: &self.task_id, message, n });
     }
 
-    /// The upstream is being called; `elapsed_ms` since the start where it has gone on for a while.
+    /// Progress: the upstream is being called. `elapsed_ms` counts from the start of the task.
     pub fn process(&mut self, elapsed_ms: Option<u64>) {
         let message = match (&self.style, self.lang) {
             (EventStyle::Generate { .. }, Lang::Zh) => "正在调用模型生成图像...",
@@ -198,7 +198,7 @@ impl Events {
         write(&mut self.out, &self.ids, "process", ProcessData { task_id: &self.task_id, message, elapsed_ms });
     }
 
-    /// Shows an update that is news (see [`Outcome::note`](crate::outcome::Outcome::note)).
+    /// Writes an update that [`Outcome::note`](crate::outcome::Outcome::note) has returned.
     pub fn update(&mut self, update: &Update<'_>) {
         match *update {
             Update::Text { slot: index, text } => write(&mut self.out, &self.ids, "text", TextData { index, text }),
@@ -226,7 +226,7 @@ impl Events {
         }
     }
 
-    /// A success that was told before, once more.
+    /// The stored result of a finished task.
     pub fn replay(&mut self, success: &Success) {
         self.start();
         for image in &success.images {
@@ -235,7 +235,7 @@ impl Events {
         self.done(success, None);
     }
 
-    /// Writes the bytes that wait for more: nothing else will come for a while.
+    /// Writes bytes that do not fill a delta, when no more are expected soon.
     pub fn flush(&mut self) {
         let slots: Vec<u32> = self.pictures.iter().map(|picture| picture.slot).collect();
         for slot in slots {
@@ -243,7 +243,7 @@ impl Events {
         }
     }
 
-    /// The terminal event of a success, with the credits that are left where generations cost some.
+    /// The terminal event of a success, with the remaining credits where generations cost credits.
     pub fn done(&mut self, success: &Success, credits_remaining: Option<u64>) {
         let message = |failed: &FailedSlot| failed.code().title(self.lang);
         let failed =
@@ -269,8 +269,8 @@ impl Events {
         write_error(&mut self.out, &self.ids, &self.task_id, &self.style, self.lang, problem, request_id);
     }
 
-    /// What writes the terminal event when the code that has the events is gone: after a panic.
-    pub fn last_words(&self, request_id: String) -> impl FnOnce(&Problem) -> Vec<u8> + Send + use<> {
+    /// A function that writes the terminal event after the producer has panicked.
+    pub fn error_writer(&self, request_id: String) -> impl FnOnce(&Problem) -> Vec<u8> + Send + use<> {
         let (ids, task_id, style, lang) = (self.ids.clone(), self.task_id.clone(), self.style.clone(), self.lang);
         move |problem| {
             let mut out = Vec::new();
@@ -284,7 +284,7 @@ impl Events {
         &self.task_id
     }
 
-    /// What was written since the last call.
+    /// The bytes written since the last call.
     pub fn take(&mut self) -> Vec<u8> {
         std::mem::take(&mut self.out)
     }
@@ -366,7 +366,7 @@ fn write_error(
     request_id: &str,
 ) {
     let reason = problem.reason(lang);
-    // The documentation of faceflip fixes the message; the reason stands beside it.
+    // The documentation of faceflip fixes `message`; the reason is in `error`.
     let message = match (style, lang) {
         (EventStyle::Generate { .. }, _) => problem.message(lang),
         (EventStyle::Faceflip { .. }, Lang::Zh) => "图像生成失败",
@@ -386,7 +386,7 @@ fn write_error(
 }
 
 fn write_delta(out: &mut Vec<u8>, ids: &Ids, slot: u32, bytes: &[u8]) {
-    // By hand: serde would copy the text once more to look for characters to escape, and base64 has none.
+    // Written by hand: serde would copy the text once more to look for characters to escape, and base64 has none.
     let mut data = format!(r#"{{"event":"image.delta","data":{{"index":{slot},"b64":""#).into_bytes();
     media::encode(bytes, &mut data);
     data.extend_from_slice(br#""}}"#);
@@ -394,7 +394,7 @@ fn write_delta(out: &mut Vec<u8>, ids: &Ids, slot: u32, bytes: &[u8]) {
 }
 
 fn write<T: Serialize>(out: &mut Vec<u8>, ids: &Ids, event: &str, data: T) {
-    // Plain structs of numbers and strings cannot fail to serialise.
+    // Serialising structs of numbers and strings cannot fail.
     let data = serde_json::to_vec(&EventEnvelope { event, data }).unwrap_or_default();
     sse::event(out, ids.next(), event, &data);
 }

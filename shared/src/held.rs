@@ -9,7 +9,7 @@ pub const MAX_HELD_BYTES: usize = 64 * 1024 * 1024;
 /// Bytes that are encoded at a time; a multiple of three, so that only the last part of a picture needs padding.
 const SLICE_BYTES: usize = 48 * 1024;
 
-/// The final picture of each slot as far as it is known, and the picture that is arriving in it.
+/// The final picture of each slot so far, and the unfinished one.
 #[derive(Debug, Default)]
 pub struct HeldPictures {
     arriving: Vec<HeldPicture>,
@@ -25,11 +25,11 @@ pub struct HeldPicture {
     pub slot: u32,
     /// The upstream marked it as not final.
     pub draft: bool,
-    /// What is held of it.
+    /// The content.
     pub content: HeldContent,
 }
 
-/// What is held of a picture.
+/// The content of a held picture.
 #[derive(Debug)]
 pub enum HeldContent {
     /// Its bytes.
@@ -44,7 +44,7 @@ pub enum HeldContent {
 }
 
 impl HeldPictures {
-    /// Notes an update that is news (see [`Outcome::note`](crate::outcome::Outcome::note)).
+    /// Records an update that [`Outcome::note`](crate::outcome::Outcome::note) has returned.
     pub fn update(&mut self, update: &Update<'_>) {
         match *update {
             Update::ImageStarted { slot, media_type, draft } => {
@@ -67,7 +67,7 @@ impl HeldPictures {
         }
     }
 
-    /// Takes out the whole pictures of these slots, in slot order.
+    /// Removes and returns the whole pictures of these slots, in slot order.
     pub fn take(&mut self, is_due: impl Fn(u32) -> bool) -> Vec<HeldPicture> {
         let (mut due, kept): (Vec<_>, _) =
             std::mem::take(&mut self.whole).into_iter().partition(|picture| is_due(picture.slot));
@@ -88,7 +88,7 @@ impl HeldPictures {
             Some(HeldContent::Inline { bytes, .. }) if has_room => bytes.extend_from_slice(more),
             _ => {
                 self.arriving.swap_remove(at);
-                // An earlier picture of the slot is not the final one any more.
+                // The earlier picture of the slot is no longer the final one.
                 self.whole.retain(|picture| picture.slot != slot);
                 self.lost.push(slot);
             }
@@ -134,7 +134,7 @@ pub struct Base64Slices {
 }
 
 impl Base64Slices {
-    /// Nothing of `bytes` is encoded yet.
+    /// Starts at the first byte.
     pub fn new(bytes: Vec<u8>) -> Self {
         Self { bytes, encoded: 0 }
     }
@@ -167,7 +167,7 @@ mod tests {
         Update::ImageFinished { slot, draft, image }
     }
 
-    /// Slots and contents, in the order in which they are taken.
+    /// Slots and contents, in the order in which they are removed.
     fn taken(held: &mut HeldPictures) -> Vec<(u32, String)> {
         let text = |content: HeldContent| match content {
             HeldContent::Inline { bytes, .. } => String::from_utf8(bytes).unwrap(),
@@ -208,7 +208,7 @@ mod tests {
                 &[
                     start(0, false),
                     Update::ImageBytes { slot: 0, bytes: b"a" },
-                    // Known to be a draft only at its end.
+                    // Marked as a draft only at its end.
                     finish(0, true),
                     Update::ImageLinked { slot: 0, url: "https://e.com/b", pixels: None, draft: false },
                 ],

@@ -1,4 +1,4 @@
-//! Which links are passed on, whoever wrote them. Nothing is fetched and no name is resolved here: the upstream fetches
+//! The rules for links to pictures, of users and of models. Nothing is fetched and no name is resolved here: the upstream fetches
 //! what users link to ([`crate::input::check_input`]), and the browser what models link to ([`check_generated`]).
 //!
 //! A model's link carries a signature over its exact text and is passed on unchanged, so anything that two parsers or a
@@ -12,14 +12,14 @@ pub const MAX_GENERATED_BYTES: usize = 4096;
 /// Whether plain `http` to this machine passes, on any port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LocalLinks {
-    /// Everywhere but in the local stack.
+    /// Everywhere except in the local stack.
     Refused,
     /// Only in the local stack: 127.0.0.0/8, `localhost` and `[::1]` pass as well.
     Allowed,
 }
 
 impl LocalLinks {
-    /// For the links that an upstream makes: they may lead to this machine only while the upstream itself is on it.
+    /// For links that an upstream makes: they may lead to this machine only if the upstream runs on it.
     pub fn beside(upstream: &Url) -> Self {
         if crate::config::is_loopback(upstream) { Self::Allowed } else { Self::Refused }
     }
@@ -45,7 +45,7 @@ pub enum UrlRefusal {
     Host,
 }
 
-/// Checks a link that a model made; what comes back is `raw`, byte for byte.
+/// Checks a link that a model made. Returns `raw`, byte for byte.
 ///
 /// 1..=4096 bytes; `https`, any port, no user name; no IP address in any spelling, not
 /// `localhost`; no quote or bracket that would end it in HTML. Parentheses pass: the Markdown writer escapes them.
@@ -69,7 +69,7 @@ pub fn check_generated(raw: &str, local: LocalLinks) -> Result<&str, UrlRefusal>
     Ok(raw)
 }
 
-/// The rules that both kinds of link share.
+/// The rules for both kinds of link.
 pub(crate) fn parse(raw: &str, max_bytes: usize, local: LocalLinks) -> Result<Url, UrlRefusal> {
     if raw.is_empty() || raw.len() > max_bytes {
         return Err(UrlRefusal::Length);
@@ -100,7 +100,7 @@ pub(crate) fn parse(raw: &str, max_bytes: usize, local: LocalLinks) -> Result<Ur
     }
 }
 
-/// Whether this is plain `http` to this machine, and that passes.
+/// Whether this is plain `http` to this machine, and `local` allows it.
 pub(crate) fn is_local(url: &Url, local: LocalLinks) -> bool {
     let loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",

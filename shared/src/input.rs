@@ -1,6 +1,6 @@
-//! What users send: a JSON body and its members, the prompt, links and inline pictures.
+//! User input: a JSON body and its members, the prompt, links and inline pictures.
 //!
-//! Each value is checked once, here, and becomes a type of its own. A refusal names the member by its JSON pointer and in
+//! Each value is checked once, here, and becomes a type. A refusal names the member by its JSON pointer and in
 //! its sentence. Nothing is fetched.
 
 mod inline_picture;

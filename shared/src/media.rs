@@ -1,4 +1,4 @@
-//! Pictures: found in text, decoded piece by piece, judged by their own bytes.
+//! Pictures: found in text, decoded from base64 in pieces, and checked by their bytes.
 
 mod image;
 mod markdown;

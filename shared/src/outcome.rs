@@ -5,7 +5,7 @@ use crate::problem::Code;
 use crate::update::{Nth, Stop, Update, Usage};
 use crate::upstream::{Failure, TokenPolicy};
 
-/// An answer has no more pictures than this; what follows says nothing new. ARK makes 15, each with a draft or two.
+/// Pictures counted per answer; further ones are ignored. ARK makes at most 15, each with one or two drafts.
 const MAX_PICTURES: usize = 64;
 
 /// Watches an answer's updates.
@@ -13,12 +13,12 @@ const MAX_PICTURES: usize = 64;
 pub struct Outcome {
     images: Vec<DeliveredImage>,
     failed: Vec<FailedSlot>,
-    /// What claimed to be a picture and was none, or was broken.
+    /// Values that stood for a picture and were not one, or were broken.
     rejected: Vec<FailedSlot>,
     usage: Option<Usage>,
     stop: Option<Stop>,
     failure: Option<Failure>,
-    /// Slots whose picture has started and not ended.
+    /// Slots with an unfinished picture.
     open: Vec<u32>,
     is_done: bool,
     updates: u64,
@@ -32,14 +32,14 @@ pub struct DeliveredImage {
     pub slot: u32,
     /// Where it is.
     pub source: ImageSource,
-    /// The wire says that it is not the final one.
+    /// The upstream marks it as not final.
     pub draft: bool,
 }
 
 /// Where a whole picture is.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ImageSource {
-    /// Its bytes went through.
+    /// Its bytes were in the answer.
     Inline(WholeImage),
     /// The upstream gave a link.
     Link {
@@ -50,12 +50,12 @@ pub enum ImageSource {
     },
 }
 
-/// A picture that the upstream could not make, or that did not come whole.
+/// A picture that the upstream could not make, or that arrived incomplete.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FailedSlot {
     /// The slot.
     pub slot: u32,
-    /// Why.
+    /// The reason.
     pub failure: Failure,
 }
 
@@ -93,9 +93,9 @@ impl Tally {
 /// How the answer's bytes ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AnswerEnd {
-    /// The upstream closed the stream as it should, or said `[DONE]`.
+    /// The upstream closed the stream without an error, or sent `[DONE]`.
     Clean,
-    /// The call failed underway.
+    /// The call failed before its end.
     Failed(Failure),
 }
 
@@ -108,12 +108,12 @@ pub struct Success {
     pub failed: Vec<FailedSlot>,
     /// Token counts.
     pub usage: Option<Usage>,
-    /// How a call failed in the end, after it had brought some of these.
+    /// The failure that ended a call after it had delivered some of these pictures.
     pub cut_short: Option<Failure>,
 }
 
 impl Outcome {
-    /// Takes note of an update. Returns what of it is news: of a picture that came before, only that it is over.
+    /// Records an update and returns what the outputs must write: for a picture that equals an earlier one, only its end.
     pub fn note<'a>(&mut self, update: Update<'a>) -> Option<Update<'a>> {
         let is_new = self.observe(&update);
         match update {
@@ -123,7 +123,7 @@ impl Outcome {
         }
     }
 
-    /// Takes note of an update. Returns whether it says anything new: a picture that came before does not.
+    /// Records an update. Returns `false` for a picture that equals an earlier one.
     pub fn observe(&mut self, update: &Update<'_>) -> bool {
         self.updates += 1;
         self.has_content |= matches!(
@@ -175,7 +175,7 @@ impl Outcome {
                 return is_new;
             }
             Update::Usage(usage) => self.usage = Some(*usage),
-            // A filter is the reason that matters, whatever else is said beside it.
+            // A filter outweighs every other reason.
             Update::Stopped(stop) if self.stop != Some(Stop::Filtered) => self.stop = Some(*stop),
             Update::Failed(failure) => {
                 self.failure.get_or_insert(*failure);
@@ -186,12 +186,12 @@ impl Outcome {
         true
     }
 
-    /// How many updates were seen: whether an answer still says anything.
+    /// How many updates were recorded, to see whether an answer makes progress.
     pub fn updates(&self) -> u64 {
         self.updates
     }
 
-    /// Whether anything of what was asked for has come, whole or not: then the upstream has worked.
+    /// Whether the answer had content, whole or not: then the upstream has done work.
     pub fn has_content(&self) -> bool {
         self.has_content
     }
@@ -216,7 +216,7 @@ impl Outcome {
         });
         let broken = self.open.into_iter().map(|slot| FailedSlot { slot, failure: Failure::Truncated });
         let mut failed: Vec<FailedSlot> = Vec::new();
-        // What the upstream says of a picture counts more than how it looked.
+        // The upstream's own report of a failed picture outweighs what its bytes looked like.
         for new in self.failed.into_iter().chain(broken).chain(self.rejected) {
             let is_known = failed.iter().any(|known| known.slot == new.slot);
             if !is_known && images.iter().all(|image| image.slot != new.slot) {
@@ -248,7 +248,7 @@ impl Outcome {
     }
 
     fn keep(&mut self, image: DeliveredImage) -> bool {
-        // A final picture is news even where a draft had the same bytes.
+        // A final picture is kept even if a draft had the same bytes.
         let is_known = self.images.iter().any(|known| known.is_same_as(&image) && (!known.draft || image.draft));
         let is_new = !is_known && self.images.len() < MAX_PICTURES;
         if is_new {
@@ -263,7 +263,7 @@ impl Outcome {
 }
 
 impl Success {
-    /// This success without the pictures of some slots, which failed after all.
+    /// This success without the pictures of some slots, which are reported as failed.
     ///
     /// # Errors
     /// `failure`, if no picture is left.
@@ -275,10 +275,10 @@ impl Success {
         if self.images.is_empty() { Err(failure) } else { Ok(self) }
     }
 
-    /// The verdicts of all calls of a request as one: a success if any of them is, and then it tells the rest.
+    /// Joins the verdicts of all calls of a request: a success if any call was one, with the other calls as failed slots.
     ///
     /// # Errors
-    /// The weightiest failure, if there is no picture at all.
+    /// The most important failure, if no call has a picture.
     pub fn of_all(verdicts: Vec<Result<Self, Failure>>) -> Result<Self, Failure> {
         let of = u32::try_from(verdicts.len()).unwrap_or(u32::MAX);
         let mut all = Self { images: Vec::new(), failed: Vec::new(), usage: None, cut_short: None };
@@ -309,19 +309,18 @@ impl Success {
     }
 }
 
-/// Whether a picture takes the place of an earlier one in its slot: the last final one stands, and a draft is better
-/// than nothing.
+/// Whether a picture replaces an earlier one in its slot: a later final one does, and a draft replaces only a draft.
 pub fn supersedes(is_draft: bool, was_draft: bool) -> bool {
     !is_draft || was_draft
 }
 
-/// The upstream's own fault weighs more than the user's: trying again may help.
+/// The upstream's fault is more important than the user's, because a retry may help.
 fn weightier(a: Failure, b: Failure) -> Failure {
     if a.is_users_fault() { b } else { a }
 }
 
 impl DeliveredImage {
-    /// Equal bytes are one picture, in whichever slot: relays have a habit of writing everything twice.
+    /// Pictures with equal bytes are one picture, in any slot: some relays send every picture twice.
     fn is_same_as(&self, other: &DeliveredImage) -> bool {
         match (&self.source, &other.source) {
             (ImageSource::Inline(a), ImageSource::Inline(b)) => a.sha256 == b.sha256,
@@ -332,7 +331,7 @@ impl DeliveredImage {
 }
 
 impl FailedSlot {
-    /// What the client is told.
+    /// The problem code for the client.
     pub fn code(&self) -> Code {
         self.failure.problem()
     }

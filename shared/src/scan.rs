@@ -1,5 +1,5 @@
-//! Searching bytes. Every search of the core goes through here, so that a test can count the bytes looked at and see
-//! that they grow with the input and not with its square.
+//! Byte searches. The whole core searches through these functions, so that a test can count the bytes examined and
+//! check that the count is linear in the input.
 
 /// The first `a`.
 pub(crate) fn find(a: u8, bytes: &[u8]) -> Option<usize> {
@@ -16,7 +16,7 @@ pub(crate) fn find3(a: u8, b: u8, c: u8, bytes: &[u8]) -> Option<usize> {
     counted(memchr::memchr3(a, b, c, bytes), bytes)
 }
 
-/// The first byte that passes.
+/// The first byte for which `test` is true.
 pub(crate) fn find_by(test: impl FnMut(&u8) -> bool, bytes: &[u8]) -> Option<usize> {
     counted(bytes.iter().position(test), bytes)
 }
@@ -33,7 +33,7 @@ std::thread_local! {
     static EXAMINED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
-/// Bytes that searches on this thread have looked at so far. Debug builds only.
+/// Bytes that searches on this thread have examined so far. Debug builds only.
 #[cfg(debug_assertions)]
 pub fn examined() -> u64 {
     EXAMINED.with(std::cell::Cell::get)

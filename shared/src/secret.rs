@@ -1,5 +1,5 @@
-//! A value that is never printed: it has no `Display` and no `Serialize`, and its `Debug` says
-//! nothing of what is inside. It is not wiped from memory, which ends with the process.
+//! A value that is never printed: it has no `Display` and no `Serialize`, and its `Debug` prints
+//! nothing of the value. The value is not wiped from memory before the process ends.
 
 use std::fmt;
 use thiserror::Error;
@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Clone)]
 pub struct Secret(String);
 
-/// Why a raw value is no secret. Says nothing of the value.
+/// Why a raw value is not a secret. Never quotes the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum SecretError {
     /// Nothing but white space.
@@ -17,24 +17,24 @@ pub enum SecretError {
     /// More than [`Secret::MAX_BYTES`].
     #[error("is longer than {} bytes", Secret::MAX_BYTES)]
     TooLong,
-    /// A control character within, such as a line break: probably two values, or a damaged one.
+    /// A control character inside, such as a line break: probably two values or a damaged one.
     #[error("contains a control character")]
     ControlCharacter,
 }
 
 impl Secret {
-    /// The longest secret that [`Self::parse`] takes, in bytes.
+    /// The longest secret that [`Self::parse`] accepts, in bytes.
     pub const MAX_BYTES: usize = 512;
 
-    /// Takes the value as it is.
+    /// A secret of exactly this value.
     pub fn new(value: impl Into<String>) -> Self {
         Self(value.into())
     }
 
-    /// Takes a value as people store it, which is often with a line break behind it.
+    /// Reads a value as it is commonly stored: white space at both ends is removed.
     ///
     /// # Errors
-    /// Empty, longer than [`Self::MAX_BYTES`], or with a control character within.
+    /// Empty, longer than [`Self::MAX_BYTES`], or with a control character inside.
     pub fn parse(raw: &str) -> Result<Self, SecretError> {
         let value = raw.trim();
         if value.is_empty() {
@@ -48,7 +48,7 @@ impl Secret {
         }
     }
 
-    /// The value itself, for the one place that sends it.
+    /// The value itself, for the code that sends it.
     pub fn expose(&self) -> &str {
         &self.0
     }
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn debug_says_nothing() {
+    fn debug_prints_nothing() {
         #[derive(Debug)]
         struct Holder {
             _key: Option<Secret>,

@@ -1,86 +1,87 @@
-//! The one vocabulary between the dialects of the upstreams and those who show what came.
+//! Updates: what the dialects read from an upstream's answer, and what the outputs write. Every dialect and every output
+//! uses this one vocabulary.
 
 use crate::media::sniff::MediaType;
 use crate::media::{ImageRejection, WholeImage};
 use crate::upstream::Failure;
 
-/// One thing that an upstream's answer made known. Borrowed from the bytes it stands in wherever possible.
+/// One step of an upstream's answer. Borrows from the bytes read wherever possible.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Update<'a> {
-    /// What the model says beside the picture.
+    /// Text of the model beside the pictures.
     Text {
         /// The slot it belongs to.
         slot: u32,
         /// The next part of the text.
         text: &'a str,
     },
-    /// A picture began: its first bytes are those of a picture. Replaces what was under way in the slot.
+    /// A picture began: its first bytes have a known magic. Replaces an unfinished picture in the slot.
     ImageStarted {
         /// The slot, from 0.
         slot: u32,
-        /// Told by the bytes.
+        /// Sniffed from the bytes.
         media_type: MediaType,
-        /// The wire says that this is not the final picture.
+        /// The upstream marks the picture as not final.
         draft: bool,
     },
-    /// The next bytes of the picture under way in the slot.
+    /// The next bytes of the unfinished picture in the slot.
     ImageBytes {
         /// The slot.
         slot: u32,
-        /// A few KiB at most.
+        /// Decoded bytes, at most a few KiB.
         bytes: &'a [u8],
     },
-    /// The picture under way in the slot is whole.
+    /// The unfinished picture in the slot is now whole.
     ImageFinished {
         /// The slot.
         slot: u32,
-        /// As in `ImageStarted`, or known only now: some say it behind the picture.
+        /// As in `ImageStarted`; some upstreams mark a draft only behind the picture.
         draft: bool,
         /// Size, dimensions, hash.
         image: WholeImage,
     },
-    /// A picture is elsewhere. One that is under way in the slot goes on.
+    /// A link to a picture. An unfinished picture in the slot goes on.
     ImageLinked {
         /// The slot.
         slot: u32,
-        /// Passes the rules for generated links.
+        /// Has passed [`check_generated`](crate::image_url::check_generated).
         url: &'a str,
-        /// Width and height in pixels, where the upstream tells them.
+        /// Width and height in pixels, where the upstream sends them.
         pixels: Option<(u32, u32)>,
         /// As in `ImageStarted`.
         draft: bool,
     },
-    /// What claimed to be a picture is none, or is broken. Ends what was under way in the slot.
+    /// A value that stands for a picture is not one, or is broken. Ends the unfinished picture in the slot.
     ImageRejected {
         /// The slot.
         slot: u32,
-        /// What is wrong with it.
+        /// The reason.
         why: ImageRejection,
     },
-    /// The picture under way in the slot is whole, and came before. Ends it.
+    /// The unfinished picture in the slot is whole and equals an earlier one. Ends it.
     ImageRepeated {
         /// The slot.
         slot: u32,
     },
-    /// The upstream says that it could not make this picture.
+    /// The upstream reports that it could not make this picture.
     ImageFailed {
         /// The slot.
         slot: u32,
-        /// Its reason.
+        /// The reason.
         failure: Failure,
     },
-    /// Token counts; the last one stands.
+    /// Token counts; the last update counts.
     Usage(Usage),
-    /// The upstream says why it stopped.
+    /// The upstream's reason for the end of the answer.
     Stopped(Stop),
-    /// The call as a whole failed. Pictures that are whole already stay valid.
+    /// The whole call failed. Pictures that are already whole stay valid.
     Failed(Failure),
-    /// The upstream says that the stream is complete, which proves nothing.
+    /// The upstream marks the stream as complete. This does not prove that a picture came.
     Done,
 }
 
 impl Update<'_> {
-    /// The update of one call as the request's.
+    /// Maps the slot of one call to the slot of the request.
     #[must_use]
     pub fn of(mut self, nth: Nth) -> Self {
         match &mut self {
@@ -97,7 +98,7 @@ impl Update<'_> {
         self
     }
 
-    /// The slot that the update is about, if it is about one.
+    /// The slot of the update, if it has one.
     pub fn slot(&self) -> Option<u32> {
         match *self {
             Update::Text { slot, .. }
@@ -113,7 +114,7 @@ impl Update<'_> {
     }
 }
 
-/// Which of the calls of one request: each makes a picture of its own.
+/// The number of a call among the calls of one request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Nth {
     /// From 0.
@@ -123,11 +124,11 @@ pub struct Nth {
 }
 
 impl Nth {
-    /// The only one.
+    /// The only call.
     pub const ONLY: Self = Self { call: 0, of: 1 };
 
-    /// The request's slot for a slot of this call. The first of each call come first; what a call brings beyond that
-    /// lies behind them all.
+    /// The request's slot for a slot of this call. Slot 0 of call `i` is slot `i`; further slots of a call come after
+    /// those of all calls.
     pub fn slot(self, slot: u32) -> u32 {
         slot.saturating_mul(self.of).saturating_add(self.call)
     }
@@ -136,28 +137,28 @@ impl Nth {
 /// Why a model stopped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// It had no more to say.
+    /// The answer is complete.
     Finished,
-    /// It ran into a length limit.
+    /// A length limit was reached.
     Length,
     /// A safety filter stopped it.
     Filtered,
-    /// It says that it made no picture.
+    /// The model reports that it made no picture.
     NoImage,
-    /// It says that an error stopped it.
+    /// The model reports an error.
     Error,
 }
 
-/// Token counts as far as the upstream tells them.
+/// Token counts, as far as the upstream reports them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Usage {
-    /// Tokens read.
+    /// Input tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input_tokens: Option<u64>,
-    /// Tokens made.
+    /// Output tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_tokens: Option<u64>,
-    /// Both.
+    /// All tokens.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub total_tokens: Option<u64>,
     /// Pictures that the upstream charges for.
@@ -182,7 +183,7 @@ impl Usage {
         "generated_images",
     ];
 
-    /// Both together.
+    /// The sum of both.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
         let sum = |a: Option<u64>, b: Option<u64>| match (a, b) {
@@ -197,7 +198,7 @@ impl Usage {
         }
     }
 
-    /// Notes one count as it stands on the wire.
+    /// Stores one count, given by its name and its number as text.
     pub fn set(&mut self, key: &str, value: &str) {
         let count = match key {
             "prompt_tokens" | "input_tokens" | "promptTokenCount" | "prompt_token_count" => &mut self.input_tokens,

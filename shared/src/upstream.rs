@@ -1,4 +1,4 @@
-//! The upstreams' wire formats: a request out, events in, [`Update`]s on. One file a dialect.
+//! The upstreams' wire formats: writes requests and reads answers into [`Update`]s. One file a dialect.
 
 mod answer_reader;
 mod any;
@@ -22,14 +22,14 @@ pub use models::may_send_drafts;
 
 use crate::update::Update;
 
-/// Where a reader sends what it finds.
+/// Receives the updates of a reader.
 pub type Out<'o> = dyn FnMut(Update<'_>) + 'o;
 
-/// Data of one event.
+/// Largest event, in bytes of data.
 pub const MAX_EVENT_BYTES: usize = 32 * 1024 * 1024;
-/// One picture, decoded.
+/// Largest picture, in decoded bytes.
 pub const MAX_IMAGE_BYTES: u64 = 16 * 1024 * 1024;
-/// All that one call may answer.
+/// Longest answer of one call, in bytes.
 pub const MAX_CALL_BYTES: u64 = 64 * 1024 * 1024;
-/// Text beside the pictures.
+/// Longest text of one call, in bytes.
 pub const MAX_TEXT_BYTES: usize = 1024 * 1024;

@@ -1,4 +1,4 @@
-//! What a request asks for, once it is known to be right.
+//! The checked request body.
 
 use shared::image_url::LocalLinks;
 use shared::input::{InlineForm, InputPicture, InputValue, members, prompt};
@@ -8,18 +8,18 @@ use shared::task::fingerprint;
 const MAX_URLS: usize = 10;
 const MAX_TASK_ID_CHARS: usize = 256;
 
-/// What to make. Not `Debug`: nothing of it belongs in a log.
+/// A checked request. Not `Debug`, because none of it may be logged.
 pub(crate) struct FaceflipInput {
-    /// Any text: it comes back in every event and is used for nothing else.
+    /// Any text: repeated in every event and used for nothing else.
     pub(crate) task_id: String,
     /// Links and data URLs: 1..=10.
     pub(crate) pictures: Vec<InputPicture>,
-    /// Instead of the configured one.
+    /// Replaces the configured prompt.
     pub(crate) prompt: Option<String>,
 }
 
 impl FaceflipInput {
-    /// Reads a JSON body. Unknown members are ignored, and `null` is as good as absent.
+    /// Reads a JSON body. Unknown members are ignored, and `null` counts as absent.
     pub(crate) fn parse(body: &str, links: LocalLinks) -> Result<Self, Problem> {
         let [task_id, urls, text] = members(body, ["task_id", "urls", "prompt"])?;
         let task_id = self::task_id(task_id)?;
@@ -28,14 +28,14 @@ impl FaceflipInput {
         Ok(Self { task_id, pictures, prompt })
     }
 
-    /// The hash by which a request is known again.
+    /// The hash that identifies a repeated request.
     pub(crate) fn fingerprint(&self) -> String {
         let pictures: Vec<_> = self.pictures.iter().map(InputPicture::identity).collect();
         let prompt = self.prompt.as_deref().unwrap_or_default();
         fingerprint([prompt].into_iter().chain(pictures.iter().map(String::as_str)))
     }
 
-    /// The task of a body that is otherwise wrong, for the refusal that names it.
+    /// The task id of an invalid body, for the event that refuses it.
     pub(crate) fn task_id_of(body: &[u8]) -> Option<String> {
         let [task_id] = members(std::str::from_utf8(body).ok()?, ["task_id"]).ok()?;
         self::task_id(task_id).ok()

@@ -1,4 +1,4 @@
-//! `POST /api/v1/faceflip/generate/stream`: pictures made by ARK (Seedream) from pictures, told as the documented
+//! `POST /api/v1/faceflip/generate/stream`: pictures made by ARK (Seedream) from input pictures, sent as the documented
 //! events, each picture as soon as ARK has finished it.
 
 #![forbid(unsafe_code)]
@@ -36,26 +36,26 @@ pub type App = shared::edge::App<Generator<FaceflipConfig>>;
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
-    let mut learned = KnownSoFar::default();
-    let mut response = match caller.guard(respond(app, &caller, &request, &mut learned)).await {
+    let mut known = KnownSoFar::default();
+    let mut response = match caller.guard(respond(app, &caller, &request, &mut known)).await {
         Ok(response) => response,
         Err(problem) if ["application/json", "application/problem+json"].iter().any(|json| accepts(&request, json)) => {
             ROUTE.allow(caller.problem(&problem))
         }
-        Err(problem) => ROUTE.allow(refusal(&caller, learned.may_call.then_some(&request), &problem)),
+        Err(problem) => ROUTE.allow(refusal(&caller, known.may_call.then_some(&request), &problem)),
     };
-    if let Some(rate) = &learned.rate {
+    if let Some(rate) = &known.rate {
         set_rate(&mut response, rate);
     }
     response
 }
 
-/// What is known of a request, whether it is refused or not.
+/// What is known about a request when it is answered or refused.
 #[derive(Default)]
 struct KnownSoFar {
-    /// Whoever sent it has signed in, where that is asked for.
+    /// The caller has signed in, where sign-in is required.
     may_call: bool,
-    /// How the limit stands.
+    /// The state of the rate limit.
     rate: Option<Rate>,
 }
 
@@ -63,12 +63,12 @@ async fn respond(
     app: Arc<App>,
     caller: &Caller,
     request: &Request<Bytes>,
-    learned: &mut KnownSoFar,
+    known: &mut KnownSoFar,
 ) -> Result<Response<Body>, Problem> {
     ROUTE.check(request)?;
     let ready = app.ready()?;
     let principal = ready.sign_in.check(request, caller).await?;
-    learned.may_call = true;
+    known.may_call = true;
     let wanted = FaceflipInput::parse(json_body(request)?, app.links())?;
     let task_id = wanted.task_id.clone();
     let style = EventStyle::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
@@ -84,7 +84,7 @@ async fn respond(
             replays: true,
             deadline: caller.deadline,
         },
-        &mut learned.rate,
+        &mut known.rate,
     );
     let body = match admitted.await? {
         Admitted::Run(admission) => match ready.keys.get().await {
@@ -95,16 +95,16 @@ async fn respond(
             }
             Err(code) => {
                 ready.ledger.undo(&admission).await;
-                learned.rate = admission.rate();
+                known.rate = admission.rate();
                 return Err(code.into());
             }
         },
         Admitted::Replay(success) => {
-            let mut told = Vec::new();
-            padding(&mut told);
+            let mut replayed = Vec::new();
+            padding(&mut replayed);
             events.replay(&success);
-            told.extend_from_slice(&events.take());
-            Body::whole(told)
+            replayed.extend_from_slice(&events.take());
+            Body::whole(replayed)
         }
     };
     let mut response = caller.stream(body);
@@ -112,8 +112,8 @@ async fn respond(
     Ok(response)
 }
 
-/// This route has only ever spoken events, so a page written to its documentation shows the message of one. `request` is
-/// left out where its caller may not call: what strangers send is not read.
+/// A refusal as one `error` event, because a page written to this route's documentation reads events only. `request` is
+/// `None` if the caller has not signed in: its body is then not read.
 fn refusal(caller: &Caller, request: Option<&Request<Bytes>>, problem: &Problem) -> Response<Body> {
     let task_id = request.and_then(|request| FaceflipInput::task_id_of(request.body())).unwrap_or_default();
     let style = EventStyle::Faceflip { size: String::new(), urls: Vec::new() };
@@ -133,9 +133,9 @@ struct FaceflipTask {
 }
 
 impl FaceflipTask {
-    /// The head and the first two events go out at once: ARK's own head takes as long as its first picture.
+    /// The head and the first two events are sent at once: ARK's own head takes as long as its first picture.
     fn events(self, mut events: Events, stall: Duration) -> Body {
-        let write_error = events.last_words(self.caller.request_id.clone());
+        let write_error = events.error_writer(self.caller.request_id.clone());
         let producer = |mut sender: Sender| async move {
             let mut first = Vec::new();
             padding(&mut first);

@@ -1,4 +1,4 @@
-//! What a request asks for, once it is known to be right.
+//! The checked request body.
 
 mod aspect_ratio;
 
@@ -13,15 +13,15 @@ use shared::task::fingerprint;
 const MAX_PICTURES: usize = 3;
 const MAX_N: u32 = 4;
 
-/// What to make, and the form of the stream. Not `Debug`: nothing of it belongs in a log.
+/// A checked request. Not `Debug`, because none of it may be logged.
 pub(crate) struct GenerateInput {
     /// 1..=4000 characters, trimmed.
     pub(crate) prompt: String,
-    /// At most three, in the form that the mode's upstream is sent; links in mode `chat` only.
+    /// At most three, in the form that the upstream mode sends; links in mode `chat` only.
     pub(crate) pictures: Vec<InputPicture>,
     /// On the configured list.
     pub(crate) model: String,
-    /// Pictures: 1..=4.
+    /// Number of pictures: 1..=4.
     pub(crate) n: u32,
     pub(crate) aspect_ratio: Option<AspectRatio>,
     pub(crate) format: Format,
@@ -35,7 +35,7 @@ pub(crate) enum Format {
 }
 
 impl GenerateInput {
-    /// Reads a JSON body. Unknown members are ignored, and `null` is as good as absent.
+    /// Reads a JSON body. Unknown members are ignored, and `null` counts as absent.
     pub(crate) fn parse(body: &str, api: &ImageApiConfig, links: LocalLinks) -> Result<Self, Problem> {
         let names = ["prompt", "image_inputs", "n", "model", "aspect_ratio", "format"];
         let [prompt, pictures, n, model, aspect_ratio, format] = members(body, names)?;
@@ -49,7 +49,7 @@ impl GenerateInput {
         Ok(Self { prompt, pictures, model, n, aspect_ratio, format })
     }
 
-    /// The hash by which a request is known again. The form of the response is no part of it, nor is the route.
+    /// The hash that identifies a repeated request. The form of the response and the route are not part of it.
     pub(crate) fn fingerprint(&self) -> String {
         let (n, ratio) = (self.n.to_string(), self.aspect_ratio.map_or("", |ratio| ratio.name));
         let pictures: Vec<_> = self.pictures.iter().map(InputPicture::identity).collect();
@@ -57,7 +57,7 @@ impl GenerateInput {
         fingerprint(parts.into_iter().chain(pictures.iter().map(String::as_str)))
     }
 
-    /// Refuses several pictures where the response is one picture and nothing else.
+    /// Refuses several pictures if the response is the bytes of one picture.
     pub(crate) fn check_one(&self) -> Result<(), Problem> {
         match self.n {
             1 => Ok(()),

@@ -1,7 +1,7 @@
 //! `POST /api/generate-stream`: pictures from a prompt and up to three reference pictures, streamed as they are made;
 //! and `POST /api/generate-image`, its one-shot sister.
 //!
-//! One request is one straight line: route, configuration, sign-in, body, limit, secret, upstream, stream.
+//! The steps of a request, in order: route, configuration, sign-in, body, limit, secret, upstream, stream.
 
 #![forbid(unsafe_code)]
 
@@ -31,9 +31,9 @@ use crate::input::{Format, GenerateInput};
 use crate::output::{ChatOutput, OneShotOutput, chat_error};
 use crate::upstream_request::upstream_request;
 
-/// Answers as it goes.
+/// The streaming route.
 const STREAM: Route = Route { path: "/api/generate-stream", method: Method::POST };
-/// Answers when all is whole.
+/// The route that answers when all pictures are whole.
 const IMAGE: Route = Route { path: "/api/generate-image", method: Method::POST };
 
 /// What all requests of a process share.
@@ -68,7 +68,7 @@ async fn respond(
     let mut wanted = GenerateInput::parse(json_body(request)?, &ready.config.image_api, app.links())?;
     let fingerprint = wanted.fingerprint();
     match (delivery, wanted.format) {
-        // Their documentation makes one picture, whatever they say.
+        // Frontends of this format expect one picture for any `n`, as documented.
         (Delivery::Stream, Format::Chat) if !ready.config.chat_n => wanted.n = 1,
         (Delivery::Bytes, _) => wanted.check_one()?,
         _ => {}
@@ -124,7 +124,7 @@ async fn respond(
             }
         }
     };
-    // What failed before the head may have given tokens back.
+    // A failure before the head may have given tokens back.
     *rate = admission.rate();
     set_task_id(&mut response, &task_id);
     Ok(response)
@@ -135,7 +135,7 @@ async fn respond(
 enum Delivery {
     Stream,
     Json,
-    /// Of one picture.
+    /// The bytes of one picture.
     Bytes,
 }
 
@@ -149,7 +149,7 @@ impl Delivery {
     }
 }
 
-/// Whether a client accepts whatever picture comes: its type is known only after it is paid.
+/// Whether a client accepts every picture type: the type is known only after the picture is paid.
 fn any_picture<B>(request: &Request<B>) -> bool {
     ["image/png", "image/jpeg", "image/webp"].iter().all(|media_type| accepts(request, media_type))
 }
@@ -166,10 +166,10 @@ struct GenerateTask {
 }
 
 impl GenerateTask {
-    /// Typed events: the head and the first two go out at once, before the upstream is called.
+    /// Typed events. The head and the first two events are sent at once, before the upstream is called.
     fn events(self, wanted: GenerateInput, stall: Duration) -> Body {
         let mut events = Events::new(self.task_id.clone(), self.caller.lang, EventStyle::Generate { n: wanted.n });
-        let write_error = events.last_words(self.caller.request_id.clone());
+        let write_error = events.error_writer(self.caller.request_id.clone());
         let producer = |mut sender: Sender| async move {
             let mut first = Vec::new();
             padding(&mut first);
@@ -219,7 +219,7 @@ impl GenerateTask {
         let json =
             |output: OneShotOutput| Body::slices(output.json(&success, credits_remaining, unix_seconds(), caller.lang));
         match (delivery, success.images.first().map(|image| &image.source)) {
-            // Nothing is fetched here: the caller is sent to the link.
+            // The link is not fetched: the response redirects to it.
             (Delivery::Bytes, Some(ImageSource::Link { url, .. })) => caller.see_other(url, json(output)),
             (Delivery::Bytes, Some(ImageSource::Inline(whole))) => match output.first(&success) {
                 Some(bytes) => caller.image(bytes, whole),

@@ -1,4 +1,4 @@
-//! The two forms of an answer that only this function writes: an OpenAI chat stream, and one answer at the end.
+//! The outputs of this function: an OpenAI chat stream, and one answer at the end.
 
 mod chat;
 mod one_shot;

@@ -1,4 +1,4 @@
-//! What the image API is sent, in its mode. `docs/upstream-requests.md` has the bodies and their sources.
+//! The request to the image API in each mode. `docs/upstream-requests.md` lists the bodies and their sources.
 
 mod image_size;
 
@@ -48,7 +48,7 @@ pub(crate) async fn upstream_request<'a>(
     Ok(Post { url, key, key_as, keys, body, request_id })
 }
 
-/// All pictures in the form that the mode needs. [`GenerateInput::parse`] has kept them in that form.
+/// All pictures in the form that the mode needs, as [`GenerateInput::parse`] has stored them.
 fn all<T>(pictures: impl Iterator<Item = Option<T>>) -> Result<Vec<T>, Code> {
     pictures.collect::<Option<_>>().ok_or(Code::InternalError)
 }

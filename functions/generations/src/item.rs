@@ -1,4 +1,4 @@
-//! One generation as its owner is told of it.
+//! One generation as JSON for its owner.
 
 use serde::Serialize;
 use shared::problem::Code;
@@ -27,7 +27,7 @@ impl<'a> LogItem<'a> {
         let (status, code) = match record.state.at(now_ms) {
             TaskState::Running { .. } => ("running", None),
             TaskState::Succeeded => ("succeeded", None),
-            // A code of another version is none that a client knows.
+            // A code of another version of this service is unknown to clients.
             TaskState::Failed { code } => ("failed", Some(code.unwrap_or(Code::InternalError))),
         };
         Self {
@@ -44,11 +44,11 @@ impl<'a> LogItem<'a> {
     }
 }
 
-/// `2026-11-21T08:00:00.123Z`, as [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) and JavaScript have it.
+/// `2026-11-21T08:00:00.123Z`, as [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) and JavaScript write it.
 fn rfc3339(ms: u64) -> String {
     let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
     let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
-    // Later than the year 9999 is a mistake of somebody else, and no time at all.
+    // A time after the year 9999 is not valid; it is written as an empty string.
     time.ok().and_then(|time| time.format(format).ok()).unwrap_or_default()
 }
 

@@ -1,4 +1,4 @@
-//! `GET /api/generations`: the caller's own log, newest first, with what is left of credits and limit.
+//! `GET /api/generations`: the caller's own log, newest first, with the remaining credits and the state of the limit.
 //! `GET /api/generations/{id}`: one generation of it.
 
 #![forbid(unsafe_code)]
@@ -20,7 +20,7 @@ use shared::problem::{Code, Detail, Problem};
 use crate::item::LogItem;
 use crate::page::Page;
 
-/// The route. What follows it names one generation.
+/// The route. A further path segment names one generation.
 const ROUTE: Route = Route { path: "/api/generations", method: Method::GET };
 
 /// What all requests of a process share.
@@ -40,17 +40,17 @@ struct LogPage<'a> {
     next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     credits: Option<u64>,
-    /// Absent where the table of the limits cannot be asked.
+    /// Absent if the rate-limit table cannot be read.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<RateLeft>,
 }
 
-/// What is left of the limit.
+/// The state of the rate limit.
 #[derive(Serialize)]
 struct RateLeft {
     limit: u32,
     remaining: u32,
-    /// Until there is one more; 0 if none is missing.
+    /// Until one more token is available; 0 if the bucket is full.
     reset_ms: u64,
 }
 
@@ -100,7 +100,7 @@ async fn respond(
             ledger.rate(&principal),
             ledger.credits(&principal),
         );
-        // The log is in another table than the limits, and does not depend on them.
+        // The log is in another table than the limits and does not depend on it.
         let ((records, next), standing, credits) = (tasks?, standing.ok(), credits?);
         let items = records.iter().map(|record| LogItem::new(record, now_ms)).collect();
         let log = LogPage {
@@ -130,13 +130,13 @@ fn task_id<B>(request: &Request<B>) -> Result<Option<String>, Problem> {
     if request.method() != ROUTE.method {
         return Err(Code::MethodNotAllowed.into());
     }
-    // Task ids are text, so what is none names no task.
+    // Task ids are text: a segment that is not UTF-8 names no task.
     let task_id = percent_decode_str(segment).decode_utf8().map_err(|_| Code::RouteNotFound)?;
     Ok(Some(task_id.into_owned()))
 }
 
-fn answer(caller: &Caller, said: &impl Serialize) -> Result<Response<Body>, Problem> {
-    Ok(caller.json(Body::whole(serde_json::to_vec(said).map_err(|_| Code::InternalError)?)))
+fn answer(caller: &Caller, document: &impl Serialize) -> Result<Response<Body>, Problem> {
+    Ok(caller.json(Body::whole(serde_json::to_vec(document).map_err(|_| Code::InternalError)?)))
 }
 
 impl RateLeft {

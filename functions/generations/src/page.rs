@@ -1,4 +1,4 @@
-//! Which part of the log is asked for.
+//! The requested part of the log.
 
 use shared::edge::Cursor;
 use shared::problem::{Code, Detail, Problem};
@@ -10,14 +10,14 @@ const MAX_LIMIT: u32 = 100;
 /// A page of the log.
 #[derive(Debug)]
 pub(crate) struct Page {
-    /// How many generations.
+    /// The number of generations.
     pub(crate) limit: u32,
-    /// Where the page before it ended.
+    /// The end of the previous page.
     pub(crate) after: Option<Cursor>,
 }
 
 impl Page {
-    /// Reads a query. What it does not know is nothing to it.
+    /// Reads a query. Unknown parameters are ignored.
     pub(crate) fn parse(query: &str) -> Result<Self, Problem> {
         let refuse = |detail| Problem::new(Code::InvalidRequest).detail(detail);
         let mut page = Self { limit: DEFAULT_LIMIT, after: None };

@@ -2,8 +2,8 @@
 //!
 //! Only a part of [RFC 2397] passes: scheme and `base64` in lower case; a media type of `image/png`, `image/jpeg`,
 //! `image/jpg` or `image/webp` in any case; no parameter; standard base64 ([RFC 4648] §4) in its canonical form, with
-//! padding and without white space. The magic bytes must agree with the type. The header of the picture must be there,
-//! its end need not: phones export pictures with bytes missing or added, and the upstream decides about those.
+//! padding and without white space. The magic bytes must agree with the type. The picture must have its header; its
+//! end marker may be missing: phones export pictures with bytes missing or added, and the upstream decides about those.
 //!
 //! [RFC 2397]: https://www.rfc-editor.org/rfc/rfc2397
 //! [RFC 4648]: https://www.rfc-editor.org/rfc/rfc4648
@@ -19,17 +19,17 @@ pub const MAX_BYTES: usize = 4 * 1024 * 1024;
 /// The largest picture, in pixels: width times height.
 pub const MAX_PIXELS: u64 = 36_000_000;
 
-/// A checked picture. Not `Debug`: it does not belong in a log.
+/// A checked picture. Not `Debug`, because it must not be logged.
 pub struct InlinePicture {
-    /// Label and magic bytes agree on it; never GIF.
+    /// The label and the magic bytes agree; never GIF.
     pub media_type: MediaType,
     /// Of the decoded bytes.
     pub sha256: [u8; 32],
-    /// In the form that was asked for.
+    /// The content, in the requested form.
     pub content: InlineContent,
 }
 
-/// In which form a picture is kept: the one that the upstream is sent.
+/// The form in which a picture is stored: the one that is sent to the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InlineForm {
     /// Text. The decoded picture is never held.
@@ -38,7 +38,7 @@ pub enum InlineForm {
     Bytes,
 }
 
-/// A picture in its form.
+/// The content of a picture.
 pub enum InlineContent {
     /// `data:<lower-case type>;base64,<canonical payload>`. ARK refuses an upper-case type, and `image/jpg` is not
     /// registered.
@@ -57,9 +57,9 @@ pub enum InlineContent {
 /// | [`TooManyPixels`](InlineRefusal::TooManyPixels) | `image_too_large` | 413 |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InlineRefusal {
-    /// A data URL of another type than PNG, JPEG or WebP, or of none.
+    /// A data URL of another type than PNG, JPEG or WebP, or without a type.
     UnsupportedMediaType,
-    /// No data URL, a parameter, base64 that is not canonical, magic bytes that disagree with the type, or a header
+    /// Not a data URL, a parameter, base64 that is not canonical, magic bytes that disagree with the type, or a header
     /// without dimensions.
     Invalid,
     /// More than [`MAX_BYTES`] when decoded.
@@ -69,7 +69,7 @@ pub enum InlineRefusal {
 }
 
 impl InlinePicture {
-    /// Checks a data URL and decodes it, once.
+    /// Checks and decodes a data URL in one pass.
     ///
     /// # Errors
     /// [`InlineRefusal`], for the first rule that is broken.
@@ -110,7 +110,7 @@ impl InlinePicture {
         Ok(Self { media_type, sha256: hash.finalize().into(), content })
     }
 
-    /// The data URL, if the picture is kept as one.
+    /// The data URL, if the picture is stored as one.
     pub fn data_url(&self) -> Option<&str> {
         match &self.content {
             InlineContent::DataUrl(url) => Some(url),
@@ -124,7 +124,7 @@ impl InlinePicture {
     }
 }
 
-/// What stands before the payload of a data URL that is passed on.
+/// The data URL up to its payload, as it is sent to the upstream.
 fn prefix(media_type: MediaType) -> String {
     format!("data:{};base64,", media_type.as_str())
 }
@@ -154,7 +154,7 @@ fn decode(payload: &[u8], mut out: impl FnMut(&[u8])) -> Result<(), InlineRefusa
     let mut blocks = payload.chunks(BLOCK_SYMBOLS).peekable();
     while let Some(block) = blocks.next() {
         let count = strict.decode_slice(block, &mut buffer).map_err(|_| InlineRefusal::Invalid)?;
-        // Each block is canonical by itself, so padding could stand between two of them.
+        // Each block is canonical, so padding could be between two of them.
         if blocks.peek().is_some() && count != BLOCK_BYTES {
             return Err(InlineRefusal::Invalid);
         }

@@ -1,6 +1,6 @@
-//! Links of a user.
+//! Links of users.
 //!
-//! They are read by the [WHATWG URL] parser and passed on as that parser writes them, so that no later parser reads them
+//! A link is parsed by the [WHATWG URL] parser and passed on in that parser's spelling, so that no later parser reads it
 //! differently.
 //!
 //! [WHATWG URL]: https://url.spec.whatwg.org/

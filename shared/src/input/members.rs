@@ -1,12 +1,12 @@
 //! A request's JSON body, read without building it.
 //!
 //! One pass over the text finds the members that a route knows, as slices of the text; each is then read by its own
-//! type. Everything else is skipped: `serde_json` keeps one byte for each bracket that is open, so neither nesting nor
-//! the number of values costs more than the body itself. A list is read up to its longest allowed length.
+//! type. Everything else is skipped: `serde_json` stores one byte for each open bracket, so neither nesting nor the number of
+//! values needs more memory than the body itself. A list is read up to its longest allowed length.
 //!
-//! Departures from [RFC 8259](https://www.rfc-editor.org/rfc/rfc8259): a known member that stands twice is refused,
+//! Departures from [RFC 8259](https://www.rfc-editor.org/rfc/rfc8259): a known member that occurs twice is refused,
 //! because readers disagree about which of the two counts (section 4); half of a surrogate pair is refused in a known
-//! member (section 8.2). `null` is as good as absent.
+//! member (section 8.2). `null` counts as absent.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -20,7 +20,7 @@ use crate::problem::{Code, Detail, Problem};
 /// The values of the members called `names`, in that order.
 ///
 /// # Errors
-/// 400: no JSON, no object, or one of these members twice.
+/// 400: not JSON, not an object, or one of these members twice.
 pub fn members<'a, const N: usize>(
     body: &'a str,
     names: [&'static str; N],
@@ -46,14 +46,14 @@ pub fn members<'a, const N: usize>(
 
 /// A member of the body, or an item of a list in it.
 pub struct InputValue<'a> {
-    /// Where it stands ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
+    /// Its JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
     pointer: String,
     /// Well-formed JSON, without white space around it.
     json: &'a str,
 }
 
 impl<'a> InputValue<'a> {
-    /// The string that this is; borrowed from the body unless it has escapes.
+    /// The value as a string; borrowed from the body unless it has escapes.
     ///
     /// # Errors
     /// 400 for anything else.
@@ -62,12 +62,12 @@ impl<'a> InputValue<'a> {
         let inside = inside.ok_or_else(|| self.invalid(Detail::NotAString))?;
         match inside.contains('\\') {
             false => Ok(Cow::Borrowed(inside)),
-            // In well-formed JSON one thing only can be wrong with an escape.
+            // In well-formed JSON, half of a surrogate pair is the only invalid escape.
             true => unescape(inside).map(Cow::Owned).ok_or_else(|| self.invalid(Detail::LoneSurrogate)),
         }
     }
 
-    /// The whole number that this is; `3.0` is one.
+    /// The value as a whole number; `3.0` is one.
     ///
     /// # Errors
     /// 400 for anything else.
@@ -77,7 +77,7 @@ impl<'a> InputValue<'a> {
         range.into_iter().find(|whole| number == Some(f64::from(*whole))).ok_or_else(|| self.invalid(detail))
     }
 
-    /// The items of the list that this is. Reading stops behind the first item that is too many.
+    /// The items of the list. Reading stops after the first item beyond the longest length.
     ///
     /// # Errors
     /// 400 for anything else than a list, and for a list of another length.
@@ -100,14 +100,14 @@ impl<'a> InputValue<'a> {
         self.refuse(Code::InvalidRequest, detail)
     }
 
-    /// The refusal of this value with a code of its own.
+    /// The refusal of this value with another code.
     pub fn refuse(&self, code: Code, detail: Detail) -> Problem {
         Problem::new(code).at(&*self.pointer, code).detail(detail)
     }
 }
 
-/// The text of a JSON string, given without its quotes, in one allocation: that of `serde_json` grows by doubling, and
-/// would be copied. `None` for half of a surrogate pair.
+/// The text of a JSON string, given without its quotes, in one allocation: `serde_json` would grow its buffer by
+/// doubling. `None` for half of a surrogate pair.
 fn unescape(json: &str) -> Option<String> {
     let mut text = String::with_capacity(json.len());
     let mut rest = json;
@@ -130,7 +130,7 @@ fn unescape(json: &str) -> Option<String> {
     Some(text)
 }
 
-/// The character whose escape begins with these four digits, and what follows it.
+/// The character whose escape begins with these four digits, and the text behind the escape.
 fn escaped_unicode(json: &str) -> Option<(char, &str)> {
     let unit = |digits: &str| u16::from_str_radix(digits, 16).ok();
     let (first, after) = (unit(json.get(..4)?)?, json.get(4..)?);
@@ -141,7 +141,7 @@ fn escaped_unicode(json: &str) -> Option<(char, &str)> {
     Some((char::decode_utf16(pair).next()?.ok()?, after.get(6..)?))
 }
 
-/// Reads an object: the values of `names`, and the first name that stands twice.
+/// Reads an object: the values of `names`, and the first name that occurs twice.
 struct ObjectVisitor<'n, const N: usize> {
     names: &'n [&'static str; N],
 }
@@ -169,7 +169,7 @@ impl<'de, const N: usize> Visitor<'de> for ObjectVisitor<'_, N> {
     }
 }
 
-/// Reads a member's name: its place among the known ones.
+/// Reads a member's name: its index among the known names.
 struct NameSeed<'n>(&'n [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for NameSeed<'_> {

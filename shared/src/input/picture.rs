@@ -6,11 +6,11 @@ use super::link::{MAX_LINK_BYTES, check_input};
 use crate::image_url::{LocalLinks, UrlRefusal};
 use crate::problem::{Code, Detail, Problem};
 
-/// A reference picture of a request. Not `Debug`: it does not belong in a log.
+/// A reference picture of a request. Not `Debug`, because it must not be logged.
 pub enum InputPicture {
-    /// Passed on as it is; the upstream fetches it.
+    /// Passed on to the upstream, which fetches it.
     Link(Url),
-    /// A part of the request.
+    /// Part of the request.
     Inline(InlinePicture),
 }
 
@@ -46,7 +46,7 @@ impl InputPicture {
         })
     }
 
-    /// The link, or the data URL; `None` for an inline picture that is kept as bytes.
+    /// The link, or the data URL; `None` for an inline picture that is stored as bytes.
     pub fn url(&self) -> Option<&str> {
         match self {
             Self::Link(url) => Some(url.as_str()),
@@ -54,7 +54,7 @@ impl InputPicture {
         }
     }
 
-    /// What makes this another picture than others, for a task's fingerprint: the link, or the SHA-256 of the bytes.
+    /// The picture's identity for a task's fingerprint: the link, or the SHA-256 of the bytes.
     pub fn identity(&self) -> String {
         match self {
             Self::Link(url) => url.as_str().to_owned(),

@@ -3,27 +3,27 @@ use sha2::{Digest, Sha256};
 use super::payload::Payload;
 use super::sniff::{MagicMatch, MediaType, SniffFlaw, Sniffer};
 
-/// One picture under way: payload in, bytes out, and at the end a verdict.
+/// Decodes one picture: base64 text in, bytes out, and at the end the check whether it is whole.
 ///
-/// Holds no picture: at most the dozen bytes that tell its media type.
+/// Holds at most the 12 bytes that its media type is sniffed from.
 #[derive(Debug)]
 pub struct ImageDecoder {
     payload: Payload,
     sniffer: Sniffer,
     hash: Sha256,
-    /// Bytes seen before the media type was known.
+    /// Bytes decoded before the media type was known.
     head: Vec<u8>,
     started: bool,
-    /// Something that is no base64 stands behind the end of the picture: it is over.
+    /// Invalid base64 follows the end of the picture: nothing more is read.
     is_over: bool,
     flaw: Option<ImageRejection>,
     max_bytes: u64,
 }
 
-/// What one more piece of payload made known.
+/// What [`ImageDecoder::push`] reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageProgress<'a> {
-    /// The bytes are those of a picture. Comes once, before any [`ImageProgress::Bytes`].
+    /// The first bytes have a known magic. Reported once, before any [`ImageProgress::Bytes`].
     Started(MediaType),
     /// The next bytes of the picture.
     Bytes(&'a [u8]),
@@ -32,7 +32,7 @@ pub enum ImageProgress<'a> {
 /// A picture whose last byte has arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WholeImage {
-    /// Told by the bytes, never by a label.
+    /// Sniffed from the bytes; a label is never used.
     pub media_type: MediaType,
     /// Size in bytes.
     pub bytes: u64,
@@ -52,18 +52,18 @@ impl WholeImage {
     }
 }
 
-/// Why something that claimed to be a picture is none.
+/// Why a value that stands for a picture was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImageRejection {
     /// Other bytes: SVG, HTML, text.
     NotAnImage,
-    /// A character that base64 does not have.
+    /// A character outside the base64 alphabets.
     BadPayload,
     /// The end of the file is missing.
     Truncated,
-    /// More bytes than one picture may have.
+    /// More bytes than allowed.
     TooLarge,
-    /// A link that is not passed on: not `https`, with credentials, to an address, too long.
+    /// A link that breaks the rules of [`check_generated`](crate::image_url::check_generated).
     BadLink,
 }
 
@@ -98,20 +98,20 @@ impl ImageDecoder {
         }
     }
 
-    /// The payload has no more of them.
+    /// Decodes what remains when the payload has ended.
     fn last_bytes(&mut self, on: &mut impl FnMut(ImageProgress<'_>)) -> Result<(), ImageRejection> {
-        // One symbol too many is what a cut leaves behind.
+        // A cut base64 text can end with one symbol too many.
         let bytes = self.payload.finish().map_err(|_| ImageRejection::Truncated)?;
         let taken = DecodedBytes { sniffer: &mut self.sniffer, hash: &mut self.hash, head: &mut self.head };
         taken.bytes(bytes, &mut self.started, self.max_bytes, on)
     }
 
-    /// Whether its end has come; more may follow all the same.
+    /// Whether the picture's end marker was read. More bytes may follow.
     pub fn is_whole(&self) -> bool {
         self.flaw.is_none() && self.sniffer.finish().is_ok()
     }
 
-    /// The payload has ended: what came of it?
+    /// The payload has ended. Returns the picture, or the reason why it is not whole.
     pub fn finish(mut self, mut on: impl FnMut(ImageProgress<'_>)) -> Result<WholeImage, ImageRejection> {
         if let Some(flaw) = self.flaw {
             return Err(flaw);
@@ -133,7 +133,7 @@ impl ImageDecoder {
     }
 }
 
-/// The parts of an [`ImageDecoder`] that see decoded bytes, apart from the payload that lends them.
+/// The parts of an [`ImageDecoder`] that read decoded bytes, borrowed apart from the payload that holds them.
 struct DecodedBytes<'a> {
     sniffer: &'a mut Sniffer,
     hash: &'a mut Sha256,

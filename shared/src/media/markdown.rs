@@ -1,6 +1,6 @@
 use crate::scan::{find_by, find2, find3};
 
-/// What a [`MarkdownImages`] found next in a text.
+/// The next part of a text, as [`MarkdownImages`] finds it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MarkdownPart<'a> {
     /// Text beside the pictures.
@@ -15,45 +15,45 @@ pub enum MarkdownPart<'a> {
     Link(&'a str),
 }
 
-/// Alternative text longer than this is no alternative text.
+/// Longest alternative text.
 const MAX_ALT_BYTES: usize = 1024;
 const MAX_HEADER_BYTES: usize = 256;
 const MAX_LINK_BYTES: usize = 4096;
-/// Base64 without any label is believed to be a picture from this length on.
+/// Base64 without a label counts as a picture from this length on.
 const MIN_BARE_BYTES: usize = 64;
 
 /// Finds pictures in text that comes in pieces: `![any](data:…;base64,…)`, `![any](https://…)`, a data URL without
 /// Markdown around it, and base64 alone where the text begins with it.
 ///
 /// Reads the [image syntax](https://spec.commonmark.org/0.31.2/#images) of CommonMark as models write it. Departures:
-/// no escapes and no reference links; white space may stand anywhere in a data URL; what stands behind the base64 of one,
-/// up to the parenthesis, counts to it, as any decoder of base64 can tell; the title of a link is skipped.
+/// no escapes and no reference links; white space may stand anywhere in a data URL; text between its base64 and the
+/// closing parenthesis is part of it, because the decoder finds the end; the title of a link is skipped.
 ///
-/// Every byte is looked at once: what does not become a picture is handed back as text and never scanned again, because
-/// a new `![` inside starts over. At most 6 KiB are held.
+/// Every byte is examined once: held text that is not a picture is returned as text and never scanned again, because a
+/// new `![` inside starts over. At most 6 KiB are held.
 #[derive(Debug)]
 pub struct MarkdownImages {
     state: MarkdownState,
-    /// The text since the `!` (or the `d` of `data:`), until it is clear what it is.
+    /// The text since the `!` (or the `d` of `data:`), until it is a picture or text.
     held: Vec<u8>,
     /// Where the target begins in `held`.
     target: usize,
     /// What to do with `held` in the next call.
     held_is: HeldText,
-    /// The picture under way has had its end.
+    /// The unfinished picture has reached its end marker.
     is_whole: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum MarkdownState {
-    /// Nothing but white space so far.
+    /// Only white space so far.
     Beginning,
     BareBase64,
     Text,
     /// A part of `data:image/` outside Markdown.
     Scheme,
     Bang,
-    /// Alternative text, and how many brackets are open in it.
+    /// Alternative text, with the number of open brackets in it.
     Alt {
         depth: u32,
     },
@@ -61,7 +61,7 @@ enum MarkdownState {
     AltEnd {
         depth: u32,
     },
-    /// A `![` was found inside alternative text; its `!` was taken off.
+    /// A `![` was found inside alternative text; its `!` was consumed.
     Restart,
     Target,
     Header {
@@ -72,7 +72,7 @@ enum MarkdownState {
         /// Characters since the last line end.
         line: usize,
     },
-    /// After a line of bare base64 after which it may go on.
+    /// After a line of bare base64 that may continue on the next line.
     LineEnd,
     Link {
         depth: u32,
@@ -87,17 +87,17 @@ enum MarkdownState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum HeldText {
     Open,
-    /// Was handed out as text by the last call.
+    /// Was returned as text by the last call.
     HandedOut,
     /// Is the beginning of the payload.
     Payload,
-    /// Is text after all.
+    /// Is text.
     Text,
 }
 
 const SCHEME: &[u8] = b"data:image/";
 const LINK_SCHEMES: [&[u8]; 2] = [b"https://", b"http://"];
-/// How base64, in either alphabet, begins whose bytes are a PNG, JPEG, GIF or WebP file.
+/// The first symbols of a PNG, JPEG, GIF or WebP file in base64, in either alphabet.
 const MAGIC: [&[u8]; 5] = [b"iVBORw0KGgo", b"/9j/", b"_9j_", b"R0lGOD", b"UklGR"];
 
 impl Default for MarkdownImages {
@@ -107,12 +107,12 @@ impl Default for MarkdownImages {
 }
 
 impl MarkdownImages {
-    /// The end of the picture under way has come: further lines do not belong to it.
+    /// The unfinished picture has reached its end marker: further lines are not part of it.
     pub fn picture_is_whole(&mut self) {
         self.is_whole = true;
     }
 
-    /// Reads on until the next find and takes what it read off the front of `piece`; `None` when it is used up.
+    /// Reads up to the next part and removes what it read from the front of `piece`. `None` when `piece` is empty.
     pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Option<MarkdownPart<'a>> {
         match std::mem::replace(&mut self.held_is, HeldText::Open) {
             HeldText::Open => {}
@@ -180,7 +180,7 @@ impl MarkdownImages {
                 MarkdownState::Bang => return self.miss(),
                 MarkdownState::Alt { depth } => match byte {
                     b'[' if self.held.len() > 2 && self.held.last() == Some(&b'!') => {
-                        // A new picture begins inside: what came before it is text.
+                        // A new picture begins inside; the text before it is not a picture.
                         self.held.pop();
                         self.state = MarkdownState::Restart;
                         return self.hand_out();
@@ -294,10 +294,10 @@ impl MarkdownImages {
                         self.state = MarkdownState::Text;
                     }
                     b'"' | b'\'' | b'(' => self.state = MarkdownState::Title,
-                    // The parenthesis is missing; what follows is text again.
+                    // The closing parenthesis is missing; text follows.
                     _ => self.state = MarkdownState::Text,
                 },
-                // Another picture begins: it was no title.
+                // Another picture begins, so this was not a title.
                 MarkdownState::TitleBang if byte == b'[' => {
                     self.held.extend_from_slice(b"!");
                     self.state = MarkdownState::Bang;
@@ -316,7 +316,7 @@ impl MarkdownImages {
         None
     }
 
-    /// The text has ended: what was held is text after all. A picture under way stays without [`MarkdownPart::ImageEnd`].
+    /// The text has ended: held text is returned. An unfinished picture gets no [`MarkdownPart::ImageEnd`].
     pub fn finish(&mut self) -> Option<MarkdownPart<'_>> {
         if self.held_is == HeldText::HandedOut {
             self.held.clear();
@@ -330,7 +330,7 @@ impl MarkdownImages {
         self.state = state;
     }
 
-    /// What is held is no picture.
+    /// The held text is not a picture.
     fn miss(&mut self) -> Option<MarkdownPart<'_>> {
         self.state = MarkdownState::Text;
         self.hand_out()
@@ -366,7 +366,7 @@ fn is_header_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte.is_ascii_whitespace() || b":;,/+-._=*".contains(&byte)
 }
 
-/// Where in a text a picture may begin.
+/// The first position in a text where a picture may begin.
 fn candidate(text: &[u8]) -> Option<usize> {
     let mut from = 0;
     while let Some(at) = find3(b'!', b'd', b'D', text.get(from..)?) {
@@ -384,12 +384,12 @@ fn is_line_end(byte: u8) -> bool {
     matches!(byte, b'\r' | b'\n')
 }
 
-/// Whether base64 goes on behind a line of this length: MIME (RFC 2045 §6.8) and PEM (RFC 7468 §2) break it so.
+/// Whether base64 may continue after a line of this length, as MIME (RFC 2045 §6.8) and PEM (RFC 7468 §2) wrap it.
 fn is_wrapped(line: usize) -> bool {
     matches!(line, 64 | 76)
 }
 
-/// Whether one is the beginning of the other.
+/// Whether one of both is a prefix of the other.
 fn fits(expected: &[u8], text: &[u8]) -> bool {
     let common = expected.len().min(text.len());
     expected.get(..common) == text.get(..common)

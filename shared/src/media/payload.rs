@@ -4,7 +4,7 @@ use base64::Engine;
 use base64::engine::Simd;
 use base64::engine::general_purpose::PAD;
 
-/// A character that base64 has no place for, or text after the padding.
+/// A character outside the base64 alphabets, or text after the padding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not base64")]
 pub struct BadPayload;
@@ -15,13 +15,13 @@ const NOT_A_SYMBOL: u8 = 64;
 const BLANK: u8 = 65;
 const PADDING: u8 = 66;
 
-/// Base64 text in, bytes out, whatever the cutting.
+/// Decodes base64 text that comes in pieces, cut anywhere.
 ///
 /// Reads the [forgiving base64](https://infra.spec.whatwg.org/#forgiving-base64-decode) of the web (white space
-/// anywhere, padding optional, loose last bits) and the url-safe alphabet besides: models and relays write all of these.
+/// anywhere, padding optional, loose last bits) and the URL-safe alphabet: models and relays write all of these.
 ///
-/// Blocks go through the vector engine of the `base64` crate (its preset engines are scalar and 7 times slower);
-/// a block that it refuses is read again symbol by symbol.
+/// Blocks are decoded by the vector engine of the `base64` crate (its preset engines are scalar and 7 times slower);
+/// a block that it refuses is decoded symbol by symbol.
 #[derive(Debug, Default)]
 pub struct Payload {
     /// Symbols (0..=63) that do not fill a group of four yet.
@@ -32,7 +32,7 @@ pub struct Payload {
 }
 
 impl Payload {
-    /// Decodes as much of `text` as one block holds, takes it off the front, and returns the bytes.
+    /// Decodes one block from the front of `text`, removes it, and returns the bytes.
     pub fn step(&mut self, text: &mut &[u8]) -> Result<&[u8], BadPayload> {
         self.bytes.clear();
         if self.symbols == 0 && !self.padded {
@@ -52,7 +52,7 @@ impl Payload {
         let (block, rest) = text.split_at(text.len().min(symbols));
         for (at, &byte) in block.iter().enumerate() {
             if let Err(bad) = self.symbol(byte) {
-                // What stands before it is handed on first, as it would be had the text been cut here.
+                // The bytes before it are returned first, as if the text had been cut here.
                 *text = text.get(at..).unwrap_or_default();
                 return if self.bytes.is_empty() { Err(bad) } else { Ok(&self.bytes) };
             }
@@ -61,7 +61,7 @@ impl Payload {
         Ok(&self.bytes)
     }
 
-    /// Decodes what is left when the text has ended: one or two bytes where the padding is missing.
+    /// Decodes the rest when the text has ended: one or two bytes if the padding is missing.
     pub fn finish(&mut self) -> Result<&[u8], BadPayload> {
         self.bytes.clear();
         if !self.padded {

@@ -1,11 +1,11 @@
-/// What a [`Reference`] turned out to be.
+/// The kind of a [`Reference`], known at its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Referred<'a> {
-    /// Base64; this is what was not handed on yet.
+    /// Base64; contains the part that was not returned yet.
     Payload(&'a [u8]),
     /// A link.
     Link(&'a str),
-    /// Nothing at all.
+    /// An empty value.
     Nothing,
     /// Something else.
     Unusable,
@@ -31,7 +31,7 @@ enum ReferenceState {
 }
 
 impl Reference {
-    /// Reads more of the value; hands on the base64 in it.
+    /// Reads more of the value and returns the base64 in it.
     pub fn push<'a>(&'a mut self, piece: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let (first, rest): (&[u8], &[u8]) = match self.state {
             ReferenceState::Payload => (&[], piece),
@@ -49,11 +49,11 @@ impl Reference {
         [first, rest].into_iter().filter(|payload| !payload.is_empty())
     }
 
-    /// The value has ended: what was it?
+    /// The value has ended. Returns its kind.
     pub fn finish(&self) -> Referred<'_> {
         match (self.state, std::str::from_utf8(&self.held)) {
             (ReferenceState::Payload, _) => Referred::Payload(&[]),
-            // One byte more than a link may have stays, so that the rules refuse it.
+            // One byte more than the longest link is kept, so that the rules refuse the link.
             (ReferenceState::Link, Ok(link)) if link.len() > MAX_LINK_BYTES => Referred::Link(link),
             (ReferenceState::Link, Ok(link)) => Referred::Link(link.trim()),
             (ReferenceState::Undecided, _) if self.held.trim_ascii().is_empty() => Referred::Nothing,
@@ -62,7 +62,7 @@ impl Reference {
         }
     }
 
-    /// Decides as soon as the beginning allows; says where in `held` the payload begins.
+    /// Decides the kind as soon as possible. Returns where the payload begins in `held`.
     fn decide(&mut self) -> usize {
         let start = self.held.iter().position(|byte| !byte.is_ascii_whitespace()).unwrap_or(self.held.len());
         let text = self.held.get(start..).unwrap_or_default();

@@ -1,7 +1,7 @@
-//! What the bytes of a picture really are: media type, dimensions, and whether the end is there.
+//! Reads a picture's media type, dimensions and end marker from its bytes.
 //!
-//! A [`Sniffer`] accepts pieces cut anywhere, keeps at most 16 of their bytes, and jumps over
-//! chunk and segment bodies without looking at them; only the scans of a JPEG are searched for
+//! A [`Sniffer`] accepts pieces cut anywhere, keeps at most 16 of their bytes, and skips
+//! chunk and segment bodies without examining them; only the scans of a JPEG are searched for
 //! markers. Nothing is decoded and no checksum is computed: only the header and the end are checked.
 //! Bytes behind the end change nothing.
 //!
@@ -54,7 +54,7 @@ impl MediaType {
     }
 }
 
-/// What the first bytes, at most 12, say.
+/// The media type according to the first bytes, at most 12.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum MagicMatch {
     /// Too few bytes so far; all of them fit the start of some magic.
@@ -62,14 +62,14 @@ pub enum MagicMatch {
     Undecided,
     /// The magic of this type is complete.
     Known(MediaType),
-    /// No magic of ours begins like this.
+    /// No known magic begins like this.
     NotAnImage,
 }
 
-/// A picture that is all there.
+/// A whole picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SniffedImage {
-    /// By the magic, never by a label.
+    /// From the magic; a label is never used.
     pub media_type: MediaType,
     /// Bytes that were pushed, including any behind the picture's own end.
     pub bytes: u64,
@@ -79,7 +79,7 @@ pub struct SniffedImage {
     pub height: u32,
 }
 
-/// Why the bytes are no whole picture.
+/// Why the bytes are not a whole picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SniffFlaw {
     /// No known magic, or fewer bytes than a magic has.
@@ -88,25 +88,25 @@ pub enum SniffFlaw {
     Truncated,
 }
 
-/// Watches the bytes of one picture go by.
+/// Examines the bytes of one picture as they pass.
 #[derive(Clone, Default, Debug)]
 pub struct Sniffer {
     kind: MagicMatch,
     dimensions: Option<(u32, u32)>,
     len: u64,
     step: WalkStep,
-    /// Bytes to jump over before `step` begins.
+    /// Bytes to skip before `step` begins.
     skip: u64,
     head: [u8; HEAD_BYTES],
     filled: usize,
-    /// Coded pixels have begun: IDAT, SOS, a GIF image or a WebP bitstream header.
+    /// Coded pixels were found: IDAT, SOS, a GIF image or a WebP bitstream header.
     pixels: bool,
     /// WebP only: the length of the file by its RIFF header.
     declared: u64,
 }
 
 impl Sniffer {
-    /// Takes the next piece, cut anywhere. Costs O(1) where a body is jumped over.
+    /// Reads the next piece, cut anywhere. Costs O(1) for skipped bodies.
     pub fn push(&mut self, bytes: &[u8]) {
         self.len = self.len.saturating_add(bytes.len() as u64);
         let mut rest = bytes;
@@ -115,13 +115,13 @@ impl Sniffer {
         }
     }
 
-    /// The type by its magic, as soon as that is certain.
+    /// The type by its magic, as soon as it is known.
     #[must_use]
     pub fn kind(&self) -> MagicMatch {
         self.kind
     }
 
-    /// Width and height in pixels, both at least 1, once the header has told them.
+    /// Width and height in pixels, both at least 1, once the header was read.
     #[must_use]
     pub fn dimensions(&self) -> Option<(u32, u32)> {
         self.dimensions
@@ -134,7 +134,7 @@ impl Sniffer {
         self.len
     }
 
-    /// Judges what was pushed as all there will be.
+    /// Checks the pushed bytes as a complete file.
     ///
     /// # Errors
     ///
@@ -157,7 +157,7 @@ impl Sniffer {
         }
     }
 
-    /// Consumes at least one byte; returns what is left.
+    /// Consumes at least one byte and returns the rest.
     fn advance<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         if self.skip > 0 {
             let left = usize::try_from(self.skip).unwrap_or(usize::MAX);
@@ -247,7 +247,7 @@ impl Sniffer {
 
 /// The longest head of a step: a PNG chunk's length and type, IHDR's width and height.
 const HEAD_BYTES: usize = 16;
-/// What the next bytes are, after the skipped ones.
+/// The meaning of the next bytes, after the skipped ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum WalkStep {
     #[default]
@@ -270,9 +270,9 @@ enum WalkStep {
     GifExtension,
     GifImage,
     GifSubBlock,
-    /// The picture's own end was reached; more bytes change nothing.
+    /// The end marker was read; further bytes change nothing.
     End,
-    /// These bytes cannot become a whole picture any more.
+    /// These bytes can no longer become a whole picture.
     Lost,
 }
 
@@ -291,7 +291,7 @@ impl WalkStep {
     }
 }
 
-/// Table of the module; no magic is the beginning of another.
+/// Implements the table of the module. No magic is a prefix of another.
 fn recognise(start: &[u8]) -> MagicMatch {
     const MAGICS: [(&[u8], MediaType); 4] = [
         (b"\x89PNG\r\n\x1A\n", MediaType::Png),

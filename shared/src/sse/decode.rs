@@ -7,7 +7,7 @@ pub enum DecoderPart<'a> {
     Data(&'a [u8]),
     /// The line feed between two `data` lines of one event.
     Newline,
-    /// A line begins that is none of the fields, which the standard ignores. Its first bytes.
+    /// A line with an unknown field name begins; the standard ignores such lines. Contains its first bytes.
     StrayStart(Stray),
     /// The next bytes of that line.
     Stray(&'a [u8]),
@@ -17,13 +17,13 @@ pub enum DecoderPart<'a> {
     Comment,
     /// A blank line ended an event that has data: everything since the last `End` is one event.
     End,
-    /// A blank line ended something without data: comments, other fields, nothing at all.
+    /// A blank line ended a block without data: comments, other fields, or nothing.
     Blank,
     /// The piece is used up.
     Idle,
 }
 
-/// The first bytes of a line that is no field, as many as were needed to see that.
+/// The first bytes of a line with an unknown field name: as many as the decoder needed to see that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stray(Name);
 
@@ -42,7 +42,7 @@ pub struct TooLarge {
     pub max_bytes: usize,
 }
 
-/// Of an `event`, `id` or `retry` line; the rest of a longer one is not read, which nobody has ever sent.
+/// Longest value of an `event`, `id` or `retry` line; the rest of a longer one is skipped.
 const MAX_FIELD_BYTES: usize = 64 * 1024;
 const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 
@@ -50,7 +50,8 @@ const BOM: [u8; 3] = [0xEF, 0xBB, 0xBF];
 ///
 /// Steps through [§9.2.6](https://html.spec.whatwg.org/multipage/server-sent-events.html#event-stream-interpretation)
 /// and can stop at any byte. Departures: data is handed on as bytes before the blank line is seen (the standard
-/// drops an unfinished event; here the caller decides), lines that are no field are handed on, and decoding as UTF-8 is left to the reader of the data.
+/// drops an unfinished event; here the caller decides), lines with unknown field names are handed on, and data is not decoded
+/// as UTF-8.
 #[derive(Debug)]
 pub struct Decoder {
     state: DecoderState,
@@ -76,7 +77,7 @@ enum DecoderState {
     Space(Field),
     Value(Field),
     Stray,
-    /// Also another line that is not handed on: one that begins with a part of a BOM.
+    /// Also a line that begins with a part of a byte order mark, which is skipped too.
     Comment,
 }
 
@@ -88,7 +89,7 @@ enum Field {
     Retry,
 }
 
-/// A field name under way: no known name is longer than five bytes, so a sixth makes it unknown.
+/// A field name being read. Known names have at most five bytes, so a sixth byte makes it unknown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 struct Name {
     bytes: [u8; 5],
@@ -137,7 +138,7 @@ impl Decoder {
         }
     }
 
-    /// Reads on until the next [`DecoderPart`] and takes what it read off the front of `piece`.
+    /// Reads up to the next [`DecoderPart`] and removes the bytes it read from the front of `piece`.
     pub fn step<'a>(&mut self, piece: &mut &'a [u8]) -> Result<DecoderPart<'a>, TooLarge> {
         while let Some((&byte, after)) = piece.split_first() {
             if std::mem::take(&mut self.after_cr) && byte == b'\n' {
@@ -245,7 +246,7 @@ impl Decoder {
         Ok(DecoderPart::Idle)
     }
 
-    /// The stream has ended: a line that was too short to be known, and is no field.
+    /// The stream has ended. Returns the bytes of a last line that was too short to be recognised.
     pub fn finish(&mut self) -> Option<Stray> {
         let name = std::mem::take(&mut self.name);
         let is_stray = self.state == DecoderState::Name && name.field().is_none();
@@ -303,7 +304,7 @@ impl Decoder {
             Field::Event => self.event_type.clone_from(&self.value),
             Field::Id if !self.value.contains(&0) => self.next_id.clone_from(&self.value),
             Field::Retry if !self.value.is_empty() && self.value.iter().all(u8::is_ascii_digit) => {
-                // More digits than a u64 holds is no time anybody can wait for.
+                // A number that does not fit into a u64 is ignored, as the standard ignores other invalid values.
                 self.retry_ms = std::str::from_utf8(&self.value).ok().and_then(|digits| digits.parse().ok());
             }
             Field::Id | Field::Retry => {}
@@ -311,7 +312,7 @@ impl Decoder {
         self.value.clear();
     }
 
-    /// Ends the block; says whether there is an event to dispatch.
+    /// Ends the block. Returns whether there is an event to dispatch.
     fn blank_line(&mut self) -> bool {
         if !self.next_id.is_empty() || !self.last_id.is_empty() {
             self.last_id.clone_from(&self.next_id);

@@ -1,4 +1,4 @@
-/// Appends one event. `data` must be one line (JSON without line breaks); `id` and `name` are ours, never a stranger's.
+/// Appends one event. `data` must be one line (JSON without line breaks); `id` and `name` never come from outside.
 pub fn event(out: &mut Vec<u8>, id: u64, name: &str, data: &[u8]) {
     debug_assert!(!data.iter().any(|byte| matches!(byte, b'\r' | b'\n')), "data would end its line");
     out.extend_from_slice(b"id: ");
@@ -10,9 +10,9 @@ pub fn event(out: &mut Vec<u8>, id: u64, name: &str, data: &[u8]) {
     out.extend_from_slice(b"\n\n");
 }
 
-/// Appends a comment, which readers skip: padding, or a sign of life.
+/// Appends a comment, which clients skip: padding or a keep-alive.
 pub fn comment(out: &mut Vec<u8>, text: &str) {
-    debug_assert!(!text.contains(['\r', '\n']), "the comment would end its line");
+    debug_assert!(!text.contains(['\r', '\n']), "a comment is one line");
     out.extend_from_slice(b": ");
     out.extend_from_slice(text.as_bytes());
     out.extend_from_slice(b"\n\n");

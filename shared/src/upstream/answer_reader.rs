@@ -11,27 +11,27 @@ const MAX_MALFORMED: u32 = 3;
 /// Reads an upstream's answer, in pieces cut anywhere, into updates.
 ///
 /// The first bytes decide what the answer is, whatever its `Content-Type`: an event stream, one JSON document, or a page
-/// of HTML. Several `data` lines of one event are read as one document where they form one, and as a document each where
-/// they do not: upstreams forget blank lines. A line that is no field is read as data where a document begins or
-/// continues in it: some upstreams print their errors bare, or a document over several lines.
+/// of HTML. Several `data` lines of one event are read as one document if they form one, and as one document each
+/// otherwise, because some upstreams omit blank lines. A line with an unknown field name is read as data if a document
+/// begins or continues in it: some upstreams print errors bare, or a document over several lines.
 #[derive(Debug)]
 pub struct AnswerReader {
     dialect: AnyDialect,
     framing: Framing,
-    /// How many bytes of a BOM the answer began with.
+    /// How many bytes of a byte order mark the answer began with.
     bom: usize,
     json: json::Tokenizer,
-    /// How many bytes of `[DONE]` the current data line has matched; `None` when the line is something else.
+    /// How many bytes of `[DONE]` the current data line has matched; `None` if the line differs.
     done_matched: Option<usize>,
     /// The rest of the current data line belongs to a malformed document.
     skip_line: bool,
-    /// The current line is no field and is read as data all the same.
+    /// The current line has an unknown field name and is read as data.
     in_stray: bool,
     malformed: u32,
     documents: u32,
     /// The answer has a data line or a comment, as an event stream does.
     is_stream: bool,
-    /// The answer has lines that are neither.
+    /// The answer has other lines.
     has_strays: bool,
     bytes: u64,
     is_over: bool,
@@ -77,7 +77,7 @@ impl AnswerReader {
         }
     }
 
-    /// The answer has ended, or was cut: the updates are the same, and the caller knows which it was.
+    /// The answer has ended or was cut. The caller knows which; the updates are the same.
     pub fn finish(&mut self, out: &mut Out<'_>) {
         if let Framing::Events(decoder) = &mut self.framing
             && let Some(start) = decoder.finish()
@@ -90,7 +90,7 @@ impl AnswerReader {
         if !self.json.is_between_documents() {
             self.malformed_document(out);
         }
-        // Last, because any other failure in the answer says more.
+        // Reported last, because any other failure in the answer is more precise.
         if self.malformed >= MAX_MALFORMED || (has_none && self.malformed > 0) {
             out(Update::Failed(Failure::Protocol));
         } else if has_none && self.has_strays && !self.is_stream {
@@ -100,7 +100,7 @@ impl AnswerReader {
         self.is_over = true;
     }
 
-    /// Whether nothing that follows matters: `[DONE]` was read, or the answer is unreadable.
+    /// Whether the rest of the answer can be ignored: `[DONE]` was read, or the answer is unreadable.
     pub fn is_over(&self) -> bool {
         self.is_over
     }

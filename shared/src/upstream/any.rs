@@ -12,12 +12,12 @@ use crate::json::Segment::{self, Index, Key};
 use crate::json::{Token, TokenValue};
 use crate::update::{Stop, Update, Usage};
 
-/// No event that means anything has a longer name.
+/// Longest known event name.
 const MAX_NAME_BYTES: usize = 64;
-/// Text that a document may or may not have meant for the user waits for its end up to this size.
+/// Text whose `type` comes behind it waits for the end of its document up to this size.
 const MAX_PENDING_BYTES: usize = 64 * 1024;
 
-/// Every dialect at once: whichever way an upstream is asked, relays answer in whichever they like.
+/// All dialects at once: a relay may answer in another dialect than the request's.
 ///
 /// The members of a document tell them apart: `choices` is chat, `candidates` is Gemini, `item` and `output` are the
 /// Responses API, anything else the images APIs. An `error` member ends an answer, except in an event about one
@@ -32,11 +32,11 @@ pub struct AnyDialect {
     document: DocumentState,
     short: Short,
     usage: Usage,
-    /// The error of a refusal's body; `None` for an answer with a good status.
+    /// The error in the body of an answer with an error status; `None` for a 2xx status.
     refusal: Option<HttpRefusal>,
 }
 
-/// The body of an answer whose status says that the upstream refused.
+/// The body of an answer with an error status.
 #[derive(Debug)]
 struct HttpRefusal {
     status: u16,
@@ -44,35 +44,35 @@ struct HttpRefusal {
     failure: Option<Failure>,
 }
 
-/// The document under way.
+/// State of the document being read.
 #[derive(Debug, Default)]
 struct DocumentState {
     /// `type`.
     kind: String,
-    /// The event or the `type` says that its picture is not the final one.
+    /// The event name or `type` marks its picture as not final.
     is_preview: bool,
-    /// `text` or `delta`, which some kinds mean for the user, until it is known whether this one does.
+    /// `text` or `delta`, until `type` decides whether it is text for the user.
     text: Vec<u8>,
-    /// It does, and there is more of it than waits.
-    is_said: bool,
-    /// `phase` says that it is not meant so.
-    is_aside: bool,
+    /// It is text for the user, and longer than what waits.
+    is_streaming_text: bool,
+    /// `phase` marks it as not meant for the user.
+    is_internal: bool,
     stop: Option<Stop>,
     error: ErrorObject,
 }
 
 impl AnyDialect {
-    /// Reads one answer; links to this machine pass only in the local stack.
+    /// A reader of one answer. Links to this machine are accepted only in the local stack.
     pub fn new(links: LocalLinks) -> Self {
         Self::of(ImagesVendor::OpenAi, links)
     }
 
-    /// Reads one answer of Volcengine ARK, or of a relay in front of it.
+    /// A reader of one answer of Volcengine ARK, or of a relay in front of ARK.
     pub fn ark(links: LocalLinks) -> Self {
         Self::of(ImagesVendor::Ark, links)
     }
 
-    /// Reads the body of an answer with a status that is no success: always ends in [`Update::Failed`].
+    /// A reader of the body of an answer with an error status: always ends in [`Update::Failed`].
     pub fn refusal(status: u16) -> Self {
         Self { refusal: Some(HttpRefusal { status, failure: None }), ..Self::new(LocalLinks::Refused) }
     }
@@ -120,7 +120,7 @@ impl AnyDialect {
         }
     }
 
-    /// A document begins; `event_type` is the `event` field that stands before it.
+    /// A document begins. `event_type` is the event's `event` field so far.
     pub(super) fn document_begin(&mut self, event_type: &[u8]) {
         self.document = DocumentState { is_preview: names_preview(event_type), ..DocumentState::default() };
     }
@@ -152,7 +152,8 @@ impl AnyDialect {
     }
 
     fn other(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
-        let DocumentState { kind, is_preview, text, is_said, is_aside, stop: stopped, error, .. } = &mut self.document;
+        let DocumentState { kind, is_preview, text, is_streaming_text, is_internal, stop: stopped, error, .. } =
+            &mut self.document;
         match (path, value) {
             ([Key("type")], value) => {
                 if let Some(name) = self.short.read(value) {
@@ -163,7 +164,7 @@ impl AnyDialect {
             }
             ([Key("phase")], value) => {
                 if let Some(phase) = self.short.read(value) {
-                    *is_aside = phase != "content";
+                    *is_internal = phase != "content";
                 }
             }
             (
@@ -178,11 +179,11 @@ impl AnyDialect {
             ([Key("text" | "delta")], TokenValue::Text(more)) => {
                 let (waits, rest) = more.split_at(more.len().min(MAX_PENDING_BYTES - text.len()));
                 text.extend_from_slice(waits);
-                if !rest.is_empty() && !*is_said && says(kind, *is_aside) {
-                    *is_said = true;
+                if !rest.is_empty() && !*is_streaming_text && is_user_text(kind, *is_internal) {
+                    *is_streaming_text = true;
                     self.content.text(0, text, out);
                 }
-                if *is_said {
+                if *is_streaming_text {
                     self.content.text(0, rest, out);
                 }
             }
@@ -192,9 +193,9 @@ impl AnyDialect {
         error.token(path, value);
     }
 
-    /// A document ended; `event_type` is the `event` field that stands with it.
+    /// A document ended. `event_type` is the event's `event` field.
     pub(super) fn document_end(&mut self, event_type: &[u8], out: &mut Out<'_>) {
-        let DocumentState { kind, is_preview, text, is_said, is_aside, stop, error } =
+        let DocumentState { kind, is_preview, text, is_streaming_text, is_internal, stop, error } =
             std::mem::take(&mut self.document);
         if let Some(HttpRefusal { status, failure }) = &mut self.refusal {
             failure.get_or_insert_with(|| error.failure(Some(*status)));
@@ -216,9 +217,9 @@ impl AnyDialect {
         }
         let error = (last == "partial_failed" || error.is_found()).then_some(&error);
         self.items.settle(is_preview, error, &mut self.content, out);
-        if says(name, is_aside) {
+        if is_user_text(name, is_internal) {
             self.output.has_text = true;
-            if !is_said {
+            if !is_streaming_text {
                 self.content.text(0, &text, out);
             }
         }
@@ -228,7 +229,7 @@ impl AnyDialect {
         }
     }
 
-    /// A document broke off. What came before the break stays: a picture may be whole by then.
+    /// A document broke off. Its content so far counts: a picture may already be whole.
     pub(super) fn abandon(&mut self, out: &mut Out<'_>) {
         if self.refusal.is_some() {
             return self.document_end(b"", out);
@@ -251,7 +252,7 @@ impl AnyDialect {
         }
     }
 
-    /// What it means that the answer is a page of HTML.
+    /// The failure for an answer that is an HTML page.
     pub(super) fn page(&self) -> Failure {
         match &self.refusal {
             Some(refusal) => ErrorObject::default().failure(Some(refusal.status)),
@@ -261,11 +262,11 @@ impl AnyDialect {
 }
 
 /// Whether the text of a document of this name is meant for the user.
-fn says(name: &str, is_aside: bool) -> bool {
-    !is_aside && matches!(name, "image_generation.text_chunk" | "response.output_text.delta")
+fn is_user_text(name: &str, is_internal: bool) -> bool {
+    !is_internal && matches!(name, "image_generation.text_chunk" | "response.output_text.delta")
 }
 
-/// Whether an event or a `type` of this name says that its picture is not the final one.
+/// Whether an event name or `type` marks its picture as not final.
 fn names_preview(name: &[u8]) -> bool {
     name.ends_with(b".partial_image")
 }

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-/// The most pictures that one call reads and makes, together.
+/// Most input and output pictures of one call, together.
 const MAX_PICTURES: u32 = 15;
 
-/// The body that asks for pictures. ARK ignores keys it does not know and charges all the same, so nothing else is sent.
+/// The request body. ARK ignores unknown members and charges for the call, so no other member is sent.
 ///
 /// Fields: [image generation API](https://www.volcengine.com/docs/82379/1541523).
 #[derive(Serialize)]
@@ -19,7 +19,7 @@ pub struct ArkRequest<'a> {
     response_format: &'static str,
     size: &'a str,
     stream: bool,
-    /// Always sent: ARK's default is `true`, and a marked picture costs the same.
+    /// Always sent, because ARK's default is `true`.
     watermark: bool,
 }
 
@@ -36,23 +36,23 @@ struct SequentialOptions {
     max_images: u32,
 }
 
-/// How ARK is asked.
+/// The settings of a request.
 #[derive(Clone, Copy)]
 pub struct ArkSettings<'a> {
     /// Model or endpoint id.
     pub model: &'a str,
-    /// What to do with the pictures.
+    /// The prompt.
     pub prompt: &'a str,
     /// Tier (`2K`) or `WxH`.
     pub size: &'a str,
-    /// 1..=15, less what the inputs take of that; the model decides how many it makes.
+    /// 1..=15, minus the number of input pictures; the model decides how many it makes.
     pub max_images: u32,
     /// Whether ARK marks the pictures.
     pub watermark: bool,
 }
 
 impl<'a> ArkRequest<'a> {
-    /// Asks for pictures made from `images` (links or data URLs).
+    /// A request for pictures made from `images` (links or data URLs).
     pub fn new(settings: ArkSettings<'a>, images: &'a [&'a str]) -> Self {
         let room = MAX_PICTURES.saturating_sub(u32::try_from(images.len()).unwrap_or(MAX_PICTURES));
         let max_images = settings.max_images.min(room);

@@ -10,10 +10,10 @@ use crate::json::Segment::{Index, Key};
 use crate::json::{Segment, TokenValue};
 use crate::update::Update;
 
-/// Content that comes before its choice's `index` waits for it up to this size, then belongs to choice 0.
+/// Content before its choice's `index` waits for it up to this size, then counts as content of choice 0.
 const MAX_PENDING_BYTES: usize = 64 * 1024;
 
-/// The body of `POST {base}/v1/chat/completions` that asks for one picture.
+/// The body of `POST {base}/v1/chat/completions` for one picture.
 ///
 /// `content` is an array even for text alone (one relay refuses a string), there is no system message (Gemini's image
 /// models refuse it), and `modalities` is what OpenRouter needs to make a picture at all.
@@ -28,8 +28,8 @@ pub struct ChatRequest<'a> {
     extra_body: Option<ExtraBody<'a>>,
 }
 
-/// The member that relays read for Gemini's own settings. It is sent as it is written here: the `extra_body` of OpenAI's
-/// Python client would be unwrapped.
+/// The member in which relays read Gemini's own settings. It is sent literally; OpenAI's Python client would unwrap its
+/// `extra_body` parameter.
 #[derive(Serialize)]
 struct ExtraBody<'a> {
     google: Google<'a>,
@@ -69,7 +69,7 @@ struct ImageUrl<'a> {
 }
 
 impl<'a> ChatRequest<'a> {
-    /// Asks `model` for a picture of `prompt`, with reference pictures as data URLs or links, of a ratio like `16:9`.
+    /// A request to `model`: prompt, reference pictures as data URLs or links, and an aspect ratio such as `16:9`.
     pub fn new(
         model: &'a str,
         prompt: &'a str,
@@ -94,12 +94,12 @@ impl<'a> ChatRequest<'a> {
 ///
 /// A picture may stand in `delta.content` as Markdown, data URL, link or base64 alone, in a content part, or in
 /// `delta.images` and its spellings; `delta` may be `message`. The slot is the choice's `index`, which relays write
-/// last: text waits for it, a picture outside the text does not and goes by the choice's place in the array. Reasoning
-/// is not looked at.
+/// last: text waits for it; a picture outside the text does not wait and uses the choice's position in the array.
+/// Reasoning is not read.
 #[derive(Debug, Default)]
 pub(super) struct Choices {
     slot: Option<u32>,
-    /// The item's place in the array, for want of an index.
+    /// The item's position in the array, used if there is no index.
     position: u32,
     pending: Vec<u8>,
     short: Short,
@@ -193,7 +193,7 @@ impl Choices {
         }
     }
 
-    /// The slot of the choice under way is known: what waited for it is read.
+    /// The slot of the current choice is known: reads the content that waited for it.
     fn settle(&mut self, slot: u32, content: &mut Content, out: &mut Out<'_>) {
         self.slot = Some(slot);
         content.text(slot, &self.pending, out);

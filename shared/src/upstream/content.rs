@@ -5,26 +5,26 @@ use crate::json::TokenValue;
 use crate::media::{self, ImageRejection, MarkdownPart, Reference, Referred, Utf8};
 use crate::update::Update;
 
-/// SlotText of slots beyond this one is ignored: we ask for one, and each has a reader of its own.
+/// Text of slots beyond this one is ignored: one picture is requested, and each slot needs a reader.
 const MAX_SLOTS: u32 = 8;
 
-/// What an answer shows, whatever form it has: text with pictures in it, and values that stand for a picture.
+/// The content of an answer in any dialect: text with pictures in it, and values that stand for a picture.
 #[derive(Debug)]
 pub(super) struct Content {
     links: LocalLinks,
     texts: Vec<SlotText>,
     value: Option<PictureValue>,
-    /// The same picture said before in another form, until the later one turns out to be anything.
+    /// An earlier form of the same picture, kept until the later form proves valid.
     earlier: Option<PictureValue>,
     text_bytes: usize,
 }
 
-/// What a value that stands for a picture was.
+/// How a value that stands for a picture ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PictureResult {
-    /// There was none, or an empty one.
+    /// No value, or an empty one.
     Nothing,
-    /// Something that is no picture, or a broken one.
+    /// Not a picture, or a broken one.
     Rejected,
     /// A picture, or a link to one.
     Whole,
@@ -51,7 +51,7 @@ impl Content {
         Self { links, texts: Vec::new(), value: None, earlier: None, text_bytes: 0 }
     }
 
-    /// The next part of a slot's text; pictures may stand in it.
+    /// The next part of a slot's text, which may contain pictures.
     pub(super) fn text(&mut self, slot: u32, mut piece: &[u8], out: &mut Out<'_>) {
         if slot >= MAX_SLOTS || piece.is_empty() {
             return;
@@ -101,7 +101,7 @@ impl Content {
     }
 
     /// A string that stands for a picture: a data URL, a link, or base64 alone. It counts when [`Content::end_picture`]
-    /// is called, because what belongs to it may stand behind it.
+    /// is called, because further members of the picture may follow it.
     pub(super) fn picture(&mut self, slot: u32, draft: bool, value: TokenValue<'_>, out: &mut Out<'_>) {
         match value {
             TokenValue::StringStart => {
@@ -123,7 +123,7 @@ impl Content {
         }
     }
 
-    /// The value under way is complete. A link belongs to `slot`, a picture to the slot in which it began.
+    /// The current value is complete. A link belongs to `slot`, a picture to the slot in which it began.
     pub(super) fn end_picture(
         &mut self,
         slot: u32,
@@ -160,7 +160,7 @@ impl Content {
         if is_whole || earlier == PictureResult::Whole { PictureResult::Whole } else { PictureResult::Rejected }
     }
 
-    /// What never began is no reason to give up the picture that is under way in the text beside it.
+    /// Reports a rejected value, unless a picture in the text of the same slot is unfinished: that one must go on.
     fn reject(&self, slot: u32, why: ImageRejection, out: &mut Out<'_>) {
         let is_under_way = self.texts.iter().any(|text| text.slot == slot && text.picture.is_some());
         if !is_under_way {
@@ -179,7 +179,7 @@ impl Content {
         came
     }
 
-    /// The document broke off: a picture may be whole by then. A link is not told: it may be half of one.
+    /// The document broke off: a picture may already be whole. A link is dropped, because it may be incomplete.
     pub(super) fn abandon(&mut self, out: &mut Out<'_>) {
         // That one was complete.
         if let Some(PictureValue { picture, .. }) = &self.earlier {
@@ -210,7 +210,7 @@ impl Content {
     }
 }
 
-/// One picture at a time in a slot: the one in the text ends where another begins beside it.
+/// Ends the picture in a slot's text when another one begins beside the text: a slot has one unfinished picture.
 fn end_picture_in_text(texts: &mut [SlotText], slot: u32, out: &mut Out<'_>) {
     let text = texts.iter_mut().find(|text| text.slot == slot);
     if let Some(picture) = text.and_then(|text| text.picture.take()) {

@@ -6,25 +6,25 @@ use crate::media::Utf8;
 
 const MAX_TEXT_BYTES: usize = 256;
 
-/// Gathers the few fields of an error object that tell what happened, in any of the forms relays use.
+/// Collects the fields of an error object that decide its class, in all forms that relays use.
 ///
-/// Looks, like new-api's `GeneralErrorResponse`, at `error` (an object or a sentence), `message`, `msg`, `err`,
+/// Reads, like new-api's `GeneralErrorResponse`, `error` (an object or a sentence), `message`, `msg`, `err`,
 /// `error_msg`, `header.message` and `response.error`; and at vLLM's `{"object":"error", …}`.
 #[derive(Debug, Default)]
 pub(super) struct ErrorObject {
-    /// What the error itself says.
+    /// Fields of the error itself.
     fields: ErrorFields,
-    /// What stands beside it, which counts where it says nothing.
+    /// Fields beside the error, used where its own are empty.
     beside: ErrorFields,
-    /// A member that only errors have was seen, and it says something.
+    /// A member that only errors have was read, and it is not empty.
     found: bool,
     object: String,
-    /// Joins the string under way.
+    /// Decodes the current string.
     text: Utf8,
 }
 
 impl ErrorObject {
-    /// The names that [`ErrorObject::token`] wants to see.
+    /// The member names that [`ErrorObject::token`] reads.
     pub(super) const KEYS: [&'static str; 13] = [
         "error",
         "code",
@@ -41,10 +41,10 @@ impl ErrorObject {
         "param",
     ];
 
-    /// Notes what stands at a path; anything that is no part of an error is ignored.
+    /// Reads one token. Tokens that are not part of an error are ignored.
     pub(super) fn token(&mut self, path: &[Segment], value: TokenValue<'_>) {
         if let [Key("error" | "err"), ..] | [Key("response"), Key("error"), ..] = path {
-            // Some write every member always: empty texts and zeros where nothing is wrong.
+            // Some upstreams write every member always, with empty texts and zeros if there is no error.
             self.found |= match value {
                 TokenValue::Text(text) => !text.is_empty(),
                 TokenValue::Scalar(text) => !matches!(text, "null" | "false") && text.parse() != Ok(0.0),
@@ -77,7 +77,7 @@ impl ErrorObject {
         }
     }
 
-    /// The class of what was gathered so far; `status` as in [`classify`].
+    /// The class of the fields collected so far; `status` as in [`classify`].
     pub(super) fn failure(&self, status: Option<u16>) -> Failure {
         let first = |own: &String, beside: &String| if own.is_empty() { beside.clone() } else { own.clone() };
         let fields = ErrorFields {
@@ -88,19 +88,19 @@ impl ErrorObject {
         classify(status, &fields)
     }
 
-    /// Whether a member that only errors have was seen.
+    /// Whether a member that only errors have was read.
     pub(super) fn is_found(&self) -> bool {
         self.found
     }
 
-    /// Whether the document is an error: it says so, or is a message beside a code that only errors have.
+    /// Whether the document is an error: it has an error member, or a message beside a code that only errors have.
     pub(super) fn is_error(&self) -> bool {
         let is_coded = || !self.beside.message.is_empty() && names_failure(&self.beside.code);
         self.found || self.object == "error" || is_coded()
     }
 }
 
-/// Stops where the longest character would not fit, so that the cutting of the text makes no difference.
+/// Appends until the longest character would not fit, so the result does not depend on how the text was cut.
 fn append(field: &mut String, text: &str) {
     if field.len() + text.len() + char::MAX_LEN_UTF8 <= MAX_TEXT_BYTES {
         return field.push_str(text);

@@ -1,31 +1,31 @@
-//! How an upstream call can fail, and how an upstream's own error is told to be one of these.
+//! The classes of failed upstream calls, and the classification of an upstream's error.
 //!
-//! Each class decides three things: the problem that the client sees, whether the rate-limit token
-//! comes back, and whether an operator must hear of it.
+//! Each class decides three things: the problem that the client gets, whether the rate-limit token
+//! is given back, and whether the log line has an alarm for the operator.
 
 mod names;
 
 use crate::problem::{Code, Problem};
 use std::fmt;
 
-/// Why an upstream call brought no image.
+/// Why an upstream call delivered no picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Failure {
     /// Our key was refused.
     Auth,
-    /// Our account has nothing left, or is overdue.
+    /// Our account has no balance or quota left, or is overdue.
     Quota,
-    /// The model is unknown there, not open to our account, or has no channel behind it.
+    /// The model is unknown, not open to our account, or has no channel at the relay.
     ModelUnavailable,
-    /// Our account asked too often.
+    /// Our account exceeded the upstream's rate limit.
     RateLimited,
-    /// The upstream is overloaded or down for now.
+    /// The upstream is overloaded or temporarily down.
     Unavailable,
     /// The upstream refused a parameter.
     BadRequest,
     /// The upstream could not fetch or read an input image by its link.
     InputImageUnreachable,
-    /// Moderation refused what went in or what came out.
+    /// Moderation refused the input or the output.
     ContentBlocked,
     /// The request was too large for the upstream.
     PayloadTooLarge,
@@ -35,33 +35,33 @@ pub enum Failure {
     Truncated,
     /// No head, no byte or no progress in time; the upstream may still be working.
     Timeout,
-    /// The upstream failed, and says no more.
+    /// The upstream failed without a more precise reason.
     Error,
     /// Neither an event stream nor JSON, such as an HTML error page.
     BadContentType,
-    /// Connection refused, no such host, or TLS failed: not a byte of the request was sent.
+    /// Connection refused, unknown host, or TLS failed: no byte of the request was sent.
     Unreachable,
-    /// No connection in time: not a byte of the request was sent.
+    /// No connection in time: no byte of the request was sent.
     ConnectTimeout,
-    /// A redirect, which is never followed: our key must not travel.
+    /// A redirect, which is never followed: the key must not be sent elsewhere.
     Redirect,
-    /// Not HTTP, an encoding that was not asked for, or beyond a cap.
+    /// Not HTTP, an encoding that was not requested, or beyond a cap.
     Protocol,
-    /// Our own time ran out.
+    /// The request's own deadline was reached.
     Deadline,
     /// The client left or stopped reading, so the call was dropped.
     ClientClosed,
-    /// A fault of our own code.
+    /// A bug in this service.
     Internal,
 }
 
-/// What becomes of the rate-limit token.
+/// Whether the rate-limit token is given back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TokenPolicy {
-    /// The upstream may have worked, or the user caused the failure.
+    /// Kept: the upstream may have done work, or the user caused the failure.
     Keep,
-    /// The upstream provably did not start. Holds only as long as nothing of its content has come:
-    /// after that the token is kept, whatever the failure.
+    /// Given back: the upstream provably did not start. Applies only if no content was received; after
+    /// content the token is always kept.
     Refund,
 }
 
@@ -73,7 +73,7 @@ struct FailureFacts {
 }
 
 impl Failure {
-    /// Every class.
+    /// All classes.
     pub const ALL: &'static [Failure] = &[
         Failure::Auth,
         Failure::Quota,
@@ -131,17 +131,17 @@ impl Failure {
         self.facts().class
     }
 
-    /// What the client is told.
+    /// The problem code for the client.
     pub const fn problem(self) -> Code {
         self.facts().problem
     }
 
-    /// What becomes of the rate-limit token.
+    /// Whether the rate-limit token is given back.
     pub const fn token(self) -> TokenPolicy {
         self.facts().token
     }
 
-    /// Whether the user's own input brought it about: trying again with the same is no use.
+    /// Whether the user's input is the cause, so that a retry of the same request cannot help.
     pub const fn is_users_fault(self) -> bool {
         matches!(self, Self::BadRequest | Self::InputImageUnreachable | Self::ContentBlocked | Self::PayloadTooLarge)
     }
@@ -164,16 +164,15 @@ impl From<Failure> for Problem {
     }
 }
 
-/// The few fields of an upstream's error that tell its class; empty where it has none. Whoever
-/// fills them caps each at 256 bytes. They decide and are dropped: none is shown or logged, so
-/// `Debug` prints none.
+/// The fields of an upstream's error that decide its class; empty where the error has none. Each is
+/// capped at 256 bytes by its reader. They are never sent or logged, so `Debug` prints none.
 #[derive(Clone, Default)]
 pub struct ErrorFields {
     /// `code`: a name (`ModelNotOpen`), or a number in digits.
     pub code: String,
     /// `type`; for Google `status`.
     pub kind: String,
-    /// `message`, or the first place that holds a text like it.
+    /// `message`, or the first member with such a text.
     pub message: String,
 }
 
@@ -183,18 +182,18 @@ impl fmt::Debug for ErrorFields {
     }
 }
 
-/// Whether a code is one that only errors have.
+/// Whether only errors have this code.
 pub(super) fn names_failure(code: &str) -> bool {
     let code = code.trim();
     by_code(code).or_else(|| by_number(None, code)).is_some()
 }
 
 /// The class of an upstream's error. `status` is the HTTP status that came with it; `None`, like a
-/// 2xx, means that the error stood in an answer which had begun well. What the body names wins over
-/// the bare status.
+/// 2xx, means that the error was inside an answer with a success status. A code in the body outweighs
+/// the status.
 ///
-/// A message can quote the user's prompt. So it decides only where its beginning is fixed, where
-/// the class keeps the token anyway, or under a status that no input of a user brings about.
+/// A message can quote the user's prompt. It decides only if its beginning is fixed, if the class
+/// keeps the token, or if no user input can cause the status.
 pub fn classify(status: Option<u16>, fields: &ErrorFields) -> Failure {
     let status = status.filter(|status| !(200..300).contains(status));
     if status.is_some_and(|status| (300..400).contains(&status)) {
@@ -212,7 +211,7 @@ pub fn classify(status: Option<u16>, fields: &ErrorFields) -> Failure {
         .unwrap_or(Failure::Error)
 }
 
-/// Sentences that say more than the code beside them.
+/// Sentences that are more precise than the code beside them.
 fn by_opening(message: &str) -> Option<Failure> {
     const OPENINGS: &[(&str, Failure)] = &[
         // ARK, under `InvalidParameter`.
@@ -225,7 +224,7 @@ fn by_opening(message: &str) -> Option<Failure> {
     first(OPENINGS, |opening| message.starts_with(opening))
 }
 
-/// Names, whole or in families. `type` carries some of them too.
+/// Names and prefixes of names. Some upstreams send them in `type`.
 fn by_code(code: &str) -> Option<Failure> {
     if code.is_empty() {
         return None;
@@ -236,7 +235,7 @@ fn by_code(code: &str) -> Option<Failure> {
 }
 
 fn by_message(status: Option<u16>, message: &str) -> Option<Failure> {
-    // Refusals by relays that give no code.
+    // Refusals of relays without a code.
     const ACCOUNT: &[(&str, Failure)] = &[
         ("额度已用尽", Failure::Quota),
         ("额度不足", Failure::Quota),
@@ -262,10 +261,10 @@ fn by_message(status: Option<u16>, message: &str) -> Option<Failure> {
     lists.iter().find_map(|phrases| first(phrases, |phrase| message.contains(phrase)))
 }
 
-/// A code in digits is a status that the upstream passes on; other numbers are its own.
+/// A code in digits is a status that the upstream passes on; other numbers are the upstream's own.
 fn by_number(status: Option<u16>, code: &str) -> Option<Failure> {
     match code.parse().ok()? {
-        // What began well had accepted the request, so this is no verdict on the user's input.
+        // The request had been accepted, so the error is not a verdict on the user's input.
         400 | 422 if status.is_none() => Some(Failure::Error),
         number @ 400..=599 => Some(by_status(number)),
         _ => None,
@@ -276,7 +275,7 @@ fn by_status(status: u16) -> Failure {
     match status {
         401 | 403 => Failure::Auth,
         402 => Failure::Quota,
-        // 405 and 410 say like 404 that our address or model is wrong, not the user's input.
+        // 404, 405 and 410 mean that our address or model is wrong, not the user's input.
         404 | 405 | 410 => Failure::ModelUnavailable,
         // 524 is Cloudflare's: the origin accepted and stayed silent.
         408 | 504 | 524 => Failure::Timeout,
@@ -288,7 +287,7 @@ fn by_status(status: u16) -> Failure {
     }
 }
 
-/// Broad kinds, which a status says better where there is one.
+/// Broad kinds, used only without a status.
 fn by_kind(kind: &str) -> Option<Failure> {
     first(names::KINDS, |name| kind == name)
 }

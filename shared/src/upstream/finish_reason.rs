@@ -1,6 +1,6 @@
 use crate::update::Stop;
 
-/// Why a model stopped: OpenAI's reasons, and Gemini's, natively or as relays pass them on in either case.
+/// The stop of a finish reason: OpenAI's names, and Gemini's in upper or lower case.
 pub(super) fn stop(reason: &str) -> Option<Stop> {
     match reason.to_ascii_uppercase().as_str() {
         "" | "FINISH_REASON_UNSPECIFIED" => None,

@@ -10,10 +10,10 @@ use crate::json::Segment::{Index, Key};
 use crate::json::{Segment, TokenValue};
 use crate::update::{Stop, Update};
 
-/// A part's text waits up to this size for the mark that makes it a thought; a longer one is shown.
+/// A part's text waits up to this size for `thought`; a longer text counts as text for the user.
 const MAX_PENDING_BYTES: usize = 64 * 1024;
 
-/// The body that asks for one picture.
+/// The request body for one picture.
 ///
 /// Fields: [generateContent](https://ai.google.dev/api/generate-content).
 #[derive(Serialize)]
@@ -36,7 +36,7 @@ enum GeminiPart<'a> {
     InlineData(Inline<'a>),
 }
 
-/// A picture that is sent along.
+/// A reference picture.
 #[derive(Serialize, Clone, Copy)]
 #[serde(rename_all = "camelCase")]
 pub struct Inline<'a> {
@@ -49,7 +49,7 @@ pub struct Inline<'a> {
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 struct GenerationConfig<'a> {
-    /// Without it some models answer in text alone.
+    /// Required by some models, which otherwise answer with text only.
     response_modalities: [&'static str; 2],
     #[serde(skip_serializing_if = "Option::is_none")]
     image_config: Option<ImageConfig<'a>>,
@@ -62,7 +62,7 @@ struct ImageConfig<'a> {
 }
 
 impl<'a> GeminiRequest<'a> {
-    /// Asks for a picture of `prompt`, with reference pictures, of a ratio like `16:9`.
+    /// A request: prompt, reference pictures, and an aspect ratio such as `16:9`.
     pub fn new(prompt: &'a str, images: impl IntoIterator<Item = Inline<'a>>, aspect_ratio: Option<&'a str>) -> Self {
         let mut parts = vec![GeminiPart::Text(prompt)];
         parts.extend(images.into_iter().map(GeminiPart::InlineData));
@@ -78,13 +78,13 @@ impl<'a> GeminiRequest<'a> {
 
 /// Reads `candidates` and `promptFeedback`, in camel case as Google writes them or in snake case as some proxies do.
 ///
-/// The slot is the candidate's place in the array: we ask for one. Thoughts are not shown; a picture that is marked as
-/// one is a draft.
+/// The slot is the candidate's position in the array: one candidate is requested. Text of thoughts is dropped; a picture
+/// that is marked as a thought is a draft.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     is_thought: bool,
     text: Vec<u8>,
-    /// There is more of it than waits, so it is shown.
+    /// The text is longer than what waits, so it counts as text for the user.
     is_shown: bool,
     short: Short,
 }

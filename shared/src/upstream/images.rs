@@ -1,4 +1,4 @@
-//! OpenAI's images API: `POST {base}/v1/images/generations`, and `/v1/images/edits` where pictures are sent along.
+//! OpenAI's images API: `POST {base}/v1/images/generations`, and `/v1/images/edits` with reference pictures.
 
 use serde::Serialize;
 
@@ -10,9 +10,10 @@ use crate::json::Segment::Key;
 use crate::json::{Segment, TokenValue};
 use crate::update::Update;
 
-/// The body that asks for one picture of a prompt alone.
+/// The request body for one picture from a prompt alone.
 ///
-/// Neither `response_format` (the models that are left refuse it and answer in base64) nor previews, which cost extra.
+/// `response_format` is not sent (current models refuse it and answer in base64), nor are previews requested, which cost
+/// extra.
 /// Fields: [create image](https://platform.openai.com/docs/api-reference/images/create).
 #[derive(Serialize)]
 pub struct ImagesRequest<'a> {
@@ -25,13 +26,13 @@ pub struct ImagesRequest<'a> {
 }
 
 impl<'a> ImagesRequest<'a> {
-    /// Asks `model` for a picture of `prompt`, of a size like `1536x1024`.
+    /// A request to `model`: prompt and size, such as `1536x1024`.
     pub fn new(model: &'a str, prompt: &'a str, size: Option<&'a str>) -> Self {
         Self { model, prompt, n: 1, stream: true, size }
     }
 }
 
-/// The fields of the form that asks for one picture made from others.
+/// The form fields for one picture made from reference pictures.
 ///
 /// Fields: [create image edit](https://platform.openai.com/docs/api-reference/images/createEdit).
 pub fn edit_fields<'a>(
@@ -43,12 +44,12 @@ pub fn edit_fields<'a>(
     always.into_iter().chain(size.map(|size| ("size", size)))
 }
 
-/// The field for each of `count` pictures: one alone has another name than several.
+/// The form field for each of `count` pictures: a single one has another name than several.
 pub fn edit_image_field(count: usize) -> &'static str {
     if count == 1 { "image" } else { "image[]" }
 }
 
-/// Whose pictures they are: the index of a preview means two things.
+/// The vendor, because the index of a preview has two meanings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ImagesVendor {
     /// `partial_image_index` counts the previews of one picture.
@@ -60,7 +61,7 @@ pub(super) enum ImagesVendor {
 /// Reads pictures that are documents or items of `data`: OpenAI's and OpenRouter's image events, ARK's, and the JSON
 /// bodies of each.
 ///
-/// The slot is `image_index`, or the place in `data`, or the next one.
+/// The slot is `image_index`, or the position in `data`, or the next free one.
 #[derive(Debug)]
 pub(super) struct ImageItems {
     vendor: ImagesVendor,
@@ -112,7 +113,7 @@ impl ImageItems {
         }
     }
 
-    /// The next token of a picture; `draft` as far as that is known.
+    /// The next token of a picture. `draft`: known so far.
     pub(super) fn token(
         &mut self,
         draft: bool,
@@ -142,7 +143,7 @@ impl ImageItems {
         }
     }
 
-    /// The picture is complete, whichever way it came. `error` is what is said to have gone wrong with it.
+    /// The picture is complete. `error` is the upstream's error for it, if any.
     pub(super) fn settle(
         &mut self,
         draft: bool,
@@ -162,7 +163,7 @@ impl ImageItems {
         }
     }
 
-    /// As [`ImageItems::settle`], for an item of a list, which tells its own error.
+    /// As [`ImageItems::settle`], for an item of a list, which contains its own error.
     fn settle_listed(&mut self, content: &mut Content, out: &mut Out<'_>) {
         let error = std::mem::take(&mut self.item.error);
         self.settle(false, Some(&error).filter(|error| error.is_found()), content, out);
@@ -174,7 +175,7 @@ impl ImageItems {
     }
 }
 
-/// `2496x1664`; a tier such as `2K` tells no pixels.
+/// Pixels of `2496x1664`; `None` for a tier such as `2K`.
 fn pixels(size: &str) -> Option<(u32, u32)> {
     let (width, height) = size.split_once(['x', 'X', '*'])?;
     Some((width.parse().ok()?, height.parse().ok()?))

@@ -2,7 +2,7 @@ use super::{Failure, MAX_IMAGE_BYTES, Out};
 use crate::media::{ImageDecoder, ImageProgress, ImageRejection};
 use crate::update::Update;
 
-/// One picture under way in a slot, told as updates.
+/// The unfinished picture of a slot, reported as updates.
 #[derive(Debug)]
 pub(super) struct SlotPicture {
     slot: u32,
@@ -28,13 +28,13 @@ impl SlotPicture {
     }
 
     pub(super) fn push(&mut self, payload: &[u8], out: &mut Out<'_>) {
-        self.image.push(payload, tell(self.slot, self.draft, out));
+        self.image.push(payload, report(self.slot, self.draft, out));
     }
 
-    /// It has ended, and by now it is known whether it is a draft. Says whether it is whole.
+    /// The picture has ended, and `draft` is now known. Returns whether the picture is whole.
     pub(super) fn finish(self, draft: bool, out: &mut Out<'_>) -> bool {
         let Self { slot, image, .. } = self;
-        match image.finish(tell(slot, draft, out)) {
+        match image.finish(report(slot, draft, out)) {
             Ok(image) => {
                 out(Update::ImageFinished { slot, draft, image });
                 true
@@ -50,7 +50,7 @@ impl SlotPicture {
     }
 }
 
-fn tell<'o>(slot: u32, draft: bool, out: &'o mut Out<'_>) -> impl FnMut(ImageProgress<'_>) + 'o {
+fn report<'o>(slot: u32, draft: bool, out: &'o mut Out<'_>) -> impl FnMut(ImageProgress<'_>) + 'o {
     move |progress| {
         out(match progress {
             ImageProgress::Started(media_type) => Update::ImageStarted { slot, media_type, draft },

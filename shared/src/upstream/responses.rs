@@ -1,4 +1,4 @@
-//! OpenAI's Responses API, as some relays answer whatever they were asked.
+//! OpenAI's Responses API, which some relays use to answer any request.
 
 use super::Out;
 use super::content::{Content, PictureResult};
@@ -9,18 +9,18 @@ use crate::update::Update;
 
 /// Reads the pictures in output items.
 ///
-/// `response.output_item.done` brings an item, and `response.completed` all of them once more, which is read only where
-/// no whole picture came before. An item's `status` says nothing: it stays `generating` at some relays.
+/// `response.output_item.done` contains an item, and `response.completed` all items again, which are read only if no whole
+/// picture came before. An item's `status` is ignored: some relays leave it at `generating`.
 #[derive(Debug, Default)]
 pub(super) struct OutputItems {
     next_slot: u32,
-    /// A whole picture came, in an item or in an earlier list.
+    /// A whole picture was read, in an item or in an earlier list.
     has_picture: bool,
-    /// The same in the list under way: others of it may follow.
+    /// A whole picture was read in the current list; others may follow.
     has_listed: bool,
-    /// Text came in pieces, which the list repeats.
+    /// Text deltas were read, which the list repeats.
     pub(super) has_text: bool,
-    /// Of the item under way.
+    /// Of the current item.
     error: ErrorObject,
 }
 
@@ -50,7 +50,7 @@ impl OutputItems {
         self.has_picture |= std::mem::take(&mut self.has_listed);
     }
 
-    /// Says whether a whole picture ended here.
+    /// Returns whether a whole picture ended here.
     fn result(&mut self, path: &[Segment], value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) -> bool {
         match (path, value) {
             ([], TokenValue::Open) => self.error = ErrorObject::default(),

@@ -2,12 +2,12 @@ use crate::json::TokenValue;
 
 const MAX_BYTES: usize = 64;
 
-/// Gathers strings of which only a few short values matter.
+/// Collects strings of which only a few short values matter.
 #[derive(Debug, Default)]
 pub(super) struct Short(Vec<u8>);
 
 impl Short {
-    /// Reads on; returns the string when it ends, or U+FFFD if it is longer than any that matters, or no text.
+    /// Reads the next token. Returns the string at its end, or U+FFFD if it is too long or not UTF-8.
     pub(super) fn read(&mut self, value: TokenValue<'_>) -> Option<&str> {
         match value {
             TokenValue::StringStart => self.0.clear(),

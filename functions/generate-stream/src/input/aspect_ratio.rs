@@ -1,14 +1,14 @@
 /// The shape of the picture, by width and height.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct AspectRatio {
-    /// Such as `16:9`: what users and upstreams call it.
+    /// The name on the wire, such as `16:9`.
     pub(crate) name: &'static str,
     pub(crate) width: u16,
     pub(crate) height: u16,
 }
 
 impl AspectRatio {
-    /// All that are accepted: those that every Gemini image model makes.
+    /// The accepted ratios: those that every Gemini image model makes.
     pub(crate) const ALL: [Self; 10] = [
         Self::new("1:1", 1, 1),
         Self::new("2:3", 2, 3),
@@ -37,7 +37,7 @@ impl AspectRatio {
         Self { name, width, height }
     }
 
-    /// The one of this name.
+    /// The ratio of this name.
     pub(crate) fn named(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|ratio| ratio.name == name)
     }

@@ -28,32 +28,32 @@ pub(crate) struct ChatOutput {
     /// Every chunk up to the value of `delta`.
     head: Vec<u8>,
     streamed: Streamed,
-    /// Text that came while a picture was half written.
+    /// Text that arrived while a picture was half written.
     waiting_text: String,
     held: HeldPictures,
-    /// Which of the calls have ended.
+    /// The calls that have ended.
     ended: Vec<bool>,
-    /// Pictures to write, the first one perhaps in part.
+    /// Pictures to write; the first one may be written in part.
     queue: VecDeque<Writing>,
     stop: Option<Stop>,
     out: Vec<u8>,
     has_begun: bool,
-    /// How long the response's head may wait. A keep-alive would send it.
+    /// How long the response's head may wait. A keep-alive before that would send the head.
     head_hold: Duration,
 }
 
 /// The picture that is written as it comes.
 #[derive(Debug, PartialEq, Eq)]
 enum Streamed {
-    /// The next picture is.
+    /// The next picture will be.
     Next,
-    /// It is half written: the bytes that do not fill a chunk yet.
+    /// Half written, with the bytes that do not fill a chunk yet.
     Open { slot: u32, waiting: Vec<u8> },
-    /// It broke off after a part of it was written.
+    /// Broken off after a part of it was written.
     Broken,
-    /// It is whole.
+    /// Written whole.
     Whole { slot: u32 },
-    /// No picture is.
+    /// No picture is written as it comes.
     Never,
 }
 
@@ -84,7 +84,7 @@ struct ChatUsage {
     total_tokens: Option<u64>,
 }
 
-/// Every chunk but the last one behind the value of `delta`.
+/// The text of a chunk behind the value of `delta`, except for the last chunk.
 const TAIL: &[u8] = b",\"finish_reason\":null}]}\n\n";
 
 /// A problem as the terminal event of a chat stream: there is no `[DONE]` after it.
@@ -107,7 +107,7 @@ impl ChatOutput {
     ) -> Self {
         let chunk = ChunkJson { id: &format!("chatcmpl-{task_id}"), object: "chat.completion.chunk", created, model };
         let mut head = b"data: ".to_vec();
-        // A struct of numbers and strings cannot fail to serialise.
+        // Serialising a struct of numbers and strings cannot fail.
         let _ = serde_json::to_writer(&mut head, &chunk);
         head.pop();
         head.extend_from_slice(br#","choices":[{"index":0,"delta":"#);
@@ -130,7 +130,7 @@ impl ChatOutput {
         self.begin();
         self.write_waiting_text();
         let reason = if self.stop == Some(Stop::Length) { "length" } else { "stop" };
-        // With `content`, because an older frontend appends it without a look.
+        // With `content`, because older frontends append it without a check.
         self.out.extend_from_slice(&self.head);
         self.out.extend_from_slice(format!("{{\"content\":\"\"}},\"finish_reason\":\"{reason}\"}}]").as_bytes());
         if let Some(usage) = success.usage.and_then(ChatUsage::new) {
@@ -143,7 +143,7 @@ impl ChatOutput {
 
     fn start_picture(&mut self, slot: u32, media_type: MediaType, draft: bool) {
         match self.streamed {
-            // A model that marks drafts sends them.
+            // A model that marks drafts is one that sends drafts.
             Streamed::Next if draft => self.streamed = Streamed::Never,
             Streamed::Next => {
                 self.begin();
@@ -170,7 +170,7 @@ impl ChatOutput {
         waiting.extend_from_slice(more);
     }
 
-    /// The picture under way in a slot ended. Returns whether it was the one that is written as it comes.
+    /// The unfinished picture of a slot ended. Returns whether it was the one that is written as it comes.
     fn end_picture(&mut self, slot: u32, is_whole: bool) -> bool {
         let Streamed::Open { slot: open, waiting } = &mut self.streamed else { return false };
         if *open != slot {
@@ -225,7 +225,7 @@ impl ChatOutput {
                     return;
                 }
                 Some(Writing::Link(url)) => {
-                    // A Markdown reader that is a regular expression ends the link at the first `)`.
+                    // A regular expression for Markdown images ends the link at the first `)`.
                     let url = url.replace('(', "%28").replace(')', "%29");
                     self.queue.pop_front();
                     self.content(&format!("![image]({url})"));
@@ -274,7 +274,7 @@ impl ChatOutput {
     fn content(&mut self, text: &str) {
         self.out.extend_from_slice(&self.head);
         self.out.extend_from_slice(br#"{"content":"#);
-        // A string cannot fail to serialise.
+        // Serialising a string cannot fail.
         let _ = serde_json::to_writer(&mut self.out, text);
         self.out.push(b'}');
         self.out.extend_from_slice(TAIL);
@@ -288,7 +288,7 @@ impl Streamed {
 }
 
 impl ChatUsage {
-    /// `None` where no count is known.
+    /// `None` if no count is known.
     fn new(usage: Usage) -> Option<Self> {
         let Usage { input_tokens, output_tokens, total_tokens, .. } = usage;
         let is_known = input_tokens.or(output_tokens).or(total_tokens).is_some();
@@ -300,7 +300,7 @@ fn picture_head(media_type: MediaType) -> String {
     format!("![image](data:{};base64,", media_type.as_str())
 }
 
-/// Without serde, which would look for characters to escape: base64 has none.
+/// Written without serde, which would search for characters to escape: base64 has none.
 fn write_base64(out: &mut Vec<u8>, head: &[u8], bytes: &[u8]) {
     out.extend_from_slice(head);
     out.extend_from_slice(br#"{"content":""#);

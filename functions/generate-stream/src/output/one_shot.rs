@@ -83,7 +83,7 @@ impl OneShotOutput {
                     item.bytes = Some(whole.bytes);
                     (item.width, item.height) = (Some(whole.width), Some(whole.height));
                     text.extend_from_slice(&open_object(&item));
-                    // Without serde: base64 needs no escaping, and serde would hold it as a whole.
+                    // Written without serde: base64 needs no escaping, and serde would hold the whole text.
                     text.extend_from_slice(br#","b64_json":""#);
                     parts.push_back(JsonPart::Text(std::mem::take(&mut text)));
                     parts.push_back(JsonPart::Base64(Base64Slices::new(
@@ -104,7 +104,7 @@ impl OneShotOutput {
         JsonSlices(parts)
     }
 
-    /// The bytes of the first picture, if it is no link.
+    /// The bytes of the first picture; `None` for a link.
     pub(crate) fn first(mut self, success: &Success) -> Option<Vec<u8>> {
         let slot = success.images.first()?.slot;
         bytes_of(&mut self.0.take(|_| true), slot)
@@ -145,7 +145,7 @@ impl Iterator for JsonSlices {
 
 /// A JSON object without its closing brace.
 fn open_object(value: &impl Serialize) -> Vec<u8> {
-    // Plain structs of numbers and strings cannot fail to serialise.
+    // Serialising structs of numbers and strings cannot fail.
     let mut object = serde_json::to_vec(value).unwrap_or_default();
     object.pop();
     object

@@ -5,12 +5,12 @@ use crate::input::AspectRatio;
 /// Width and height, in pixels.
 type Size = (u16, u16);
 
-/// What every GPT image model makes.
+/// The sizes of every GPT image model.
 const GPT_IMAGE: &[Size] = &[(1024, 1024), (1536, 1024), (1024, 1536)];
 const DALL_E_3: &[Size] = &[(1024, 1024), (1792, 1024), (1024, 1792)];
 const DALL_E_2: &[Size] = &[(1024, 1024)];
-/// For models that make any size: one for each ratio, exactly. Sides must be multiples of 16 and hold at least 655 360
-/// pixels.
+/// For models that make any size: the exact size of each ratio. Sides must be multiples of 16, with at least 655 360 pixels
+/// in all.
 const ANY: &[Size] = &[
     (1024, 1024),
     (1024, 1536),
@@ -24,10 +24,9 @@ const ANY: &[Size] = &[
     (1680, 720),
 ];
 
-/// The size that `model` makes and whose shape is nearest to `ratio`. A model that is not known makes those of
-/// [`GPT_IMAGE`].
+/// The size of `model` that is nearest to `ratio`. Unknown models have the sizes of [`GPT_IMAGE`].
 pub(super) fn image_size(model: &str, ratio: AspectRatio) -> String {
-    // How many times wider than asked, or narrower.
+    // The factor by which the size is wider or narrower than the ratio.
     let distance = |&&(width, height): &&Size| {
         let asked = f64::from(ratio.width) / f64::from(ratio.height);
         let made = f64::from(width) / f64::from(height);
@@ -39,7 +38,7 @@ pub(super) fn image_size(model: &str, ratio: AspectRatio) -> String {
 }
 
 fn sizes(model: &str) -> &'static [Size] {
-    // Relays write the vendor before the name.
+    // Relays prefix the vendor.
     let name = model.rsplit('/').next().unwrap_or_default();
     match name {
         "gpt-image-2" => ANY,

@@ -15,7 +15,7 @@ use crate::problem::{Code, Problem};
 /// A response body that cannot fail and, as a stream, ends in exactly one terminal event.
 ///
 /// The runtime would write a body's error into the client's bytes and go on, and would end a body whose producer
-/// panicked as if all were well. So the error type is [`Infallible`], and a producer that panics or stops without a
+/// panicked like a complete one. So the error type is [`Infallible`], and a producer that panics or stops without a
 /// terminal event is followed by one.
 ///
 /// The producer is a task of its own: its deadlines and its settlement do not depend on a client that reads. It runs at
@@ -126,7 +126,7 @@ impl Body {
         Self { first: None, rest: BodyRest::Stream(BodyStream { messages, write_error: Box::new(write_error) }) }
     }
 
-    /// Puts bytes in front.
+    /// Prepends bytes.
     #[must_use]
     pub fn after(mut self, mut bytes: Vec<u8>) -> Self {
         bytes.extend_from_slice(self.first.as_deref().unwrap_or_default());

@@ -19,16 +19,16 @@ use crate::outcome::{AnswerEnd, FailedSlot, Outcome, Success, Tally};
 use crate::update::{Nth, Update};
 use crate::upstream::{AnswerReader, AnyDialect, Failure};
 
-/// A request's upstream calls: all that they need apart from the request's body.
+/// The upstream calls of one request, without the body that is sent.
 #[derive(Debug)]
 pub struct UpstreamCalls<'a> {
     /// The HTTP client.
     pub upstream: &'a Upstream,
     /// The time limits.
     pub timing: &'a Timing,
-    /// When everything of the request must have ended, the terminal event included.
+    /// When the request must have ended, including its terminal event.
     pub deadline: Instant,
-    /// How many times the same request is sent, all at once: an upstream makes one picture a call.
+    /// How often the same request is sent, all at once: an upstream makes one picture per call.
     pub times: u32,
     /// Names the calls in the log.
     pub labels: CallLabels<'a>,
@@ -99,7 +99,7 @@ impl CallLabels<'_> {
 
 /// A sink of updates that writes them in the form in which a client reads them.
 pub trait Output {
-    /// Notes an update that is news (see [`Outcome::note`]).
+    /// Records an update that [`Outcome::note`] has returned.
     fn update(&mut self, update: &Update<'_>);
 
     /// One of the calls has ended: its pictures are final.
@@ -111,10 +111,10 @@ pub trait Output {
     /// No more input is ready: bytes that wait to be sent together should not wait longer.
     fn flush(&mut self) {}
 
-    /// Writes a sign of life: nothing was sent for a while. `elapsed` since the calls began.
+    /// Writes a keep-alive. `elapsed`: since the calls began.
     fn keep_alive(&mut self, _elapsed: Duration) {}
 
-    /// The slots whose pictures it could not hold.
+    /// The slots whose pictures the output could not hold.
     fn lost(&self) -> &[u32] {
         &[]
     }
@@ -123,10 +123,9 @@ pub trait Output {
 /// Time before the deadline for settlement and the terminal event.
 const MARGIN: Duration = Duration::from_secs(5);
 
-/// Sends the request as often as asked, reads the answers into `output`, and sends on what `output` writes.
+/// Sends the request `times` times, reads the answers into `output`, and sends the client what `output` writes.
 ///
-/// Ends early when the client leaves or is given up. A panic on the way is a failure like any other, so that the caller
-/// can still settle.
+/// Ends early when the client leaves or is given up. A panic counts as a failed call, so that the caller can settle.
 pub async fn run(
     call: UpstreamCalls<'_>,
     post: Post<'_>,
@@ -167,7 +166,7 @@ pub async fn run(
 /// Reads all answers to their end.
 ///
 /// # Errors
-/// Why it stopped before: the client is gone, or too slow for the deadline.
+/// The client has left, or was too slow for the deadline.
 async fn read_all(
     call: &UpstreamCalls<'_>,
     post: Post<'_>,
@@ -213,7 +212,7 @@ async fn read_all(
     Ok(())
 }
 
-/// The verdict of all calls. Those without an end failed as `unfinished` says; pictures of `lost` slots do not count.
+/// The verdict of all calls. Calls without an end failed with `unfinished`; pictures of `lost` slots do not count.
 fn conclude(exchanges: Vec<Exchange>, unfinished: Failure, lost: &[u32]) -> (Result<Success, Failure>, Tally) {
     let of = u32::try_from(exchanges.len()).unwrap_or(u32::MAX);
     let mut tally = Tally::default();
@@ -230,7 +229,7 @@ fn conclude(exchanges: Vec<Exchange>, unfinished: Failure, lost: &[u32]) -> (Res
     (Success::of_all(verdicts), tally)
 }
 
-/// One call and its answer, as far as it has come.
+/// One call and the part of its answer that was read.
 struct Exchange {
     reader: AnswerReader,
     outcome: Outcome,
@@ -338,7 +337,7 @@ impl Client<'_> {
                 () = sleep_until(self.sent_at + self.ping) => {
                     output.keep_alive(now() - self.begun);
                     self.send(output).await?;
-                    // Also when the output had nothing that it could write.
+                    // Also if the output had nothing to write.
                     self.sent_at = now();
                 }
             }

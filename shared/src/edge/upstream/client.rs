@@ -25,30 +25,30 @@ use crate::upstream::{AnswerReader, AnyDialect, Failure};
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 const ERROR_BODY_WAIT: Duration = Duration::from_secs(5);
 
-/// The way to an upstream: one client for the life of the process.
+/// The HTTP client for upstreams, one per process.
 #[derive(Debug, Clone)]
 pub struct Upstream {
     client: reqwest::Client,
 }
 
-/// One paid call. Not `Debug`: its body is what the user asked.
+/// One paid call. Not `Debug`, because its body contains user input.
 #[derive(Clone)]
 pub struct Post<'a> {
-    /// Where to.
+    /// The address.
     pub url: Url,
-    /// Sent with it.
+    /// The upstream's key.
     pub key: Secret,
-    /// As what.
+    /// The header that carries the key.
     pub key_as: KeyAs,
-    /// RequestBody for another one, once, if that is not accepted.
+    /// Asked once for a newer key if the upstream refuses this one.
     pub keys: &'a KeyStore,
-    /// What is asked.
+    /// The request body.
     pub body: RequestBody,
     /// Sent as `X-Client-Request-Id`, for the upstream's support.
     pub request_id: &'a str,
 }
 
-/// Where an upstream looks for the key.
+/// The header in which an upstream expects the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyAs {
     /// `Authorization: Bearer …`.
@@ -68,11 +68,11 @@ pub struct RequestBody {
 pub struct FormFile<'a> {
     /// The field it belongs to.
     pub field: &'static str,
-    /// With the ending that the upstream goes by.
+    /// The file name; upstreams derive the type from its ending.
     pub name: String,
-    /// Of its bytes.
+    /// The media type of the bytes.
     pub media_type: &'a str,
-    /// What is in it.
+    /// The content.
     pub bytes: Vec<u8>,
 }
 
@@ -80,16 +80,16 @@ impl RequestBody {
     /// JSON.
     ///
     /// # Errors
-    /// Never for plain structs.
+    /// 500 `internal_error` if serialisation fails, which plain structs never do.
     pub fn json(body: &impl serde::Serialize) -> Result<Self, Code> {
         let bytes = serde_json::to_vec(body).map_err(|_| Code::InternalError)?.into();
         Ok(Self { content_type: "application/json".to_owned(), bytes })
     }
 
-    /// `multipart/form-data`, written out, so that it can be sent again.
+    /// `multipart/form-data`, serialised, so that it can be sent twice.
     ///
     /// # Errors
-    /// Never for media types that are some.
+    /// 500 `internal_error` for an invalid media type.
     pub async fn form<'a>(
         fields: impl IntoIterator<Item = (&'static str, &'a str)>,
         files: impl IntoIterator<Item = FormFile<'a>>,
@@ -112,13 +112,13 @@ impl RequestBody {
     }
 }
 
-/// A request's body that notes when its last bytes were handed to the connection.
+/// A request body that records when its last bytes were passed to the connection.
 struct NotedBody {
     rest: Bytes,
     is_sent: Arc<AtomicBool>,
 }
 
-/// The connection asks for the next part when it has room, so parts show how far a large body has come.
+/// Bytes per frame. The connection requests the next frame when it has room, so frames show the progress of a large body.
 const PART_BYTES: usize = 64 * 1024;
 
 impl http_body::Body for NotedBody {
@@ -143,20 +143,20 @@ impl http_body::Body for NotedBody {
     }
 }
 
-/// The time in which we were ready to read from the upstream. It stands still while we wait for our own client, so that
-/// a slow client is not taken for a slow upstream.
+/// A clock of the time in which this service was ready to read from the upstream. It stops while this service waits for its
+/// own client, so that a slow client does not count as a slow upstream.
 #[derive(Debug, Default)]
 pub struct ReadingTime {
     paused_us: AtomicU64,
 }
 
 impl ReadingTime {
-    /// It stood still for so long.
+    /// Records that the clock was stopped for `duration`.
     pub(super) fn pause(&self, duration: Duration) {
         self.paused_us.fetch_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// The instant at which `at` is reached, if the time does not stand still again.
+    /// The real instant at which the clock reaches `at`, if it is not stopped again.
     fn to_real(&self, at: Instant) -> Instant {
         at + self.paused()
     }
@@ -171,7 +171,7 @@ impl ReadingTime {
     }
 }
 
-/// An answer with a good status, in pieces.
+/// An answer with a success status, read in pieces.
 pub struct UpstreamAnswer {
     pieces: Pin<Box<dyn Stream<Item = reqwest::Result<Bytes>> + Send>>,
     idle: Duration,
@@ -182,7 +182,7 @@ pub struct UpstreamAnswer {
 }
 
 impl Upstream {
-    /// A client that follows no redirect (it would carry the key and the prompt along), uses no proxy, and keeps no
+    /// A client that follows no redirect (the key and the prompt would be sent with it), uses no proxy, and keeps no
     /// connection: one that froze together with the function fails when it is used again.
     ///
     /// Fails where the system has no root certificates; the log says so.
@@ -200,8 +200,8 @@ impl Upstream {
         Some(Self { client: client.ok()? })
     }
 
-    /// Sends the request and waits for the answer's head. Repeats it once if no connection came about, and once if the
-    /// key was refused and has changed since; never otherwise, for the upstream may have begun to work.
+    /// Sends the request and waits for the answer's head. Repeats it once if no connection was made, and once if the
+    /// key was refused and has changed since; never otherwise, because the upstream may have begun to work.
     ///
     /// `is_sent` is set once the request was sent in full.
     pub async fn post(
@@ -286,13 +286,13 @@ impl UpstreamAnswer {
     pub async fn next(&mut self, reading_time: &ReadingTime) -> Result<Option<Bytes>, Failure> {
         let by = (reading_time.now() + self.idle).min(self.progress_by);
         loop {
-            // Also when the next piece is ready: a slow client must not carry us past the end.
+            // Checked even if the next piece is ready: a slow client must not delay the deadline.
             if now() >= self.end_by {
                 return Err(Failure::Deadline);
             }
             match timeout_at(reading_time.to_real(by).min(self.end_by), self.pieces.next()).await {
                 Err(_) if reading_time.now() >= by => return Err(Failure::Timeout),
-                // The time stood still meanwhile, or the end has come.
+                // The clock was stopped meanwhile, or the deadline was reached.
                 Err(_) => {}
                 Ok(None) => return Ok(None),
                 Ok(Some(Ok(piece))) => return Ok(Some(piece)),
@@ -304,7 +304,7 @@ impl UpstreamAnswer {
         }
     }
 
-    /// Notes that the answer brought content: comments alone do not put off the end.
+    /// Records that the answer had content: comments alone do not extend the progress limit.
     pub fn progressed(&mut self, reading_time: &ReadingTime) {
         self.progress_by = reading_time.now() + self.progress;
     }
@@ -321,12 +321,12 @@ fn send_failure(error: &reqwest::Error) -> Failure {
         (true, true) => Failure::ConnectTimeout,
         (true, false) => Failure::Unreachable,
         (false, true) => Failure::Timeout,
-        // The request may have arrived: whether it is being worked on, nobody knows.
+        // The request may have arrived and may be processed.
         (false, false) => Failure::Error,
     }
 }
 
-/// What an answer with a bad status says, as far as it says it in time.
+/// The failure of an answer with an error status, from the part of its body that arrives in time.
 async fn refusal(status: u16, response: Option<reqwest::Response>, end_by: Instant) -> Failure {
     let by = (now() + ERROR_BODY_WAIT).min(end_by);
     let mut reader = AnswerReader::new(AnyDialect::refusal(status));
@@ -351,7 +351,7 @@ async fn refusal(status: u16, response: Option<reqwest::Response>, end_by: Insta
     failure
 }
 
-/// What went wrong underneath, without the URL. Texts of the operating system and of TLS, none of the upstream.
+/// The causes of an error, without the URL: texts of the operating system and of TLS, never of the upstream.
 fn error_chain(error: &reqwest::Error) -> String {
     let mut text = error.to_string();
     let mut source = std::error::Error::source(error);
@@ -394,7 +394,7 @@ mod tests {
         let mut slow = answer(ms(500), long);
         assert_eq!(slow.next(&reading_time).await, Err(Failure::Timeout));
 
-        // The client blocks us before we look, and again while we wait.
+        // The client blocks before the first poll, and again during the wait.
         let mut waiting = answer(ms(300), long);
         sleep(ms(500)).await;
         reading_time.pause(ms(500));

@@ -31,7 +31,7 @@ impl Sniffer {
     }
 }
 
-/// GIF89a §18, §20: bit 7 says that a colour table follows, bits 0–2 how long it is.
+/// GIF89a §18, §20: bit 7 is set if a colour table follows; bits 0–2 are its size.
 fn gif_table_bytes(flags: u8) -> u64 {
     match flags & 0x80 {
         0 => 0,

@@ -1,4 +1,4 @@
-//! The marker walk of a JPEG file, through its scans to its end.
+//! The marker walk of a JPEG file, through its scans to EOI.
 
 use super::{Sniffer, WalkStep};
 
@@ -13,10 +13,10 @@ impl Sniffer {
             WalkStep::JpegMarker => self.go(
                 match b0 {
                     0xFF => WalkStep::JpegMarker,
-                    // FF 00 is no marker; reserved codes, TEM, RSTn and a second SOI stand alone.
+                    // FF 00 is not a marker; reserved codes, TEM, RSTn and a second SOI stand alone.
                     0x00..=0xBF | 0xD0..=0xD8 => WalkStep::JpegSeek,
                     0xD9 if self.pixels => WalkStep::End,
-                    // EOI before any scan: tables only, no picture.
+                    // EOI before any scan: tables only, not a picture.
                     0xD9 => WalkStep::Lost,
                     0xDA => WalkStep::JpegScanHeader,
                     // DHT, JPG and DAC share the range of SOF0–SOF15 (Table B.1).

@@ -3,7 +3,7 @@
 use super::{Sniffer, WalkStep};
 
 impl Sniffer {
-    /// RFC 9649 §2.5–2.7: the first chunk says which of the three layouts the file has.
+    /// RFC 9649 §2.5–2.7: the first chunk determines which of the three layouts the file has.
     pub(super) fn read_webp(&mut self) {
         let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, ..] = self.head;
         match self.step {
