@@ -102,7 +102,10 @@ async fn check_looks_for_the_keys_that_tokens_are_checked_with() {
     let (ready, said) = check("");
     assert!(ready && said.matches("the users of SUPABASE_URL may call").count() == 2, "{said}");
     let (ready, said) = check("FACEFLIP_AUTH=anonymous");
-    assert!(ready && said.matches("FACEFLIP_AUTH=anonymous: so may anybody").count() == 1, "{said}");
+    assert!(
+        ready && said.matches("FACEFLIP_AUTH=anonymous: callers without a token may call too").count() == 1,
+        "{said}"
+    );
 
     project.list(Some(json!({"keys": []})));
     let (ready, said) = check("");

@@ -1,8 +1,8 @@
-//! Who calls: a Supabase access token in, a user out.
+//! Sign-in: checks a Supabase access token and returns its user.
 //!
-//! Nothing that a caller chooses is ever used to find a key except an exact look into the key set. The library checks
-//! signatures and nothing else: with every option on it still lets a fifth of the known attacks through, so form,
-//! header and claims are judged here, strictly and against a time that comes in as an argument.
+//! A token selects its key only by its exact `kid` in the key set. `jsonwebtoken` verifies the signature and nothing
+//! else: with all its options on, it accepts a fifth of the attacks in `tests/data/vectors/tokens.json`. Form, header
+//! and claims are checked here, strictly, and against a time that is an argument.
 //!
 //! ```text
 //! Authorization → bearer → AccessToken::parse → AccessToken::key (of the key set, or the legacy secret) → AccessToken::user → User
@@ -11,8 +11,8 @@
 //! Sources: [RFC 7515](https://www.rfc-editor.org/rfc/rfc7515), [RFC 7517](https://www.rfc-editor.org/rfc/rfc7517),
 //! [RFC 7519](https://www.rfc-editor.org/rfc/rfc7519), [RFC 8725](https://www.rfc-editor.org/rfc/rfc8725) and
 //! [Supabase's token fields](https://supabase.com/docs/guides/auth/jwt-fields). Departures, all of them stricter:
-//! a header or a claim set with a member twice is refused, so are extensions (`crit`), other types than `JWT`, and a
-//! `sub` that is not spelt as Supabase spells it, because it names the user's limit.
+//! duplicate members in the header or the claims, extensions (`crit`), types other than `JWT`, and a `sub` in any other
+//! spelling than Supabase's are refused. `sub` is the key of the user's limit, so a user must have one spelling.
 
 mod bearer;
 mod claims;
@@ -30,13 +30,13 @@ pub use token::AccessToken;
 use crate::problem::Code;
 use thiserror::Error;
 
-/// Why a caller is not let in. The reason is for the log: what a client learns is [`Self::code`].
+/// Why a token is refused. The reason is for the log; the client receives [`Self::code`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 pub enum TokenRefusal {
     /// No `Authorization` header.
     #[error("no token")]
     NoToken,
-    /// One of Supabase's API keys, which belong into `apikey`.
+    /// A Supabase API key, which belongs in the header `apikey`.
     #[error("an API key")]
     ApiKey,
     /// `Authorization` is not one bearer token.
@@ -45,34 +45,34 @@ pub enum TokenRefusal {
     /// Not three parts in canonical base64url.
     #[error("encoding")]
     Encoding,
-    /// The JOSE header is no strict JSON object, or has a member that nobody needs.
+    /// The JOSE header is not a strict JSON object, or has a refused member.
     #[error("header")]
     Header,
-    /// Not one of the algorithms that may sign, or not the one of the key.
+    /// The algorithm is not accepted, or is not that of the key.
     #[error("algorithm")]
     Algorithm,
-    /// No key of this name.
+    /// The key set has no key with this `kid`.
     #[error("unknown key")]
     UnknownKey,
-    /// The signature is not the key's.
+    /// The signature does not match the key.
     #[error("signature")]
     Signature,
-    /// This claim is missing, of a wrong type or of a wrong value.
+    /// This claim is missing, or has a wrong type or value.
     #[error("claim {0}")]
     Claim(&'static str),
-    /// A guest, where guests may not call.
+    /// The user is anonymous, and anonymous users may not call.
     #[error("an anonymous user")]
     Anonymous,
-    /// A token made for an application that may not call.
+    /// The token was issued to an OAuth client that may not call.
     #[error("an OAuth client")]
     OauthClient,
-    /// All is well but the time.
+    /// The token has expired and has no other fault.
     #[error("expired")]
     Expired,
 }
 
 impl TokenRefusal {
-    /// What a client is told: for every forgery the same.
+    /// The code for the client: the same for every kind of forgery.
     pub const fn code(self) -> Code {
         match self {
             TokenRefusal::NoToken => Code::AuthRequired,

@@ -1,92 +1,119 @@
 //! Environment variables, read once into types.
 //!
-//! The environment comes in as a function, so nothing here touches the process's own. A reading
-//! reports every mistake at once, and a mistake never quotes a value: one of them is a key. A
-//! variable that is empty counts as not set. A missing key is no mistake: the function starts and
-//! answers that it is not ready.
+//! The environment is an argument, so this module never reads the process's own. All mistakes are reported together,
+//! and a mistake never contains a value, because a value may be a key. An empty variable is not set. A missing key is
+//! not a mistake: the function starts and answers 503.
+//!
+//! A new variable is a row in `config/variables.rs`, a field here and the line that reads it.
 
+mod ark;
+mod image_api;
 mod reader;
 mod variables;
 
+pub use ark::ArkConfig;
+pub use image_api::{ImageApiConfig, ImageApiMode};
 pub use reader::{Mistake, Mistakes};
-pub use variables::{VARIABLES, Values, Variable};
+pub use variables::{AllowedValues, VARIABLES, Variable};
 
-use crate::auth::{self, ClaimRules};
-use crate::secret::Secret;
-use reader::EnvReader;
 use std::time::Duration;
+
 use url::{Host, Url};
 
-/// The environment: a variable's name in, its value out.
+use crate::auth::{ClaimRules, VerifyingKey};
+use crate::secret::Secret;
+use reader::EnvReader;
+
+/// The environment: returns the value of the variable with this name.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// What every function that calls an upstream is told.
+/// The configuration of a function that calls an upstream.
 pub trait FunctionConfig: Sized + Send + Sync + 'static {
-    /// Reads it.
+    /// Reads the variables of the function.
     ///
     /// # Errors
-    /// Every mistake in the variables it uses.
+    /// All mistakes in these variables.
     fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes>;
 
-    /// Who may call.
-    fn sign_in(&self) -> &SignInConfig;
-
-    /// What may be used how often.
-    fn ledger(&self) -> &LedgerConfig;
+    /// The part that all functions have.
+    fn common(&self) -> &CommonConfig;
 
     /// Where the upstream's key is.
     fn key(&self) -> &KeySource;
 
-    /// How long it may take.
+    /// The time limits.
     fn timing(&self) -> &Timing;
-
-    /// Another Secrets Manager than AWS's own.
-    fn secrets_endpoint(&self) -> Option<&Url>;
 }
 
-/// What the function `generate-stream` needs from here.
+/// The configuration that all functions have. The function `generations` has no other.
+#[derive(Debug, Clone)]
+pub struct CommonConfig {
+    /// Sign-in.
+    pub sign_in: SignInConfig,
+    /// Limits, credits and log.
+    pub ledger: LedgerConfig,
+    /// A Secrets Manager other than AWS's.
+    pub secrets_endpoint: Option<Url>,
+}
+
+/// The configuration of the function `generate-stream`.
 #[derive(Debug, Clone)]
 pub struct GenerateConfig {
-    /// Who may call.
-    pub sign_in: SignInConfig,
-    /// How often.
-    pub ledger: LedgerConfig,
+    /// What all functions have.
+    pub common: CommonConfig,
     /// The image API.
     pub image_api: ImageApiConfig,
-    /// Whether `n` counts in chat format too.
+    /// Whether `n` applies to the chat format.
     pub chat_n: bool,
-    /// How long it may take.
+    /// The time limits.
     pub timing: Timing,
-    /// Another Secrets Manager than AWS's own.
-    pub secrets_endpoint: Option<Url>,
+}
+
+/// The configuration of the function `faceflip-stream`.
+#[derive(Debug, Clone)]
+pub struct FaceflipConfig {
+    /// What all functions have.
+    pub common: CommonConfig,
+    /// ARK.
+    pub ark: ArkConfig,
+    /// The time limits.
+    pub timing: Timing,
+}
+
+impl CommonConfig {
+    /// Reads the variables of a function that calls no upstream. It requires sign-in.
+    ///
+    /// # Errors
+    /// All mistakes in these variables.
+    pub fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
+        EnvReader::read(environment, |reader| Some(Self::read(reader, true)))
+    }
+
+    fn read(reader: &mut EnvReader<'_>, requires_sign_in: bool) -> Self {
+        Self {
+            sign_in: SignInConfig::read(reader, requires_sign_in),
+            ledger: LedgerConfig::read(reader),
+            secrets_endpoint: reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER),
+        }
+    }
 }
 
 impl FunctionConfig for GenerateConfig {
     fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
         EnvReader::read(environment, |reader| {
-            let sign_in = SignInConfig::read(reader, true);
-            let ledger = LedgerConfig::read(reader);
             let image_api = ImageApiConfig::read(reader);
-            let chat_n = reader.choice(&variables::CHAT_N, ["off", "on"]);
-            let timing = Timing::read(reader);
-            let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
             Some(Self {
-                sign_in: sign_in?,
-                ledger: ledger?,
+                common: CommonConfig::read(reader, true),
+                chat_n: reader.is(&variables::CHAT_N, "on"),
+                timing: Timing::read(reader),
+                // Last, because `?` must not skip the other variables.
                 image_api: image_api?,
-                chat_n: chat_n?,
-                timing: timing?,
-                secrets_endpoint: secrets_endpoint?,
             })
         })
     }
 
-    fn sign_in(&self) -> &SignInConfig {
-        &self.sign_in
-    }
-
-    fn ledger(&self) -> &LedgerConfig {
-        &self.ledger
+    fn common(&self) -> &CommonConfig {
+        &self.common
     }
 
     fn key(&self) -> &KeySource {
@@ -96,52 +123,24 @@ impl FunctionConfig for GenerateConfig {
     fn timing(&self) -> &Timing {
         &self.timing
     }
-
-    fn secrets_endpoint(&self) -> Option<&Url> {
-        self.secrets_endpoint.as_ref()
-    }
-}
-
-/// What the function `faceflip-stream` needs from here.
-#[derive(Debug, Clone)]
-pub struct FaceflipConfig {
-    /// Who may call.
-    pub sign_in: SignInConfig,
-    /// How often.
-    pub ledger: LedgerConfig,
-    /// ARK.
-    pub ark: ArkConfig,
-    /// How long it may take.
-    pub timing: Timing,
-    /// Another Secrets Manager than AWS's own.
-    pub secrets_endpoint: Option<Url>,
 }
 
 impl FunctionConfig for FaceflipConfig {
     fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
         EnvReader::read(environment, |reader| {
-            let is_required = reader.choice(&variables::FACEFLIP_AUTH, ["anonymous", "required"]);
-            let sign_in = SignInConfig::read(reader, is_required.unwrap_or(true));
-            let ledger = LedgerConfig::read(reader);
             let ark = ArkConfig::read(reader);
-            let timing = Timing::read(reader);
-            let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
+            let requires_sign_in = !reader.is(&variables::FACEFLIP_AUTH, "anonymous");
             Some(Self {
-                sign_in: sign_in?,
-                ledger: ledger?,
+                common: CommonConfig::read(reader, requires_sign_in),
+                timing: Timing::read(reader),
+                // Last, because `?` must not skip the other variables.
                 ark: ark?,
-                timing: timing?,
-                secrets_endpoint: secrets_endpoint?,
             })
         })
     }
 
-    fn sign_in(&self) -> &SignInConfig {
-        &self.sign_in
-    }
-
-    fn ledger(&self) -> &LedgerConfig {
-        &self.ledger
+    fn common(&self) -> &CommonConfig {
+        &self.common
     }
 
     fn key(&self) -> &KeySource {
@@ -151,99 +150,65 @@ impl FunctionConfig for FaceflipConfig {
     fn timing(&self) -> &Timing {
         &self.timing
     }
-
-    fn secrets_endpoint(&self) -> Option<&Url> {
-        self.secrets_endpoint.as_ref()
-    }
 }
 
-/// What the function `generations` needs from here. It calls no upstream.
-#[derive(Debug, Clone)]
-pub struct GenerationsConfig {
-    /// Who may call.
-    pub sign_in: SignInConfig,
-    /// What is told.
-    pub ledger: LedgerConfig,
-    /// Another Secrets Manager than AWS's own.
-    pub secrets_endpoint: Option<Url>,
-}
-
-impl GenerationsConfig {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// Every mistake in the variables it uses.
-    pub fn from_env(environment: Environment<'_>) -> Result<Self, Mistakes> {
-        EnvReader::read(environment, |reader| {
-            let sign_in = SignInConfig::read(reader, true);
-            let ledger = LedgerConfig::read(reader);
-            let secrets_endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER);
-            Some(Self { sign_in: sign_in?, ledger: ledger?, secrets_endpoint: secrets_endpoint? })
-        })
-    }
-}
-
-/// Who may call.
+/// Sign-in.
 #[derive(Debug, Clone)]
 pub struct SignInConfig {
-    /// Whose users. There is none only where nobody need sign in.
+    /// The project that signs the tokens. `None` only if sign-in is not required.
     pub supabase: Option<SupabaseConfig>,
-    /// Whether a caller must be a user.
+    /// Whether every caller must send a token.
     pub is_required: bool,
 }
 
-/// A Supabase project, as far as its tokens are concerned.
+/// How to check the tokens of a Supabase project.
 #[derive(Debug, Clone)]
 pub struct SupabaseConfig {
-    /// Where its public keys are.
+    /// The address of the public keys.
     pub key_set: Url,
-    /// The shared secret that an older project signs with.
+    /// The shared secret of an older project.
     pub legacy_secret: KeySource,
-    /// Which of its tokens are for us.
+    /// The rules for the claims.
     pub rules: ClaimRules,
 }
 
 impl SignInConfig {
-    fn read(reader: &mut EnvReader<'_>, is_required: bool) -> Option<Self> {
-        let supabase = SupabaseConfig::read(reader, is_required)?;
-        Some(Self { supabase, is_required })
+    fn read(reader: &mut EnvReader<'_>, is_required: bool) -> Self {
+        Self { supabase: SupabaseConfig::read(reader, is_required), is_required }
     }
 }
 
 impl SupabaseConfig {
-    /// `Some(None)` if there is no project and none is needed.
-    fn read(reader: &mut EnvReader<'_>, is_required: bool) -> Option<Option<Self>> {
+    /// `None` after a mistake, or if there is no project and none is required.
+    fn read(reader: &mut EnvReader<'_>, is_required: bool) -> Option<Self> {
         let url = match is_required {
-            true => reader.base_url(&variables::SUPABASE_URL).map(Some),
+            true => reader.base_url(&variables::SUPABASE_URL),
             false => reader.optional_url(&variables::SUPABASE_URL),
         };
         let legacy_secret = reader.key(&variables::SUPABASE_JWT_SECRET, &variables::SUPABASE_JWT_SECRET_ARN);
-        if let Some(KeySource::Given(secret)) = &legacy_secret
-            && auth::VerifyingKey::legacy(secret).is_none()
+        if let KeySource::Given(secret) = &legacy_secret
+            && VerifyingKey::legacy(secret).is_none()
         {
-            reader.too_short(&variables::SUPABASE_JWT_SECRET, auth::VerifyingKey::MIN_SECRET_BYTES);
+            let message = format!("must have at least {} bytes", VerifyingKey::MIN_SECRET_BYTES);
+            reader.mistake::<()>(&variables::SUPABASE_JWT_SECRET, message);
         }
-        let allows_anonymous = reader.flag(&variables::ALLOW_ANONYMOUS);
-        let oauth_clients = reader.client_ids(&variables::ALLOWED_OAUTH_CLIENTS);
-        let (Some(url), legacy_secret) = (url?, legacy_secret?) else { return Some(None) };
-        let issuer = below(&url, "/auth/v1");
-        let rules = ClaimRules {
-            issuer: issuer.as_str().to_owned(),
-            allows_anonymous: allows_anonymous?,
-            oauth_clients: oauth_clients?,
-        };
-        Some(Some(Self { key_set: below(&issuer, "/.well-known/jwks.json"), legacy_secret, rules }))
+        let allows_anonymous = reader.is(&variables::ALLOW_ANONYMOUS, "true");
+        let oauth_clients = reader.list(&variables::ALLOWED_OAUTH_CLIENTS);
+        let issuer = below(&url?, "/auth/v1");
+        let key_set = below(&issuer, "/.well-known/jwks.json");
+        let rules = ClaimRules { issuer: issuer.into(), allows_anonymous, oauth_clients };
+        Some(Self { key_set, legacy_secret, rules })
     }
 }
 
 /// Where a key is.
 #[derive(Debug, Clone)]
 pub enum KeySource {
-    /// Nowhere: the function starts, and answers that it is not ready.
+    /// Neither variable is set. The function starts and answers 503.
     Missing {
-        /// The variable that could hold it.
+        /// The variable that could contain the key.
         given: &'static str,
-        /// The variable that could name the secret that holds it.
+        /// The variable that could name the secret with the key.
         managed: &'static str,
     },
     /// In a variable.
@@ -252,228 +217,83 @@ pub enum KeySource {
     Managed {
         /// ARN or name of the secret.
         id: String,
-        /// The member that holds the key, where the secret is a JSON object.
+        /// The member with the key, if the secret is a JSON object.
         member: &'static str,
     },
 }
 
-/// The image API behind `POST /api/generate-stream` and `POST /api/generate-image`.
-#[derive(Debug, Clone)]
-pub struct ImageApiConfig {
-    /// Which of its routes is called.
-    pub mode: ImageApiMode,
-    /// Without a slash at the end (unless it has no path at all) and without a version; see [`Self::endpoint`].
-    pub base_url: Url,
-    /// Where the key is.
-    pub key: KeySource,
-    /// The model for requests that name none.
-    pub model: String,
-    /// The models that a request may name, [`Self::model`] first, each once.
-    pub models: Vec<String>,
-}
-
-/// Which of an image API's routes is called.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ImageApiMode {
-    /// OpenAI's chat completions.
-    Chat,
-    /// OpenAI's images.
-    Images,
-    /// Google's `streamGenerateContent`.
-    Gemini,
-}
-
-impl ImageApiMode {
-    /// The name in the configuration.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Images => "images",
-            Self::Gemini => "gemini",
-        }
-    }
-}
-
-impl ImageApiConfig {
-    /// The address of one of the API's paths, such as `/v1/chat/completions`.
-    pub fn endpoint(&self, path: &str) -> Url {
-        below(&self.base_url, path)
-    }
-
-    /// The address at which Google's API makes a model's picture, as an event stream.
-    pub fn gemini_endpoint(&self, model: &str) -> Url {
-        let mut url = self.endpoint("/v1beta/models");
-        if let Ok(mut path) = url.path_segments_mut() {
-            path.push(&format!("{model}:streamGenerateContent"));
-        }
-        url.set_query(Some("alt=sse"));
-        url
-    }
-
-    /// Whether a request may name this model.
-    pub fn allows(&self, model: &str) -> bool {
-        self.models.iter().any(|allowed| allowed == model)
-    }
-
-    fn read(reader: &mut EnvReader<'_>) -> Option<Self> {
-        let mode = reader.mode(&variables::IMAGE_API_MODE);
-        let base_url = reader.base_url(&variables::IMAGE_API_BASE_URL).map(without_version);
-        let key = reader.key(&variables::IMAGE_API_KEY, &variables::IMAGE_API_KEY_SECRET_ARN);
-        let model = reader.model(match mode {
-            Some(ImageApiMode::Chat) | None => &variables::IMAGE_CHAT_MODEL,
-            Some(ImageApiMode::Images) => &variables::IMAGE_IMAGES_MODEL,
-            Some(ImageApiMode::Gemini) => &variables::IMAGE_GEMINI_MODEL,
-        });
-        let listed = reader.models(&variables::IMAGE_MODELS);
-        let model = model?;
-        let mut models = vec![model.clone()];
-        let documented = variables::DOCUMENTED_MODEL.to_owned();
-        for model in listed?.into_iter().chain([documented]) {
-            if !models.contains(&model) {
-                models.push(model);
-            }
-        }
-        Some(Self { mode: mode?, base_url: base_url?, key: key?, model, models })
-    }
-}
-
-/// ARK, behind `POST /api/v1/faceflip/generate/stream`.
-#[derive(Debug, Clone)]
-pub struct ArkConfig {
-    /// Without a slash at the end; see [`Self::endpoint`].
-    pub base_url: Url,
-    /// Where the key is.
-    pub key: KeySource,
-    /// A model, or an endpoint's id.
-    pub model: String,
-    /// A tier (`2K`) or pixels (`2048x2048`).
-    pub size: String,
-    /// How many images a call may make: 1 to 15.
-    pub max_images: u8,
-    /// Whether ARK marks its images.
-    pub watermark: bool,
-    /// The prompt for requests that have none.
-    pub prompt: String,
-}
-
-impl ArkConfig {
-    /// The address of one of ARK's paths, such as `/images/generations`.
-    pub fn endpoint(&self, path: &str) -> Url {
-        below(&self.base_url, path)
-    }
-
-    fn read(reader: &mut EnvReader<'_>) -> Option<Self> {
-        let base_url = reader.base_url(&variables::ARK_BASE_URL);
-        let key = reader.key(&variables::ARK_API_KEY, &variables::ARK_API_KEY_SECRET_ARN);
-        let model = reader.model(&variables::ARK_MODEL);
-        let size = reader.image_size(&variables::ARK_SIZE);
-        let max_images = reader.number(&variables::ARK_MAX_IMAGES);
-        let watermark = reader.flag(&variables::ARK_WATERMARK);
-        let prompt = reader.text(&variables::FACEFLIP_PROMPT);
-        Some(Self {
-            base_url: base_url?,
-            key: key?,
-            model: model?,
-            size: size?,
-            max_images: u8::try_from(max_images?).ok()?,
-            watermark: watermark?,
-            prompt: prompt?,
-        })
-    }
-}
-
-/// What may be used how often, and where that is counted and written down.
+/// Limits, credits and log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerConfig {
     /// The table of the token buckets.
     pub rate_limits_table: String,
     /// The table of tasks and balances.
     pub ledger_table: String,
-    /// Upstream calls that a user may make in a window.
+    /// Upstream calls per user and window.
     pub limit: u32,
-    /// Upstream calls that may come from one address in a window, of those who have no account.
+    /// Upstream calls per source address and window, for callers without an account.
     pub guest_limit: u32,
-    /// The window.
+    /// The length of the window.
     pub window_ms: u64,
-    /// Whether everybody is let in while the table cannot be reached.
+    /// Whether requests are admitted while the table cannot be reached.
     pub fails_open: bool,
-    /// What a new user has, where generations cost credits.
+    /// The balance of a new user. `None` if pictures cost no credits.
     pub credits_initial: Option<u64>,
-    /// How long a task stays in the log.
+    /// Days that a task stays in the log.
     pub log_days: u64,
-    /// Another DynamoDB than AWS's own.
+    /// A DynamoDB other than AWS's.
     pub endpoint: Option<Url>,
 }
 
 impl LedgerConfig {
-    fn read(reader: &mut EnvReader<'_>) -> Option<Self> {
-        let rate_limits_table = reader.table(&variables::RATE_LIMITS_TABLE);
-        let ledger_table = reader.table(&variables::LEDGER_TABLE);
-        let limit = reader.number(&variables::RL_LIMIT);
-        let guest_limit = reader.number(&variables::RL_ANON_LIMIT);
-        let window_ms = reader.number(&variables::RL_WINDOW_MS);
-        let fails_open = reader.choice(&variables::RL_FAIL_MODE, ["closed", "open"]);
-        let costs_credits = reader.choice(&variables::CREDITS, ["off", "on"]);
-        let credits_initial = reader.number(&variables::CREDITS_INITIAL);
-        let log_days = reader.number(&variables::LOG_DAYS);
-        let endpoint = reader.optional_url(&variables::AWS_ENDPOINT_URL_DYNAMODB);
-        let credits_initial = credits_initial?;
-        Some(Self {
-            rate_limits_table: rate_limits_table?,
-            ledger_table: ledger_table?,
-            limit: u32::try_from(limit?).ok()?,
-            guest_limit: u32::try_from(guest_limit?).ok()?,
-            window_ms: window_ms?,
-            fails_open: fails_open?,
-            credits_initial: costs_credits?.then_some(credits_initial),
-            log_days: log_days?,
-            endpoint: endpoint?,
-        })
+    fn read(reader: &mut EnvReader<'_>) -> Self {
+        Self {
+            rate_limits_table: reader.text(&variables::RATE_LIMITS_TABLE),
+            ledger_table: reader.text(&variables::LEDGER_TABLE),
+            limit: reader.number(&variables::RL_LIMIT),
+            guest_limit: reader.number(&variables::RL_ANON_LIMIT),
+            window_ms: reader.number(&variables::RL_WINDOW_MS),
+            fails_open: reader.is(&variables::RL_FAIL_MODE, "open"),
+            credits_initial: reader.is(&variables::CREDITS, "on").then_some(reader.number(&variables::CREDITS_INITIAL)),
+            log_days: reader.number(&variables::LOG_DAYS),
+            endpoint: reader.optional_url(&variables::AWS_ENDPOINT_URL_DYNAMODB),
+        }
     }
 }
 
-/// How long an upstream call, and silence towards the client, may last.
+/// Time limits of upstream calls and streams.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// How long the client's head waits for the upstream's.
+    /// The longest time that the head of a chat stream waits for the upstream's answer.
     pub head_hold: Duration,
-    /// Silence after which the client gets a ping.
+    /// The time without output after which a stream sends a ping.
     pub ping: Duration,
-    /// How long a client may read nothing before it is given up.
+    /// The longest time that a client may read nothing.
     pub client_stall: Duration,
-    /// To the upstream's connection.
+    /// For connecting to the upstream.
     pub connect: Duration,
-    /// To the upstream's head.
+    /// For the head of the upstream's answer.
     pub head: Duration,
-    /// Without a byte from the upstream.
+    /// The longest time without a byte from the upstream.
     pub idle: Duration,
-    /// Without an event of content from the upstream.
+    /// The longest time without an event of content from the upstream.
     pub progress: Duration,
-    /// The whole call.
+    /// For the whole upstream call.
     pub total: Duration,
 }
 
 impl Timing {
-    fn read(reader: &mut EnvReader<'_>) -> Option<Self> {
-        let mut duration = |variable| reader.number(variable).map(Duration::from_millis);
-        let head_hold = duration(&variables::HEAD_HOLD_MS);
-        let ping = duration(&variables::PING_MS);
-        let client_stall = duration(&variables::CLIENT_STALL_MS);
-        let connect = duration(&variables::UPSTREAM_CONNECT_MS);
-        let head = duration(&variables::UPSTREAM_HEAD_MS);
-        let idle = duration(&variables::UPSTREAM_IDLE_MS);
-        let progress = duration(&variables::UPSTREAM_PROGRESS_MS);
-        let total = duration(&variables::UPSTREAM_TOTAL_MS);
-        Some(Self {
-            head_hold: head_hold?,
-            ping: ping?,
-            client_stall: client_stall?,
-            connect: connect?,
-            head: head?,
-            idle: idle?,
-            progress: progress?,
-            total: total?,
-        })
+    fn read(reader: &mut EnvReader<'_>) -> Self {
+        Self {
+            head_hold: reader.duration(&variables::HEAD_HOLD_MS),
+            ping: reader.duration(&variables::PING_MS),
+            client_stall: reader.duration(&variables::CLIENT_STALL_MS),
+            connect: reader.duration(&variables::UPSTREAM_CONNECT_MS),
+            head: reader.duration(&variables::UPSTREAM_HEAD_MS),
+            idle: reader.duration(&variables::UPSTREAM_IDLE_MS),
+            progress: reader.duration(&variables::UPSTREAM_PROGRESS_MS),
+            total: reader.duration(&variables::UPSTREAM_TOTAL_MS),
+        }
     }
 }
 
@@ -487,19 +307,10 @@ pub fn is_loopback(url: &Url) -> bool {
     }
 }
 
+/// The address of a path below a base URL.
 fn below(base: &Url, path: &str) -> Url {
     let mut url = base.clone();
     url.set_path(&format!("{}{path}", base.path().trim_end_matches('/')));
-    url
-}
-
-/// Each route has a version of its own in its path.
-fn without_version(mut url: Url) -> Url {
-    let path = url.path();
-    if let Some(path) = path.strip_suffix("/v1").or_else(|| path.strip_suffix("/v1beta")) {
-        let path = path.trim_end_matches('/').to_owned();
-        url.set_path(&path);
-    }
     url
 }
 

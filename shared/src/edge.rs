@@ -1,4 +1,4 @@
-//! Everything we talk to, and the clock. Nothing else in this crate is async or reads the time.
+//! Sockets, the clock and the runtime. Nothing else in this crate is async or reads the time.
 
 mod app;
 mod cache;

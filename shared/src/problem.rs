@@ -1,9 +1,9 @@
-//! Every failure that can be told to anyone, as a document
-//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) or inside an event.
+//! Every failure that a client can receive, as a document
+//! ([RFC 9457](https://www.rfc-editor.org/rfc/rfc9457)) or in an event.
 //!
-//! A client learns a [`Code`], its fixed sentence and at most one [`Detail`], whose only parameters
-//! are numbers and names of ours. Upstream text, prompts, links and secrets have no way in, because no type here
-//! carries free text; the one exception, a [`FieldError`]'s pointer, is written by us.
+//! A client receives a [`Code`], its fixed sentence and at most one [`Detail`], whose parameters are numbers and names
+//! from this code. No type here contains free text, so upstream text, prompts, links and secrets cannot reach a client.
+//! The pointer of a [`FieldError`] is a `String`, but consists of known names and indexes.
 
 mod detail;
 mod lang;
@@ -20,14 +20,14 @@ pub const CONTENT_TYPE: &str = "application/problem+json; charset=utf-8";
 
 macro_rules! catalogue {
     ($($variant:ident $code:literal $status:literal $retry:expr, $zh:literal $en:literal;)+) => {
-        /// One row of the catalogue: what failed, as a client can tell it apart.
+        /// One row of the catalogue: the kind of a failure.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Code {
             $(#[doc = concat!("`", $code, "` (", $status, "): ", $en, ".")] $variant,)+
         }
 
         impl Code {
-            /// The whole catalogue, in the order in which it is documented.
+            /// The whole catalogue, by status.
             pub const ALL: &'static [Code] = &[$(Code::$variant,)+];
 
             const fn facts(self) -> CodeFacts {
@@ -42,7 +42,7 @@ macro_rules! catalogue {
 struct CodeFacts {
     code: &'static str,
     status: u16,
-    /// `None`: the same request will fail again.
+    /// `None` if the same request will fail again.
     retry_after_ms: Option<u64>,
     zh: &'static str,
     en: &'static str,
@@ -64,7 +64,7 @@ catalogue! {
     RouteNotFound         "route_not_found"          404 None,         "接口不存在" "No such endpoint";
     MethodNotAllowed      "method_not_allowed"       405 None,         "不支持的请求方法" "Method not allowed";
     TaskInProgress        "task_in_progress"         409 Some(1_000),  "相同任务正在处理中" "This task is already running";
-    TaskAlreadyCompleted  "task_already_completed"   409 None,         "该任务已完成" "This task is already finished";
+    TaskAlreadyCompleted  "task_already_completed"   409 None,         "该任务已完成" "This task is already completed";
     PayloadTooLarge       "payload_too_large"        413 None,         "请求内容过大（上限 6 MB）" "The request is too large (6 MB limit)";
     ImageTooLarge         "image_too_large"          413 None,         "图片尺寸过大" "An image is too large";
     UnsupportedMediaType  "unsupported_media_type"   415 None,         "不支持的内容类型" "Unsupported content type";
@@ -77,11 +77,11 @@ catalogue! {
     ServiceMisconfigured  "service_misconfigured"    500 None,         "服务配置错误" "The service is misconfigured";
     UpstreamUnreachable   "upstream_unreachable"     502 Some(2_000),  "无法连接生成服务" "The generator cannot be reached";
     UpstreamError         "upstream_error"           502 Some(1_000),  "生成服务出错" "The generator failed";
-    UpstreamProtocolError "upstream_protocol_error"  502 Some(1_000),  "生成服务返回了无法识别的数据" "The generator sent an unreadable answer";
+    UpstreamProtocolError "upstream_protocol_error"  502 Some(1_000),  "生成服务返回了无法识别的数据" "The generator returned unreadable data";
     StreamInterrupted     "stream_interrupted"       502 Some(1_000),  "生成过程中断，请重试" "The stream was interrupted";
     NoImage               "no_image"                 502 Some(1_000),  "未生成图片，请重试" "No image was produced";
-    AuthUnavailable       "auth_unavailable"         503 Some(5_000),  "登录验证暂不可用" "Sign-in checks are unavailable";
-    LimiterUnavailable    "limiter_unavailable"      503 Some(2_000),  "服务繁忙，请稍后再试" "Busy, please retry";
+    AuthUnavailable       "auth_unavailable"         503 Some(5_000),  "暂时无法验证登录" "Sign-in verification is unavailable";
+    LimiterUnavailable    "limiter_unavailable"      503 Some(2_000),  "服务繁忙，请稍后再试" "The service is busy";
     UpstreamBusy          "upstream_busy"            503 Some(10_000), "生成服务繁忙，请稍后再试" "The generator is busy";
     ServiceUnavailable    "service_unavailable"      503 Some(1_000),  "服务暂不可用" "The service is unavailable";
     UpstreamTimeout       "upstream_timeout"         504 Some(1_000),  "生成超时，请重试" "The generator timed out";
@@ -94,12 +94,12 @@ impl Code {
         self.facts().code
     }
 
-    /// The HTTP status. 499 ([`Code::ClientClosed`]) stands only in the log.
+    /// The HTTP status. 499 ([`Code::ClientClosed`]) occurs only in the log.
     pub const fn status(self) -> u16 {
         self.facts().status
     }
 
-    /// The one sentence for this code: `title` of a document, `message` of an event.
+    /// The sentence of this code: `title` of a document, `message` of an event.
     pub const fn title(self, lang: Lang) -> &'static str {
         match lang {
             Lang::Zh => self.facts().zh,
@@ -107,8 +107,7 @@ impl Code {
         }
     }
 
-    /// Whether the same request can succeed later. An expired session is not retryable as it
-    /// stands: it needs a new token first.
+    /// Whether the same request can succeed later. An expired session is not retryable: it needs a new token.
     pub const fn retryable(self) -> bool {
         self.facts().retry_after_ms.is_some()
     }
@@ -129,16 +128,16 @@ impl Serialize for Code {
 /// One wrong member of the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct FieldError {
-    /// Where, as a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
+    /// The member, as a JSON pointer ([RFC 6901](https://www.rfc-editor.org/rfc/rfc6901)).
     pub pointer: String,
-    /// What is wrong there.
+    /// The kind of the error.
     pub code: Code,
 }
 
-/// One failure, ready to be told: as a document before the head, as an event after it.
+/// One failure, for a client: a document before the response's head, an event after it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
-    /// What failed.
+    /// The kind of the failure.
     pub code: Code,
     detail: Option<Detail>,
     errors: Vec<FieldError>,
@@ -146,32 +145,32 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem that says no more than its code does.
+    /// A problem without a detail.
     pub const fn new(code: Code) -> Self {
         Self { code, detail: None, errors: Vec::new(), retry_after_ms: None }
     }
 
-    /// One member of the request is not as it must be.
+    /// A problem with one member of the request.
     pub fn invalid(at: &str, detail: Detail) -> Self {
         Self::new(Code::InvalidRequest).at(at, Code::InvalidRequest).detail(detail)
     }
 
-    /// Adds one wrong member of the request. `pointer` is made by us, of member names that we know
-    /// and indexes (`/image_inputs/0`); names that a client chose have no place in it.
+    /// Adds one wrong member of the request. `pointer` consists of known member names and indexes (`/image_inputs/0`),
+    /// never of names from the client.
     #[must_use]
     pub fn at(mut self, pointer: impl Into<String>, code: Code) -> Self {
         self.errors.push(FieldError { pointer: pointer.into(), code });
         self
     }
 
-    /// Says more than the title does.
+    /// Adds a detail.
     #[must_use]
     pub fn detail(mut self, detail: Detail) -> Self {
         self.detail = Some(detail);
         self
     }
 
-    /// Says exactly when to come back. Without effect on a code that is not retryable.
+    /// Sets the exact retry delay. Has no effect if the code is not retryable.
     #[must_use]
     pub fn with_retry_after_ms(mut self, retry_after_ms: u64) -> Self {
         self.retry_after_ms = Some(retry_after_ms);
@@ -183,7 +182,7 @@ impl Problem {
         self.code.title(lang)
     }
 
-    /// What is wrong with this request, where that is known; else the code's sentence.
+    /// The detail's sentence, or else the code's.
     pub fn reason(&self, lang: Lang) -> String {
         let pointer = self.errors.first().map_or("", |error| &error.pointer);
         self.detail.map_or_else(|| self.message(lang).to_owned(), |detail| detail.sentence(lang, pointer))
@@ -194,10 +193,10 @@ impl Problem {
         self.code.retryable()
     }
 
-    /// When to come back, in milliseconds: present exactly when [`Self::retryable`].
+    /// The retry delay in milliseconds. Present if and only if [`Self::retryable`].
     pub fn retry_after_ms(&self) -> Option<u64> {
-        let usual = self.code.facts().retry_after_ms?;
-        Some(self.retry_after_ms.unwrap_or(usual))
+        let default_ms = self.code.facts().retry_after_ms?;
+        Some(self.retry_after_ms.unwrap_or(default_ms))
     }
 
     /// [`Self::retry_after_ms`] for a `Retry-After` header: whole seconds, rounded up, at least one
@@ -211,9 +210,9 @@ impl Problem {
         &self.errors
     }
 
-    /// The problem as a document: the members of
-    /// [RFC 9457, section 3.1](https://www.rfc-editor.org/rfc/rfc9457#section-3.1), our extension
-    /// members, and `error` and `message` for older frontends: the title, or the sentence that names the wrong member.
+    /// Encodes the problem as a document: the members of
+    /// [RFC 9457, section 3.1](https://www.rfc-editor.org/rfc/rfc9457#section-3.1), extension members, and `error` and
+    /// `message` for older frontends: the title, or the sentence that names the wrong member.
     pub fn document(&self, lang: Lang, request_id: &str) -> Vec<u8> {
         let (title, detail) = (self.code.title(lang), self.reason(lang));
         let sentence = if self.errors.is_empty() { title } else { &detail };
@@ -233,7 +232,7 @@ impl Problem {
         })
     }
 
-    /// The problem as the data of an `error` event among chat chunks: `{"error":{…}}`.
+    /// Encodes the problem as the data of an `error` event among chat chunks: `{"error":{…}}`.
     pub fn chat_error(&self, lang: Lang, request_id: &str) -> Vec<u8> {
         json(&ChatError {
             error: ChatErrorFields {
@@ -302,7 +301,7 @@ struct ChatErrorFields<'a> {
     retry_after_ms: Option<u64>,
 }
 
-/// Strings, numbers and flags only, so serde_json has nothing that it could refuse.
+/// Encodes strings, numbers and booleans, for which serde_json cannot fail.
 fn json(value: &impl Serialize) -> Vec<u8> {
     serde_json::to_vec(value).unwrap_or_default()
 }

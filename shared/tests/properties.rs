@@ -336,8 +336,9 @@ fn write_choice(parts: &[Part], delta_units: usize) -> Choice {
 }
 
 fn flush(content: &mut String, delta_units: usize, deltas: &mut Vec<Delta>) {
-    let units: Vec<u16> = content.encode_utf16().collect();
-    deltas.extend(units.chunks(delta_units).map(|units| Delta::Content(units.to_vec())));
+    let characters: Vec<char> = content.chars().collect();
+    let deltas_of = characters.chunks(delta_units).map(|part| part.iter().collect::<String>().encode_utf16().collect());
+    deltas.extend(deltas_of.map(Delta::Content));
     content.clear();
 }
 
@@ -358,7 +359,6 @@ fn escape(units: &[u16], how: Escape) -> String {
                     write!(text, "\\u{unit:04x}").unwrap();
                 }
             }
-            // Half a pair, cut off by the end of a delta.
             Err(half) => write!(text, "\\u{:04X}", half.unpaired_surrogate()).unwrap(),
         }
     }

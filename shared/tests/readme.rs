@@ -142,7 +142,8 @@ fn every_variable_is_in_the_table() {
     let mut table = String::from("| Variable | Holds | Default | For |\n|---|---|---|---|\n");
     for variable in VARIABLES {
         let default = variable.default.map_or("–".into(), |default| format!("`{default}`"));
-        writeln!(table, "| `{}` | {} | {default} | {} |", variable.name, variable.values, variable.says).unwrap();
+        writeln!(table, "| `{}` | {} | {default} | {} |", variable.name, variable.values, variable.description)
+            .unwrap();
     }
     assert!(page("docs/configuration.md").contains(&table), "the table in docs/configuration.md should be:\n{table}");
 }

@@ -5,7 +5,9 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fs;
 
-use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, GenerationsConfig, VARIABLES, Values, Variable};
+use shared::config::{
+    AllowedValues, CommonConfig, FaceflipConfig, FunctionConfig, GenerateConfig, VARIABLES, Variable,
+};
 
 /// What only a deployer knows.
 const NO_DEFAULT: &[&str] = &["SUPABASE_URL"];
@@ -103,7 +105,7 @@ fn asked(binary: &str) -> BTreeSet<String> {
             .iter()
             .for_each(|mode| drop(GenerateConfig::from_env(&|name| in_mode(mode, name)))),
         "faceflip-stream" => drop(FaceflipConfig::from_env(&environment)),
-        "generations" => drop(GenerationsConfig::from_env(&environment)),
+        "generations" => drop(CommonConfig::from_env(&environment)),
         _ => panic!("what does {binary} read?"),
     }
     names.into_inner()
@@ -250,12 +252,12 @@ fn values_are_those_that_the_code_takes() {
     for (variable, parameter) in parameters() {
         let name = variable.name;
         match variable.values {
-            Values::Count { min, max } | Values::Milliseconds { min, max } => {
+            AllowedValues::Count { min, max } | AllowedValues::Milliseconds { min, max } => {
                 assert_eq!(parameter.at(&["MinValue"]).number(), min, "{name}");
                 assert_eq!(parameter.at(&["MaxValue"]).number(), max, "{name}");
                 numbers.insert(name);
             }
-            Values::Flag | Values::Switch | Values::FailMode | Values::SignIn | Values::Mode => {
+            AllowedValues::OneOf(_) => {
                 let allowed = parameter.at(&["AllowedValues"]);
                 let allowed: Vec<_> = allowed.list().iter().map(|word| word.trim_matches('"')).collect();
                 let (last, others) = allowed.split_last().unwrap();
@@ -276,7 +278,7 @@ fn no_key_is_ever_in_a_variable() {
         assert!(environment.len() > 5, "{binary}");
         for (name, value) in &environment {
             assert!(value.0.starts_with("!Ref ") || value.0.starts_with("!If ["), "{name} is written out: {value:?}");
-            assert!(known(name).is_none_or(|variable| variable.values != Values::Key), "{name}");
+            assert!(known(name).is_none_or(|variable| variable.values != AllowedValues::Key), "{name}");
             let words: Vec<_> = name.split('_').collect();
             let last = words.last().copied().unwrap_or_default();
             assert!(!["KEY", "SECRET", "TOKEN", "PASSWORD"].contains(&last), "{name} looks like a key");

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, KeySource};
+use shared::config::{CommonConfig, FaceflipConfig, FunctionConfig, GenerateConfig, KeySource};
 use shared::edge::SignIn;
 use shared::problem::Code;
 
@@ -49,8 +49,9 @@ async fn report<C: FunctionConfig>(out: &mut impl Write, route: &str, environmen
                 KeySource::Managed { id, .. } => (Mark::Ready, Some(format!("its key is the secret {id}"))),
                 KeySource::Missing { given, .. } => (Mark::Missing, Some(format!("{given} is not set"))),
             };
-            let (users, of_users) = users(&config, has_stand_in).await;
-            let open = (!config.sign_in().is_required).then(|| "FACEFLIP_AUTH=anonymous: so may anybody".to_owned());
+            let (users, of_users) = users(config.common(), has_stand_in).await;
+            let open = (!config.common().sign_in.is_required)
+                .then(|| "FACEFLIP_AUTH=anonymous: callers without a token may call too".to_owned());
             (key.max(users), of_key.into_iter().chain([of_users]).chain(open).collect::<Vec<_>>())
         }
     };
@@ -65,11 +66,11 @@ async fn report<C: FunctionConfig>(out: &mut impl Write, route: &str, environmen
 }
 
 /// Who may call, and whether their tokens can be checked.
-async fn users(config: &impl FunctionConfig, has_stand_in: bool) -> (Mark, String) {
+async fn users(config: &CommonConfig, has_stand_in: bool) -> (Mark, String) {
     if has_stand_in {
         return (Mark::Ready, "SUPABASE_URL is not set: the demo users may call".into());
     }
-    let state = match SignIn::new(config.sign_in(), config.secrets_endpoint()) {
+    let state = match SignIn::new(&config.sign_in, config.secrets_endpoint.as_ref()) {
         Some(sign_in) => sign_in.state().await,
         None => return (Mark::Wrong, "this system has no root certificates: nothing can be fetched".into()),
     };

@@ -87,6 +87,6 @@ async fn whatever_the_caller_sends() {
         }
     }
     assert_eq!(seen.requests(), 0);
-    assert!(function.has_logged("not let in").await, "{}", function.log());
+    assert!(function.has_logged("token refused").await, "{}", function.log());
     assert_eq!(canaries.find(&function.log()), None, "{}", function.log());
 }

@@ -166,7 +166,7 @@ async fn whatever_the_caller_sends() {
         none_in("the answer", &canaries, &say(&function, &event).await);
     }
     assert_eq!(seen.requests(), 0);
-    assert!(function.has_logged("not let in").await, "{}", function.log());
+    assert!(function.has_logged("token refused").await, "{}", function.log());
     none_in("the log", &canaries, &function.log());
 }
 

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
-use shared::config::{Environment, GenerationsConfig, Mistakes};
+use shared::config::{CommonConfig, Environment, Mistakes};
 use shared::edge::{Body, Caller, FromEnvironment, Ledger, Rate, Route, SignIn, set_rate, unix_seconds};
 use shared::problem::{Code, Detail, Problem};
 
@@ -56,7 +56,7 @@ struct RateLeft {
 
 impl FromEnvironment for LogReader {
     fn from_env(environment: Environment<'_>) -> Result<Option<Self>, Mistakes> {
-        let config = GenerationsConfig::from_env(environment)?;
+        let config = CommonConfig::from_env(environment)?;
         let sign_in = SignIn::new(&config.sign_in, config.secrets_endpoint.as_ref());
         // No call is made here, so no lease is needed.
         let ledger = Ledger::new(&config.ledger, Duration::ZERO);

@@ -13,7 +13,7 @@ use dev::supabase::{Project, legacy_token};
 use dev::user;
 use serde_json::Value;
 use shared::auth::{Principal, SourceIp, UserId};
-use shared::config::GenerationsConfig;
+use shared::config::CommonConfig;
 use shared::edge::{AdmitRequest, Ledger};
 use shared::task::fingerprint;
 
@@ -34,7 +34,7 @@ fn get(path: &str) -> Value {
 fn ledger(more: &[(&str, &str)]) -> Ledger {
     let set = [user::variables(), more].concat();
     let get = |name: &str| set.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-    Ledger::new(&GenerationsConfig::from_env(&get).unwrap().ledger, Duration::from_secs(600))
+    Ledger::new(&CommonConfig::from_env(&get).unwrap().ledger, Duration::from_secs(600))
 }
 
 fn wanted<'a>(principal: &'a Principal, task_id: &'a str) -> AdmitRequest<'a> {

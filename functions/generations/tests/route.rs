@@ -16,7 +16,7 @@ use http_body_util::BodyExt;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use shared::auth::{Principal, SourceIp, UserId};
-use shared::config::GenerationsConfig;
+use shared::config::CommonConfig;
 use shared::edge::{Admission, AdmitRequest, Admitted, Body, Invocation, Ledger};
 use shared::outcome::{DeliveredImage, ImageSource, Success, Tally};
 use shared::task::fingerprint;
@@ -41,7 +41,7 @@ fn app(set: Variables<'_>) -> Arc<App> {
 
 /// The ledger as a function that generates has it.
 fn ledger(set: Variables<'_>) -> Ledger {
-    let config = GenerationsConfig::from_env(&|name| variable(set, name)).unwrap();
+    let config = CommonConfig::from_env(&|name| variable(set, name)).unwrap();
     Ledger::new(&config.ledger, Duration::from_secs(600))
 }
 

@@ -1,12 +1,13 @@
 use super::TokenRefusal;
 
-/// The longest value of `Authorization` that is looked at, in bytes.
+/// The longest accepted value of `Authorization`, in bytes.
 const MAX_BYTES: usize = 8192;
 
-/// The token in the values of a request's `Authorization` headers, of which there must be one
+/// Returns the token in the values of a request's `Authorization` headers. More than one value is refused
 /// ([RFC 6750, section 2.1](https://www.rfc-editor.org/rfc/rfc6750#section-2.1)).
 ///
-/// Only the characters of a signed token may follow the one space: Function URLs join repeated headers with a comma.
+/// Only the characters of a signed token may follow the scheme and one space. A comma is not among them: Function URLs
+/// join repeated headers with one.
 ///
 /// # Errors
 /// [`TokenRefusal::NoToken`], [`TokenRefusal::ApiKey`] or [`TokenRefusal::NotBearer`].

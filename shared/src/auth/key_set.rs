@@ -7,17 +7,16 @@ use std::fmt;
 
 use crate::secret::Secret;
 
-/// A project's public keys by their names, as far as they are fit to check a token.
+/// The usable public keys of a project, by `kid`.
 ///
-/// One bad member never discards the others, so a set is read member by member: a future kind of key would otherwise
-/// lock everyone out.
+/// Each member is read alone. An unusable one, such as a key of a future type, does not affect the others.
 #[derive(Debug, Clone, Default)]
 pub struct KeySet {
     keys: HashMap<String, VerifyingKey>,
     has_secrets: bool,
 }
 
-/// A key and the one algorithm that it is for.
+/// A key and its only algorithm.
 #[derive(Clone)]
 pub struct VerifyingKey {
     pub(super) algorithm: Algorithm,
@@ -25,13 +24,13 @@ pub struct VerifyingKey {
 }
 
 impl KeySet {
-    /// The most members that a set may have.
+    /// The most members of a set.
     pub const MAX_KEYS: usize = 64;
     /// The longest text of a set, in bytes.
     pub const MAX_BYTES: usize = 64 * 1024;
 
-    /// Reads a set ([RFC 7517, section 5](https://www.rfc-editor.org/rfc/rfc7517#section-5)). `None` if it is none:
-    /// a set without a usable key is still a set.
+    /// Reads a set ([RFC 7517, section 5](https://www.rfc-editor.org/rfc/rfc7517#section-5)). `None` if the text
+    /// is not a key set. A set without a usable key is valid.
     pub fn parse(text: &[u8]) -> Option<Self> {
         if text.len() > Self::MAX_BYTES {
             return None;
@@ -43,26 +42,26 @@ impl KeySet {
         }
         let members: Vec<_> = members.iter().filter_map(Value::as_object).collect();
         let name = |member: &Map<String, Value>| member.get("kid").and_then(Value::as_str).map(str::to_owned);
-        let is_named_twice = |kid: &str| members.iter().filter(|other| name(other).as_deref() == Some(kid)).count() > 1;
+        let is_duplicate = |kid: &str| members.iter().filter(|other| name(other).as_deref() == Some(kid)).count() > 1;
         let keys = members.iter().filter_map(|member| {
-            let kid = name(member).filter(|kid| !is_named_twice(kid))?;
+            let kid = name(member).filter(|kid| !is_duplicate(kid))?;
             Some((kid, VerifyingKey::public(member)?))
         });
         let has_secrets = members.iter().any(|member| ["d", "p", "k"].iter().any(|name| member.contains_key(*name)));
         Some(Self { keys: keys.collect(), has_secrets })
     }
 
-    /// The key of this name.
+    /// The key with this `kid`.
     pub fn get(&self, kid: &str) -> Option<&VerifyingKey> {
         self.keys.get(kid)
     }
 
-    /// Whether no key is usable: a project that signs with a shared secret lists none.
+    /// Whether the set has no usable key. The set of a project that signs with a shared secret is empty.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()
     }
 
-    /// Whether a private or a shared key stands there, for all to see. It is not used.
+    /// Whether the set publishes a private or a shared key. Such a key is not used.
     pub fn has_secrets(&self) -> bool {
         self.has_secrets
     }
@@ -73,7 +72,7 @@ impl VerifyingKey {
     /// ([RFC 7518, section 3.2](https://www.rfc-editor.org/rfc/rfc7518#section-3.2)).
     pub const MIN_SECRET_BYTES: usize = 32;
 
-    /// The secret of a project that signs with HS256, if it is long enough.
+    /// The key of a project that signs with HS256. `None` if the secret is too short.
     pub fn legacy(secret: &Secret) -> Option<Self> {
         let bytes = secret.expose().as_bytes();
         let decoding = (bytes.len() >= Self::MIN_SECRET_BYTES).then(|| DecodingKey::from_secret(bytes))?;
@@ -123,13 +122,13 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// 2048 to 8192 bits.
+/// Whether an RSA modulus has 2048 to 8192 bits.
 fn is_modulus(n: &[u8]) -> bool {
     let bits = n.first().map_or(0, |first| n.len() * 8 - first.leading_zeros() as usize);
     n.first() != Some(&0) && (2048..=8192).contains(&bits)
 }
 
-/// Odd, and at least 65537; no more than 64 bits are in use anywhere.
+/// Whether an RSA exponent is odd, at least 65537 and at most 64 bits long.
 fn is_exponent(e: &[u8]) -> bool {
     let value = e.iter().fold(0_u64, |value, byte| value << 8 | u64::from(*byte));
     e.len() <= 8 && value % 2 == 1 && value >= 65_537

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Principal {
     /// A user with an account.
     User(UserId),
-    /// A user that signed in without an account. Anyone can create one at any time.
+    /// A user that signed in without an account. A client can create such users at any time.
     Guest {
         /// The user's id.
         id: UserId,
@@ -23,7 +23,7 @@ pub enum Principal {
 pub struct User {
     /// The user's id.
     pub id: UserId,
-    /// Signed in without an account.
+    /// Whether the user signed in without an account.
     pub is_anonymous: bool,
 }
 
@@ -53,7 +53,7 @@ impl Principal {
     }
 }
 
-/// The name in a table, unique to each principal.
+/// Writes the key in a table, which is unique to the principal.
 impl fmt::Display for Principal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -64,7 +64,7 @@ impl fmt::Display for Principal {
 }
 
 impl UserId {
-    /// Accepts only that spelling.
+    /// Parses an id. `None` for any other spelling.
     pub fn parse(text: &str) -> Option<Self> {
         (is_uuid(text) && text.bytes().any(|byte| !b"0-".contains(&byte))).then(|| Self(text.to_owned()))
     }
@@ -88,7 +88,7 @@ impl SourceIp {
         })
     }
 
-    /// The address without its last bits: `203.0.113.0/24`, `2001:db8:1::/48`.
+    /// The network of the address: `203.0.113.0/24`, `2001:db8:1::/48`.
     fn network(self) -> String {
         match self.0 {
             IpAddr::V4(address) => {
@@ -103,7 +103,7 @@ impl SourceIp {
     }
 }
 
-/// `8-4-4-4-12` hexadecimal digits in lower case
+/// Whether a text has `8-4-4-4-12` hexadecimal digits in lower case
 /// ([RFC 9562, section 4](https://www.rfc-editor.org/rfc/rfc9562#section-4)).
 pub(super) fn is_uuid(text: &str) -> bool {
     text.len() == 36
@@ -118,7 +118,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_spelling_names_a_user() {
+    fn a_user_id_has_one_accepted_spelling() {
         const ID: &str = "0f5e3c1e-6a0b-4a56-9f5e-2b1d3c4e5f60";
         assert_eq!(UserId::parse(ID).unwrap().as_str(), ID);
         let others = [
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_is_its_subscriber() {
+    fn an_ipv6_address_counts_as_its_first_64_bits() {
         let source = |text: &str| Principal::Source(SourceIp::new(text.parse().ok())).to_string();
         assert_eq!(source("203.0.113.7"), "ip:203.0.113.7");
         assert_eq!(source("::ffff:203.0.113.7"), "ip:203.0.113.7");
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn log_id_of_an_address_is_its_network_and_no_hash() {
+    fn log_id_of_an_address_is_its_network() {
         let log_id = |text: &str| Principal::Source(SourceIp::new(text.parse().ok())).log_id();
         for (address, network) in [
             ("203.0.113.7", "203.0.113.0/24"),

@@ -1,11 +1,11 @@
-//! JSON that every reader reads alike: no member twice at any depth. `serde_json` itself refuses invalid UTF-8, lone
-//! surrogates, a byte order mark, anything behind the value, and more than 128 levels.
+//! JSON that all parsers read alike: duplicate members are refused at any depth. `serde_json` itself refuses invalid
+//! UTF-8, lone surrogates, a byte order mark, data after the value, and more than 128 levels.
 
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 use std::fmt;
 
-/// The object that is all of `bytes`.
+/// Parses `bytes` as one object.
 pub(super) fn object(bytes: &[u8]) -> Option<Map<String, Value>> {
     match serde_json::from_slice(bytes) {
         Ok(StrictValue(Value::Object(object))) => Some(object),
@@ -27,7 +27,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON without a member twice")
+        f.write_str("JSON without duplicate members")
     }
 
     fn visit_unit<E: Error>(self) -> Result<Value, E> {
@@ -66,7 +66,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
         let mut object = Map::new();
         while let Some((name, StrictValue(value))) = members.next_entry::<String, _>()? {
             if object.insert(name, value).is_some() {
-                return Err(A::Error::custom("a member twice"));
+                return Err(A::Error::custom("a duplicate member"));
             }
         }
         Ok(object.into())

@@ -9,12 +9,12 @@ use super::{TokenRefusal, User, strict_json};
 
 /// The longest JOSE header, decoded, in bytes.
 const MAX_HEADER_BYTES: usize = 2048;
-/// Members that would change what the token means, or where its key comes from.
+/// Header members that would change the meaning of the token or the source of its key.
 const REFUSED_MEMBERS: [&str; 9] = ["crit", "b64", "jwk", "jku", "x5u", "x5c", "zip", "enc", "cty"];
 
-/// A token of the right form. Nothing of it is believed yet.
+/// A well-formed token that is not verified.
 pub struct AccessToken<'a> {
-    /// Header and claims, as they were signed.
+    /// The encoded header and claims, which are signed.
     signed: &'a str,
     signature: &'a str,
     claims: Vec<u8>,
@@ -23,7 +23,7 @@ pub struct AccessToken<'a> {
 }
 
 impl<'a> AccessToken<'a> {
-    /// Takes apart three parts of canonical base64url, and reads the first
+    /// Decodes three parts of canonical base64url and reads the first
     /// ([RFC 7515, section 7.1](https://www.rfc-editor.org/rfc/rfc7515#section-7.1)).
     ///
     /// # Errors
@@ -31,7 +31,7 @@ impl<'a> AccessToken<'a> {
     pub fn parse(text: &'a str) -> Result<Self, TokenRefusal> {
         let (signed, signature) = text.rsplit_once('.').ok_or(TokenRefusal::Encoding)?;
         let (header, claims) = signed.split_once('.').ok_or(TokenRefusal::Encoding)?;
-        // A fourth part would hold a dot, which is no base64url.
+        // A fourth part would leave a dot here, which is not base64url.
         let decode = |part: &str| match part {
             "" => Err(TokenRefusal::Encoding),
             part => URL_SAFE_NO_PAD.decode(part).map_err(|_| TokenRefusal::Encoding),
@@ -62,16 +62,17 @@ impl<'a> AccessToken<'a> {
         Ok(Self { signed, signature, claims, algorithm, kid })
     }
 
-    /// Whether it says to be signed with the legacy secret, not with a key of the set.
+    /// Whether the token names HS256, the algorithm of the legacy secret.
     pub fn is_legacy(&self) -> bool {
         self.algorithm == Algorithm::HS256
     }
 
-    /// The key that it names: one of the set, or the legacy secret where there is one.
+    /// Returns the key that the token names: one of the set, or else the legacy secret.
     ///
     /// # Errors
-    /// [`TokenRefusal::UnknownKey`] if the set has none of this name (a newer set may); [`TokenRefusal::Algorithm`] if it is for
-    /// another algorithm, or there is no legacy secret.
+    /// [`TokenRefusal::UnknownKey`] if the set has no such key (a newer set may have it); [`TokenRefusal::Algorithm`]
+    /// if the key is for another algorithm or there is no legacy secret; [`TokenRefusal::Header`] if the token names
+    /// no key.
     pub fn key<'k>(&self, set: &'k KeySet, legacy: Option<&'k VerifyingKey>) -> Result<&'k VerifyingKey, TokenRefusal> {
         let listed = self.kid.as_ref().map(|kid| set.get(kid));
         let key = match (self.is_legacy(), listed) {
@@ -83,10 +84,11 @@ impl<'a> AccessToken<'a> {
         key.filter(|key| key.algorithm == self.algorithm).ok_or(TokenRefusal::Algorithm)
     }
 
-    /// Whose it is, if `key` signed it and its claims are all right at `now`, in seconds since 1970.
+    /// Returns the token's user if `key` signed it and its claims are valid at `now`, in seconds since 1970.
     ///
     /// # Errors
-    /// [`TokenRefusal::Signature`], or what is wrong with the claims. [`TokenRefusal::Expired`] only where nothing else is.
+    /// [`TokenRefusal::Signature`], or the fault of the claims. [`TokenRefusal::Expired`] only if nothing else is
+    /// wrong.
     pub fn user(&self, key: &VerifyingKey, rules: &ClaimRules, now: u64) -> Result<User, TokenRefusal> {
         let is_signed = crypto::verify(self.signature, self.signed.as_bytes(), &key.decoding, self.algorithm);
         if !matches!(is_signed, Ok(true)) {
@@ -97,7 +99,7 @@ impl<'a> AccessToken<'a> {
     }
 }
 
-/// Whether a key can have this name: 1 to 128 printable ASCII characters.
+/// Whether a `kid` is well-formed: 1 to 128 printable ASCII characters.
 fn is_kid(kid: &str) -> bool {
     (1..=128).contains(&kid.len()) && kid.bytes().all(|byte| (b' '..=b'~').contains(&byte))
 }

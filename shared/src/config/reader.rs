@@ -1,22 +1,25 @@
-//! Reads variables one by one and remembers every mistake. `None` from a method means that one was
-//! remembered.
+//! Reads variables one by one and records every mistake. A method that records one returns a placeholder, which
+//! [`EnvReader::read`] discards.
 
-use super::variables::{Values, Variable};
-use super::{Environment, ImageApiMode, KeySource, is_loopback};
-use crate::secret::Secret;
 use std::fmt;
+use std::time::Duration;
+
 use url::Url;
+
+use super::variables::{AllowedValues, Variable};
+use super::{Environment, KeySource, is_loopback};
+use crate::secret::Secret;
 
 /// What is wrong with one variable.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistake {
-    /// Its name.
+    /// The variable's name.
     pub variable: &'static str,
-    /// What is wrong, to be read behind the name. Never quotes the value.
+    /// The rest of the sentence that begins with the name. It never contains the value.
     pub message: String,
 }
 
-/// Everything that is wrong with the environment. `Display` writes one line each.
+/// All mistakes in the environment. `Display` writes one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mistakes(pub Vec<Mistake>);
 
@@ -40,6 +43,7 @@ pub(super) struct EnvReader<'a> {
 }
 
 impl<'a> EnvReader<'a> {
+    /// Returns the configuration that `read` builds, or all mistakes. `read` may return `None` only after a mistake.
     pub(super) fn read<T>(
         environment: Environment<'a>,
         read: impl FnOnce(&mut Self) -> Option<T>,
@@ -51,169 +55,118 @@ impl<'a> EnvReader<'a> {
         }
     }
 
-    pub(super) fn number(&mut self, variable: &Variable) -> Option<u64> {
-        let value = self.required(variable)?;
-        let (Values::Milliseconds { min, max } | Values::Count { min, max }) = variable.values else {
-            return self.refuse(variable);
-        };
-        match value.parse() {
-            Ok(number) if (min..=max).contains(&number) => Some(number),
-            _ => self.refuse(variable),
+    /// A number in the table's range.
+    pub(super) fn number<T: TryFrom<u64> + Default>(&mut self, variable: &Variable) -> T {
+        self.required(variable, |value| value.parse::<u64>().ok()?.try_into().ok())
+    }
+
+    pub(super) fn duration(&mut self, variable: &Variable) -> Duration {
+        Duration::from_millis(self.number(variable))
+    }
+
+    /// One of the table's words.
+    pub(super) fn word(&mut self, variable: &Variable) -> &'static str {
+        self.required(variable, |value| variable.values.word(value))
+    }
+
+    /// Whether the variable is this one of the table's words.
+    pub(super) fn is(&mut self, variable: &Variable, word: &str) -> bool {
+        self.word(variable) == word
+    }
+
+    /// Text of the table's form.
+    pub(super) fn text(&mut self, variable: &Variable) -> String {
+        self.required(variable, |value| Some(value.to_owned()))
+    }
+
+    /// The items between the commas. A variable without a value is an empty list.
+    pub(super) fn list(&mut self, variable: &Variable) -> Vec<String> {
+        let value = self.value(variable).unwrap_or_default();
+        let items = value.split(',').map(str::trim).filter(|item| !item.is_empty());
+        match items.clone().all(|item| variable.values.accept(item)) {
+            true => items.map(str::to_owned).collect(),
+            false => self.refuse(variable),
         }
     }
 
-    pub(super) fn flag(&mut self, variable: &Variable) -> Option<bool> {
-        match self.required(variable)?.to_ascii_lowercase().as_str() {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => self.refuse(variable),
-        }
-    }
-
-    pub(super) fn text(&mut self, variable: &Variable) -> Option<String> {
-        let value = self.required(variable)?;
-        match variable.values {
-            Values::Text { max } if value.chars().count() <= max => Some(value),
-            _ => self.refuse(variable),
-        }
-    }
-
-    /// A key in a variable of its own, or the secret that holds it.
-    pub(super) fn key(&mut self, given: &Variable, managed: &Variable) -> Option<KeySource> {
-        match (self.optional(given), self.optional(managed)) {
-            (None, None) => Some(KeySource::Missing { given: given.name, managed: managed.name }),
+    /// A key: in a variable, or in the secret that another variable names.
+    pub(super) fn key(&mut self, given: &Variable, managed: &Variable) -> KeySource {
+        match (self.value(given), self.value(managed)) {
             (Some(value), None) => match Secret::parse(&value) {
-                Ok(secret) => Some(KeySource::Given(secret)),
+                Ok(secret) => return KeySource::Given(secret),
                 Err(error) => self.mistake(given, error.to_string()),
             },
-            (None, Some(id)) if id.len() <= 2048 && id.chars().all(|c| c.is_ascii_graphic()) => {
-                Some(KeySource::Managed { id, member: given.name })
-            }
+            (None, Some(id)) if managed.values.accept(&id) => return KeySource::Managed { id, member: given.name },
             (None, Some(_)) => self.refuse(managed),
             (Some(_), Some(_)) => self.mistake(given, format!("and {} are both set: keep one", managed.name)),
+            (None, None) => {}
         }
+        KeySource::Missing { given: given.name, managed: managed.name }
     }
 
-    pub(super) fn mode(&mut self, variable: &Variable) -> Option<ImageApiMode> {
-        match self.required(variable)?.as_str() {
-            "chat" => Some(ImageApiMode::Chat),
-            "images" => Some(ImageApiMode::Images),
-            "gemini" => Some(ImageApiMode::Gemini),
-            _ => self.refuse(variable),
-        }
-    }
-
-    pub(super) fn too_short(&mut self, variable: &Variable, min_bytes: usize) {
-        self.mistake::<()>(variable, format!("must have at least {min_bytes} bytes"));
-    }
-
-    pub(super) fn table(&mut self, variable: &Variable) -> Option<String> {
-        let value = self.required(variable)?;
-        let is_name = value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte));
-        if (3..=255).contains(&value.len()) && is_name { Some(value) } else { self.refuse(variable) }
-    }
-
-    /// One of two words: whether it is the second.
-    pub(super) fn choice(&mut self, variable: &Variable, words: [&str; 2]) -> Option<bool> {
-        let value = self.required(variable)?;
-        match words.iter().position(|word| *word == value) {
-            Some(at) => Some(at == 1),
-            None => self.refuse(variable),
-        }
-    }
-
-    /// What stands between the commas; nothing if it is not set.
-    pub(super) fn client_ids(&mut self, variable: &Variable) -> Option<Vec<String>> {
-        let value = self.optional(variable).unwrap_or_default();
-        let ids = value.split(',').map(str::trim).filter(|id| !id.is_empty());
-        let ids: Vec<_> = ids.map(str::to_owned).collect();
-        let is_id = |id: &String| id.len() <= 128 && id.bytes().all(|byte| byte.is_ascii_graphic());
-        if ids.iter().all(is_id) { Some(ids) } else { self.refuse(variable) }
-    }
-
-    pub(super) fn model(&mut self, variable: &Variable) -> Option<String> {
-        let value = self.required(variable)?;
-        if is_model(&value) { Some(value) } else { self.refuse(variable) }
-    }
-
-    pub(super) fn models(&mut self, variable: &Variable) -> Option<Vec<String>> {
-        let value = self.required(variable)?;
-        let models: Vec<_> =
-            value.split(',').map(str::trim).filter(|model| !model.is_empty()).map(str::to_owned).collect();
-        if models.iter().all(|model| is_model(model)) { Some(models) } else { self.refuse(variable) }
-    }
-
-    pub(super) fn image_size(&mut self, variable: &Variable) -> Option<String> {
-        let value = self.required(variable)?.to_ascii_lowercase();
-        if ["1k", "1.5k", "2k", "3k", "4k"].contains(&value.as_str()) {
-            return Some(value.to_ascii_uppercase());
-        }
-        match value.split_once('x') {
-            Some((width, height)) if is_side(width) && is_side(height) => Some(value),
-            _ => self.refuse(variable),
-        }
-    }
-
-    /// `Some(None)` if it is not set.
-    pub(super) fn optional_url(&mut self, variable: &Variable) -> Option<Option<Url>> {
-        match self.optional(variable) {
-            None => Some(None),
-            Some(_) => self.base_url(variable).map(Some),
-        }
-    }
-
-    /// Without a slash at the end, unless the URL has no path.
+    /// A URL without a slash at the end, unless it has no path. `None` only after a mistake.
     pub(super) fn base_url(&mut self, variable: &Variable) -> Option<Url> {
-        let value = self.required(variable)?;
-        let Ok(mut url) = Url::parse(&value) else {
-            return self.refuse(variable);
-        };
-        let message = match url.scheme() {
-            _ if !url.username().is_empty() || url.password().is_some() => "must not contain a user name or a password",
-            _ if url.query().is_some() || url.fragment().is_some() => "must not contain a query or a fragment",
-            "http" if !is_loopback(&url) => "must begin with https://: plain http is for loopback hosts only",
-            "http" | "https" => {
-                let path = url.path().trim_end_matches('/').to_owned();
-                url.set_path(&path);
-                return Some(url);
-            }
-            _ => return self.refuse(variable),
-        };
-        self.mistake(variable, message.to_owned())
+        match self.value(variable) {
+            Some(_) => self.optional_url(variable),
+            None => self.not_set(variable),
+        }
     }
 
-    fn optional(&self, variable: &Variable) -> Option<String> {
+    /// Like [`Self::base_url`], but `None` also if the variable has no value.
+    pub(super) fn optional_url(&mut self, variable: &Variable) -> Option<Url> {
+        match base_url(&self.value(variable)?) {
+            Ok(url) => Some(url),
+            Err(message) => self.mistake(variable, message),
+        }
+    }
+
+    /// Records a mistake and returns the placeholder.
+    pub(super) fn mistake<T: Default>(&mut self, variable: &Variable, message: String) -> T {
+        self.mistakes.push(Mistake { variable: variable.name, message });
+        T::default()
+    }
+
+    fn required<T: Default>(&mut self, variable: &Variable, parse: impl FnOnce(&str) -> Option<T>) -> T {
+        let Some(value) = self.value(variable) else { return self.not_set(variable) };
+        let parsed = if variable.values.accept(&value) { parse(&value) } else { None };
+        parsed.unwrap_or_else(|| self.refuse(variable))
+    }
+
+    fn not_set<T: Default>(&mut self, variable: &Variable) -> T {
+        self.mistake(variable, format!("is not set: it must be {}", variable.values))
+    }
+
+    fn refuse<T: Default>(&mut self, variable: &Variable) -> T {
+        self.mistake(variable, format!("must be {}", variable.values))
+    }
+
+    /// The trimmed value, or else the default. An empty variable is not set.
+    fn value(&self, variable: &Variable) -> Option<String> {
         (self.environment)(variable.name)
             .map(|value| value.trim().to_owned())
             .filter(|value| !value.is_empty())
             .or_else(|| variable.default.map(str::to_owned))
     }
+}
 
-    fn required(&mut self, variable: &Variable) -> Option<String> {
-        let value = self.optional(variable);
-        if value.is_none() {
-            self.mistake::<()>(variable, format!("is not set: it must be {}", variable.values));
+fn base_url(value: &str) -> Result<Url, String> {
+    let refused = || format!("must be {}", AllowedValues::BaseUrl);
+    let mut url = Url::parse(value).map_err(|_| refused())?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err("must not contain a user name or a password".to_owned());
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err("must not contain a query or a fragment".to_owned());
+    }
+    match url.scheme() {
+        "http" if !is_loopback(&url) => {
+            Err("must begin with https://: plain http is for loopback hosts only".to_owned())
         }
-        value
+        "http" | "https" => {
+            let path = url.path().trim_end_matches('/').to_owned();
+            url.set_path(&path);
+            Ok(url)
+        }
+        _ => Err(refused()),
     }
-
-    fn refuse<T>(&mut self, variable: &Variable) -> Option<T> {
-        self.mistake(variable, format!("must be {}", variable.values))
-    }
-
-    fn mistake<T>(&mut self, variable: &Variable, message: String) -> Option<T> {
-        self.mistakes.push(Mistake { variable: variable.name, message });
-        None
-    }
-}
-
-/// Relays give their models names in any script, so little can be said of them.
-fn is_model(name: &str) -> bool {
-    let clean = |c: char| !c.is_control() && !c.is_whitespace() && c != ',';
-    (1..=128).contains(&name.len()) && name.chars().all(clean)
-}
-
-fn is_side(digits: &str) -> bool {
-    let plain = digits.bytes().all(|byte| byte.is_ascii_digit());
-    plain && (2..=5).contains(&digits.len()) && !digits.starts_with('0')
 }

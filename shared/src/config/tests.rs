@@ -2,17 +2,15 @@ use super::*;
 use std::collections::HashSet;
 
 const BASE: (&str, &str) = ("IMAGE_API_BASE_URL", "https://api.example.com");
-/// What all functions need.
+/// The variables that all functions require.
 const COMMON: [(&str, &str); 3] =
     [("SUPABASE_URL", "https://abc.supabase.co/"), ("RATE_LIMITS_TABLE", "rate-limits"), ("LEDGER_TABLE", "ledger")];
 
 #[test]
 fn defaults() {
-    let GenerateConfig { sign_in, ledger, image_api, chat_n: false, timing, secrets_endpoint: None } =
-        generate(&[BASE]).unwrap()
-    else {
-        panic!("no stand-in unasked")
-    };
+    let GenerateConfig { common, image_api, chat_n, timing } = generate(&[BASE]).unwrap();
+    let CommonConfig { sign_in, ledger, secrets_endpoint } = common;
+    assert!(!chat_n && secrets_endpoint.is_none());
     let SupabaseConfig { key_set, legacy_secret, rules } = sign_in.supabase.unwrap();
     assert_eq!(key_set.as_str(), "https://abc.supabase.co/auth/v1/.well-known/jwks.json");
     assert!(sign_in.is_required && matches!(legacy_secret, KeySource::Missing { .. }));
@@ -58,7 +56,7 @@ fn defaults() {
 }
 
 #[test]
-fn values_are_taken() {
+fn values_replace_the_defaults() {
     let image_api = generate(&[
         BASE,
         ("IMAGE_API_MODE", "chat"),
@@ -104,7 +102,7 @@ fn each_mode_has_a_model_and_addresses_of_its_own() {
         gemini.gemini_endpoint("[a]b/c?d").as_str(),
         "https://a.test/relay/v1beta/models/[a]b%2Fc%3Fd:streamGenerateContent?alt=sse"
     );
-    let chat = generate(&[BASE, ("CHAT_N", "on"), ("IMAGE_IMAGES_MODEL", "not looked at")]).unwrap();
+    let chat = generate(&[BASE, ("CHAT_N", "on"), ("IMAGE_IMAGES_MODEL", "not read")]).unwrap();
     assert!(chat.chat_n);
     assert_eq!(
         variables(generate(&[BASE, ("IMAGE_API_MODE", "images"), ("IMAGE_IMAGES_MODEL", "a b")]).unwrap_err()),
@@ -113,7 +111,7 @@ fn each_mode_has_a_model_and_addresses_of_its_own() {
 }
 
 #[test]
-fn who_may_call() {
+fn sign_in_variables() {
     let secret = "x".repeat(32);
     let users = [
         ("SUPABASE_URL", "http://127.0.0.1:8787"),
@@ -121,18 +119,18 @@ fn who_may_call() {
         ("ALLOW_ANONYMOUS", "true"),
         ("ALLOWED_OAUTH_CLIENTS", " a, b,,"),
     ];
-    let supabase = faceflip(&users).unwrap().sign_in.supabase.unwrap();
+    let supabase = faceflip(&users).unwrap().common.sign_in.supabase.unwrap();
     assert!(matches!(supabase.legacy_secret, KeySource::Given(_)));
     let issuer = "http://127.0.0.1:8787/auth/v1".to_owned();
     let oauth_clients = vec!["a".to_owned(), "b".to_owned()];
     assert_eq!(supabase.rules, ClaimRules { issuer, allows_anonymous: true, oauth_clients });
 
-    let nobody = faceflip(&[("SUPABASE_URL", ""), ("FACEFLIP_AUTH", "anonymous")]).unwrap().sign_in;
-    assert!(nobody.supabase.is_none() && !nobody.is_required);
-    let anybody = faceflip(&[("FACEFLIP_AUTH", "anonymous")]).unwrap().sign_in;
-    assert!(anybody.supabase.is_some() && !anybody.is_required, "a user who signs in is one");
-    let required = generate(&[BASE, ("FACEFLIP_AUTH", "anonymous")]).unwrap().sign_in;
-    assert!(required.is_required, "it is about the other route");
+    let no_project = faceflip(&[("SUPABASE_URL", ""), ("FACEFLIP_AUTH", "anonymous")]).unwrap().common.sign_in;
+    assert!(no_project.supabase.is_none() && !no_project.is_required);
+    let optional = faceflip(&[("FACEFLIP_AUTH", "anonymous")]).unwrap().common.sign_in;
+    assert!(optional.supabase.is_some() && !optional.is_required, "a token is checked where it is sent");
+    let required = generate(&[BASE, ("FACEFLIP_AUTH", "anonymous")]).unwrap().common.sign_in;
+    assert!(required.is_required, "FACEFLIP_AUTH is for the other route");
 
     let wrong = [
         ("SUPABASE_URL", ""),
@@ -149,7 +147,7 @@ fn who_may_call() {
 }
 
 #[test]
-fn what_is_counted() {
+fn ledger_variables() {
     let set = [
         ("CREDITS", "on"),
         ("CREDITS_INITIAL", "10"),
@@ -157,7 +155,7 @@ fn what_is_counted() {
         ("RL_ANON_LIMIT", "1"),
         ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:8000"),
     ];
-    let ledger = faceflip(&set).unwrap().ledger;
+    let ledger = faceflip(&set).unwrap().common.ledger;
     assert_eq!((ledger.credits_initial, ledger.fails_open, ledger.guest_limit), (Some(10), true, 1));
     assert_eq!(ledger.endpoint.unwrap().port(), Some(8000));
     let wrong = [
@@ -217,14 +215,14 @@ fn base_urls() {
 }
 
 #[test]
-fn the_stored_url_ends_in_no_slash_and_no_v1() {
+fn a_stored_url_has_no_slash_and_no_version_at_its_end() {
     let base = |value| generate(&[("IMAGE_API_BASE_URL", value)]).unwrap().image_api.base_url;
     assert_eq!(base("https://a.test/relay/v1/").as_str(), "https://a.test/relay");
     assert_eq!(base("https://a.test/v1").path(), "/");
 }
 
 #[test]
-fn all_mistakes_come_together() {
+fn all_mistakes_are_reported_together() {
     let mistakes = generate(&[
         ("IMAGE_API_MODE", "dalle"),
         ("IMAGE_API_KEY", "a\u{7}b"),
@@ -232,7 +230,7 @@ fn all_mistakes_come_together() {
         ("IMAGE_MODELS", "a b"),
         ("PING_MS", "10s"),
         ("UPSTREAM_TOTAL_MS", "900001"),
-        ("ARK_SIZE", "not looked at"),
+        ("ARK_SIZE", "not read"),
     ])
     .unwrap_err();
     assert_eq!(
@@ -251,7 +249,7 @@ fn all_mistakes_come_together() {
         ("ARK_MAX_IMAGES", "16"),
         ("ARK_WATERMARK", "maybe"),
         ("UPSTREAM_IDLE_MS", "-1"),
-        ("IMAGE_API_MODE", "not looked at"),
+        ("IMAGE_API_MODE", "not read"),
     ])
     .unwrap_err();
     assert_eq!(
@@ -265,7 +263,32 @@ fn all_mistakes_come_together() {
 }
 
 #[test]
-fn no_value_is_ever_printed() {
+fn a_missing_url_does_not_hide_other_mistakes() {
+    let set = [("SUPABASE_URL", ""), ("ALLOW_ANONYMOUS", "yes"), ("CHAT_N", "1"), ("CLIENT_STALL_MS", "0")];
+    let expected = ["IMAGE_API_BASE_URL", "SUPABASE_URL", "ALLOW_ANONYMOUS", "CHAT_N", "CLIENT_STALL_MS"];
+    assert_eq!(variables(generate(&set).unwrap_err()), expected);
+    let set = [("ARK_BASE_URL", "ark"), ("ARK_MODEL", "a b"), ("FACEFLIP_AUTH", "no"), ("PING_MS", "")];
+    assert_eq!(variables(faceflip(&set).unwrap_err()), ["ARK_BASE_URL", "ARK_MODEL", "FACEFLIP_AUTH"]);
+    let none = CommonConfig::from_env(&|_| None).unwrap_err();
+    assert_eq!(variables(none), ["SUPABASE_URL", "RATE_LIMITS_TABLE", "LEDGER_TABLE"]);
+}
+
+#[test]
+fn every_default_is_an_allowed_value() {
+    for Variable { name, values, default, .. } in VARIABLES {
+        let items = default.unwrap_or_default().split(',');
+        assert!(default.is_none() || items.clone().all(|item| values.accept(item)), "{name}");
+    }
+}
+
+#[test]
+fn words_are_accepted_in_any_case() {
+    let config = generate(&[BASE, ("IMAGE_API_MODE", "Gemini"), ("CHAT_N", "ON")]).unwrap();
+    assert!(config.image_api.mode == ImageApiMode::Gemini && config.chat_n);
+}
+
+#[test]
+fn a_mistake_never_contains_a_value() {
     for variable in VARIABLES {
         for value in ["canary", "canary\u{1}canary", "https://u:canary@a.test", "http://canary.test?canary"] {
             for result in
@@ -283,10 +306,10 @@ fn no_value_is_ever_printed() {
 }
 
 #[test]
-fn the_table_is_what_the_code_reads() {
-    let asked = std::cell::RefCell::new(HashSet::new());
+fn the_table_lists_the_variables_that_the_code_reads() {
+    let read = std::cell::RefCell::new(HashSet::new());
     let environment = |name: &str| {
-        asked.borrow_mut().insert(name.to_owned());
+        read.borrow_mut().insert(name.to_owned());
         None
     };
     for mode in ["chat", "images", "gemini"] {
@@ -296,11 +319,11 @@ fn the_table_is_what_the_code_reads() {
     assert!(FaceflipConfig::from_env(&environment).is_err());
     let table: HashSet<_> = VARIABLES.iter().map(|variable| variable.name.to_owned()).collect();
     assert_eq!(table.len(), VARIABLES.len());
-    assert_eq!(asked.into_inner(), table);
+    assert_eq!(read.into_inner(), table);
 }
 
 #[test]
-fn loopback() {
+fn loopback_hosts() {
     let check = |url: &str, expected| assert_eq!(is_loopback(&Url::parse(url).unwrap()), expected, "{url}");
     check("http://localhost:1/x", true);
     check("http://LOCALHOST", true);
@@ -326,7 +349,7 @@ fn faceflip(set: &[(&str, &str)]) -> Result<FaceflipConfig, Mistakes> {
     FaceflipConfig::from_env(&|name| look_up(set, name))
 }
 
-/// The last entry of a name counts, after what all need.
+/// The last entry with the name, or else that of [`COMMON`].
 fn look_up(set: &[(&str, &str)], name: &str) -> Option<String> {
     let entry = COMMON.iter().chain(set).rev().find(|(key, _)| *key == name)?;
     Some(entry.1.to_owned())

@@ -4,26 +4,26 @@ use super::secrets::KeyStore;
 use super::sign_in::SignIn;
 use super::store::Ledger;
 use super::upstream::Upstream;
-use crate::config::{Environment, FunctionConfig, Mistakes};
+use crate::config::{CommonConfig, Environment, FunctionConfig, Mistakes};
 use crate::image_url::LocalLinks;
 use crate::problem::{Code, Problem};
 
-/// What all requests of a process share: `R`, if the configuration has no mistakes.
+/// The parts `R` that all requests of a process share. They are missing if the configuration has a mistake.
 #[derive(Debug)]
 pub struct App<R> {
     ready: Option<Arc<R>>,
     links: LocalLinks,
 }
 
-/// What a function builds once from its environment.
+/// The parts of a function, built once from its environment.
 pub trait FromEnvironment: Sized + Send + Sync + 'static {
-    /// Reads the environment. `None` if the system cannot serve it (no root certificates); the cause is logged.
+    /// Reads the environment. `None` if the system has no root certificates, which is logged.
     ///
     /// # Errors
     /// Every mistake in the variables that the function uses.
     fn from_env(environment: Environment<'_>) -> Result<Option<Self>, Mistakes>;
 
-    /// Fetches in advance what the first request would wait for. A failure is ignored: that request tries again.
+    /// Warms caches and connections. Errors are ignored: the first request tries again.
     fn warm_up(&self) -> impl Future<Output = ()> + Send;
 }
 
@@ -32,7 +32,7 @@ pub trait FromEnvironment: Sized + Send + Sync + 'static {
 pub struct Generator<C> {
     /// The configuration.
     pub config: C,
-    /// Checks callers.
+    /// Checks tokens.
     pub sign_in: SignIn,
     /// Admits and settles requests.
     pub ledger: Ledger,
@@ -43,10 +43,10 @@ pub struct Generator<C> {
 }
 
 impl<R: FromEnvironment> App<R> {
-    /// Reads the configuration. A mistake is logged with its remedy and answered with 500 later; the process stays up.
+    /// Reads the configuration. Mistakes are logged, and every request is answered with 500; the process stays up.
     pub fn from_env(environment: Environment<'_>) -> Self {
         let ready = R::from_env(environment)
-            .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration is wrong"))
+            .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration has mistakes"))
             .ok()
             .flatten();
         Self { ready: ready.map(Arc::new), links: LocalLinks::Refused }
@@ -59,7 +59,7 @@ impl<R: FromEnvironment> App<R> {
         }
     }
 
-    /// Accepts links to this machine as input pictures. Only the local stack does that.
+    /// Accepts links to this machine as input pictures. For the local stack only.
     #[must_use]
     pub fn with_local_links(self) -> Self {
         Self { links: LocalLinks::Allowed, ..self }
@@ -82,13 +82,11 @@ impl<R: FromEnvironment> App<R> {
 impl<C: FunctionConfig> FromEnvironment for Generator<C> {
     fn from_env(environment: Environment<'_>) -> Result<Option<Self>, Mistakes> {
         let config = C::from_env(environment)?;
-        let (Some(upstream), Some(sign_in)) =
-            (Upstream::new(config.timing()), SignIn::new(config.sign_in(), config.secrets_endpoint()))
-        else {
-            return Ok(None);
-        };
-        let keys = KeyStore::new(config.key().clone(), config.secrets_endpoint().cloned());
-        let ledger = Ledger::new(config.ledger(), config.timing().total);
+        let CommonConfig { sign_in, ledger, secrets_endpoint } = config.common();
+        let ledger = Ledger::new(ledger, config.timing().total);
+        let keys = KeyStore::new(config.key().clone(), secrets_endpoint.clone());
+        let sign_in = SignIn::new(sign_in, secrets_endpoint.as_ref());
+        let (Some(upstream), Some(sign_in)) = (Upstream::new(config.timing()), sign_in) else { return Ok(None) };
         Ok(Some(Self { config, sign_in, ledger, upstream, keys }))
     }
 

@@ -1,30 +1,30 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::Mutex as Turn;
+use tokio::sync::Mutex as AsyncMutex;
 
-/// One fetched value: concurrent callers share one fetch, the value is kept for a while, and longer while it cannot be
-/// fetched again. A failed fetch never removes a value; a cancelled fetch changes nothing.
+/// Caches one fetched value. Concurrent callers share one fetch. A stale value is returned while fetches fail. A failed
+/// fetch never removes a value, and a cancelled fetch changes nothing.
 ///
 /// Ages are measured by the wall clock, because the monotonic clock may stand still while a function is frozen.
 #[derive(Debug)]
 pub(super) struct Cache<T> {
     times: Times,
-    known: Mutex<Known<T>>,
-    /// Held by the caller that fetches.
-    turn: Turn<()>,
+    state: Mutex<CacheState<T>>,
+    /// Locked by the caller that fetches.
+    fetching: AsyncMutex<()>,
 }
 
-/// How long values and pauses last.
+/// The lifetime of a value, and the pauses between fetches.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Times {
-    /// A value is returned up to this age while fetches fail.
+    /// The greatest age of a value that is returned while fetches fail.
     pub(super) usable: Duration,
     /// Pause after a failed fetch while there is no usable value.
     pub(super) pause_without: Duration,
     /// Pause after a failed fetch while there is one.
     pub(super) pause_with: Duration,
-    /// Pause after a fetch of [`Cache::renewed`] that has ended, failed or not.
+    /// Pause after a fetch of [`Cache::renewed`], whether it failed or not.
     pub(super) pause_renewing: Duration,
 }
 
@@ -36,7 +36,7 @@ pub(super) struct Fetched<T> {
 }
 
 #[derive(Debug, Clone)]
-struct Known<T> {
+struct CacheState<T> {
     value: Option<T>,
     fresh_for: Duration,
     fetched_at: Option<SystemTime>,
@@ -47,101 +47,103 @@ struct Known<T> {
 impl<T: Clone> Cache<T> {
     pub(super) fn new(times: Times) -> Self {
         let (value, fresh_for) = (None, Duration::ZERO);
-        let known = Known { value, fresh_for, fetched_at: None, failed_at: None, renewed_at: None };
-        Self { times, known: Mutex::new(known), turn: Turn::new(()) }
+        let state = CacheState { value, fresh_for, fetched_at: None, failed_at: None, renewed_at: None };
+        Self { times, state: Mutex::new(state), fetching: AsyncMutex::new(()) }
     }
 
-    /// The value, fetched if it is not fresh. One caller fetches; the others wait only if there is no usable value.
+    /// Returns the value, and fetches it if it is not fresh. One caller fetches. The others wait only if there is no
+    /// usable value.
     pub(super) async fn get(&self, now: SystemTime, fetch: impl Future<Output = Option<Fetched<T>>>) -> Option<T> {
         if let Some(value) = self.fresh(now) {
             return Some(value);
         }
         let usable = self.usable(now);
-        let turn = match (self.turn.try_lock(), &usable) {
-            (Ok(turn), _) => turn,
+        let lock = match (self.fetching.try_lock(), &usable) {
+            (Ok(lock), _) => lock,
             (Err(_), Some(_)) => return usable,
-            (Err(_), None) => self.turn.lock().await,
+            (Err(_), None) => self.fetching.lock().await,
         };
         if let Some(value) = self.fresh(now) {
             return Some(value);
         }
         let pause = if usable.is_some() { self.times.pause_with } else { self.times.pause_without };
-        let failed_at = self.known().failed_at;
+        let failed_at = self.state().failed_at;
         if !is_within(failed_at, now, pause) {
-            self.note(now, fetch.await);
+            self.record(now, fetch.await);
         }
-        drop(turn);
+        drop(lock);
         self.usable(now)
     }
 
-    /// A value that is `good`: the present one, or else a fetched one, at most one fetch every `pause_renewing`.
+    /// Returns a value that `is_wanted`: the cached one, or else a fetched one. Fetches at most once in
+    /// `pause_renewing`.
     pub(super) async fn renewed(
         &self,
         now: SystemTime,
-        good: impl Fn(&T) -> bool,
+        is_wanted: impl Fn(&T) -> bool,
         fetch: impl Future<Output = Option<Fetched<T>>>,
     ) -> Option<T> {
-        let _turn = self.turn.lock().await;
-        if let Some(value) = self.usable(now).filter(&good) {
+        let _lock = self.fetching.lock().await;
+        if let Some(value) = self.usable(now).filter(&is_wanted) {
             return Some(value);
         }
-        let renewed_at = self.known().renewed_at;
+        let renewed_at = self.state().renewed_at;
         if !is_within(renewed_at, now, self.times.pause_renewing) {
             let fetched = fetch.await;
-            // Only now: a caller that is cancelled meanwhile must not keep the others from fetching.
-            self.known().renewed_at = Some(now);
-            self.note(now, fetched);
+            // Set after the fetch, so that a cancelled fetch does not start the pause.
+            self.state().renewed_at = Some(now);
+            self.record(now, fetched);
         }
-        self.usable(now).filter(good)
+        self.usable(now).filter(is_wanted)
     }
 
-    /// The last value of any age, without a fetch.
+    /// Returns the last value of any age. Does not fetch.
     pub(super) fn peek(&self) -> Option<T> {
-        self.known().value.clone()
+        self.state().value.clone()
     }
 
     /// Whether the last fetch failed.
     pub(super) fn is_failing(&self) -> bool {
-        self.known().failed_at.is_some()
+        self.state().failed_at.is_some()
     }
 
-    fn note(&self, now: SystemTime, fetched: Option<Fetched<T>>) {
-        let mut known = self.known();
+    fn record(&self, now: SystemTime, fetched: Option<Fetched<T>>) {
+        let mut state = self.state();
         match fetched {
             Some(Fetched { value, fresh_for }) => {
-                known.value = Some(value);
-                known.fresh_for = fresh_for;
-                known.fetched_at = Some(now);
-                known.failed_at = None;
+                state.value = Some(value);
+                state.fresh_for = fresh_for;
+                state.fetched_at = Some(now);
+                state.failed_at = None;
             }
-            None => known.failed_at = Some(now),
+            None => state.failed_at = Some(now),
         }
     }
 
     fn fresh(&self, now: SystemTime) -> Option<T> {
-        let known = self.known();
-        known.value.clone().filter(|_| is_within(known.fetched_at, now, known.fresh_for))
+        let state = self.state();
+        state.value.clone().filter(|_| is_within(state.fetched_at, now, state.fresh_for))
     }
 
     fn usable(&self, now: SystemTime) -> Option<T> {
-        let known = self.known();
-        known.value.clone().filter(|_| is_within(known.fetched_at, now, self.times.usable))
+        let state = self.state();
+        state.value.clone().filter(|_| is_within(state.fetched_at, now, self.times.usable))
     }
 
-    fn known(&self) -> MutexGuard<'_, Known<T>> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, CacheState<T>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// A caller may wait for another's fetch after it has read the clock, so its time may be this much behind.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// How far the time of a caller may be behind: it read the clock and then waited for the fetch of another caller.
+const MAX_LAG: Duration = Duration::from_secs(30);
 
-/// False if the clock was set back by more than that.
+/// Whether `now` is less than `age` after `since`. False if the clock was set back by more than [`MAX_LAG`].
 fn is_within(since: Option<SystemTime>, now: SystemTime, age: Duration) -> bool {
     let Some(since) = since else { return false };
     match now.duration_since(since) {
         Ok(passed) => passed < age,
-        Err(ahead) => ahead.duration() < PATIENCE,
+        Err(ahead) => ahead.duration() < MAX_LAG,
     }
 }
 
@@ -167,40 +169,40 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_value_is_fresh_then_usable_then_gone() {
+    async fn a_value_is_fresh_then_stale_then_expired() {
         let cache = Cache::new(TIMES);
         assert_eq!(cache.get(at(0), async { good(1) }).await, Some(1));
-        let never = async { unreachable!("it is fresh") };
+        let never = async { unreachable!("the value is fresh") };
         assert_eq!(cache.get(at(599), never).await, Some(1));
-        assert_eq!(cache.get(at(600), async { None }).await, Some(1), "failed, but there is a value");
-        let never = async { unreachable!("it failed a moment ago") };
+        assert_eq!(cache.get(at(600), async { None }).await, Some(1), "a failed fetch keeps the value");
+        let never = async { unreachable!("the last fetch failed within the pause") };
         assert_eq!(cache.get(at(604), never).await, Some(1));
         assert!(cache.is_failing());
-        assert_eq!(cache.get(at(3600), async { None }).await, None, "too old to serve");
-        let never = async { unreachable!("it failed a moment ago") };
+        assert_eq!(cache.get(at(3600), async { None }).await, None, "the value is too old");
+        let never = async { unreachable!("the last fetch failed within the pause") };
         assert_eq!(cache.get(at(3600), never).await, None);
         assert_eq!(cache.get(at(3601), async { good(2) }).await, Some(2));
         assert!(!cache.is_failing());
     }
 
     #[tokio::test]
-    async fn a_clock_that_was_put_back_makes_a_value_old() {
+    async fn a_clock_that_is_set_back_makes_a_value_stale() {
         let cache = Cache::new(TIMES);
         assert_eq!(cache.get(at(5000), async { good(1) }).await, Some(1));
         assert_eq!(cache.get(at(0), async { good(2) }).await, Some(2));
-        let never = async { unreachable!("a caller that waited a moment") };
+        let never = async { unreachable!("a caller may be 10 seconds behind") };
         assert_eq!(cache.get(at(0) - Duration::from_secs(10), never).await, Some(2));
     }
 
     #[tokio::test]
-    async fn a_renewal_waits_for_the_next() {
+    async fn a_failed_renewal_delays_the_next() {
         let cache = Cache::new(TIMES);
         assert_eq!(cache.get(at(0), async { good(1) }).await, Some(1));
         let is = |wanted: u32| move |value: &u32| *value == wanted;
-        let never = async { unreachable!("it is good") };
+        let never = async { unreachable!("the cached value is wanted") };
         assert_eq!(cache.renewed(at(0), is(1), never).await, Some(1));
         assert_eq!(cache.renewed(at(1), is(2), async { None }).await, None);
-        let never = async { unreachable!("a failed attempt counts") };
+        let never = async { unreachable!("a failed fetch starts the pause") };
         assert_eq!(cache.renewed(at(30), is(2), never).await, None);
         assert_eq!(cache.renewed(at(31), is(2), async { good(2) }).await, Some(2));
     }

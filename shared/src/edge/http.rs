@@ -1,4 +1,4 @@
-//! HTTP as a handler speaks it: the request read, the response written, the body streamed.
+//! Requests, responses and streamed bodies, independent of the runtime.
 
 mod body;
 mod request;

@@ -16,7 +16,7 @@ use super::http::{Body, Invocation};
 /// Runs a function whose Function URL has the invoke mode `RESPONSE_STREAM`.
 ///
 /// # Errors
-/// Those of the runtime's start.
+/// The runtime cannot start.
 pub async fn serve_streaming<R, F>(handle: fn(Arc<App<R>>, Request<Bytes>) -> F) -> Result<(), Error>
 where
     R: FromEnvironment,
@@ -24,17 +24,17 @@ where
 {
     let app = start().await;
     lambda_http::run_with_streaming_response_concurrent(service_fn(move |event: lambda_http::Request| {
-        let answer = handle(app.clone(), request(event));
-        async move { Ok::<_, Infallible>(answer.await) }
+        let response = handle(app.clone(), request(event));
+        async move { Ok::<_, Infallible>(response.await) }
     }))
     .await
 }
 
-/// Runs a function whose Function URL has the invoke mode `BUFFERED`: a streamed response would reach the client with
-/// the runtime's own prelude in front.
+/// Runs a function whose Function URL has the invoke mode `BUFFERED`. With a streamed response, the client would
+/// receive the runtime's prelude before the body.
 ///
 /// # Errors
-/// Those of the runtime's start.
+/// The runtime cannot start.
 pub async fn serve_buffered<R, F>(handle: fn(Arc<App<R>>, Request<Bytes>) -> F) -> Result<(), Error>
 where
     R: FromEnvironment,
@@ -42,9 +42,9 @@ where
 {
     let app = start().await;
     lambda_http::run_concurrent(service_fn(move |event: lambda_http::Request| {
-        let answer = handle(app.clone(), request(event));
+        let response = handle(app.clone(), request(event));
         async move {
-            let (head, body) = answer.await.into_parts();
+            let (head, body) = response.await.into_parts();
             let bytes = body.collect().await?.to_bytes();
             Ok::<_, Infallible>(Response::from_parts(head, lambda_http::Body::from(bytes.to_vec())))
         }
@@ -52,7 +52,7 @@ where
     .await
 }
 
-/// The log, the environment and the warm-up: what comes before the first invocation.
+/// Prepares the first invocation: the log, the environment and the warm-up.
 async fn start<R: FromEnvironment>() -> Arc<App<R>> {
     lambda_http::tracing::init_default_subscriber();
     log_panics();
@@ -63,15 +63,15 @@ async fn start<R: FromEnvironment>() -> Arc<App<R>> {
     Arc::new(app)
 }
 
-/// Makes panics log their place and nothing else: the message may quote user input.
+/// Makes a panic log its location only: its message may contain user input.
 pub fn log_panics() {
     std::panic::set_hook(Box::new(|panic| {
         let (file, line) = panic.location().map_or(("", 0), |place| (place.file(), place.line()));
-        tracing::error!(file, line, "panicked");
+        tracing::error!(file, line, "a task panicked");
     }));
 }
 
-/// The event as a plain request, with what the platform knows of the invocation in its extensions.
+/// Converts an event to a plain request with an [`Invocation`] in its extensions.
 fn request(event: lambda_http::Request) -> Request<Bytes> {
     let deadline = event.lambda_context_ref().map(|context| context.deadline());
     let source_ip = match event.request_context_ref() {

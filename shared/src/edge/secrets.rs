@@ -14,7 +14,7 @@ use crate::config::KeySource;
 use crate::problem::Code;
 use crate::secret::Secret;
 
-/// A key is asked for again after this long.
+/// A key is fetched again after this time.
 const FRESH: Duration = Duration::from_secs(300);
 const TIMES: Times = Times {
     usable: Duration::from_secs(3600),
@@ -23,10 +23,10 @@ const TIMES: Times = Times {
     pause_renewing: Duration::from_secs(10),
 };
 
-/// A key, wherever it is. From Secrets Manager it is fetched once however many ask, and kept for a while.
+/// One key, from a variable or from Secrets Manager. Concurrent callers share one fetch, and the key is cached.
 ///
-/// The official caching crate is not used: it lets every cold caller fetch for himself, gives up on throttling where
-/// the last good value would do, and brings a second HTTP and TLS stack.
+/// AWS's own caching crate is not used: without a cached value every caller fetches, on throttling it returns an error
+/// instead of the last value, and it adds a second HTTP and TLS stack.
 #[derive(Debug)]
 pub struct KeyStore {
     key: KeySource,
@@ -36,17 +36,19 @@ pub struct KeyStore {
 }
 
 impl KeyStore {
-    /// The store of one key. Nothing is fetched before it is asked for.
+    /// The first [`Self::get`] fetches the key.
     pub fn new(key: KeySource, endpoint: Option<Url>) -> Self {
         Self { key, endpoint, client: OnceCell::new(), cache: Cache::new(TIMES) }
     }
 
-    /// The key. What went wrong stands in the log, with its remedy.
+    /// Returns the key. A failure is logged with its remedy.
     pub async fn get(&self) -> Result<Secret, Code> {
         match &self.key {
             KeySource::Given(secret) => Ok(secret.clone()),
             KeySource::Missing { given, managed } => {
-                tracing::error!("no key: set {managed} to the ARN of its secret on AWS, or {given} at home");
+                tracing::error!(
+                    "the key is missing: set {managed} to the ARN of its secret on AWS, or set {given} at home"
+                );
                 Err(Code::ServiceUnavailable)
             }
             KeySource::Managed { id, member } => {
@@ -55,14 +57,14 @@ impl KeyStore {
         }
     }
 
-    /// The upstream did not accept `used`. Returns another key, if Secrets Manager has one by now.
+    /// Returns a key other than `used`, which the upstream refused. `None` if Secrets Manager has no other.
     pub async fn renewed(&self, used: &Secret) -> Option<Secret> {
         let KeySource::Managed { id, member } = &self.key else { return None };
-        let is_other = |secret: &Secret| secret.expose() != used.expose();
-        self.cache.renewed(wall(), is_other, self.fetch(id, member)).await
+        let is_new = |secret: &Secret| secret.expose() != used.expose();
+        self.cache.renewed(wall(), is_new, self.fetch(id, member)).await
     }
 
-    /// Boxed: the SDK's futures are so large and so deep that every caller's would be too.
+    /// Boxed, because the SDK's futures are large and would make those of all callers large.
     fn fetch<'a>(
         &'a self,
         id: &'a str,
@@ -73,29 +75,29 @@ impl KeyStore {
 
     async fn fetch_now(&self, id: &str, member: &str) -> Option<Fetched<Secret>> {
         let client = self.client.get_or_init(|| connect(self.endpoint.as_ref())).await;
-        let answer = client.get_secret_value().secret_id(id).send().await;
-        let answer = answer.inspect_err(|error| {
-            let code = aws_sdk_secretsmanager::error::ProvideErrorMetadata::code(error).unwrap_or("no answer");
+        let response = client.get_secret_value().secret_id(id).send().await;
+        let response = response.inspect_err(|error| {
+            let code = aws_sdk_secretsmanager::error::ProvideErrorMetadata::code(error).unwrap_or("no response");
             tracing::error!(
                 id,
                 code,
-                "Secrets Manager gave no key: does the secret exist in this region, and may the function's role call \
-                 secretsmanager:GetSecretValue on it?"
+                "Secrets Manager did not return the secret: does it exist in this region, and may the function's role \
+                 call secretsmanager:GetSecretValue on it?"
             );
         });
-        let secret = read(answer.ok()?.secret_string(), member);
+        let secret = key_in(response.ok()?.secret_string(), member);
         if secret.is_none() {
             tracing::error!(
                 id,
-                "the secret holds no key: it must be the key alone, or a JSON object with it in {member}"
+                "the secret contains no key: it must be the key alone, or a JSON object with the key as {member}"
             );
         }
         secret.map(|value| Fetched { value, fresh_for: FRESH })
     }
 }
 
-/// The key alone, or a JSON object that has it as a member.
-fn read(text: Option<&str>, member: &str) -> Option<Secret> {
+/// Reads a secret that is the key alone, or a JSON object with the key as a member.
+fn key_in(text: Option<&str>, member: &str) -> Option<Secret> {
     let text = text?;
     match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
         Ok(object) => Secret::parse(object.get(member)?.as_str()?).ok(),
@@ -111,9 +113,9 @@ async fn connect(endpoint: Option<&Url>) -> Client {
         .build();
     let mut config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts);
     if let Some(endpoint) = endpoint {
-        // A stand-in knows no accounts.
-        let nobody = Credentials::new("local", "local", None, None, "a stand-in");
-        config = config.endpoint_url(endpoint.as_str()).region(Region::new("local")).credentials_provider(nobody);
+        // A local endpoint accepts any credentials.
+        let credentials = Credentials::new("local", "local", None, None, "local endpoint");
+        config = config.endpoint_url(endpoint.as_str()).region(Region::new("local")).credentials_provider(credentials);
     }
     Client::new(&config.load().await)
 }

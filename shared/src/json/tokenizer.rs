@@ -1,15 +1,15 @@
 use crate::scan::find2;
 
-/// One step of the way from the root of a document to a value.
+/// One step of the path from the root of a document to a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Segment {
-    /// A member of an object; `""` for a name that is not in the reader's vocabulary.
+    /// A member of an object; `""` for a name that is not in the tokenizer's vocabulary.
     Key(&'static str),
     /// An item of an array, counted from 0.
     Index(u32),
 }
 
-/// What stands at a path.
+/// The event at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenValue<'a> {
     /// An object or array begins.
@@ -18,8 +18,7 @@ pub enum TokenValue<'a> {
     Close,
     /// A string begins.
     StringStart,
-    /// A fragment of the string, unescaped. Escaped surrogates without a partner appear in generalised UTF-8
-    /// (three bytes, `ED A0..BF xx`), because a relay may cut a pair into two strings.
+    /// A fragment of the string, unescaped. An escaped surrogate without a partner in the same string becomes U+FFFD.
     Text(&'a [u8]),
     /// The string ended.
     StringEnd,
@@ -27,12 +26,12 @@ pub enum TokenValue<'a> {
     Scalar(&'a str),
 }
 
-/// A value and where it stands.
+/// An event and its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Token<'a> {
-    /// The way from the root; empty for the root itself.
+    /// The path from the root; empty for the root itself.
     pub path: &'a [Segment],
-    /// What was found there.
+    /// The event.
     pub value: TokenValue<'a>,
 }
 
@@ -44,35 +43,35 @@ pub struct Malformed;
 const MAX_DEPTH: usize = 64;
 const MAX_KEY_BYTES: usize = 32;
 const MAX_SCALAR_BYTES: usize = 32;
-/// Runs between escapes are gathered up to this size, so that `\/` every few bytes costs no call a run.
+/// Runs between escapes are gathered up to this size, so that frequent escapes do not make many small fragments.
 const GATHER_BYTES: usize = 4 * 1024;
-/// A run at least this long is handed on in place, without the copy.
+/// A run of at least this size is returned in place, without a copy.
 const IN_PLACE_BYTES: usize = 512;
 
 /// Reads documents as [RFC 8259](https://www.rfc-editor.org/rfc/rfc8259) writes them, one after another.
 ///
 /// Departures, all of them lenient: raw control characters in strings, loose numbers and literals, invalid UTF-8
-/// (handed on as it is), anything that parses after the root counts as the next document.
+/// (returned unchanged), and a value after the root is the next document.
 #[derive(Debug)]
 pub struct Tokenizer {
-    /// The names that are told apart, the shortest first.
+    /// The known names, shortest first.
     vocabulary: Vec<&'static str>,
-    /// Where the names of each length begin in it.
+    /// The index in `vocabulary` of the first name of each length.
     by_length: [usize; MAX_KEY_BYTES + 2],
     state: TokenizerState,
     path: Vec<Segment>,
     key: Vec<u8>,
     scalar: Vec<u8>,
     gathered: Vec<u8>,
-    /// `gathered` was handed out by the last call.
-    handed_out: bool,
+    /// Whether the last call returned `gathered`.
+    was_returned: bool,
     escape: Escape,
     high_surrogate: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TokenizerState {
-    /// Where a value must stand.
+    /// Before a value.
     Value,
     /// After `[`: a value or the end.
     FirstItem,
@@ -97,7 +96,7 @@ enum Escape {
 }
 
 impl Tokenizer {
-    /// A reader that tells the names in `vocabulary` apart (each at most 32 bytes) and no others.
+    /// A tokenizer that knows the names in `vocabulary`, each of at most 32 bytes.
     pub fn new(vocabulary: impl IntoIterator<Item = &'static str>) -> Self {
         let mut vocabulary: Vec<&str> = vocabulary.into_iter().collect();
         debug_assert!(vocabulary.iter().all(|name| name.len() <= MAX_KEY_BYTES));
@@ -112,30 +111,30 @@ impl Tokenizer {
             key: Vec::new(),
             scalar: Vec::new(),
             gathered: Vec::new(),
-            handed_out: false,
+            was_returned: false,
             escape: Escape::None,
             high_surrogate: None,
         }
     }
 
-    /// Forgets the document under way.
+    /// Drops the current document.
     pub fn reset(&mut self) {
         self.state = TokenizerState::Root;
         self.path.clear();
         self.gathered.clear();
-        self.handed_out = false;
+        self.was_returned = false;
         self.escape = Escape::None;
         self.high_surrogate = None;
     }
 
-    /// Whether no document is under way.
+    /// Whether the last document is complete, or none has begun.
     pub fn is_between_documents(&self) -> bool {
         self.state == TokenizerState::Root
     }
 
-    /// Reads on until the next token and takes what it read off the front of `piece`; `None` when it is used up.
+    /// Returns the next token and removes its bytes from the front of `piece`. `None` at the end of the piece.
     pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Result<Option<Token<'a>>, Malformed> {
-        if std::mem::take(&mut self.handed_out) {
+        if std::mem::take(&mut self.was_returned) {
             self.gathered.clear();
         }
         while let Some((&byte, after)) = piece.split_first() {
@@ -220,7 +219,7 @@ impl Tokenizer {
                 _ => return Err(Malformed),
             }
         }
-        // What was gathered is visible in the push that brought it.
+        // Gathered text is returned in the call that read it, not in a later one.
         if self.state == TokenizerState::String && !self.gathered.is_empty() {
             return Ok(Some(self.string_token(StringStep::Gathered)));
         }
@@ -246,7 +245,7 @@ impl Tokenizer {
     }
 
     fn read_key(&mut self, piece: &mut &[u8]) {
-        // A name with an escape in it is none of the vocabulary; the backslash stays in it and sees to that.
+        // A name with an escape counts as unknown: its backslash is kept, and no known name contains one.
         if self.escape == Escape::Backslash {
             self.escape = Escape::None;
             self.push_key(b"\\");
@@ -273,7 +272,7 @@ impl Tokenizer {
         }
     }
 
-    /// The name under way, if it is one that is told apart.
+    /// The current name, or `""` if it is unknown.
     fn name(&self) -> &'static str {
         let length = self.key.len();
         let (Some(&start), Some(&end)) = (self.by_length.get(length), self.by_length.get(length + 1)) else {
@@ -283,7 +282,7 @@ impl Tokenizer {
         names.iter().find(|name| name.as_bytes() == self.key).copied().unwrap_or("")
     }
 
-    /// Keeps one byte more than any name has, so that a longer one matches none.
+    /// Keeps at most one byte more than the longest known name, so that a longer name matches none.
     fn push_key(&mut self, text: &[u8]) {
         let room = (MAX_KEY_BYTES + 1).saturating_sub(self.key.len()).min(text.len());
         self.key.extend_from_slice(text.get(..room).unwrap_or_default());
@@ -293,7 +292,7 @@ impl Tokenizer {
         let value = match step {
             StringStep::InPlace(text) => TokenValue::Text(text),
             StringStep::Gathered => {
-                self.handed_out = true;
+                self.was_returned = true;
                 TokenValue::Text(&self.gathered)
             }
             StringStep::Ended => {
@@ -371,10 +370,10 @@ impl Tokenizer {
     fn unicode(&mut self, piece: &mut &[u8], digits: u8, unit: u16) {
         let Some((&byte, rest)) = piece.split_first() else { return };
         let Some(digit) = char::from(byte).to_digit(16) else {
-            // `\u` without four digits: what is there stands for an unknown character.
+            // `\u` without four digits counts as an unknown character.
             self.escape = Escape::None;
             self.flush_high_surrogate();
-            self.push_unit(0xFFFD);
+            self.push_char(char::REPLACEMENT_CHARACTER);
             return;
         };
         *piece = rest;
@@ -384,42 +383,27 @@ impl Tokenizer {
             return;
         }
         self.escape = Escape::None;
-        match (self.high_surrogate.take(), unit) {
-            (Some(high), 0xDC00..=0xDFFF) => {
-                let code = 0x10000 + (u32::from(high - 0xD800) << 10) + u32::from(unit - 0xDC00);
-                let mut utf8 = [0; 4];
-                let character = char::from_u32(code).unwrap_or(char::REPLACEMENT_CHARACTER);
-                self.gathered.extend_from_slice(character.encode_utf8(&mut utf8).as_bytes());
-            }
-            (high, 0xD800..=0xDBFF) => {
-                if let Some(high) = high {
-                    self.push_unit(high);
-                }
-                self.high_surrogate = Some(unit);
-            }
-            (high, _) => {
-                if let Some(high) = high {
-                    self.push_unit(high);
-                }
-                self.push_unit(unit);
-            }
+        if let (Some(high), 0xDC00..=0xDFFF) = (self.high_surrogate, unit) {
+            self.high_surrogate = None;
+            let pair = char::decode_utf16([high, unit]).next();
+            self.push_char(pair.and_then(Result::ok).unwrap_or(char::REPLACEMENT_CHARACTER));
+            return;
+        }
+        self.flush_high_surrogate();
+        match unit {
+            0xD800..=0xDBFF => self.high_surrogate = Some(unit),
+            _ => self.push_char(char::from_u32(unit.into()).unwrap_or(char::REPLACEMENT_CHARACTER)),
         }
     }
 
     fn flush_high_surrogate(&mut self) {
-        if let Some(high) = self.high_surrogate.take() {
-            self.push_unit(high);
+        if self.high_surrogate.take().is_some() {
+            self.push_char(char::REPLACEMENT_CHARACTER);
         }
     }
 
-    /// One UTF-16 code unit as (generalised) UTF-8.
-    fn push_unit(&mut self, unit: u16) {
-        let low_bits = |shift: u16| 0x80 | ((unit >> shift) & 0x3F) as u8;
-        match unit {
-            0..=0x7F => self.gathered.push(unit as u8),
-            0x80..=0x7FF => self.gathered.extend_from_slice(&[0xC0 | (unit >> 6) as u8, low_bits(0)]),
-            _ => self.gathered.extend_from_slice(&[0xE0 | (unit >> 12) as u8, low_bits(6), low_bits(0)]),
-        }
+    fn push_char(&mut self, character: char) {
+        self.gathered.extend_from_slice(character.encode_utf8(&mut [0; 4]).as_bytes());
     }
 }
 

@@ -1,23 +1,23 @@
 use super::Lang;
 
-/// One more sentence about what is wrong. Each is fixed; numbers and names of ours are the only parameters. A sentence
-/// about a member of the request begins with the member's name, with its index in a list.
+/// A fixed sentence about the cause of a problem. Its parameters are numbers and names from this code. A sentence about
+/// a member of the request begins with the member's name, and its index in a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Detail {
     /// The body is not UTF-8.
     NotUtf8,
-    /// The body is not JSON from here on.
+    /// The body is not JSON, from this position on.
     JsonSyntax {
-        /// Counted from 1.
+        /// The line, from 1.
         line: usize,
-        /// Bytes of the line that were read.
+        /// The bytes of the line before the error.
         column: usize,
     },
     /// The body is not a JSON object.
     NotAnObject,
     /// A required member is missing.
     Required,
-    /// A member stands twice in the body.
+    /// A member occurs twice in the body.
     Twice,
     /// A member must be a string.
     NotAString,
@@ -25,7 +25,7 @@ pub enum Detail {
     LoneSurrogate,
     /// A member must be a list of strings.
     NotAList,
-    /// A member must be a whole number of this range.
+    /// A member must be a whole number in this range.
     WholeNumber {
         /// The smallest.
         min: u32,
@@ -54,7 +54,7 @@ pub enum Detail {
     BodyBytes {
         /// The largest body.
         max_bytes: usize,
-        /// How many bytes of pictures fit into it, decoded.
+        /// The decoded bytes of pictures that fit into it.
         image_bytes: usize,
     },
     /// A response that is one picture cannot hold several.
@@ -63,7 +63,7 @@ pub enum Detail {
     ModelNotListed,
     /// An input image is not a data URL of a picture.
     NotAnImage,
-    /// An input image is no PNG, JPEG or WebP.
+    /// An input image is not PNG, JPEG or WebP.
     ImageMediaType,
     /// An input image has too many bytes.
     ImageBytes {
@@ -75,38 +75,38 @@ pub enum Detail {
         /// Width times height.
         max_pixels: u64,
     },
-    /// Not an `https` link to a public host name.
+    /// A link is not `https`, or does not name a public host.
     UrlNotAllowed,
     /// A link is too long.
     UrlLength {
         /// Bytes.
         max: usize,
     },
-    /// A link in an upstream mode that accepts none. We do not fetch it.
+    /// The upstream mode accepts no links, and this service does not fetch them.
     LinkInMode {
         /// The upstream's mode.
         mode: &'static str,
     },
-    /// No more calls for now.
+    /// The rate limit is reached.
     RateLimit {
         /// Calls in a window.
         limit: u32,
         /// The window.
         window_ms: u64,
     },
-    /// More calls at once than a full bucket holds.
+    /// The request needs more calls than a full bucket contains.
     MoreThanLimit {
         /// The most.
         max: u32,
     },
     /// Too few credits.
     Credits {
-        /// What the request costs.
+        /// The cost of the request.
         needed: u32,
-        /// What the user has.
+        /// The user's balance.
         balance: u64,
     },
-    /// `Idempotency-Key` has another form.
+    /// `Idempotency-Key` is malformed.
     IdempotencyKeyForm {
         /// The longest, in characters.
         max: usize,
@@ -118,7 +118,7 @@ pub enum Detail {
         /// The largest.
         max: u32,
     },
-    /// `cursor` is not one that we issued.
+    /// `cursor` is not a value of `next`.
     CursorForm,
     /// The caller's log has no such task.
     NoSuchTask,
@@ -172,13 +172,13 @@ impl Detail {
             Detail::BodyBytes { max_bytes, image_bytes } => {
                 let (max, images) = (megabytes(max_bytes), megabytes(image_bytes));
                 (
-                    format!("请求总大小上限 {max} MB，图片合计约 {images} MB"),
-                    format!("{max} MB in all; about {images} MB of pictures fit"),
+                    format!("请求总大小不能超过 {max} MB，其中图片合计约 {images} MB"),
+                    format!("The request must have at most {max} MB: about {images} MB of pictures"),
                 )
             }
             Detail::OnePictureOnly => about(
-                "只能为 1：Accept: image/* 的响应是一张图片；多张图片请用 JSON",
-                "must be 1 for Accept: image/*, whose response is one picture; accept JSON for several",
+                "在 Accept: image/* 时只能为 1，多张图片请使用 Accept: application/json",
+                "must be 1 with Accept: image/*; use Accept: application/json for several pictures",
             ),
             Detail::ModelNotListed => about("不在可用模型列表中", "is not one of the available models"),
             Detail::NotAnImage => {
@@ -231,7 +231,7 @@ impl Detail {
     }
 }
 
-/// How a sentence begins: `image_inputs[2] ` for `/image_inputs/2`; the whole body for an empty pointer.
+/// The subject of a sentence: `image_inputs[2] ` for `/image_inputs/2`, the request body for an empty pointer.
 fn subject(pointer: &str, lang: Lang) -> String {
     let mut name = String::new();
     for part in pointer.split('/').filter(|part| !part.is_empty()) {
@@ -248,7 +248,7 @@ fn subject(pointer: &str, lang: Lang) -> String {
     }
 }
 
-/// `6`, `4.4`: tenths of 2^20 bytes, to the nearest.
+/// Writes units of 2^20 bytes, rounded to one decimal: `6`, `4.4`.
 fn megabytes(bytes: usize) -> String {
     const MB: u128 = 1 << 20;
     let tenths = (bytes as u128 * 10 + MB / 2) / MB;
@@ -263,15 +263,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn numbers_are_readable() {
+    fn sizes_are_rounded_to_readable_units() {
         let check = |detail: Detail, zh: &str, en: &str| {
             assert_eq!(detail.sentence(Lang::Zh, "/urls/0"), zh);
             assert_eq!(detail.sentence(Lang::En, "/urls/0"), en);
         };
         check(
             Detail::BodyBytes { max_bytes: 6 << 20, image_bytes: 4_613_734 },
-            "请求总大小上限 6 MB，图片合计约 4.4 MB",
-            "6 MB in all; about 4.4 MB of pictures fit",
+            "请求总大小不能超过 6 MB，其中图片合计约 4.4 MB",
+            "The request must have at most 6 MB: about 4.4 MB of pictures",
         );
         check(Detail::ImageBytes { max_bytes: 4 << 20 }, "urls[0] 不能超过 4 MB", "urls[0] must have at most 4 MB");
         check(
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sentence_names_the_member() {
+    fn a_sentence_begins_with_the_name_of_the_member() {
         let check = |pointer: &str, zh: &str, en: &str| {
             assert_eq!(Detail::NotAString.sentence(Lang::Zh, pointer), zh);
             assert_eq!(Detail::NotAString.sentence(Lang::En, pointer), en);

@@ -1,3 +1,5 @@
+use std::cmp::Reverse;
+
 /// The language of a sentence.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Lang {
@@ -10,34 +12,18 @@ pub enum Lang {
 
 impl Lang {
     /// Picks the language by `Accept-Language`
-    /// ([RFC 9110, section 12.5.4](https://www.rfc-editor.org/rfc/rfc9110#section-12.5.4)): English
-    /// when it has the higher weight, or the same weight and comes first; otherwise Chinese. Only
-    /// the primary subtag counts, so `en-GB` is English and `zh-TW` Chinese. A range that cannot be
-    /// read is passed over.
+    /// ([RFC 9110, section 12.5.4](https://www.rfc-editor.org/rfc/rfc9110#section-12.5.4)): English if it has the
+    /// higher weight, or the same weight and the earlier position; otherwise Chinese. Only the primary subtag counts,
+    /// so `en-GB` is English and `zh-TW` is Chinese. Malformed ranges are ignored.
     pub fn from_accept_language(header: Option<&str>) -> Self {
-        let (mut zh, mut en, mut any) = (None, None, None);
-        for (position, range) in header.unwrap_or_default().split(',').enumerate() {
-            let Some((tag, weight)) = weighted(range) else {
-                continue;
-            };
-            let rank = Rank { weight, position };
-            let primary = tag.split('-').next().unwrap_or_default();
-            let best = match primary.to_ascii_lowercase().as_str() {
-                "zh" => &mut zh,
-                "en" => &mut en,
-                "*" => &mut any,
-                _ => continue,
-            };
-            if best.is_none_or(|best: Rank| rank.beats(best)) {
-                *best = Some(rank);
-            }
-        }
-        match (en.or(any), zh.or(any)) {
-            (Some(en), _) if en.weight == 0 => Lang::Zh,
-            (Some(en), Some(zh)) if en.beats(zh) => Lang::En,
-            (Some(_), None) => Lang::En,
-            _ => Lang::Zh,
-        }
+        let ranges = header.unwrap_or_default().split(',').filter_map(weighted).enumerate();
+        let best = |language: &str| {
+            let matches = ranges.clone().filter(|(_, (primary, _))| primary.eq_ignore_ascii_case(language));
+            matches.map(|(position, (_, weight))| (weight, Reverse(position))).max()
+        };
+        let any = best("*");
+        let (en, zh) = (best("en").or(any), best("zh").or(any));
+        if en > zh && en.is_some_and(|(weight, _)| weight > 0) { Lang::En } else { Lang::Zh }
     }
 
     /// The value for `Content-Language` and `lang`.
@@ -49,44 +35,18 @@ impl Lang {
     }
 }
 
-#[derive(Clone, Copy)]
-struct Rank {
-    /// Thousandths; 0 is "not acceptable".
-    weight: u16,
-    position: usize,
-}
-
-impl Rank {
-    fn beats(self, other: Rank) -> bool {
-        self.weight > other.weight || (self.weight == other.weight && self.position < other.position)
-    }
-}
-
+/// The primary subtag of a language range, and the range's weight in thousandths.
 fn weighted(range: &str) -> Option<(&str, u16)> {
-    let Some((tag, parameter)) = range.split_once(';') else {
-        return Some((range.trim(), 1_000));
+    let (tag, weight) = match range.split_once(';') {
+        None => (range, 1.0),
+        Some((tag, parameter)) => {
+            let (name, value) = parameter.split_once('=')?;
+            let is_weight = name.trim().eq_ignore_ascii_case("q");
+            (tag, value.trim().parse::<f32>().ok().filter(|_| is_weight)?)
+        }
     };
-    let (name, value) = parameter.split_once('=')?;
-    if !name.trim().eq_ignore_ascii_case("q") {
-        return None;
-    }
-    Some((tag.trim(), thousandths(value.trim())?))
-}
-
-/// `0`, `0.8`, `1.000`: at most one whole digit and three decimals, at most 1
-/// ([RFC 9110, section 12.4.2](https://www.rfc-editor.org/rfc/rfc9110#section-12.4.2)).
-fn thousandths(value: &str) -> Option<u16> {
-    let (whole, decimals) = value.split_once('.').unwrap_or((value, ""));
-    if decimals.len() > 3 || !decimals.bytes().all(|byte| byte.is_ascii_digit()) {
-        return None;
-    }
-    let whole = match whole {
-        "0" => 0,
-        "1" => 1_000,
-        _ => return None,
-    };
-    let weight = whole + format!("{decimals:0<3}").parse::<u16>().ok()?;
-    (weight <= 1_000).then_some(weight)
+    let primary = tag.trim().split('-').next()?;
+    (0.0..=1.0).contains(&weight).then(|| (primary, (weight * 1_000.0).round() as u16))
 }
 
 #[cfg(test)]
@@ -94,7 +54,7 @@ mod tests {
     use super::Lang::{self, En, Zh};
 
     #[test]
-    fn english_only_when_it_ranks_higher() {
+    fn english_needs_a_higher_rank_than_chinese() {
         let rows = [
             (None, Zh),
             (Some(""), Zh),
@@ -123,6 +83,8 @@ mod tests {
             (Some("en;q=2"), Zh),
             (Some("en;q=1.001"), Zh),
             (Some("en;q=NaN"), Zh),
+            (Some("en;q=NaN,zh;q=NaN"), Zh),
+            (Some("en;q=inf"), Zh),
             (Some("en;q=-1"), Zh),
             (Some("en;level=1"), Zh),
             (Some("english"), Zh),

@@ -19,7 +19,7 @@ const CATALOGUE: &str = "\
 404 | route_not_found | 接口不存在 | No such endpoint | no
 405 | method_not_allowed | 不支持的请求方法 | Method not allowed | no
 409 | task_in_progress | 相同任务正在处理中 | This task is already running | 1000
-409 | task_already_completed | 该任务已完成 | This task is already finished | no
+409 | task_already_completed | 该任务已完成 | This task is already completed | no
 413 | payload_too_large | 请求内容过大（上限 6 MB） | The request is too large (6 MB limit) | no
 413 | image_too_large | 图片尺寸过大 | An image is too large | no
 415 | unsupported_media_type | 不支持的内容类型 | Unsupported content type | no
@@ -32,18 +32,18 @@ const CATALOGUE: &str = "\
 500 | service_misconfigured | 服务配置错误 | The service is misconfigured | no
 502 | upstream_unreachable | 无法连接生成服务 | The generator cannot be reached | 2000
 502 | upstream_error | 生成服务出错 | The generator failed | 1000
-502 | upstream_protocol_error | 生成服务返回了无法识别的数据 | The generator sent an unreadable answer | 1000
+502 | upstream_protocol_error | 生成服务返回了无法识别的数据 | The generator returned unreadable data | 1000
 502 | stream_interrupted | 生成过程中断，请重试 | The stream was interrupted | 1000
 502 | no_image | 未生成图片，请重试 | No image was produced | 1000
-503 | auth_unavailable | 登录验证暂不可用 | Sign-in checks are unavailable | 5000
-503 | limiter_unavailable | 服务繁忙，请稍后再试 | Busy, please retry | 2000
+503 | auth_unavailable | 暂时无法验证登录 | Sign-in verification is unavailable | 5000
+503 | limiter_unavailable | 服务繁忙，请稍后再试 | The service is busy | 2000
 503 | upstream_busy | 生成服务繁忙，请稍后再试 | The generator is busy | 10000
 503 | service_unavailable | 服务暂不可用 | The service is unavailable | 1000
 504 | upstream_timeout | 生成超时，请重试 | The generator timed out | 1000
 504 | deadline_exceeded | 处理超时，请重试 | Processing took too long | 1000";
 
 #[test]
-fn every_code_is_the_documented_one() {
+fn every_code_matches_the_documented_catalogue() {
     let written: Vec<String> = Code::ALL
         .iter()
         .map(|&code| {
@@ -61,7 +61,7 @@ fn every_code_is_the_documented_one() {
 }
 
 #[test]
-fn every_code_is_complete() {
+fn every_code_has_a_unique_name_and_both_sentences() {
     let names: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
     assert_eq!(names.len(), Code::ALL.len());
     for &code in Code::ALL {
@@ -73,7 +73,7 @@ fn every_code_is_complete() {
 }
 
 #[test]
-fn a_document_has_every_member_in_order() {
+fn a_document_has_all_members_in_order() {
     let detail = Detail::RateLimit { limit: 5, window_ms: 60_000 };
     let problem = Problem::new(Code::RateLimited).detail(detail).with_retry_after_ms(12_000);
     assert_eq!(
@@ -131,7 +131,7 @@ fn every_document_and_event_is_json() {
 }
 
 #[test]
-fn the_chat_event_has_its_members_in_order() {
+fn a_chat_event_has_all_members_in_order() {
     let check = |code, json: &str| {
         let event = Problem::new(code).chat_error(Lang::Zh, "r-1");
         assert_eq!(String::from_utf8(event).unwrap(), json);
@@ -147,7 +147,7 @@ fn the_chat_event_has_its_members_in_order() {
 }
 
 #[test]
-fn waiting_is_told_only_where_it_helps() {
+fn only_a_retryable_code_has_a_retry_delay() {
     let check = |code, set: Option<u64>, ms: Option<u64>, seconds: Option<u64>| {
         let mut problem = Problem::new(code);
         if let Some(set) = set {

@@ -14,11 +14,11 @@ use crate::problem::{Code, Problem};
 
 /// A response body that cannot fail and, as a stream, ends in exactly one terminal event.
 ///
-/// The runtime would write a body's error into the client's bytes and go on, and would end a body whose producer
-/// panicked like a complete one. So the error type is [`Infallible`], and a producer that panics or stops without a
-/// terminal event is followed by one.
+/// The Lambda runtime writes a body's error into the response and continues, and a body whose producer panicked looks
+/// like a complete one. Therefore the error type is [`Infallible`], and the body adds the terminal event that a
+/// producer omits because it panics or returns early.
 ///
-/// The producer is a task of its own: its deadlines and its settlement do not depend on a client that reads. It runs at
+/// The producer is a separate task, so its deadlines and its settlement do not depend on a client that reads. It is at
 /// most one message ahead of the client.
 pub struct Body {
     first: Option<Bytes>,
@@ -36,7 +36,7 @@ struct BodyStream {
     write_error: WriteError,
 }
 
-/// Writes a problem as the terminal event of a stream.
+/// Encodes a problem as the terminal event of a stream.
 type WriteError = Box<dyn FnOnce(&Problem) -> Vec<u8> + Send>;
 
 enum BodyMessage {
@@ -48,7 +48,7 @@ enum BodyMessage {
 /// The producer's end of a streamed [`Body`].
 pub struct Sender {
     messages: mpsc::Sender<BodyMessage>,
-    /// Room for the last message, which never waits for the client.
+    /// Reserved capacity for the last message, which never waits for the client.
     terminal: Option<OwnedPermit<BodyMessage>>,
     stall: Duration,
     is_given_up: bool,
@@ -61,8 +61,8 @@ impl Sender {
         (Self { messages, terminal, stall, is_given_up: false }, receiver)
     }
 
-    /// Sends bytes. Waits while the client has not read the message before, and gives the client up if that takes too
-    /// long. Returns whether the client still reads.
+    /// Sends bytes. Waits until the client has read the previous message, and gives the client up after the stall time.
+    /// Returns whether the client still reads.
     pub async fn send(&mut self, bytes: impl Into<Bytes>) -> bool {
         let bytes = bytes.into();
         if !bytes.is_empty() && !self.is_given_up {
@@ -82,12 +82,12 @@ impl Sender {
         self.end(BodyMessage::Failed(Box::new(problem)));
     }
 
-    /// Stops sending: what is sent from now on is dropped, and the stream ends in `stream_interrupted`.
+    /// Stops sending: later bytes are dropped, and the stream ends in `stream_interrupted`.
     pub fn give_up(&mut self) {
         self.is_given_up = true;
     }
 
-    /// Waits until the client has left. A client that only stops reading has not.
+    /// Waits until the client has disconnected. A client that stops reading is still connected.
     pub async fn closed(&self) {
         self.messages.closed().await;
     }
@@ -109,13 +109,13 @@ impl Body {
         Self { first: Some(bytes.into()), rest: BodyRest::End }
     }
 
-    /// A complete body that is written slice by slice, as the client reads.
+    /// A complete body that is made slice by slice as the client reads.
     pub fn slices(slices: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Self {
         Self { first: None, rest: BodyRest::Slices(Box::new(slices)) }
     }
 
-    /// A body made by `producer`, which runs as a task of its own. A client that reads nothing for `stall` is given up.
-    /// `write_error` writes a problem as the terminal event of the stream.
+    /// A body from `producer`, which runs as a separate task. A client that reads nothing for `stall` is given up.
+    /// `write_error` encodes a problem as the terminal event of the stream.
     pub fn stream<F: Future<Output = ()> + Send + 'static>(
         stall: Duration,
         producer: impl FnOnce(Sender) -> F,
@@ -136,7 +136,7 @@ impl Body {
 
     /// Waits at most `hold` for the first bytes, so that a failure before them can become a status.
     ///
-    /// The bytes stay in the body. A problem that comes first ends the body and is returned.
+    /// The bytes stay in the body. A problem before them ends the body and is returned.
     pub async fn hold(&mut self, hold: Duration) -> Option<Problem> {
         let BodyRest::Stream(stream) = &mut self.rest else { return None };
         let first = timeout(hold, stream.messages.recv()).await.ok()?;
@@ -157,20 +157,20 @@ impl Body {
     }
 }
 
-/// Runs work as a task of its own and waits for its result; `None` if it panicked.
+/// Runs work as a separate task and waits for its result. `None` if it panicked.
 ///
-/// The work goes on if the caller is dropped, and its sender then says that the client has left. Nothing reads what that
-/// sender sends.
+/// If the caller is dropped, the work continues and its sender reports that the client has disconnected. The bytes of
+/// that sender are never read.
 pub async fn detached<T: Send + 'static, F: Future<Output = T> + Send + 'static>(
     work: impl FnOnce(Sender) -> F,
 ) -> Option<T> {
-    let (sender, _presence) = Sender::new(Duration::MAX);
+    let (sender, _receiver) = Sender::new(Duration::MAX);
     spawn(work(sender)).await.ok()
 }
 
 #[expect(
     clippy::disallowed_methods,
-    reason = "the one place where work leaves its request: a Sender tells whether the client is there"
+    reason = "the one place where work outlives its request: a Sender reports whether the client is connected"
 )]
 fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
     tokio::spawn(work.in_current_span())
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_stream_ends_in_the_producer_s_last_bytes() {
+    async fn a_stream_ends_with_the_last_bytes_of_its_producer() {
         let body = stream(|mut sender| async move {
             assert!(sender.send("a").await);
             assert!(sender.send("").await);
@@ -265,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_producer_that_panics_or_stops_is_followed_by_a_terminal_event() {
+    async fn a_body_adds_the_terminal_event_that_its_producer_omits() {
         let panics = stream(|mut sender| async move {
             sender.send("a").await;
             panic!("on purpose");
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_producer_does_not_run_ahead_of_the_client() {
+    async fn a_producer_is_at_most_one_message_ahead_of_the_client() {
         let sent = Arc::new(AtomicU32::new(0));
         let count = sent.clone();
         let mut body = stream(|mut sender| async move {
@@ -321,23 +321,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_client_that_stops_reading_is_given_up_and_the_producer_goes_on() {
+    async fn a_client_that_stops_reading_is_given_up_and_the_producer_continues() {
         let (settled, is_settled) = oneshot::channel();
         let mut body = stream(|mut sender| async move {
-            assert!(sender.send("a").await, "a first message waits in the channel");
-            assert!(!sender.send("b").await, "a second one is dropped after the stall");
+            assert!(sender.send("a").await, "the channel holds one message");
+            assert!(!sender.send("b").await, "the second message is dropped after the stall time");
             assert!(!sender.send("c").await);
             settled.send(now()).unwrap();
             sender.last("done");
         });
         let begun = now();
-        assert_eq!(is_settled.await.unwrap() - begun, STALL, "nothing has read the body");
+        assert_eq!(is_settled.await.unwrap() - begun, STALL, "no client reads the body");
         assert_eq!(next(&mut body).await.as_deref(), Some("a"));
         assert_eq!(read(body).await, "<stream_interrupted>");
     }
 
     #[tokio::test]
-    async fn a_producer_notices_that_the_client_has_left() {
+    async fn a_producer_notices_that_the_client_has_disconnected() {
         let (settled, is_settled) = oneshot::channel();
         let body = stream(|mut sender| async move {
             sender.closed().await;
@@ -369,7 +369,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn slices_come_one_by_one() {
+    async fn slices_are_made_one_by_one() {
         let mut body = Body::slices(["a", "b"].into_iter().map(Vec::from));
         assert!(!body.is_end_stream());
         assert_eq!(next(&mut body).await.as_deref(), Some("a"));

@@ -10,25 +10,26 @@ use uuid::Uuid;
 use crate::edge::clock;
 use crate::problem::{Code, Detail, Lang, Problem};
 
-/// The largest body we read. The platform's own limit is 6 MB for the whole event, so a larger one never arrives there.
+/// The largest accepted body, in bytes. On Lambda the whole event has at most 6 MB
+/// ([quotas](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html)).
 pub const MAX_BODY_BYTES: usize = 6 * 1024 * 1024;
-/// What fits into that once base64 and the rest are taken off.
+/// The decoded bytes of pictures that fit into such a body as base64, beside the other members.
 const IMAGE_BYTES: usize = MAX_BODY_BYTES * 11 / 15;
 pub(super) const JSON: &str = "application/json";
 
 const MAX_ID_CHARS: usize = 128;
 
-/// What the runtime knows of an invocation and the request does not say. Travels in the request's extensions.
+/// What the runtime knows about an invocation. It is in the request's extensions.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Invocation {
-    /// When the platform ends us; `None` where it does not say.
+    /// When the platform ends the invocation. `None` if that is unknown.
     pub deadline: Option<Instant>,
-    /// Whose connection it is. No header says that: anybody can send one.
+    /// The address of the connection. It never comes from a header, which a client can forge.
     pub source_ip: Option<IpAddr>,
 }
 
 impl Invocation {
-    /// Ends at a wall clock time. One in the past is what `cargo lambda watch` sends, and tells nothing.
+    /// `deadline` is a time of the wall clock. One in the past is ignored: `cargo lambda watch` sends such deadlines.
     pub fn new(deadline: Option<SystemTime>, source_ip: Option<&str>) -> Self {
         Self {
             deadline: deadline.and_then(clock::from_now).map(|left| clock::now() + left),
@@ -37,28 +38,28 @@ impl Invocation {
     }
 }
 
-/// A route: its path and the one method it knows.
+/// A route: its path and its only method.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// Compared exactly.
+    /// The exact path.
     pub path: &'static str,
-    /// Any other is answered with 405.
+    /// Another method is answered with 405.
     pub method: Method,
 }
 
-/// Who asks, as far as answering goes.
+/// The parts of a request that every response needs.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Ours, or the client's own if it has a decent form.
+    /// The client's `X-Request-Id` if it is valid, or else a new id.
     pub request_id: String,
-    /// For sentences.
+    /// The language of sentences.
     pub lang: Lang,
     /// See [`Invocation`].
     pub deadline: Option<Instant>,
 }
 
 impl Caller {
-    /// Reads what a request says about its sender.
+    /// Reads these parts of a request.
     pub fn of<B>(request: &Request<B>) -> Self {
         let headers = request.headers();
         let request_id = text(headers, HeaderName::from_static("x-request-id")).filter(|id| is_valid_id(id));
@@ -71,7 +72,10 @@ impl Caller {
 }
 
 impl Route {
-    /// Whether a request is for this route; the problem and the `Allow` header if not.
+    /// Checks that a request is for this route.
+    ///
+    /// # Errors
+    /// 404 for another path, 405 for another method.
     pub fn check<B>(&self, request: &Request<B>) -> Result<(), Problem> {
         if request.uri().path() != self.path {
             return Err(Code::RouteNotFound.into());
@@ -83,7 +87,7 @@ impl Route {
     }
 }
 
-/// The text of a JSON body.
+/// Returns the text of a JSON body.
 ///
 /// # Errors
 /// 415 for another `Content-Type` or any `Content-Encoding`, 413 for too many bytes, 400 if it is not UTF-8.
@@ -100,12 +104,12 @@ pub fn json_body(request: &Request<Bytes>) -> Result<&str, Problem> {
     std::str::from_utf8(request.body()).map_err(|_| Problem::new(Code::InvalidJson).detail(Detail::NotUtf8))
 }
 
-/// Whether `Accept` names `media_type`: itself, or else all of its kind, as `image/*` does. `q=0` names what the client
-/// refuses; other weights make no difference, and neither does `*/*`
+/// Whether `Accept` lists `media_type`, or a wildcard of its type such as `image/*`. The exact name has precedence.
+/// `q=0` excludes; other weights and `*/*` have no effect
 /// ([RFC 9110, section 12.5.1](https://www.rfc-editor.org/rfc/rfc9110#section-12.5.1)).
 pub fn accepts<B>(request: &Request<B>, media_type: &str) -> bool {
-    let kind = media_type.split('/').next().unwrap_or_default();
-    let (mut itself, mut all_of_its_kind) = (None, None);
+    let main_type = media_type.split('/').next().unwrap_or_default();
+    let (mut exact, mut wildcard) = (None, None);
     let lines = request.headers().get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     for range in lines.flat_map(|line| line.split(',')) {
         let mut parts = range.split(';').map(str::trim);
@@ -115,20 +119,20 @@ pub fn accepts<B>(request: &Request<B>, media_type: &str) -> bool {
             name.trim_end().eq_ignore_ascii_case("q").then(|| weight.trim_start().parse::<f32>().ok())?
         });
         let is_accepted = weight != Some(0.0);
-        let is_all = name.strip_suffix("/*").is_some_and(|name| name.eq_ignore_ascii_case(kind));
+        let is_wildcard = name.strip_suffix("/*").is_some_and(|name| name.eq_ignore_ascii_case(main_type));
         match name.eq_ignore_ascii_case(media_type) {
-            true => itself = Some(itself.unwrap_or(false) || is_accepted),
-            false if is_all => all_of_its_kind = Some(all_of_its_kind.unwrap_or(false) || is_accepted),
+            true => exact = Some(exact.unwrap_or(false) || is_accepted),
+            false if is_wildcard => wildcard = Some(wildcard.unwrap_or(false) || is_accepted),
             false => {}
         }
     }
-    itself.or(all_of_its_kind).unwrap_or(false)
+    exact.or(wildcard).unwrap_or(false)
 }
 
-/// The task that a request names by `Idempotency-Key`, if it does.
+/// Returns the task id in a request's `Idempotency-Key`, if it has one.
 ///
 /// # Errors
-/// 400 if the key has another form, or comes twice.
+/// 400 if the key is malformed or occurs twice.
 pub fn idempotency_key<B>(request: &Request<B>) -> Result<Option<String>, Problem> {
     let mut keys = request.headers().get_all("idempotency-key").iter();
     match (keys.next(), keys.next()) {
@@ -138,12 +142,12 @@ pub fn idempotency_key<B>(request: &Request<B>) -> Result<Option<String>, Proble
     }
 }
 
-/// A fresh identifier.
+/// Makes a new random id.
 pub fn new_id() -> String {
     Uuid::new_v4().to_string()
 }
 
-/// Whether an id has the form `[A-Za-z0-9_.:-]{1,128}`: fit for a header and for a log.
+/// Whether an id has the form `[A-Za-z0-9_.:-]{1,128}`, which is safe in headers and logs.
 pub(crate) fn is_valid_id(id: &str) -> bool {
     (1..=MAX_ID_CHARS).contains(&id.len())
         && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.:-".contains(&byte))

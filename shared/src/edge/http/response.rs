@@ -12,27 +12,27 @@ use crate::media::WholeImage;
 use crate::problem::{CONTENT_TYPE, Code, Problem};
 
 impl Caller {
-    /// A problem as a document.
+    /// A response with a problem document.
     pub fn problem(&self, problem: &Problem) -> Response<Body> {
         let mut response = Response::new(Body::whole(problem.document(self.lang, &self.request_id)));
-        self.refuse(&mut response, problem);
+        self.set_problem(&mut response, problem);
         set(&mut response, header::CONTENT_TYPE, CONTENT_TYPE);
         response
     }
 
-    /// A problem as the one event of a stream, for clients that only ever read events.
+    /// A problem as the only event of a stream, for clients that read nothing but events.
     pub fn problem_event(&self, problem: &Problem, event: Vec<u8>) -> Response<Body> {
         let mut response = self.stream(Body::whole(event));
-        self.refuse(&mut response, problem);
+        self.set_problem(&mut response, problem);
         response
     }
 
-    /// The route's answer, or the problem that stopped it; a panic on the way is one too.
+    /// Awaits the route's response. A panic becomes an `internal_error`.
     pub async fn guard(
         &self,
-        answer: impl Future<Output = Result<Response<Body>, Problem>>,
+        response: impl Future<Output = Result<Response<Body>, Problem>>,
     ) -> Result<Response<Body>, Problem> {
-        AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
+        AssertUnwindSafe(response).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(request_id = self.request_id, "the handler panicked");
             Err(Code::InternalError.into())
         })
@@ -41,7 +41,7 @@ impl Caller {
     /// An event stream.
     pub fn stream(&self, body: Body) -> Response<Body> {
         let mut response = Response::new(body);
-        self.headers(&mut response);
+        self.set_common_headers(&mut response);
         set(&mut response, header::CONTENT_TYPE, "text/event-stream; charset=utf-8");
         set(&mut response, HeaderName::from_static("x-accel-buffering"), "no");
         response
@@ -52,18 +52,18 @@ impl Caller {
         self.document(body, JSON)
     }
 
-    /// A picture, under its hash.
+    /// A picture. Its `ETag` is its SHA-256.
     pub fn image(&self, bytes: Vec<u8>, image: &WholeImage) -> Response<Body> {
         let mut response = self.document(Body::whole(bytes), image.media_type.as_str());
         set(&mut response, header::ETAG, &format!("\"{}\"", image.sha256_hex()));
         response
     }
 
-    /// Sends the caller to a link; `body` is for a client that does not follow it.
+    /// A redirect to a link. `body` is for a client that does not follow it.
     pub fn see_other(&self, url: &str, body: Body) -> Response<Body> {
         let mut response = self.json(body);
         *response.status_mut() = StatusCode::SEE_OTHER;
-        // As the parser writes it: a header holds ASCII.
+        // The parser writes the URL in ASCII, as a header needs it.
         if let Ok(url) = Url::parse(url) {
             set(&mut response, header::LOCATION, url.as_str());
         }
@@ -72,13 +72,13 @@ impl Caller {
 
     fn document(&self, body: Body, content_type: &str) -> Response<Body> {
         let mut response = Response::new(body);
-        self.headers(&mut response);
+        self.set_common_headers(&mut response);
         set(&mut response, header::CONTENT_TYPE, content_type);
         response
     }
 
-    fn refuse(&self, response: &mut Response<Body>, problem: &Problem) {
-        self.headers(response);
+    fn set_problem(&self, response: &mut Response<Body>, problem: &Problem) {
+        self.set_common_headers(response);
         *response.status_mut() =
             StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         set(response, header::CONTENT_LANGUAGE, self.lang.as_tag());
@@ -95,8 +95,8 @@ impl Caller {
         }
     }
 
-    /// The headers of every response.
-    fn headers(&self, response: &mut Response<Body>) {
+    /// Sets the headers of every response.
+    fn set_common_headers(&self, response: &mut Response<Body>) {
         set(response, header::CACHE_CONTROL, "no-store, no-transform");
         set(response, header::X_CONTENT_TYPE_OPTIONS, "nosniff");
         set(response, header::STRICT_TRANSPORT_SECURITY, "max-age=31536000");
@@ -108,7 +108,7 @@ impl Caller {
 }
 
 impl Route {
-    /// Completes a refusal: a 405 says what is allowed.
+    /// Adds `Allow` to a 405.
     pub fn allow(&self, mut response: Response<Body>) -> Response<Body> {
         if response.status() == StatusCode::METHOD_NOT_ALLOWED {
             set(&mut response, header::ALLOW, self.method.as_str());
@@ -117,15 +117,15 @@ impl Route {
     }
 }
 
-/// Adds the task to a response's headers, where its number can be one.
+/// Sets `X-Task-Id`, if the id is valid in a header.
 pub fn set_task_id(response: &mut Response<Body>, task_id: &str) {
     if is_valid_id(task_id) {
         set(response, HeaderName::from_static("x-task-id"), task_id);
     }
 }
 
-/// Says how the caller's limit stands, as
-/// [the draft](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10) has it.
+/// Sets `RateLimit-Policy` and `RateLimit`
+/// ([draft 10](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10)).
 pub fn set_rate(response: &mut Response<Body>, rate: &Rate) {
     let Rate { policy, standing } = rate;
     let window_s = policy.window_ms.div_ceil(1_000);

@@ -8,11 +8,11 @@ use url::Url;
 use crate::auth::KeySet;
 use crate::edge::cache::{Cache, Fetched, Times};
 
-const CONNECT: Duration = Duration::from_secs(1);
-const TOTAL: Duration = Duration::from_secs(2);
-/// Supabase asks for no longer, so that a revoked key is gone soon; it says so itself (`max-age=600`).
-const FRESHEST: Duration = Duration::from_secs(600);
-const LEAST_FRESH: Duration = Duration::from_secs(60);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// The `max-age` that Supabase sends. A longer one would keep a revoked key longer.
+const MAX_FRESH: Duration = Duration::from_secs(600);
+const MIN_FRESH: Duration = Duration::from_secs(60);
 const TIMES: Times = Times {
     usable: Duration::from_secs(3600),
     pause_without: Duration::from_secs(1),
@@ -20,7 +20,7 @@ const TIMES: Times = Times {
     pause_renewing: Duration::from_secs(30),
 };
 
-/// A project's key set, fetched from where the configuration says and from nowhere else.
+/// A project's key set, fetched only from the configured address.
 #[derive(Debug)]
 pub(super) struct Jwks {
     url: Url,
@@ -29,34 +29,35 @@ pub(super) struct Jwks {
 }
 
 impl Jwks {
-    /// Nothing is fetched yet. Fails where the system has no root certificates.
+    /// Fetches nothing. `None` if the system has no root certificates, which is logged.
     pub(super) fn new(url: Url) -> Option<Self> {
         let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT)
-            .timeout(TOTAL)
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(TIMEOUT)
             .redirect(reqwest::redirect::Policy::none())
             .no_proxy()
             .pool_max_idle_per_host(0)
-            .build();
+            .build()
+            .inspect_err(|_| tracing::error!("no TLS client for the key set: are root certificates installed?"));
         Some(Self { url, client: client.ok()?, cache: Cache::new(TIMES) })
     }
 
-    /// The set; an older one while it cannot be fetched; `None` if there is none.
+    /// Returns the set, or a stale one while fetches fail.
     pub(super) async fn get(&self, now: SystemTime) -> Option<Arc<KeySet>> {
         self.cache.get(now, self.fetch()).await
     }
 
-    /// A set that has what the one at hand lacks.
-    pub(super) async fn renewed(&self, now: SystemTime, good: impl Fn(&KeySet) -> bool) -> Option<Arc<KeySet>> {
-        self.cache.renewed(now, |set: &Arc<KeySet>| good(set), self.fetch()).await
+    /// Returns a set that `is_wanted`, and fetches it if the cached one is not.
+    pub(super) async fn renewed(&self, now: SystemTime, is_wanted: impl Fn(&KeySet) -> bool) -> Option<Arc<KeySet>> {
+        self.cache.renewed(now, |set: &Arc<KeySet>| is_wanted(set), self.fetch()).await
     }
 
-    /// The last set, without a fetch.
+    /// Returns the last set. Does not fetch.
     pub(super) fn peek(&self) -> Option<Arc<KeySet>> {
         self.cache.peek()
     }
 
-    /// Whether the last fetch failed, so that nobody knows which keys are new.
+    /// Whether the last fetch failed, so that the set may lack new keys.
     pub(super) fn is_failing(&self) -> bool {
         self.cache.is_failing()
     }
@@ -65,12 +66,15 @@ impl Jwks {
         let fetched = self.try_fetch().await;
         match &fetched {
             Ok(set) if set.value.has_secrets() => {
-                tracing::error!(alarm = true, "the key set shows a secret key to everyone: revoke it in Supabase");
+                tracing::error!(
+                    alarm = true,
+                    "the public key set contains a private or shared key: revoke it in Supabase"
+                );
             }
             Ok(_) => {}
-            Err(why) => tracing::error!(
+            Err(reason) => tracing::error!(
                 host = self.url.host_str(),
-                why,
+                reason,
                 "the key set cannot be fetched: is SUPABASE_URL the project's address, and can it be reached?"
             ),
         }
@@ -80,23 +84,23 @@ impl Jwks {
     async fn try_fetch(&self) -> Result<Fetched<Arc<KeySet>>, &'static str> {
         let response = self.client.get(self.url.clone()).header("accept", "application/json").send().await;
         let response = response.map_err(|error| match (error.is_timeout(), error.is_connect()) {
-            (true, _) => "too slow",
+            (true, _) => "timeout",
             (false, true) => "no connection",
-            (false, false) => "no answer",
+            (false, false) => "no response",
         })?;
         if response.status() != http::StatusCode::OK {
-            return Err("another status than 200");
+            return Err("status is not 200");
         }
         let control = response.headers().get(CACHE_CONTROL).and_then(|control| control.to_str().ok());
-        let fresh_for = control.and_then(max_age).unwrap_or(FRESHEST).clamp(LEAST_FRESH, FRESHEST);
+        let fresh_for = control.and_then(max_age).unwrap_or(MAX_FRESH).clamp(MIN_FRESH, MAX_FRESH);
         let (mut text, mut pieces) = (Vec::new(), response.bytes_stream());
         while let Some(piece) = pieces.next().await {
-            text.extend_from_slice(&piece.map_err(|_| "the answer was cut, or too slow")?);
+            text.extend_from_slice(&piece.map_err(|_| "body truncated or timeout")?);
             if text.len() > KeySet::MAX_BYTES {
-                return Err("too long");
+                return Err("body too large");
             }
         }
-        let set = KeySet::parse(&text).ok_or("not a key set")?;
+        let set = KeySet::parse(&text).ok_or("body is not a key set")?;
         Ok(Fetched { value: Arc::new(set), fresh_for })
     }
 }
