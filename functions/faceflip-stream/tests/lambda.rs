@@ -105,22 +105,6 @@ async fn each_picture_comes_while_ark_still_works() {
 }
 
 #[tokio::test]
-async fn the_first_event_does_not_wait_for_an_acknowledgement() {
-    const STREAMS: usize = 16;
-    let (router, _) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
-    let upstream = dev::start(router).await.unwrap();
-    let function = function(&upstream.url(""), &[]).await;
-    let mut late = 0;
-    for _ in 0..STREAMS {
-        let mut invocation = function.invoke(&event(), LONG).await.unwrap();
-        let first = invocation.next().await.unwrap().unwrap();
-        late += usize::from(first.at - invocation.prelude_at >= Duration::from_millis(30));
-        invocation.rest().await.unwrap();
-    }
-    assert!(late < 4, "{late} of {STREAMS}: it is 40 ms and most of them with Nagle's algorithm");
-}
-
-#[tokio::test]
 async fn four_at_once_where_the_platform_asks_for_it() {
     for (variables, expected) in [(&[("AWS_LAMBDA_MAX_CONCURRENCY", "4")][..], 4), (&[], 1)] {
         let (upstream, seen) = stalled(0).await;
