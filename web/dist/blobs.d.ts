@@ -1,0 +1,9 @@
+import type { GeneratedImage } from './events.js';
+import type { Generations } from './generations.js';
+import type { RequestSettings } from './request.js';
+/** The bytes of a picture. If its link has expired, the log is asked for a new one, once. The token is not sent. */
+export declare function download(image: GeneratedImage, settings: RequestSettings, log?: Generations): Promise<Blob>;
+/** The bytes of `blob` as a `data:` URL, with the media type found in them. */
+export declare function toDataUrl(blob: Blob): Promise<string>;
+/** The media type by the first bytes: PNG, JPEG or WebP. */
+export declare function sniff(head: Uint8Array): string | undefined;

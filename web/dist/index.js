@@ -1,0 +1,2 @@
+export { createImageClient, toDataUrl, } from './client.js';
+export { ImageStreamError } from './errors.js';

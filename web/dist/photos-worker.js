@@ -1,0 +1,4 @@
+import { shrink } from './shrink.js';
+addEventListener('message', ({ data }) => {
+    shrink(...data).catch(({ message }) => message).then((reply) => postMessage(reply));
+});

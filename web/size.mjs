@@ -1,0 +1,35 @@
+// The size gate. Core is what a page loads to stream pictures: the entry point without the modules that it imports on
+// demand. Upload adds `preparePhotos` and its worker. A bundler leaves text as it is, hence `charset`.
+import { gzipSync } from 'node:zlib';
+import { build } from 'esbuild';
+
+const LIMITS = { core: 5 * 1024, 'core + upload': 6 * 1024 };
+const here = new URL('.', import.meta.url).pathname;
+
+async function gzipped(contents, external = []) {
+  const { outputFiles } = await build({
+    stdin: { contents, resolveDir: here },
+    bundle: true, minify: true, format: 'esm', target: 'es2022', charset: 'utf8', write: false, external,
+    legalComments: 'none',
+  });
+  return gzipSync(outputFiles[0].contents, { level: 9 }).length;
+}
+
+const onDemand = ['./chat.js', './blobs.js'];
+const core = "export * from './dist/index.js';";
+const upload = `${core} export * from './dist/photos.js'; import './dist/photos-worker.js';`;
+const sizes = {
+  core: await gzipped(core, onDemand),
+  'core + upload': await gzipped(upload, onDemand),
+  'on demand: chat chunks': await gzipped("export * from './dist/chat.js';"),
+  'on demand: data URLs, links': await gzipped("export * from './dist/blobs.js';"),
+  'image-stream, with everything': await gzipped("export * from './dist/image-stream.js';"),
+  'react, without core': await gzipped("export * from './dist/react.js';", ['react', ...onDemand]),
+};
+let failed = false;
+for (const [name, bytes] of Object.entries(sizes)) {
+  const limit = LIMITS[name];
+  if (bytes > limit) failed = true;
+  console.log(`${name}: ${bytes} B gzipped${limit ? `, limit ${limit}` : ''}${bytes > limit ? ' — TOO LARGE' : ''}`);
+}
+process.exitCode = failed ? 1 : 0;

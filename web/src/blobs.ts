@@ -1,0 +1,50 @@
+import type { GeneratedImage } from './events.js';
+import type { Generations } from './generations.js';
+import type { RequestSettings } from './request.js';
+
+/** The bytes of a picture. If its link has expired, the log is asked for a new one, once. The token is not sent. */
+export async function download(image: GeneratedImage, settings: RequestSettings, log?: Generations): Promise<Blob> {
+  if (image.blob) return image.blob;
+  const { fail } = settings;
+  let response = await settings.fetch(image.url!);
+  if (response.status === 403 && log) {
+    const { pictures } = await log.generation(image.taskId);
+    const fresh = pictures?.find(({ index }) => index === image.index);
+    if (fresh) response = await settings.fetch(fresh.url!);
+  }
+  if (!response.ok) throw fail(`http_${response.status}`, { status: response.status });
+  const blob = await response.blob();
+  if (image.bytes !== undefined && blob.size !== image.bytes) throw fail('interrupted');
+  return blob;
+}
+
+/** The bytes of `blob` as a `data:` URL, with the media type found in them. */
+export async function toDataUrl(blob: Blob): Promise<string> {
+  const type = sniff(new Uint8Array(await blob.slice(0, 12).arrayBuffer())) ?? (blob.type || 'application/octet-stream');
+  if (typeof FileReader === 'undefined') {
+    return `data:${type};base64,${encodeBase64(new Uint8Array(await blob.arrayBuffer()))}`;
+  }
+  return new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(reader.result as string);
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(blob.slice(0, blob.size, type));
+  });
+}
+
+// In pieces that no engine's argument limit refuses. A browser encodes off the main thread, with FileReader.
+function encodeBase64(bytes: Uint8Array): string {
+  let text = '';
+  for (let from = 0; from < bytes.length; from += 0x2000) {
+    text += String.fromCharCode(...bytes.subarray(from, from + 0x2000));
+  }
+  return btoa(text);
+}
+
+/** The media type by the first bytes: PNG, JPEG or WebP. */
+export function sniff(head: Uint8Array): string | undefined {
+  const text = String.fromCharCode(...head.subarray(0, 12));
+  if (text.startsWith('\x89PNG\r\n')) return 'image/png';
+  if (text.startsWith('\xff\xd8\xff')) return 'image/jpeg';
+  return /^RIFF[^]{4}WEBP/.test(text) ? 'image/webp' : undefined;
+}

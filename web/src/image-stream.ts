@@ -1,0 +1,216 @@
+import { createImageClient, toDataUrl, type ImageClient, type ImageClientOptions } from './client.js';
+import type { GeneratedImage, ImageResult } from './events.js';
+import { preparePhotos } from './photos.js';
+import type { ImageRun } from './run.js';
+
+/** The documented statuses of `onStatus`. */
+export type ImageStreamStatus = 'connecting' | 'streaming' | 'parsing' | 'completed' | 'error';
+
+export interface GenerateImageParams {
+  prompt: string;
+  /** At most 3: data URLs, `https` links, files. Files, and photos too large for one request, are scaled down. */
+  imageInputs?: readonly (string | Blob)[];
+  /** How many pictures to make, if `multi` is set. */
+  n?: number;
+  model?: string;
+  /** Such as `16:9`. */
+  aspectRatio?: string;
+  /** Asks for `n` pictures, which takes `n` calls of the limit. By default one is made whatever `n` says. */
+  multi?: boolean;
+  /** Stops reading; the call rejects with `aborted`. */
+  signal?: AbortSignal;
+  /** The idempotency key. The same one again retries a failed call. */
+  taskId?: string;
+}
+
+export interface ImageStreamParams extends GenerateImageParams {
+  /** Called with the whole content so far: text, and pictures as `![image](data:…)`. */
+  onProgress?: (content: string) => void;
+  onStatus?: (status: ImageStreamStatus) => void;
+}
+
+export interface ImageStreamPicture {
+  /** A `data:` URL; the `https` link itself if the picture came as a link that the page may not read. */
+  dataUrl: string;
+  /** The part behind the comma; empty for a link. */
+  base64: string;
+  mediaType: string;
+  /** The link, if there is one. */
+  url?: string;
+}
+
+export interface ImageStreamResult {
+  content: string;
+  /** The first picture. */
+  imageData: ImageStreamPicture | null;
+  images: ImageStreamPicture[];
+  taskId: string;
+}
+
+export interface GenerateImageResult {
+  /** The link or the `data:` URL of the first picture. */
+  imageUrl: string;
+  imageData: ImageStreamPicture | null;
+  images: ImageStreamPicture[];
+  taskId: string;
+}
+
+export interface ImageStream {
+  generateImageStream: (params: ImageStreamParams) => Promise<ImageStreamResult>;
+  generateImage: (params: GenerateImageParams) => Promise<GenerateImageResult>;
+  client: ImageClient;
+}
+
+/** About 4.4 MB of pictures, as base64: what fits one request. */
+const MAX_INPUT_CHARS = 5_800_000;
+
+/**
+ * The functions of the documented `@/lib/image-stream`. Failures reject with an `ImageStreamError`, after
+ * `onStatus('error')`.
+ */
+export function createImageStream(options: ImageClientOptions | ImageClient = {}): ImageStream {
+  const client = 'generate' in options ? options : createImageClient(options);
+
+  async function start(params: GenerateImageParams, route: 'generate' | 'generateImage'): Promise<ImageRun> {
+    const { prompt, imageInputs = [], n, model, aspectRatio, multi, signal, taskId } = params;
+    const images = await fit(imageInputs, signal);
+    const request = {
+      prompt,
+      n: (multi && n) || 1,
+      ...(images.length && { images }),
+      ...(model && { model }),
+      ...(aspectRatio && { aspectRatio }),
+    };
+    return client[route](request, { ...(signal && { signal }), ...(taskId && { taskId }) });
+  }
+
+  async function toPicture(image: GeneratedImage): Promise<ImageStreamPicture> {
+    const { url, mediaType = '' } = image;
+    let dataUrl: string;
+    try {
+      dataUrl = await toDataUrl(await client.blob(image));
+    } catch (error) {
+      if (!url) throw error;
+      return { dataUrl: url, base64: '', mediaType, url };
+    }
+    const comma = dataUrl.indexOf(',');
+    const type = dataUrl.slice('data:'.length, dataUrl.indexOf(';'));
+    return { dataUrl, base64: dataUrl.slice(comma + 1), mediaType: type, ...(url && { url }) };
+  }
+
+  const toPictures = ({ images }: ImageResult): Promise<ImageStreamPicture[]> => Promise.all(images.map(toPicture));
+
+  async function generateImageStream({ onProgress, onStatus, ...params }: ImageStreamParams): Promise<ImageStreamResult> {
+    const content = createContent((text) => guarded(onProgress, text));
+    let status: ImageStreamStatus | undefined;
+    function setStatus(next: ImageStreamStatus): void {
+      if (status !== next) guarded(onStatus, next);
+      status = next;
+    }
+    setStatus('connecting');
+    try {
+      const run = await start(params, 'generate');
+      for await (const event of run) {
+        if (event.type === 'connecting') content.clear();
+        else if (event.type !== 'retry') setStatus('streaming');
+        if (event.type === 'text') content.text(event.text);
+        else if (event.type === 'image-start') content.begin(event.index, event.mediaType, event.draft);
+        else if (event.type === 'progress') content.add(event.index, event.b64);
+        else if (event.type === 'image') content.whole(event.image);
+      }
+      setStatus('parsing');
+      const images = await toPictures(await run.result());
+      setStatus('completed');
+      return { content: content.all(), imageData: images[0] ?? null, images, taskId: run.taskId };
+    } catch (error) {
+      setStatus('error');
+      throw error;
+    }
+  }
+
+  async function generateImage(params: GenerateImageParams): Promise<GenerateImageResult> {
+    const run = await start(params, 'generateImage');
+    const images = await toPictures(await run.result());
+    const first = images[0];
+    return { imageUrl: first?.url ?? first?.dataUrl ?? '', imageData: first ?? null, images, taskId: run.taskId };
+  }
+
+  return { generateImageStream, generateImage, client };
+}
+
+/**
+ * The content as a chat answer would write it. One picture grows at its end; others wait until it is whole, so that
+ * every picture stands in one piece. Drafts are left out.
+ */
+function createContent(onGrow: (content: string) => void) {
+  let content = '';
+  const waiting = new Map<number, string>();
+  let growing: number | undefined;
+
+  function grow(text: string): void {
+    content += text;
+    onGrow(content);
+  }
+  return {
+    all: () => content,
+    clear(): void {
+      content = '';
+      waiting.clear();
+      growing = undefined;
+    },
+    text: grow,
+    begin(index: number, mediaType: string | undefined, draft: boolean): void {
+      if (growing === index) grow(')');
+      if (growing === index) growing = undefined;
+      waiting.delete(index);
+      if (draft) return;
+      const head = `![image](data:${mediaType ?? 'image/png'};base64,`;
+      growing ??= index;
+      if (growing === index) grow(head);
+      else waiting.set(index, head);
+    },
+    add(index: number, b64: string): void {
+      if (growing === index) grow(b64);
+      else if (waiting.has(index)) waiting.set(index, waiting.get(index) + b64);
+    },
+    whole({ index, url, draft }: GeneratedImage): void {
+      if (draft) return;
+      if (growing === index) {
+        growing = undefined;
+        grow(')');
+      } else if (waiting.has(index)) {
+        if (growing === undefined) grow(`${waiting.get(index)})`);
+        else return void waiting.set(index, `${waiting.get(index)})`);
+        waiting.delete(index);
+      } else if (url) {
+        waiting.set(index, `![image](${url.replace('(', '%28').replace(')', '%29')})`);
+      }
+      if (growing !== undefined) return;
+      for (const [slot, text] of waiting) {
+        if (!text.endsWith(')')) continue;
+        grow(text);
+        waiting.delete(slot);
+      }
+    },
+  };
+}
+
+/** A callback's own failure is reported, and does not end the stream. */
+function guarded<T>(callback: ((value: T) => void) | undefined, value: T): void {
+  try {
+    callback?.(value);
+  } catch (error) {
+    console.error(error);
+  }
+}
+
+/** Photos that fit one request. Without `OffscreenCanvas`, as on a server, they stay as they are. */
+async function fit(photos: readonly (string | Blob)[], signal?: AbortSignal): Promise<(string | Blob)[]> {
+  const chars = photos.reduce((sum, photo) => sum + (typeof photo === 'string' ? photo.length : 0), 0);
+  const isLarge = chars > MAX_INPUT_CHARS;
+  const changed = photos.filter((photo) => typeof photo !== 'string' || (isLarge && photo.startsWith('data:')));
+  if (!changed.length || typeof OffscreenCanvas === 'undefined') return [...photos];
+  const prepared = await preparePhotos(changed, signal ? { signal } : {});
+  const fitted = new Map(changed.map((photo, index) => [photo, prepared[index]!.dataUrl]));
+  return photos.map((photo) => fitted.get(photo) ?? photo);
+}
