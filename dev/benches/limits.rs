@@ -1,8 +1,8 @@
-//! What a decision of the token bucket costs: `cargo bench -p dev --bench limits`.
+//! Measures the cost of rate-limit decisions: `cargo bench -p dev --bench limits`.
 //!
-//! Every instance is a function's process of its own: its own memory, its own connection. They share one engine, and
-//! its requests are counted on the way. Beside it stands rate-limiter-flexible's DynamoDB store on the same engine, if
-//! Node is there and `npm install` was run in `dev/benches`.
+//! Each instance stands for a function's process, with its own memory and connection. The instances share one engine; a
+//! proxy counts its requests. With Node, and after `npm install` in `dev/benches`, the DynamoDB store of
+//! rate-limiter-flexible is measured on the same engine.
 #![expect(clippy::unwrap_used, clippy::print_stdout, clippy::disallowed_methods, reason = "a measurement")]
 
 use std::process::Command;
@@ -22,9 +22,9 @@ use tokio::task::JoinSet;
 
 const INSTANCES: [usize; 4] = [1, 4, 16, 64];
 const RUN: Duration = Duration::from_secs(3);
-/// What a caller does between two requests.
+/// Pause of a caller between two requests.
 const THINK: Duration = Duration::from_millis(2);
-/// A hot user: 50 at once, and one every 20 ms.
+/// The limit of the hot user: a burst of 50, then one every 20 ms.
 const HOT: Policy = Policy { name: "user", limit: 50, window_ms: 1_000 };
 const USUAL: Policy = Policy { name: "user", limit: 5, window_ms: 60_000 };
 const USERS: u64 = 20_000;
@@ -54,11 +54,11 @@ async fn main() {
     let script = Command::new("node").current_dir(folder).args(["rate_limiter_flexible.mjs", &server.url("")]).output();
     match script {
         Ok(output) if output.status.success() => print!("{}", String::from_utf8_lossy(&output.stdout)),
-        _ => println!("(rate-limiter-flexible: run `npm install` in dev/benches; it needs Node)"),
+        _ => println!("(rate-limiter-flexible was not measured: install Node and run `npm install` in dev/benches)"),
     }
 }
 
-/// What the instances did, as the cells of a row.
+/// Runs the instances. Returns the results as cells of a row.
 async fn measure(
     url: &str,
     counts: &Counts,
@@ -73,12 +73,12 @@ async fn measure(
         let (counts, run) = (counts.clone(), bucket_of_run.clone());
         let tables = DynamoDb::new(Some(format!("{url}/{instance}").parse().unwrap()));
         all.spawn(async move {
-            let limiter = RateLimiter::new(dev::tables::VARIABLES[0].1.to_owned());
+            let limiter = RateLimiter::new(&tables, dev::tables::VARIABLES[0].1);
             let mut decisions = Vec::new();
             while begun.elapsed() < RUN {
                 let key = format!("{run} {}", user((decisions.len() * 64 + instance) as u64));
                 let (asked, before) = (begun.elapsed(), counts[instance].load(Ordering::Relaxed));
-                let decision = limiter.take(&tables, &Bucket { key, policy }, 1, &new_id()).await.unwrap();
+                let decision = limiter.take(&Bucket { key, policy }, 1, &new_id()).await.unwrap();
                 let calls = counts[instance].load(Ordering::Relaxed) - before;
                 decisions.push((asked, begun.elapsed(), decision.refused_for_ms.is_none(), calls));
                 tokio::time::sleep(THINK).await;
@@ -87,9 +87,9 @@ async fn measure(
         });
     }
     let mut decisions: Vec<_> = all.join_all().await.into_iter().flatten().collect();
-    decisions.sort_by_key(|(_, told, ..)| *told);
+    decisions.sort_by_key(|(_, answered, ..)| *answered);
     let admitted = decisions.iter().filter(|(_, _, is_admitted, _)| *is_admitted);
-    let admitted: Vec<_> = admitted.map(|(asked, told, ..)| (*asked, *told)).collect();
+    let admitted: Vec<_> = admitted.map(|(asked, answered, ..)| (*asked, *answered)).collect();
     let mut calls: Vec<_> = decisions.iter().map(|(.., calls)| *calls).collect();
     calls.sort_unstable();
     let refused = decisions.iter().filter(|(_, _, is_admitted, _)| !is_admitted);
@@ -107,15 +107,15 @@ async fn measure(
     )
 }
 
-/// By how many tokens any window admitted more than it could. When a decision fell lies between the asking and the
-/// answer, so a window lasts from the first asking to the last answer: above 0 is proof.
+/// The largest number of tokens that any window admitted beyond the limit. A decision happens between its request and
+/// its response, so a window lasts from its first request to its last response: a value above 0 proves a violation.
 fn most_over(admitted: &[(Duration, Duration)], policy: &Policy) -> f64 {
     let interval = policy.interval_ms() as f64;
     let mut most = f64::NEG_INFINITY;
     for first in 0..admitted.len() {
         let mut asked = Duration::MAX;
         for (count, one) in admitted[first..].iter().enumerate() {
-            // Answers do not come in the order of the decisions.
+            // Responses may arrive in another order than the decisions.
             asked = asked.min(one.0);
             let span_ms = (one.1 - asked).as_secs_f64() * 1e3;
             most = most.max((count + 1) as f64 - f64::from(policy.limit) - span_ms / interval);
@@ -133,7 +133,7 @@ struct Counter {
     counts: Counts,
 }
 
-/// Counts a request of an instance, and hands it on.
+/// Counts a request of an instance and forwards it to the engine.
 async fn count(
     State(counter): State<Counter>,
     Path(instance): Path<usize>,

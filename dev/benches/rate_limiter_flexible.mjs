@@ -1,4 +1,4 @@
-// The same measurement of rate-limiter-flexible's DynamoDB store; run by limits.rs, which counts the requests.
+// The same measurement for rate-limiter-flexible's DynamoDB store. limits.rs runs it and counts the requests.
 import { DynamoDB } from "@aws-sdk/client-dynamodb";
 import { RateLimiterDynamo } from "rate-limiter-flexible";
 

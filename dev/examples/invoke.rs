@@ -1,7 +1,7 @@
-//! `cargo invoke events/<file>.json`: a real function binary, one event, the answer printed as it comes.
+//! `cargo invoke events/<file>.json`: runs a real function binary with one event, and prints the response as it arrives.
 //!
-//! The binary runs under a Lambda Runtime API with nothing in its environment but what Lambda has; the upstreams and
-//! Supabase are the fakes of this crate. No account, no key, no Docker.
+//! The binary runs under a Lambda Runtime API, with the environment variables of Lambda only. The upstreams and Supabase
+//! are the fakes of this crate. It needs no account, no key and no Docker.
 
 use std::error::Error;
 use std::io::{self, IsTerminal, Write};
@@ -10,63 +10,63 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use clap::Parser;
-use dev::cut::Cut;
 use dev::dynamodb::Place;
 use dev::function::Function;
-use dev::runtime_api::{Deadline, Failed, Invocation};
+use dev::line_shortener::LineShortener;
+use dev::runtime_api::{Deadline, FunctionResponse, InvokeError};
 use dev::supabase::{self, Project};
-use dev::{Running, Shape, ark, image_api, samples};
+use dev::{RunningServer, Shape, ark, image_api, samples};
 use serde_json::Value;
 
-/// Runs the function that an event in `events/` is for, and prints its answer while it arrives. `$TOKEN` in an event
-/// becomes a fresh token.
+/// Run a function with an event from `events/`, and print the response as it arrives. `$TOKEN` in the event is replaced
+/// by a valid token.
 #[derive(Parser)]
-#[command(name = "cargo invoke", version)]
-struct Options {
-    /// The event. Its name begins with the function's: `events/generate-stream-chat.json`.
+#[command(name = "cargo invoke", bin_name = "cargo invoke", version)]
+struct InvokeArgs {
+    /// The event. Its file name starts with the function's name: `events/generate-stream-chat.json`.
     event: PathBuf,
-    /// Run this binary instead of building one, such as `.aws-sam/build/GenerateStreamFunction/bootstrap`.
+    /// Run this binary instead of building one: `.aws-sam/build/GenerateStreamFunction/bootstrap`.
     #[arg(long)]
     binary: Option<PathBuf>,
-    /// How much faster than life the simulators draw; `inf` waits for nothing.
+    /// Speed of the fake upstreams: 1 is that of real ones, 10 is ten times as fast, `inf` never waits.
     #[arg(long, default_value_t = 1.0)]
     speed: f64,
-    /// Show long lines whole. They are cut on a terminal only.
+    /// Print long lines completely. By default they are shortened on a terminal.
     #[arg(long)]
     full: bool,
 }
 
-type Failure = Box<dyn Error + Send + Sync>;
+type BoxedError = Box<dyn Error + Send + Sync>;
 
-/// What the simulators take for a key. It opens nothing else.
+/// The key of the fake upstreams. It is valid nowhere else.
 const KEY: &str = "local-stack";
 const USER: &str = "demo@example.com";
-/// Characters of a line on a terminal.
+/// Characters per line on a terminal.
 const LINE_CHARS: usize = 200;
-/// As the deployed functions have it.
+/// The timeout of the deployed functions.
 const TIMEOUT: Duration = Duration::from_secs(660);
 const FUNCTIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../functions");
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let outcome = run(&Options::parse()).await;
+    let outcome = run(&InvokeArgs::parse()).await;
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => {
-            // Nobody may be reading; the exit code says it as well.
-            let _ = writeln!(io::stderr(), "no whole response: {reason}");
+            // Standard error may be closed; the exit code reports the failure too.
+            let _ = writeln!(io::stderr(), "cargo invoke: {reason}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn run(options: &Options) -> Result<(), Failure> {
+async fn run(options: &InvokeArgs) -> Result<(), BoxedError> {
     if options.speed.is_nan() || options.speed <= 0.0 {
         return Err("--speed must be above 0, such as 1, 10 or inf".into());
     }
     let project = Project::new();
-    let stand_ins = stand_ins(options.speed, project.clone()).await?;
-    let token = project.token(&Project::claims(&stand_ins.url("/auth/v1"), USER));
+    let fakes = fakes(options.speed, project.clone()).await?;
+    let token = project.token(&Project::claims(&fakes.url("/auth/v1"), USER));
     let event = samples::event(&options.event, &token)?;
     let name = function_of(&options.event)?;
     let binary = match &options.binary {
@@ -74,7 +74,7 @@ async fn run(options: &Options) -> Result<(), Failure> {
         None => build(&name)?,
     };
     let tables = dev::tables::start(Place::Memory)?;
-    let (base, ark, dynamodb) = (stand_ins.url(""), stand_ins.url("/api/v3"), tables.url());
+    let (base, ark, dynamodb) = (fakes.url(""), fakes.url("/api/v3"), tables.url());
     let environment = [
         ("AWS_LAMBDA_FUNCTION_NAME", name.as_str()),
         ("SUPABASE_URL", base.as_str()),
@@ -85,66 +85,66 @@ async fn run(options: &Options) -> Result<(), Failure> {
         ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.as_str()),
     ];
     let function = Function::spawn(&binary, &[&environment[..], &dev::tables::VARIABLES].concat()).await?;
-    let shown = match function.invoke(&event, Deadline::In(TIMEOUT)).await {
-        Ok(invocation) => show(invocation, options.full).await,
+    let printed = match function.invoke(&event, Deadline::In(TIMEOUT)).await {
+        Ok(response) => print(response, options.full).await,
         Err(failed) => Err(failed.into()),
     };
-    if shown.is_err() {
+    if printed.is_err() {
         write!(io::stderr(), "{}", function.log())?;
     }
-    shown
+    printed
 }
 
-/// The function whose name the file's begins with.
-fn function_of(event: &Path) -> Result<String, Failure> {
+/// The function whose name is the start of the file name.
+fn function_of(event: &Path) -> Result<String, BoxedError> {
     let name = event.file_stem().unwrap_or_default().to_string_lossy();
     let folders = std::fs::read_dir(FUNCTIONS)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut functions: Vec<_> = folders.collect();
     functions.sort();
     let found = functions.iter().find(|function| samples::belongs(&name, function));
-    let none = || format!("`{name}` is for none of the functions: {}", functions.join(", "));
+    let none = || format!("the file name must start with a function's name ({}), not `{name}`", functions.join(", "));
     Ok(found.ok_or_else(none)?.clone())
 }
 
-/// Builds the function; cargo says where its binary is.
-fn build(function: &str) -> Result<PathBuf, Failure> {
+/// Builds the function. Returns the path of the binary as cargo reports it.
+fn build(function: &str) -> Result<PathBuf, BoxedError> {
     let built = Command::new("cargo")
         .args(["build", "--quiet", "--package", function, "--bin", function])
         .arg("--message-format=json-render-diagnostics")
         .stderr(Stdio::inherit())
         .output()?;
     if !built.status.success() {
-        return Err(format!("{function} does not build").into());
+        return Err(format!("{function} does not compile").into());
     }
     let messages = built.stdout.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
     let binary = messages.filter_map(|message: Value| Some(message["executable"].as_str()?.into())).next_back();
-    binary.ok_or_else(|| format!("cargo names no binary for {function}").into())
+    binary.ok_or_else(|| format!("cargo reported no binary for {function}").into())
 }
 
-async fn stand_ins(speed: f64, project: Project) -> io::Result<Running> {
-    let image_api = image_api::Options { key: KEY.into(), shape: Shape::Deltas, speed, log: false };
-    let ark = ark::Options { key: KEY.into(), speed, log: false };
+async fn fakes(speed: f64, project: Project) -> io::Result<RunningServer> {
+    let image_api = image_api::ImageApiOptions { key: KEY.into(), shape: Shape::Deltas, speed, log: false };
+    let ark = ark::ArkOptions { key: KEY.into(), speed, log: false };
     dev::start(image_api::routes(image_api).merge(ark::routes(ark)).merge(supabase::routes(project))).await
 }
 
-async fn show(mut invocation: Invocation, full: bool) -> Result<(), Failure> {
+async fn print(mut response: FunctionResponse, full: bool) -> Result<(), BoxedError> {
     let mut out = io::stdout().lock();
-    writeln!(out, "HTTP {}", invocation.prelude.status_code)?;
-    let mut headers: Vec<_> = invocation.prelude.headers.iter().collect();
+    writeln!(out, "HTTP {}", response.prelude.status_code)?;
+    let mut headers: Vec<_> = response.prelude.headers.iter().collect();
     headers.sort();
     headers.iter().try_for_each(|(name, value)| writeln!(out, "{name}: {value}"))?;
-    invocation.prelude.cookies.iter().try_for_each(|cookie| writeln!(out, "set-cookie: {cookie}"))?;
+    response.prelude.cookies.iter().try_for_each(|cookie| writeln!(out, "set-cookie: {cookie}"))?;
     writeln!(out)?;
-    let is_picture = invocation.prelude.headers.get("content-type").is_some_and(|kind| kind.starts_with("image/"));
+    let is_picture = response.prelude.headers.get("content-type").is_some_and(|kind| kind.starts_with("image/"));
     if is_picture && out.is_terminal() {
-        let bytes = invocation.rest().await.map_err(|failed: Failed| -> Failure { failed.into() })?;
-        writeln!(out, "({} bytes of a picture)", bytes.len())?;
+        let bytes = response.rest().await.map_err(|error: InvokeError| -> BoxedError { error.into() })?;
+        writeln!(out, "(a picture of {} bytes; redirect the output to a file to save it)", bytes.len())?;
         return Ok(());
     }
-    let mut cut = (out.is_terminal() && !full).then(|| Cut::after(LINE_CHARS));
-    while let Some(frame) = invocation.next().await.map_err(|failed: Failed| -> Failure { failed.into() })? {
-        match &mut cut {
-            Some(cut) => out.write_all(&cut.piece(&frame.bytes))?,
+    let mut shortener = (out.is_terminal() && !full).then(|| LineShortener::new(LINE_CHARS));
+    while let Some(frame) = response.next().await.map_err(|error: InvokeError| -> BoxedError { error.into() })? {
+        match &mut shortener {
+            Some(lines) => out.write_all(&lines.shorten(&frame.bytes))?,
             None => out.write_all(&frame.bytes)?,
         }
         out.flush()?;

@@ -1,9 +1,9 @@
-//! Volcengine ARK image generation (Seedream), and the storage that its links lead to.
+//! A fake of Volcengine ARK image generation (Seedream), and of the storage that its links point to.
 //!
-//! `POST /api/v3/images/generations`, streamed: one `image_generation.partial_succeeded` a
-//! picture, `image_generation.completed`, `[DONE]`. The head goes out at once; the real one waits
-//! for its first picture. The links lead back to the host that was asked, under
-//! `GET /ark-files/{name}`, and are signed: a changed one is refused.
+//! `POST /api/v3/images/generations` streams one `image_generation.partial_succeeded` event per picture, then
+//! `image_generation.completed`, then `[DONE]`. The head is sent at once; the real service sends it with its first
+//! picture. The links point to the host of the request, path `/ark-files/{name}`, and are signed: a changed link is
+//! refused.
 
 mod event;
 mod link;
@@ -20,31 +20,31 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::json;
 
-use self::event::Event;
-use self::link::Link;
-use self::request::{ArkRequest, Tier};
+use self::event::ArkEvent;
+use self::link::ArkLink;
+use self::request::{SeedreamRequest, SizeTier};
 use crate::input::Refused;
 use crate::picture::Picture;
-use crate::script::{self, Step};
+use crate::timed_body::{self, TimedWrite};
 
-/// How long one picture takes at speed 1, in seconds. The real one takes 20 to 40.
+/// Time for one picture at speed 1, in seconds. The real service takes 20 to 40.
 const PICTURE_SECONDS: f64 = 3.0;
-/// Fourteen photos as data URLs are more than anybody sends through us.
+/// Largest request body. Fourteen photos as data URLs fit, and the functions accept less than that.
 const MAX_REQUEST_BYTES: usize = 64 * 1024 * 1024;
 
-/// How ARK behaves.
+/// Settings of the ARK fake.
 #[derive(Clone)]
-pub struct Options {
-    /// The bearer key that it asks for.
+pub struct ArkOptions {
+    /// The bearer key that a request must have.
     pub key: String,
-    /// 1 makes a picture in three seconds, 10 ten times as fast; `f64::INFINITY` never waits.
+    /// Speed factor: 1 makes a picture in three seconds, 10 is ten times as fast, `f64::INFINITY` never waits.
     pub speed: f64,
-    /// Tell every picture that is fetched on standard error.
+    /// Whether every fetched picture is logged on standard error.
     pub log: bool,
 }
 
-/// ARK's routes, and those of its storage.
-pub fn routes(options: Options) -> Router {
+/// The routes of ARK and of its storage.
+pub fn routes(options: ArkOptions) -> Router {
     Router::new()
         .route("/api/v3/images/generations", post(generations))
         .route("/ark-files/{name}", get(file))
@@ -52,74 +52,73 @@ pub fn routes(options: Options) -> Router {
         .with_state(Arc::new(options))
 }
 
-/// The picture that a link leads to: number `index` (from 0) for `prompt` at size `2K`, a JPEG of
-/// 2496 x 1664 pixels.
+/// The picture behind a link: number `index` (from 0) for `prompt` at size `2K`, a JPEG of 2496 x 1664 pixels.
 pub fn picture_for(prompt: &str, index: u32) -> Picture {
-    Link::new(prompt, Tier::TwoK, index).draw()
+    ArkLink::new(prompt, SizeTier::TwoK, index).draw()
 }
 
 async fn generations(
-    State(options): State<Arc<Options>>,
+    State(options): State<Arc<ArkOptions>>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ArkRefusal> {
     let given = headers.get(header::AUTHORIZATION).map(HeaderValue::as_bytes);
     if given != Some(format!("Bearer {}", options.key).as_bytes()) {
-        return Err(Refusal::key());
+        return Err(ArkRefusal::key());
     }
-    let asked = ArkRequest::parse(&headers, &body).map_err(Refusal::request)?;
+    let request = SeedreamRequest::parse(&headers, &body).map_err(ArkRefusal::request)?;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.ok_or_else(|| Refusal::request(Refused("no Host header".to_owned())))?;
-    Ok(answer(options.speed, host, &asked))
+    let host = host.ok_or_else(|| ArkRefusal::request(Refused("no Host header".to_owned())))?;
+    Ok(answer(options.speed, host, &request))
 }
 
-fn answer(speed: f64, host: &str, asked: &ArkRequest) -> Response {
-    let mut steps = Vec::new();
-    for index in 0..asked.pictures {
-        let url = Link::new(&asked.prompt, asked.size, index).url(host);
-        let event = Event::succeeded(&asked.model, index, url, asked.size);
-        steps.push(Step::after(PICTURE_SECONDS, event.encode()));
+fn answer(speed: f64, host: &str, request: &SeedreamRequest) -> Response {
+    let mut writes = Vec::new();
+    for index in 0..request.pictures {
+        let url = ArkLink::new(&request.prompt, request.size, index).url(host);
+        let event = ArkEvent::succeeded(&request.model, index, url, request.size);
+        writes.push(TimedWrite::after(PICTURE_SECONDS, event.encode()));
     }
-    let completed = Event::completed(&asked.model, asked.pictures, asked.size);
-    steps.push(Step::after(0.0, completed.encode()));
-    steps.push(Step::after(0.0, "data: [DONE]\n\n"));
+    let completed = ArkEvent::completed(&request.model, request.pictures, request.size);
+    writes.push(TimedWrite::after(0.0, completed.encode()));
+    writes.push(TimedWrite::after(0.0, "data: [DONE]\n\n"));
 
     let headers = [
         (header::CONTENT_TYPE, "text/event-stream".to_owned()),
         (header::CACHE_CONTROL, "no-cache".to_owned()),
         (header::SERVER, "istio-envoy".to_owned()),
-        (HeaderName::from_static("x-request-id"), script::request_id()),
+        (HeaderName::from_static("x-request-id"), timed_body::request_id()),
     ];
-    let steps = stream::iter(steps.into_iter().map(Ok));
-    (headers, script::body(steps, speed)).into_response()
+    let writes = stream::iter(writes.into_iter().map(Ok));
+    (headers, timed_body::body(writes, speed)).into_response()
 }
 
-/// Draws the picture that the link names. Drawing again gives the same bytes, so none is kept.
+/// Draws the picture of a link. The same link always gives the same bytes, so no picture is stored.
 async fn file(
-    State(options): State<Arc<Options>>,
+    State(options): State<Arc<ArkOptions>>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
-) -> Result<Response, StorageRefusal> {
-    let link = Link::parse(&name, query.as_deref()).ok_or(StorageRefusal)?;
+) -> Result<Response, ArkStorageRefusal> {
+    let link = ArkLink::parse(&name, query.as_deref()).ok_or(ArkStorageRefusal)?;
     let drawn = tokio::task::spawn_blocking(move || link.draw()).await;
     let Ok(picture) = drawn else {
         return Ok(StatusCode::INTERNAL_SERVER_ERROR.into_response());
     };
     if options.log {
-        picture.announce("ark simulator drew");
+        picture.log("ARK fake drew");
     }
     Ok(([(header::CONTENT_TYPE, picture.media_type)], picture.bytes).into_response())
 }
 
-/// An answer that is no stream: status and `error` object as ARK writes them.
-struct Refusal {
+/// An error response: the status and `error` object that ARK sends.
+struct ArkRefusal {
     status: StatusCode,
     code: &'static str,
     kind: &'static str,
     message: String,
 }
 
-impl Refusal {
+impl ArkRefusal {
     fn key() -> Self {
         Self {
             status: StatusCode::UNAUTHORIZED,
@@ -140,20 +139,20 @@ impl Refusal {
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ArkRefusal {
     fn into_response(self) -> Response {
         let Self { status, code, kind, message } = self;
-        let message = format!("{message} Request id: {}", script::request_id());
+        let message = format!("{message} Request id: {}", timed_body::request_id());
         let error = json!({"code": code, "message": message, "param": "", "type": kind});
         let headers = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
         (status, headers, json!({"error": error}).to_string()).into_response()
     }
 }
 
-/// What the storage says to a link that it did not sign.
-struct StorageRefusal;
+/// The storage's response to a link with a wrong signature.
+struct ArkStorageRefusal;
 
-impl IntoResponse for StorageRefusal {
+impl IntoResponse for ArkStorageRefusal {
     fn into_response(self) -> Response {
         let headers = [(header::CONTENT_TYPE, "application/xml")];
         let body = "<Error><Code>SignatureDoesNotMatch</Code><Message>The request signature we \

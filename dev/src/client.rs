@@ -1,4 +1,4 @@
-//! A client's reading of an answer that has ended, for tests: what a browser would have seen.
+//! Reads a complete response as a browser does, for tests.
 
 use std::collections::HashMap;
 
@@ -9,19 +9,19 @@ use sha2::{Digest, Sha256};
 
 use crate::picture::hex;
 
-/// One event.
+/// One event of an event stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// The `id` field, or nothing.
+pub struct StreamEvent {
+    /// The `id` field, or an empty text.
     pub id: String,
-    /// The `event` field, or nothing.
+    /// The `event` field, or an empty text.
     pub name: String,
     /// The `data` fields, joined by line feeds.
     pub data: String,
 }
 
-/// The events of a stream; what no blank line ends is dropped, comments are passed over.
-pub fn events(bytes: &[u8]) -> Vec<Event> {
+/// The events of a stream. An event without its blank line is dropped; comments are ignored.
+pub fn events(bytes: &[u8]) -> Vec<StreamEvent> {
     let text = String::from_utf8_lossy(bytes).replace("\r\n", "\n").replace('\r', "\n");
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut blocks: Vec<&str> = text.split("\n\n").collect();
@@ -29,7 +29,7 @@ pub fn events(bytes: &[u8]) -> Vec<Event> {
     blocks.into_iter().filter_map(event).collect()
 }
 
-fn event(block: &str) -> Option<Event> {
+fn event(block: &str) -> Option<StreamEvent> {
     let field = |wanted: &str| {
         let values = block.lines().filter_map(|line| {
             let (name, value) = line.split_once(':').unwrap_or((line, ""));
@@ -39,18 +39,18 @@ fn event(block: &str) -> Option<Event> {
     };
     let data = field("data");
     let last = |name: &str| field(name).pop().unwrap_or_default();
-    (!data.is_empty()).then(|| Event { id: last("id"), name: last("event"), data: data.join("\n") })
+    (!data.is_empty()).then(|| StreamEvent { id: last("id"), name: last("event"), data: data.join("\n") })
 }
 
-/// What stands in the envelope of a typed event.
-pub fn data(event: &Event) -> Value {
+/// The member `data` of a typed event.
+pub fn data(event: &StreamEvent) -> Value {
     let mut envelope: Value = serde_json::from_str(&event.data).unwrap_or_default();
     envelope["data"].take()
 }
 
-/// The pictures that typed events bring, put together from their deltas, with the slots they came in. One whose bytes
-/// are not those that its `image.done` tells is none.
-pub fn pictures(events: &[Event]) -> Vec<(u64, Vec<u8>)> {
+/// The pictures of typed events, joined from their deltas, each with its slot. A picture is left out if its size or
+/// hash differs from its `image.done`.
+pub fn pictures(events: &[StreamEvent]) -> Vec<(u64, Vec<u8>)> {
     let mut under_way = HashMap::<u64, Vec<u8>>::new();
     let mut whole = Vec::new();
     for event in events {
@@ -59,7 +59,7 @@ pub fn pictures(events: &[Event]) -> Vec<(u64, Vec<u8>)> {
         match event.name.as_str() {
             "image.start" => drop(under_way.insert(slot, Vec::new())),
             "image.delta" => {
-                // Every piece decodes on its own.
+                // Each delta is complete base64.
                 let more = STANDARD.decode(data["b64"].as_str().unwrap_or_default());
                 if let (Some(picture), Ok(more)) = (under_way.get_mut(&slot), more) {
                     picture.extend(more);
@@ -77,18 +77,18 @@ pub fn pictures(events: &[Event]) -> Vec<(u64, Vec<u8>)> {
     whole
 }
 
-/// What an older frontend gathers of a chat stream.
-pub fn content(events: &[Event]) -> String {
+/// The text that an older frontend collects from a chat stream.
+pub fn content(events: &[StreamEvent]) -> String {
     let chunks = events.iter().filter_map(|event| serde_json::from_str::<Value>(&event.data).ok());
     chunks.filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str().map(str::to_owned)).collect()
 }
 
-/// SHA-256 in hexadecimal.
+/// SHA-256 as lower-case hexadecimal.
 pub fn hash(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
 }
 
-/// Everything that a client takes for the end of an answer; a right one has exactly one.
+/// Everything in a response that a client accepts as its end. A correct response has exactly one.
 ///
 /// `done`, `[DONE]` or `error <code>` for an event, `problem <code>` for a problem document.
 pub fn endings(content_type: &str, body: &[u8]) -> Vec<String> {
@@ -99,7 +99,7 @@ pub fn endings(content_type: &str, body: &[u8]) -> Vec<String> {
             .filter_map(|event| match (event.name.as_str(), event.data.as_str()) {
                 ("error", data) => {
                     let data: Value = serde_json::from_str(data).unwrap_or_default();
-                    // Typed events have an envelope, chat streams an error object.
+                    // Typed events have the code in `data`, chat streams in `error`.
                     let inner = data.get("data").or(data.get("error")).unwrap_or(&data);
                     Some(format!("error {}", code(inner)))
                 }

@@ -1,8 +1,8 @@
-//! DynamoDB: an engine inside this process, and a proxy before it that plays its bad days.
+//! DynamoDB: an engine inside this process, and a proxy that adds DynamoDB's failures.
 //!
-//! The engine is dynoxide, which keeps its items in SQLite. It is one machine that is never busy: it throttles nothing,
-//! every read is consistent, no transaction meets another one, and signatures are not verified. What DynamoDB says when
-//! it fails, [`Proxy`] says.
+//! The engine is dynoxide, which stores items in SQLite. It differs from DynamoDB: it never throttles, every read is
+//! consistent, transactions do not conflict, and signatures are not verified. [`Proxy`] sends DynamoDB's error
+//! responses.
 
 mod proxy;
 mod table;
@@ -26,38 +26,38 @@ use tokio::runtime;
 use tokio::sync::oneshot;
 use tracing::subscriber::{NoSubscriber, with_default};
 
-pub use self::proxy::{Call, Fault, Proxy, routes};
-pub use self::table::{Index, Key, Kind, LEDGER, RATE_LIMITS, Table};
+pub use self::proxy::{Proxy, TableCall, TableFault, routes};
+pub use self::table::{AttributeType, Index, KeyAttribute, LEDGER, RATE_LIMITS, Table};
 
-/// The file in the folder of [`Place::Folder`].
+/// Name of the file in [`Place::Folder`].
 const FILE: &str = "dynamodb.sqlite";
-/// The real one takes days; what matters is that an item goes without being deleted.
+/// Interval between deletions of expired items. DynamoDB takes up to days.
 const SWEEP_EVERY: Duration = Duration::from_secs(3);
 
-/// Where an engine keeps its items.
+/// Where an engine stores its items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Place {
-    /// In memory, until it ends.
+    /// In memory. The items are lost when the engine ends.
     Memory,
-    /// In a file of this folder, which is made if need be, for one engine at a time. What was answered is kept whatever
-    /// happens to the process.
+    /// In a file of this folder, for one engine at a time. The folder is created if it is missing. A write is on disk
+    /// before its response is sent.
     Folder(PathBuf),
 }
 
-/// A running engine, on a free port of 127.0.0.1; ends when dropped.
+/// A running engine on a free port of 127.0.0.1. It ends when dropped.
 pub struct Engine {
-    /// Where it listens.
+    /// The address that it listens on.
     pub address: SocketAddr,
     database: Database,
     stop: Option<oneshot::Sender<()>>,
-    /// Not a task: the engine works while its thread waits, which would hold up everything else.
+    /// A thread, not a task: the engine blocks its thread.
     thread: Option<JoinHandle<io::Result<()>>>,
 }
 
-/// Starts an engine. It deletes expired items by itself, every few seconds.
+/// Starts an engine. It deletes expired items every few seconds.
 ///
 /// # Errors
-/// When the folder or the file cannot be opened, or no port.
+/// If the folder, the file or a port cannot be opened.
 pub fn start(place: Place) -> io::Result<Engine> {
     let database = match place {
         Place::Memory => Database::memory(),
@@ -72,7 +72,7 @@ pub fn start(place: Place) -> io::Result<Engine> {
     let (stop, stopped) = oneshot::channel();
     let (listening, address) = mpsc::channel();
     let served = database.clone();
-    // It warns of every condition that fails, which is what conditions are for.
+    // The engine logs a warning for every failed condition, and failed conditions are normal here.
     let run = || with_default(NoSubscriber::default(), || run(served, listening, stopped));
     let thread = thread::Builder::new().name("dynamodb".into()).spawn(run)?;
     match address.recv() {
@@ -88,7 +88,7 @@ fn run(database: Database, listening: mpsc::Sender<SocketAddr>, stopped: oneshot
     let runtime = runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
-        // Whoever started us waits for it.
+        // `start` waits for this address; it may have been dropped.
         let _ = listening.send(listener.local_addr()?);
         let serving = pin!(serve_on(listener, database.clone()));
         let sweeping = pin!(sweep(database));
@@ -97,26 +97,26 @@ fn run(database: Database, listening: mpsc::Sender<SocketAddr>, stopped: oneshot
     })
 }
 
-/// Sweeps for ever. Other requests go in between, so this is not done where they are.
+/// Deletes expired items until it is dropped. Each sweep runs on a blocking thread, so requests are served meanwhile.
 async fn sweep(database: Database) {
     loop {
         tokio::time::sleep(SWEEP_EVERY).await;
         let database = database.clone();
-        // What could not be deleted is tried again.
+        // A failed sweep is repeated after the next interval.
         let _ = tokio::task::spawn_blocking(move || database.sweep_ttl()).await;
     }
 }
 
 impl Engine {
-    /// `http://127.0.0.1:<port>`, without a slash behind it.
+    /// `http://127.0.0.1:<port>`, without a trailing slash.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Makes a table, unless it is there.
+    /// Creates a table unless it exists.
     ///
     /// # Errors
-    /// When another table has the name, or DynamoDB would not take it: it has 3 to 255 characters.
+    /// If a table with this name and other keys exists, or the name is not valid (3 to 255 characters).
     pub fn create(&self, name: &str, table: &Table) -> io::Result<()> {
         let wanted = table.request(name);
         match self.database.create_table(serde_json::from_value(wanted.clone())?) {
@@ -124,7 +124,7 @@ impl Engine {
             Err(DynoxideError::ResourceInUseException(_)) => self.compare(name, &wanted)?,
             Err(error) => return Err(io::Error::other(error)),
         }
-        // Here, unlike there, it can be said again.
+        // DynamoDB rejects this request if time to live is already enabled; the engine accepts it.
         let expires = json!({
             "TableName": name,
             "TimeToLiveSpecification": {"AttributeName": table.ttl, "Enabled": true},
@@ -133,15 +133,15 @@ impl Engine {
         Ok(())
     }
 
-    /// Deletes what has expired, now; gives how many items that were.
+    /// Deletes the expired items now. Returns how many were deleted.
     ///
     /// # Errors
-    /// When the file fails.
+    /// If the file cannot be written.
     pub fn sweep(&self) -> io::Result<usize> {
         self.database.sweep_ttl().map_err(io::Error::other)
     }
 
-    /// Whether the table that is there has the keys of `wanted`.
+    /// Checks that the existing table has the keys of `wanted`.
     fn compare(&self, name: &str, wanted: &Value) -> io::Result<()> {
         let request = serde_json::from_value(json!({"TableName": name}))?;
         let found = serde_json::to_value(self.database.describe_table(request).map_err(io::Error::other)?)?;
@@ -154,7 +154,7 @@ impl Engine {
         if keys(found) == keys(wanted) {
             return Ok(());
         }
-        Err(io::Error::other(format!("the table {name} is there and has other keys")))
+        Err(io::Error::other(format!("the table {name} exists with other keys")))
     }
 }
 
@@ -167,7 +167,7 @@ impl fmt::Debug for Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         drop(self.stop.take());
-        // The file can be opened again as soon as we are gone.
+        // After this the file can be opened again.
         let _ = self.thread.take().map(JoinHandle::join);
     }
 }

@@ -1,4 +1,4 @@
-//! A real function binary in an environment like Lambda's.
+//! Runs a real function binary in an environment like Lambda's.
 
 use std::fmt;
 use std::fs;
@@ -14,31 +14,32 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use serde_json::Value;
 
-use crate::runtime_api::{Deadline, Failed, Invocation, RuntimeApi};
+use crate::runtime_api::{Deadline, FunctionResponse, InvokeError, RuntimeApi};
 
-/// How often we look at what cannot wake us.
-const GLANCE: Duration = Duration::from_millis(10);
-/// How long a line may take from the function to its log.
+/// Polling interval for the process state and the log.
+const POLL_EVERY: Duration = Duration::from_millis(10);
+/// The longest wait for a line of the log.
 const LOG_WAIT: Duration = Duration::from_secs(5);
 
-/// Shorter texts stand in every log by chance.
-const LEAST_PRIVATE_BYTES: usize = 8;
+/// Shorter texts are not searched in the log: they match by chance.
+const MIN_PRIVATE_BYTES: usize = 8;
 
-/// A running function; killed when dropped. Panics then if its log tells a key, a token, or what a user asked.
+/// A running function. It is killed when dropped; the drop panics if the log contains a key, a token, a prompt or a
+/// link of a user.
 pub struct Function {
     api: RuntimeApi,
     child: Mutex<Child>,
     log: Arc<Mutex<Vec<u8>>>,
-    /// What it was given or sent, and must not tell.
+    /// Texts of its environment and events that must not be in the log.
     private: Mutex<Vec<String>>,
 }
 
 impl Function {
-    /// Starts `binary` under a Runtime API of its own. Its environment is the variables of Lambda and those of
-    /// `environment`, and nothing of ours. `AWS_LAMBDA_MAX_CONCURRENCY` lets it take several events at once.
+    /// Starts `binary` under its own Runtime API. Its environment has the variables of Lambda and those of
+    /// `environment`, and none of this process. With `AWS_LAMBDA_MAX_CONCURRENCY` it runs several events at once.
     ///
     /// # Errors
-    /// When no port can be opened or the binary cannot be run.
+    /// If no port can be opened or the binary cannot be run.
     pub async fn spawn(binary: &Path, environment: &[(&str, &str)]) -> io::Result<Self> {
         let api = RuntimeApi::start().await?;
         let (mut reader, writer) = io::pipe()?;
@@ -49,7 +50,7 @@ impl Function {
             .env("AWS_LAMBDA_FUNCTION_NAME", name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
-            // The log of a function has no colours on Lambda, whatever it was built beside.
+            // Another crate of the build may enable colours; a log on Lambda has none.
             .env("NO_COLOR", "1")
             .envs(environment.iter().copied())
             .stdout(writer.try_clone()?)
@@ -72,25 +73,25 @@ impl Function {
     /// Sends an event and waits until its response has begun.
     ///
     /// # Errors
-    /// As [`RuntimeApi::invoke`]; and when the process ends, now or earlier.
-    pub async fn invoke(&self, event: &Value, deadline: Deadline) -> Result<Invocation, Failed> {
+    /// As [`RuntimeApi::invoke`], and if the process has ended or ends.
+    pub async fn invoke(&self, event: &Value, deadline: Deadline) -> Result<FunctionResponse, InvokeError> {
         let ended = async {
             let status = self.ended().await.map_or_else(|error| error.to_string(), |status| status.to_string());
-            Err(Failed(format!("the process has ended: {status}")))
+            Err(InvokeError(format!("the process has ended: {status}")))
         };
         lock(&self.private).extend(private(event));
         first(self.api.invoke(event, deadline), ended).await
     }
 
-    /// Whether the process lives.
+    /// Whether the process is running.
     pub fn is_running(&self) -> bool {
         matches!(lock(&self.child).try_wait(), Ok(None))
     }
 
-    /// The most memory that the process has had in RAM so far. Linux only.
+    /// The peak resident memory of the process, in bytes. Linux only.
     ///
     /// # Errors
-    /// When the process has ended, or the system does not say.
+    /// If the process has ended or the system does not report it.
     pub fn peak_resident_bytes(&self) -> io::Result<u64> {
         let status = fs::read_to_string(format!("/proc/{}/status", lock(&self.child).id()))?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
@@ -98,16 +99,16 @@ impl Function {
         kilobytes.map(|kilobytes| kilobytes * 1024).ok_or_else(|| io::Error::other("no VmHWM"))
     }
 
-    /// What it has written so far, on both outputs.
+    /// The text written so far to standard output and standard error.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&lock(&self.log)).into_owned()
     }
 
-    /// Whether `text` stands in the log, now or a little later.
+    /// Whether the log contains `text` now or within five seconds.
     pub async fn has_logged(&self, text: &str) -> bool {
         let found = async {
             while !self.log().contains(text) {
-                tokio::time::sleep(GLANCE).await;
+                tokio::time::sleep(POLL_EVERY).await;
             }
         };
         tokio::time::timeout(LOG_WAIT, found).await.is_ok()
@@ -118,7 +119,7 @@ impl Function {
             if let Some(status) = lock(&self.child).try_wait()? {
                 return Ok(status);
             }
-            tokio::time::sleep(GLANCE).await;
+            tokio::time::sleep(POLL_EVERY).await;
         }
     }
 }
@@ -132,27 +133,27 @@ impl fmt::Debug for Function {
 impl Drop for Function {
     fn drop(&mut self) {
         let mut child = lock(&self.child);
-        // It may have ended by itself; either way nothing is left of it.
+        // Both fail if the process has already ended.
         let _ = child.kill();
         let _ = child.wait();
         drop(child);
         let log = self.log();
-        let told: Vec<_> = lock(&self.private)
+        let logged: Vec<_> = lock(&self.private)
             .iter()
-            .filter(|text| text.len() >= LEAST_PRIVATE_BYTES && log.contains(text.as_str()))
+            .filter(|text| text.len() >= MIN_PRIVATE_BYTES && log.contains(text.as_str()))
             .cloned()
             .collect();
-        assert!(told.is_empty() || thread::panicking(), "the log tells {told:?}:\n{log}");
+        assert!(logged.is_empty() || thread::panicking(), "the log contains {logged:?}:\n{log}");
     }
 }
 
-/// The token of an event, and what its body asks for.
+/// The token of an event, and the prompt and links in its body.
 fn private(event: &Value) -> Vec<String> {
     let token = event["headers"]["authorization"].as_str().and_then(|value| value.split_once(' '));
     let body: Value = serde_json::from_str(event["body"].as_str().unwrap_or_default()).unwrap_or_default();
     let lists = ["urls", "image_inputs"].iter().filter_map(|name| body[name].as_array()).flatten();
-    let asked = lists.chain([&body["prompt"]]).filter_map(Value::as_str);
-    token.map(|(_, token)| token).into_iter().chain(asked).map(str::to_owned).collect()
+    let texts = lists.chain([&body["prompt"]]).filter_map(Value::as_str);
+    token.map(|(_, token)| token).into_iter().chain(texts).map(str::to_owned).collect()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,4 +1,6 @@
-//! What a Function URL makes of an HTTP request: the event of payload format 2.0.
+//! The event that a Function URL makes from an HTTP request (payload format 2.0).
+//!
+//! Source: <https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html>.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,10 +8,10 @@ use serde_json::{Map, Value, json};
 
 const DOMAIN: &str = "abcdefghijklmnopqrstuvwxyz012345.lambda-url.us-east-1.on.aws";
 
-/// The event for a request. Names in `headers` are lower case, as AWS writes them, and come once. An empty body is
-/// none. With `base64` the body is encoded, which is what AWS does to every media type that it takes for binary.
+/// The event for a request. Names in `headers` are lower case, as AWS writes them, and unique. An empty body is left
+/// out. With `base64` the body is encoded, as AWS does for every media type that it treats as binary.
 ///
-/// Time, caller and domain are always the same ones.
+/// Time, caller and domain are constants.
 pub fn payload(method: &str, path: &str, headers: &[(&str, &str)], body: &str, base64: bool) -> Value {
     let mut all = Map::new();
     all.insert("host".into(), DOMAIN.into());

@@ -1,4 +1,4 @@
-//! What the simulators ask of a request: JSON with known fields, and images that can be read.
+//! Checks that the fakes share: JSON with known members, and valid images.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
-/// Why a request is refused, in words.
+/// Why a request is refused, as a sentence.
 #[derive(Debug)]
 pub(crate) struct Refused(pub(crate) String);
 
@@ -17,24 +17,24 @@ impl fmt::Display for Refused {
     }
 }
 
-/// Refuses with `otherwise` unless `met`.
+/// Returns `otherwise` as the error unless `met`.
 pub(crate) fn require(met: bool, otherwise: &str) -> Result<(), Refused> {
     if met { Ok(()) } else { Err(Refused(otherwise.to_owned())) }
 }
 
-/// The body as a `T`, if it says that it is JSON and is.
+/// Parses a JSON body. The Content-Type must be `application/json`.
 pub(crate) fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Refused> {
     let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     require(media_type == Some(b"application/json"), "Content-Type must be application/json")?;
     serde_json::from_slice(body).map_err(|error| Refused(error.to_string()))
 }
 
-/// A member that may be missing but not `null`.
+/// Deserializes a member that may be missing but not `null`.
 pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
     T::deserialize(deserializer).map(Some)
 }
 
-/// An input image: a link, or a data URL whose payload decodes to a picture of the labelled type.
+/// Checks an input image: a link, or a data URL whose payload is a picture of the stated type.
 pub(crate) fn check_image(url: &str) -> Result<(), Refused> {
     let Some(data) = url.strip_prefix("data:") else {
         return require(is_link(url), "an image must be an https URL or a data URL");
@@ -45,7 +45,7 @@ pub(crate) fn check_image(url: &str) -> Result<(), Refused> {
     check_base64(media_type, payload)
 }
 
-/// An input image as base64: it decodes to a picture of the labelled type.
+/// Checks an input image in base64: its bytes must be a picture of the stated type.
 pub(crate) fn check_base64(media_type: &str, payload: &str) -> Result<(), Refused> {
     let Ok(bytes) = STANDARD.decode(payload) else {
         return Err(Refused("the payload of an image must be padded base64".to_owned()));
@@ -53,9 +53,9 @@ pub(crate) fn check_base64(media_type: &str, payload: &str) -> Result<(), Refuse
     check_file(media_type, &bytes)
 }
 
-/// An input image as a file: a picture of the labelled type.
+/// Checks an input image as a file: it must be a picture of the stated type.
 pub(crate) fn check_file(media_type: &str, bytes: &[u8]) -> Result<(), Refused> {
-    let labelled_right = match media_type {
+    let matches_label = match media_type {
         "image/png" => bytes.starts_with(b"\x89PNG\r\n\x1a\n"),
         "image/jpeg" => bytes.starts_with(b"\xff\xd8\xff"),
         "image/webp" => bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
@@ -63,10 +63,10 @@ pub(crate) fn check_file(media_type: &str, bytes: &[u8]) -> Result<(), Refused> 
             return Err(Refused("an image must be image/png, image/jpeg or image/webp".to_owned()));
         }
     };
-    require(labelled_right, "the bytes of an image must be what its label says")
+    require(matches_label, "the bytes of an image must match its media type")
 }
 
-/// `https`, or `http` to this machine, where the links of the local stack lead.
+/// Whether `url` is `https`, or `http` on this machine as the links of the local stack are.
 fn is_link(url: &str) -> bool {
     let starts = ["https://", "http://127.0.0.1:", "http://127.0.0.1/", "http://localhost:", "http://localhost/"];
     starts.iter().any(|start| url.strip_prefix(start).is_some_and(|rest| !rest.is_empty()))

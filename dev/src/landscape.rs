@@ -1,4 +1,4 @@
-//! Misty hills under a low sun: colours, ridges and light come from 32 bytes of hash.
+//! Paints hills under a low sun. Colours, ridges and light depend on a hash of 32 bytes.
 
 use std::f32::consts::TAU;
 
@@ -15,7 +15,7 @@ pub(crate) fn paint(seed: &[u8; 32], width: u32, height: u32) -> Vec<u8> {
         let sky = mix(scene.zenith, scene.horizon, y as f32 / scene.height as f32);
         for x in 0..scene.width {
             let colour = scene.hill(x, y).unwrap_or_else(|| scene.lit(sky, x, y));
-            // Film grain: without it a gradient would compress to a tenth of a real picture.
+            // Noise: without it the gradient compresses to a tenth of a real picture's size.
             grain ^= grain << 13;
             grain ^= grain >> 17;
             grain ^= grain << 5;
@@ -36,13 +36,13 @@ struct Scene {
     horizon: Colour,
     sun: (f32, f32),
     sun_radius: f32,
-    /// From back to front: colour, and the height of the ridge in each column.
+    /// From back to front: the colour, and the top row of the ridge in each column.
     hills: [(Colour, Vec<usize>); HILLS],
 }
 
 impl Scene {
     fn new(seed: &[u8; 32], width: usize, height: usize) -> Self {
-        // Each byte of the seed decides one thing, as a number from 0 to 1.
+        // Each byte of the seed is one parameter, scaled to the range from 0 to 1.
         let part = |index: usize| f32::from(seed[index % 32]) / 255.0;
         let hue = part(4);
         let hills = std::array::from_fn(|layer| {
@@ -72,14 +72,14 @@ impl Scene {
         }
     }
 
-    /// The hill in front of this pixel, lighter towards its foot as in mist.
+    /// The colour of the frontmost hill at this pixel, lighter towards its foot.
     fn hill(&self, x: usize, y: usize) -> Option<Colour> {
         let (colour, ridge) = self.hills.iter().rev().find(|(_, ridge)| y >= ridge[x])?;
         let below = (y - ridge[x]) as f32 / self.height as f32;
         Some(mix(*colour, self.horizon, (below * 1.6).min(0.45)))
     }
 
-    /// The sky at this pixel, with the sun and its glow.
+    /// The colour of the sky at this pixel, with the sun and its glow.
     fn lit(&self, sky: Colour, x: usize, y: usize) -> Colour {
         let (dx, dy) = (x as f32 - self.sun.0, y as f32 - self.sun.1);
         let far = (dx * dx + dy * dy) / (self.sun_radius * self.sun_radius);

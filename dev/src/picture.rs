@@ -1,4 +1,4 @@
-//! A picture from a prompt: a real file, and always the same bytes for the same prompt.
+//! Draws a picture for a prompt. The same prompt always gives the same file, byte for byte.
 
 use std::error::Error;
 use std::io::{self, Write};
@@ -6,23 +6,23 @@ use std::io::{self, Write};
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::{landscape, letters};
+use crate::{landscape, pixel_font};
 
-/// Characters of the prompt that are written into the picture.
+/// Number of characters of the prompt that are written into the picture.
 pub(crate) const LABEL_CHARS: usize = 24;
-/// Where the files are as big as those of Seedream.
+/// Chosen so that the files are as large as those of Seedream.
 const JPEG_QUALITY: u8 = 93;
 
 /// File format of a picture.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
+pub enum PictureFormat {
     /// `image/png`, RGB, 8 bits.
     Png,
     /// `image/jpeg`, three channels.
     Jpeg,
 }
 
-impl Format {
+impl PictureFormat {
     /// The media type of files in this format.
     pub fn media_type(self) -> &'static str {
         match self {
@@ -32,40 +32,40 @@ impl Format {
     }
 }
 
-/// A drawn picture, as the file that it is.
+/// A drawn picture as a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// The whole file.
     pub bytes: Bytes,
     /// `image/png` or `image/jpeg`.
     pub media_type: &'static str,
-    /// Pixels from left to right.
+    /// Width in pixels.
     pub width: u32,
-    /// Pixels from top to bottom.
+    /// Height in pixels.
     pub height: u32,
     /// SHA-256 of `bytes`, as lower-case hex.
     pub sha256: String,
 }
 
 impl Picture {
-    /// One line on standard error: `who`, then size, type, bytes and hash.
-    pub(crate) fn announce(&self, who: &str) {
+    /// Writes one line to standard error: `prefix`, then size, type, bytes and hash.
+    pub(crate) fn log(&self, prefix: &str) {
         let Self { bytes, media_type, width, height, sha256 } = self;
         let size = bytes.len();
-        // Nobody may be reading: then the line is lost, and the picture goes out all the same.
-        let _ = writeln!(io::stderr(), "{who} {width}x{height} {media_type} {size} bytes sha256 {sha256}");
+        // A closed standard error loses the line, not the picture.
+        let _ = writeln!(io::stderr(), "{prefix} {width}x{height} {media_type} {size} bytes sha256 {sha256}");
     }
 }
 
-/// Draws the picture number `variant` for `prompt`: a landscape whose colours and hills come from
-/// a hash of both, with the start of the prompt and that hash written into it.
+/// Draws picture number `variant` for `prompt`: a landscape that depends on a hash of both, with the start of the
+/// prompt and of the hash written into it.
 ///
-/// Takes a good part of a second of CPU: call it on a blocking thread. Sides are 1..=65535 pixels.
-pub fn draw(prompt: &str, variant: u32, format: Format, width: u32, height: u32) -> Picture {
+/// Takes up to half a second of CPU time: call it on a blocking thread. Sides are 1..=65535 pixels.
+pub fn draw(prompt: &str, variant: u32, format: PictureFormat, width: u32, height: u32) -> Picture {
     Sketch::new(prompt, variant).draw(format, width, height)
 }
 
-/// All that a drawing is made from, so that a link can carry it.
+/// The input of a drawing. It is small enough for a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Sketch {
     pub(crate) seed: [u8; 32],
@@ -81,12 +81,12 @@ impl Sketch {
         Self { seed: hash.finalize().into(), variant, words: words.trim().to_owned() }
     }
 
-    /// As [`draw`].
-    pub(crate) fn draw(&self, format: Format, width: u32, height: u32) -> Picture {
+    /// Draws the sketch, as [`draw`] does.
+    pub(crate) fn draw(&self, format: PictureFormat, width: u32, height: u32) -> Picture {
         let Self { seed, variant, words } = self;
         let mut pixels = landscape::paint(seed, width, height);
         let number = format!("#{} / {variant}", &hex(seed)[..8]);
-        letters::stamp(&mut pixels, width, &[&number, words]);
+        pixel_font::stamp(&mut pixels, width, &[&number, words]);
 
         let bytes = encode(&pixels, format, width, height);
         Picture {
@@ -104,11 +104,11 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-#[expect(clippy::expect_used, reason = "writing to memory cannot fail, and the sizes are ours")]
-fn encode(pixels: &[u8], format: Format, width: u32, height: u32) -> Vec<u8> {
+#[expect(clippy::expect_used, reason = "writing to memory cannot fail, and callers pass valid sizes")]
+fn encode(pixels: &[u8], format: PictureFormat, width: u32, height: u32) -> Vec<u8> {
     match format {
-        Format::Png => png(pixels, width, height).expect("a PNG of this size can be written"),
-        Format::Jpeg => jpeg(pixels, width, height).expect("a JPEG of this size can be written"),
+        PictureFormat::Png => png(pixels, width, height).expect("a PNG of this size can be written"),
+        PictureFormat::Jpeg => jpeg(pixels, width, height).expect("a JPEG of this size can be written"),
     }
 }
 
@@ -139,8 +139,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_png_decodes_to_the_size_it_says() {
-        let picture = draw("a quiet lake", 0, Format::Png, 320, 200);
+    fn a_png_decodes_to_its_stated_size() {
+        let picture = draw("a quiet lake", 0, PictureFormat::Png, 320, 200);
         let mut reader = png::Decoder::new(Cursor::new(&picture.bytes)).read_info().unwrap();
         let mut pixels = vec![0; reader.output_buffer_size().unwrap()];
         let frame = reader.next_frame(&mut pixels).unwrap();
@@ -151,8 +151,8 @@ mod tests {
     }
 
     #[test]
-    fn a_jpeg_decodes_to_the_size_it_says() {
-        let picture = draw("a quiet lake", 0, Format::Jpeg, 320, 200);
+    fn a_jpeg_decodes_to_its_stated_size() {
+        let picture = draw("a quiet lake", 0, PictureFormat::Jpeg, 320, 200);
         let mut decoder = zune_jpeg::JpegDecoder::new(Cursor::new(&picture.bytes));
         let pixels = decoder.decode().unwrap();
         assert_eq!(decoder.dimensions(), Some((320, 200)));
@@ -161,20 +161,20 @@ mod tests {
     }
 
     #[test]
-    fn the_same_prompt_gives_the_same_bytes_and_another_gives_others() {
-        let one = draw("猫", 0, Format::Png, 200, 100);
-        assert_eq!(one, draw("猫", 0, Format::Png, 200, 100));
-        assert_ne!(one.sha256, draw("狗", 0, Format::Png, 200, 100).sha256);
-        assert_ne!(one.sha256, draw("猫", 1, Format::Png, 200, 100).sha256);
+    fn equal_prompts_give_equal_bytes_and_different_prompts_different_bytes() {
+        let one = draw("猫", 0, PictureFormat::Png, 200, 100);
+        assert_eq!(one, draw("猫", 0, PictureFormat::Png, 200, 100));
+        assert_ne!(one.sha256, draw("狗", 0, PictureFormat::Png, 200, 100).sha256);
+        assert_ne!(one.sha256, draw("猫", 1, PictureFormat::Png, 200, 100).sha256);
     }
 
     #[test]
-    fn files_are_as_big_as_those_of_real_models() {
+    fn files_are_as_large_as_those_of_real_models() {
         let mib =
             |format, width, height| draw("a portrait in the rain", 0, format, width, height).bytes.len() as f64 / 1e6;
-        let png = mib(Format::Png, 1024, 1024);
+        let png = mib(PictureFormat::Png, 1024, 1024);
         assert!((1.0..3.0).contains(&png), "{png} MB");
-        let jpeg = mib(Format::Jpeg, 2496, 1664);
+        let jpeg = mib(PictureFormat::Jpeg, 2496, 1664);
         assert!((0.7..3.0).contains(&jpeg), "{jpeg} MB");
     }
 }

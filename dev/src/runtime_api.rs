@@ -1,10 +1,10 @@
-//! The [Lambda Runtime API] as a function meets it inside its environment.
+//! A fake of the [Lambda Runtime API].
 //!
-//! `GET …/invocation/next` hands out events, `POST …/invocation/{id}/response` takes a response. A
-//! streamed one says so, and is a prelude of JSON, eight NUL bytes, the body. Any other is buffered:
-//! one JSON object as a Function URL reads it (payload format 2.0). As on AWS the POST is answered
-//! when the whole body has come, so a function that runs one invocation at a time asks for the next
-//! one only then. Absent: trailers, extensions, and any limit on time or size.
+//! `GET …/invocation/next` returns an event, `POST …/invocation/{id}/response` accepts the response. A streamed
+//! response has a mode header, and consists of a JSON prelude, eight NUL bytes and the body. Any other response is
+//! buffered: one JSON object as a Function URL reads it (payload format 2.0). As on AWS the POST is answered after the
+//! whole body, so a function that runs one invocation at a time asks for the next event only then. Absent: trailers,
+//! extensions, and limits on time or size.
 //!
 //! [Lambda Runtime API]: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
 
@@ -30,59 +30,59 @@ use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
-use crate::server::{self, Running};
+use crate::server::{self, RunningServer};
 
-/// The header of a streamed response.
+/// The header that marks a streamed response.
 const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
-/// What stands between the prelude and the body.
+/// The bytes between the prelude and the body.
 const SEPARATOR: [u8; 8] = [0; 8];
-/// A prelude is a status and a few headers; who sends more without a separator will send none.
+/// Limit of the prelude, which holds a status and a few headers. A longer one has no separator.
 const MAX_PRELUDE_BYTES: usize = 64 * 1024;
-/// What `cargo lambda watch` says of every invocation: ten minutes after midnight, 1 January 1970.
+/// The deadline that `cargo lambda watch` sends with every invocation: ten minutes after 1 January 1970, 00:00.
 const UNKNOWN_DEADLINE_MS: u128 = 600_000;
 const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:local";
 const TRACE_ID: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=0";
 
-/// A Runtime API on a free port of 127.0.0.1, until it is dropped. It serves one function.
+/// A Runtime API for one function, on a free port of 127.0.0.1. It ends when dropped.
 #[derive(Debug)]
 pub struct RuntimeApi {
-    server: Running,
-    events: mpsc::UnboundedSender<Event>,
+    server: RunningServer,
+    events: mpsc::UnboundedSender<QueuedEvent>,
 }
 
-/// When the platform would end an invocation.
+/// The deadline of an invocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Deadline {
-    /// So long after the event is handed out.
+    /// This time after the event is sent to the function.
     In(Duration),
-    /// A time in 1970, which is all that `cargo lambda watch` says.
+    /// A time in 1970, as `cargo lambda watch` sends it.
     Unknown,
 }
 
-/// A response that has begun.
+/// A function's response whose head has arrived.
 #[derive(Debug)]
-pub struct Invocation {
+pub struct FunctionResponse {
     /// Status and headers.
     pub prelude: Prelude,
-    /// Whether it comes as it is made. A buffered one has begun when it is whole.
+    /// Whether the response is streamed. A buffered response is returned after its last byte.
     pub is_streamed: bool,
-    /// When the function got its event.
+    /// When the event was sent to the function.
     pub handed_out: Instant,
-    /// When the first bytes of the prelude came.
+    /// When the first bytes of the prelude arrived.
     pub prelude_at: Instant,
-    frames: mpsc::Receiver<Part>,
+    frames: mpsc::Receiver<BodyPart>,
 }
 
-/// What precedes the body.
+/// Status, headers and cookies: the part before the body.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Prelude {
     /// The HTTP status.
     pub status_code: u16,
-    /// Each name once: JSON has no other way to say it.
+    /// The headers. Each name occurs once.
     #[serde(default)]
     pub headers: HashMap<String, String>,
-    /// What the platform turns into `Set-Cookie` headers.
+    /// The values of the `Set-Cookie` headers.
     #[serde(default)]
     pub cookies: Vec<String>,
 }
@@ -90,10 +90,10 @@ pub struct Prelude {
 /// A buffered response.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Whole {
+struct BufferedResponse {
     #[serde(flatten)]
     prelude: Prelude,
-    /// What other callers of a function read and a Function URL does not: what stands here is lost.
+    /// A Function URL ignores this member, so a response that uses it is refused.
     #[serde(default)]
     multi_value_headers: HashMap<String, Value>,
     #[serde(default)]
@@ -102,27 +102,27 @@ struct Whole {
     is_base64_encoded: bool,
 }
 
-/// A part of the body as it came off the socket: what the function wrote at once, or less.
+/// A piece of the body as it arrived on the socket: one write of the function, or less.
 #[derive(Clone, Debug)]
 pub struct Frame {
-    /// When it came.
+    /// When it arrived.
     pub at: Instant,
-    /// Never empty.
+    /// The bytes. Never empty.
     pub bytes: Bytes,
 }
 
-/// Why there is no response, or not all of it.
+/// Why a response is missing or incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failed(pub(crate) String);
+pub struct InvokeError(pub(crate) String);
 
 impl RuntimeApi {
-    /// Starts it.
+    /// Starts a Runtime API.
     ///
     /// # Errors
-    /// When no port can be opened.
+    /// If no port can be opened.
     pub async fn start() -> io::Result<Self> {
         let (events, queue) = mpsc::unbounded_channel();
-        let state = Shared { queue: AsyncMutex::new(queue), running: Mutex::default() };
+        let state = RuntimeApiState { queue: AsyncMutex::new(queue), running: Mutex::default() };
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
@@ -132,41 +132,41 @@ impl RuntimeApi {
         Ok(Self { server: server::start(router).await?, events })
     }
 
-    /// What belongs into `AWS_LAMBDA_RUNTIME_API`.
+    /// The value for `AWS_LAMBDA_RUNTIME_API`.
     pub fn address(&self) -> SocketAddr {
         self.server.address
     }
 
-    /// Queues an event and waits until its response has begun, for as long as that takes.
+    /// Queues an event and waits for the head of its response, without a time limit.
     ///
     /// # Errors
-    /// When the function reports one, or answers in another form.
-    pub async fn invoke(&self, event: &Value, deadline: Deadline) -> Result<Invocation, Failed> {
+    /// If the function reports an error, or its response is not valid.
+    pub async fn invoke(&self, event: &Value, deadline: Deadline) -> Result<FunctionResponse, InvokeError> {
         let (answer, answered) = oneshot::channel();
-        let event = Event { payload: event.to_string(), deadline, answer };
-        self.events.send(event).map_err(|_| Failed("the Runtime API has ended".into()))?;
-        answered.await.unwrap_or_else(|_| Err(Failed("the function gave the event back unanswered".into())))
+        let event = QueuedEvent { payload: event.to_string(), deadline, answer };
+        self.events.send(event).map_err(|_| InvokeError("the Runtime API has ended".into()))?;
+        answered.await.unwrap_or_else(|_| Err(InvokeError("the function did not answer the event".into())))
     }
 }
 
-impl Invocation {
-    /// The next part of the body, or `None` behind the last one.
+impl FunctionResponse {
+    /// The next piece of the body, or `None` after the last one.
     ///
     /// # Errors
-    /// When the body breaks off.
-    pub async fn next(&mut self) -> Result<Option<Frame>, Failed> {
+    /// If the body is truncated.
+    pub async fn next(&mut self) -> Result<Option<Frame>, InvokeError> {
         match self.frames.recv().await {
-            Some(Part::Frame(frame)) => Ok(Some(frame)),
-            Some(Part::End) => Ok(None),
-            None => Err(Failed("the response broke off".into())),
+            Some(BodyPart::Frame(frame)) => Ok(Some(frame)),
+            Some(BodyPart::End) => Ok(None),
+            None => Err(InvokeError("the response is truncated".into())),
         }
     }
 
     /// The rest of the body.
     ///
     /// # Errors
-    /// When the body breaks off.
-    pub async fn rest(&mut self) -> Result<Vec<u8>, Failed> {
+    /// If the body is truncated.
+    pub async fn rest(&mut self) -> Result<Vec<u8>, InvokeError> {
         let mut body = Vec::new();
         while let Some(frame) = self.next().await? {
             body.extend_from_slice(&frame.bytes);
@@ -175,50 +175,50 @@ impl Invocation {
     }
 }
 
-impl fmt::Display for Failed {
+impl fmt::Display for InvokeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for Failed {}
+impl std::error::Error for InvokeError {}
 
-type Answer = oneshot::Sender<Result<Invocation, Failed>>;
+type ResponseSender = oneshot::Sender<Result<FunctionResponse, InvokeError>>;
 
-struct Event {
+struct QueuedEvent {
     payload: String,
     deadline: Deadline,
-    answer: Answer,
+    answer: ResponseSender,
 }
 
-enum Part {
+enum BodyPart {
     Frame(Frame),
-    /// Told apart from a sender that is gone: a connection that breaks takes our handler along.
+    /// The regular end. Without it a closed channel means that the connection broke.
     End,
 }
 
-struct Shared {
-    queue: AsyncMutex<mpsc::UnboundedReceiver<Event>>,
-    running: Mutex<HashMap<String, (Answer, Instant)>>,
+struct RuntimeApiState {
+    queue: AsyncMutex<mpsc::UnboundedReceiver<QueuedEvent>>,
+    running: Mutex<HashMap<String, (ResponseSender, Instant)>>,
 }
 
-impl Shared {
-    fn begin(&self, id: &str, answer: Answer) {
+impl RuntimeApiState {
+    fn begin(&self, id: &str, answer: ResponseSender) {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), (answer, now()));
     }
 
-    fn end(&self, id: &str) -> Option<(Answer, Instant)> {
+    fn end(&self, id: &str) -> Option<(ResponseSender, Instant)> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 }
 
-async fn next(State(shared): State<Arc<Shared>>) -> Response {
+async fn next(State(state): State<Arc<RuntimeApiState>>) -> Response {
     static EVENTS: AtomicU64 = AtomicU64::new(1);
-    let Some(event) = shared.queue.lock().await.recv().await else {
+    let Some(event) = state.queue.lock().await.recv().await else {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     let id = format!("8476a536-e9f4-11e8-9739-{:012}", EVENTS.fetch_add(1, Ordering::Relaxed));
-    shared.begin(&id, event.answer);
+    state.begin(&id, event.answer);
     let deadline_ms = match event.deadline {
         Deadline::In(time) => (since_1970() + time).as_millis(),
         Deadline::Unknown => UNKNOWN_DEADLINE_MS,
@@ -234,12 +234,12 @@ async fn next(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 async fn response(
-    State(shared): State<Arc<Shared>>,
+    State(state): State<Arc<RuntimeApiState>>,
     Path(id): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> StatusCode {
-    let Some((answer, handed_out)) = shared.end(&id) else { return StatusCode::BAD_REQUEST };
+    let Some((answer, handed_out)) = state.end(&id) else { return StatusCode::BAD_REQUEST };
     let mut body = body.into_data_stream();
     let is_streamed = headers.contains_key(RESPONSE_MODE);
     let begun = match is_streamed {
@@ -254,27 +254,27 @@ async fn response(
         }
     };
     let (sender, frames) = mpsc::channel(1);
-    let _ = answer.send(Ok(Invocation { prelude, is_streamed, handed_out, prelude_at, frames }));
+    let _ = answer.send(Ok(FunctionResponse { prelude, is_streamed, handed_out, prelude_at, frames }));
     let mut piece = Some(Ok(first));
     while let Some(Ok(bytes)) = piece {
         if !bytes.is_empty() {
-            // A reader who has left changes nothing: the platform takes the rest all the same.
-            let _ = sender.send(Part::Frame(Frame { at: now(), bytes })).await;
+            // The receiver may be dropped; the platform reads the rest of the body in any case.
+            let _ = sender.send(BodyPart::Frame(Frame { at: now(), bytes })).await;
         }
         piece = body.next().await;
     }
     if piece.is_some() {
         return StatusCode::BAD_REQUEST;
     }
-    let _ = sender.send(Part::End).await;
+    let _ = sender.send(BodyPart::End).await;
     StatusCode::ACCEPTED
 }
 
-/// Reads up to the separator, wherever the pieces are cut; tells when it began and what came behind it.
-async fn prelude(headers: &HeaderMap, body: &mut BodyDataStream) -> Result<(Prelude, Instant, Bytes), Failed> {
+/// Reads up to the separator. Returns the prelude, the time of its first bytes and the bytes after the separator.
+async fn prelude(headers: &HeaderMap, body: &mut BodyDataStream) -> Result<(Prelude, Instant, Bytes), InvokeError> {
     let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
     if !is(RESPONSE_MODE, "streaming") || !is("content-type", "application/vnd.awslambda.http-integration-response") {
-        return Err(Failed("the response is not streamed as HTTP".into()));
+        return Err(InvokeError("the response is not streamed as HTTP".into()));
     }
     let mut read = BytesMut::new();
     let mut begun = None;
@@ -288,46 +288,52 @@ async fn prelude(headers: &HeaderMap, body: &mut BodyDataStream) -> Result<(Prel
                 begun.get_or_insert_with(now);
                 read.extend_from_slice(&piece);
             }
-            _ => return Err(Failed("the response has no prelude".into())),
+            _ => return Err(InvokeError("the response has no prelude".into())),
         }
     };
     let prelude = serde_json::from_slice(&read[..end]);
-    let prelude = prelude.map_err(|error| Failed(format!("the prelude cannot be read: {error}")))?;
+    let prelude = prelude.map_err(|error| InvokeError(format!("the prelude cannot be read: {error}")))?;
     let rest = read.split_off(end + SEPARATOR.len());
     Ok((prelude, begun.unwrap_or_else(now), rest.freeze()))
 }
 
-/// Reads a buffered response; tells when it began and what its body is.
-async fn whole(body: &mut BodyDataStream) -> Result<(Prelude, Instant, Bytes), Failed> {
+/// Reads a buffered response. Returns the prelude, the time of its first bytes and the body.
+async fn whole(body: &mut BodyDataStream) -> Result<(Prelude, Instant, Bytes), InvokeError> {
     let mut read = BytesMut::new();
     let mut begun = None;
     while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|_| Failed("the response broke off".into()))?;
+        let piece = piece.map_err(|_| InvokeError("the response is truncated".into()))?;
         begun.get_or_insert_with(now);
         read.extend_from_slice(&piece);
     }
-    let whole: Whole = serde_json::from_slice(&read)
-        .map_err(|error| Failed(format!("the buffered response cannot be read: {error}")))?;
+    let whole: BufferedResponse = serde_json::from_slice(&read)
+        .map_err(|error| InvokeError(format!("the buffered response cannot be read: {error}")))?;
     if !whole.multi_value_headers.is_empty() {
-        return Err(Failed("a Function URL does not read multiValueHeaders".into()));
+        return Err(InvokeError("a Function URL does not read multiValueHeaders".into()));
     }
     let body = match whole.is_base64_encoded {
-        true => STANDARD.decode(whole.body).map_err(|error| Failed(format!("the body is no base64: {error}")))?,
+        true => STANDARD
+            .decode(whole.body)
+            .map_err(|error| InvokeError(format!("the body is not valid base64: {error}")))?,
         false => whole.body.into_bytes(),
     };
     Ok((whole.prelude, begun.unwrap_or_else(now), body.into()))
 }
 
-async fn handler_error(State(shared): State<Arc<Shared>>, Path(id): Path<String>, report: String) -> StatusCode {
-    let Some((answer, _)) = shared.end(&id) else { return StatusCode::BAD_REQUEST };
-    let _ = answer.send(Err(Failed(format!("the handler failed: {report}"))));
+async fn handler_error(
+    State(state): State<Arc<RuntimeApiState>>,
+    Path(id): Path<String>,
+    report: String,
+) -> StatusCode {
+    let Some((answer, _)) = state.end(&id) else { return StatusCode::BAD_REQUEST };
+    let _ = answer.send(Err(InvokeError(format!("the handler failed: {report}"))));
     StatusCode::ACCEPTED
 }
 
-/// A function that cannot start answers nothing, whatever is asked of it.
-async fn init_error(State(shared): State<Arc<Shared>>, report: String) -> StatusCode {
-    while let Ok(event) = shared.queue.lock().await.try_recv() {
-        let _ = event.answer.send(Err(Failed(format!("the function did not start: {report}"))));
+/// Fails every queued event: a function that did not start answers none.
+async fn init_error(State(state): State<Arc<RuntimeApiState>>, report: String) -> StatusCode {
+    while let Ok(event) = state.queue.lock().await.try_recv() {
+        let _ = event.answer.send(Err(InvokeError(format!("the function did not start: {report}"))));
     }
     StatusCode::ACCEPTED
 }

@@ -1,4 +1,4 @@
-//! The sample events in `events/`, and what its README says of each.
+//! The sample events in `events/`, with the results that its README lists.
 
 use std::fs;
 use std::io;
@@ -6,28 +6,28 @@ use std::path::Path;
 
 use serde_json::Value;
 
-/// Where they are.
+/// The folder of the sample events.
 pub const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../events");
-/// Stands for a user's token, since a real one would expire.
+/// Placeholder for a user's token. A real token would expire.
 const PLACEHOLDER: &str = "$TOKEN";
 
 /// One sample event.
 #[derive(Clone, Debug)]
 pub struct Sample {
-    /// The file's name without `.json`: a function's, and perhaps `-<case>`.
+    /// The file's name without `.json`: the function's name, optionally with `-<case>`.
     pub name: String,
     /// The event.
     pub event: Value,
-    /// The status that comes.
+    /// The expected status.
     pub status: u16,
-    /// How the answer ends, in the words of [`client::endings`](crate::client::endings).
+    /// The expected end, in the form of [`client::endings`](crate::client::endings).
     pub ending: String,
 }
 
 /// The samples of `function` with `token` as the user's, in the order of the table in `events/README.md`.
 ///
 /// # Errors
-/// When a file cannot be read, or the folder and the table do not name the same ones.
+/// If a file cannot be read, or the folder and the table differ.
 pub fn samples(function: &str, token: &str) -> io::Result<Vec<Sample>> {
     let rows = rows(&fs::read_to_string(Path::new(FOLDER).join("README.md"))?);
     let mut files = names()?;
@@ -35,7 +35,7 @@ pub fn samples(function: &str, token: &str) -> io::Result<Vec<Sample>> {
     files.sort();
     named.sort();
     if files != named {
-        return Err(io::Error::other(format!("events/ has {files:?}, and its table {named:?}")));
+        return Err(io::Error::other(format!("events/ has the files {files:?}, its README lists {named:?}")));
     }
     let mine = rows.into_iter().filter(|(name, ..)| belongs(name, function));
     let sample = |(name, status, ending)| {
@@ -45,17 +45,17 @@ pub fn samples(function: &str, token: &str) -> io::Result<Vec<Sample>> {
     mine.map(sample).collect()
 }
 
-/// One file's event, with `token` as the user's.
+/// The event of one file, with `token` as the user's.
 ///
 /// # Errors
-/// When it cannot be read, or is no JSON.
+/// If the file cannot be read or is not valid JSON.
 pub fn event(file: &Path, token: &str) -> io::Result<Value> {
     let named = |error: io::Error| io::Error::new(error.kind(), format!("{}: {error}", file.display()));
     let text = fs::read_to_string(file).map_err(named)?.replace(PLACEHOLDER, token);
     serde_json::from_str(&text).map_err(|error| named(error.into()))
 }
 
-/// Whether a sample of this name is for `function`.
+/// Whether a sample with this name belongs to `function`.
 pub fn belongs(name: &str, function: &str) -> bool {
     name.strip_prefix(function).is_some_and(|case| case.is_empty() || case.starts_with('-'))
 }

@@ -1,4 +1,4 @@
-//! AWS Secrets Manager, as far as a function uses it: `GetSecretValue` in AWS's JSON 1.1 protocol.
+//! A fake of AWS Secrets Manager: `GetSecretValue` in AWS's JSON 1.1 protocol.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,58 +12,58 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::post;
 use serde_json::{Value, json};
 
-/// The secrets, for whoever puts them there and for the fake that hands them out.
+/// The stored secrets. A test holds one handle, [`routes`] another.
 #[derive(Clone, Debug, Default)]
-pub struct Vault(Arc<Mutex<Contents>>);
+pub struct Vault(Arc<Mutex<VaultState>>);
 
 #[derive(Debug, Default)]
-struct Contents {
+struct VaultState {
     values: HashMap<String, String>,
-    /// Takes effect when the next call has been answered.
+    /// Id and value that are stored after the next call.
     next: Option<(String, String)>,
-    fault: Option<Fault>,
+    fault: Option<SecretsFault>,
     delay: Duration,
     calls: u32,
 }
 
-/// How the service fails.
+/// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The role may not read the secret (400).
+pub enum SecretsFault {
+    /// The role has no permission to read the secret (400).
     AccessDenied,
     /// Too many calls (400).
     Throttling,
-    /// The service's own fault (500).
+    /// An internal error of the service (500).
     InternalServiceError,
 }
 
 impl Vault {
-    /// Puts a value, or replaces it.
+    /// Stores a value, or replaces it.
     pub fn put(&self, id: &str, value: &str) {
-        self.contents().values.insert(id.to_owned(), value.to_owned());
+        self.state().values.insert(id.to_owned(), value.to_owned());
     }
 
-    /// Replaces a value as soon as one more call has been answered with the old one.
+    /// Replaces a value after the next call, which still returns the old one.
     pub fn put_after_next_call(&self, id: &str, value: &str) {
-        self.contents().next = Some((id.to_owned(), value.to_owned()));
+        self.state().next = Some((id.to_owned(), value.to_owned()));
     }
 
-    /// Lets every call fail, or none.
-    pub fn fail(&self, fault: Option<Fault>) {
-        self.contents().fault = fault;
+    /// Makes every call fail, or none.
+    pub fn fail(&self, fault: Option<SecretsFault>) {
+        self.state().fault = fault;
     }
 
-    /// Lets every answer wait.
+    /// Delays every response.
     pub fn delay(&self, delay: Duration) {
-        self.contents().delay = delay;
+        self.state().delay = delay;
     }
 
-    /// Calls that came.
+    /// Number of received calls.
     pub fn calls(&self) -> u32 {
-        self.contents().calls
+        self.state().calls
     }
 
-    fn contents(&self) -> MutexGuard<'_, Contents> {
+    fn state(&self) -> MutexGuard<'_, VaultState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,10 +74,10 @@ pub fn routes(vault: Vault) -> Router {
 }
 
 async fn answer(State(vault): State<Vault>, headers: HeaderMap, body: Bytes) -> Response {
-    let delay = vault.contents().delay;
+    let delay = vault.state().delay;
     tokio::time::sleep(delay).await;
-    let mut contents = vault.contents();
-    contents.calls += 1;
+    let mut state = vault.state();
+    state.calls += 1;
     let is = |name: &str, wanted: &str| headers.get(name).is_some_and(|value| value == wanted);
     let signed = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if !signed.starts_with("AWS4-HMAC-SHA256 ") || !is("content-type", "application/x-amz-json-1.1") {
@@ -86,10 +86,10 @@ async fn answer(State(vault): State<Vault>, headers: HeaderMap, body: Bytes) -> 
     if !is("x-amz-target", "secretsmanager.GetSecretValue") {
         return failure(StatusCode::BAD_REQUEST, "UnknownOperationException");
     }
-    match contents.fault {
-        Some(Fault::AccessDenied) => return failure(StatusCode::BAD_REQUEST, "AccessDeniedException"),
-        Some(Fault::Throttling) => return failure(StatusCode::BAD_REQUEST, "ThrottlingException"),
-        Some(Fault::InternalServiceError) => {
+    match state.fault {
+        Some(SecretsFault::AccessDenied) => return failure(StatusCode::BAD_REQUEST, "AccessDeniedException"),
+        Some(SecretsFault::Throttling) => return failure(StatusCode::BAD_REQUEST, "ThrottlingException"),
+        Some(SecretsFault::InternalServiceError) => {
             return failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalServiceError");
         }
         None => {}
@@ -98,9 +98,9 @@ async fn answer(State(vault): State<Vault>, headers: HeaderMap, body: Bytes) -> 
     let Some(id) = request["SecretId"].as_str() else {
         return failure(StatusCode::BAD_REQUEST, "InvalidParameterException");
     };
-    let value = contents.values.get(id).cloned();
-    if let Some((id, value)) = contents.next.take() {
-        contents.values.insert(id, value);
+    let value = state.values.get(id).cloned();
+    if let Some((id, value)) = state.next.take() {
+        state.values.insert(id, value);
     }
     match value {
         None => failure(StatusCode::BAD_REQUEST, "ResourceNotFoundException"),
@@ -115,7 +115,7 @@ async fn answer(State(vault): State<Vault>, headers: HeaderMap, body: Bytes) -> 
 }
 
 fn failure(status: StatusCode, code: &str) -> Response {
-    reply(status, json!({"__type": code, "Message": "as asked"}))
+    reply(status, json!({"__type": code, "Message": "the fake was set to fail"}))
 }
 
 fn reply(status: StatusCode, body: Value) -> Response {

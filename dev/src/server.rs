@@ -1,4 +1,4 @@
-//! A router on a socket.
+//! Serves a router on a socket.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -10,28 +10,27 @@ use tokio::task::JoinSet;
 
 /// Serves `router` on `listener` until the process ends.
 ///
-/// Small writes leave at once (`TCP_NODELAY`): with Nagle's algorithm an event would wait for the
-/// acknowledgement of the one before it.
+/// Sets `TCP_NODELAY`: with Nagle's algorithm an event would wait for the acknowledgement of the previous one.
 ///
 /// # Errors
-/// None today: a failed connection is dropped and the next one accepted.
+/// None today: a failed connection is dropped, and the next one is accepted.
 pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
     let listener = listener.tap_io(|socket| {
-        // A socket that is already closed refuses the option; reading it will say so.
+        // This fails on a closed socket, and so does the read that follows.
         let _ = socket.set_nodelay(true);
     });
     axum::serve(listener, router).await
 }
 
-/// A router that listens on a free port of 127.0.0.1, until it is dropped.
+/// A router that listens on a free port of 127.0.0.1. It ends when dropped.
 #[derive(Debug)]
-pub struct Running {
-    /// Where it listens.
+pub struct RunningServer {
+    /// The address that it listens on.
     pub address: SocketAddr,
     _server: JoinSet<io::Result<()>>,
 }
 
-impl Running {
+impl RunningServer {
     /// `http://127.0.0.1:<port>` followed by `path`.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
@@ -41,11 +40,11 @@ impl Running {
 /// Starts `router` on a free port of 127.0.0.1, for a test.
 ///
 /// # Errors
-/// When no port can be opened.
-pub async fn start(router: Router) -> io::Result<Running> {
+/// If no port can be opened.
+pub async fn start(router: Router) -> io::Result<RunningServer> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let mut server = JoinSet::new();
     server.spawn(serve(listener, router));
-    Ok(Running { address, _server: server })
+    Ok(RunningServer { address, _server: server })
 }

@@ -1,9 +1,9 @@
-//! The forms in which upstreams hand over a picture, and their names.
+//! The forms in which upstreams send a picture, and their names.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The wire format that a [`Shape`] belongs to.
+/// The wire format of a [`Shape`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// Chat completions, streamed or not.
@@ -16,30 +16,30 @@ pub enum Protocol {
     Responses,
 }
 
-/// One list for the enum, the names and what `--help` says, so that none can be forgotten.
+/// One list for the enum, the names and the descriptions, so that none is missing.
 macro_rules! shapes {
-    ($($protocol:ident { $($shape:ident $name:literal $says:literal)* })*) => {
-        /// How a picture lies in an answer. A request chooses one by `<model>@<shape>`, whatever its route.
+    ($($protocol:ident { $($shape:ident $name:literal $description:literal)* })*) => {
+        /// The form of a picture in an answer. A request on any route chooses it with `<model>@<shape>`.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Shape {
-            $($(#[doc = concat!("`", $name, "`: ", $says, ".")] $shape,)*)*
+            $($(#[doc = concat!("`", $name, "`: ", $description, ".")] $shape,)*)*
         }
 
         impl Shape {
             /// Every shape.
             pub const ALL: &[Self] = &[$($(Self::$shape,)*)*];
 
-            /// The name by which a request asks for it.
+            /// The name in a request.
             pub fn name(self) -> &'static str {
                 match self { $($(Self::$shape => $name,)*)* }
             }
 
-            /// What it is and who sends it, without a full stop.
-            pub fn says(self) -> &'static str {
-                match self { $($(Self::$shape => $says,)*)* }
+            /// What the shape is and which upstreams send it, without a full stop.
+            pub fn description(self) -> &'static str {
+                match self { $($(Self::$shape => $description,)*)* }
             }
 
-            /// The wire format that it is told in.
+            /// The wire format of the shape.
             pub fn protocol(self) -> Protocol {
                 match self { $($(Self::$shape => Protocol::$protocol,)*)* }
             }
@@ -50,42 +50,42 @@ macro_rules! shapes {
 shapes! {
     Chat {
         Deltas "deltas" "Markdown cut into `!`, `[image`, `](data:…` and then 16 KiB of base64 a chunk (the documented relay)"
-        Whole "whole" "the whole Markdown image in one chunk, so one line of some megabytes (new-api)"
-        Alt "alt" "`![gemini-generated-content](data:…)` behind a block of text, non-ASCII as \\uXXXX (gcli2api)"
-        Escaped "escaped" "`/` and `+` of the base64 escaped as JSON allows (relays in PHP and .NET)"
-        Wrapped "wrapped" "spaces and line feeds in the data URL (nobody known, but the documented client expects it)"
-        UrlSafe "url-safe" "the URL-safe alphabet without padding (nobody known; Python relays are suspected)"
-        Mislabelled "mislabelled" "a PNG that calls itself image/jpeg (relays that label every picture alike)"
-        Unclosed "unclosed" "Markdown whose `)` never comes (relays that stop early)"
-        DataUrl "data-url" "a data URL without Markdown as the whole text (small relays)"
-        Base64 "base64" "base64 without anything else as the whole text (small relays)"
-        Link "link" "`![one-hub-gemini-image](https…)`, a link into the relay's storage (one-hub)"
-        UploadFailed "upload-failed" "`image upload err` where that link should be, base64 in `delta.image` (one-hub)"
-        Progress "progress" "a code fence, progress in words, a link, and the same once more to download (gpt-4o-image, Sora)"
-        Drafts "drafts" "two drafts and then the picture, all as Markdown (new-api before a thinking Gemini)"
+        Whole "whole" "the whole Markdown image in one chunk, a line of some megabytes (new-api)"
+        Alt "alt" "`![gemini-generated-content](data:…)` after a block of text, non-ASCII as \\uXXXX (gcli2api)"
+        Escaped "escaped" "base64 with `/` and `+` escaped in JSON (relays in PHP and .NET)"
+        Wrapped "wrapped" "spaces and line feeds in the data URL (no known upstream; the documented client accepts it)"
+        UrlSafe "url-safe" "the URL-safe base64 alphabet without padding (no known upstream)"
+        Mislabelled "mislabelled" "a PNG labelled image/jpeg (relays with one label for all pictures)"
+        Unclosed "unclosed" "Markdown without its closing `)` (relays that stop early)"
+        DataUrl "data-url" "the whole text is a data URL (small relays)"
+        Base64 "base64" "the whole text is base64 (small relays)"
+        Link "link" "`![one-hub-gemini-image](https…)`, a link to the relay's storage (one-hub)"
+        UploadFailed "upload-failed" "`image upload err` instead of the link, base64 in `delta.image` (one-hub)"
+        Progress "progress" "a code fence, progress as text, a link and a download link (gpt-4o-image, Sora)"
+        Drafts "drafts" "two drafts and then the picture, all as Markdown (new-api with a thinking Gemini model)"
         Twice "twice" "the same picture twice (relays that repeat an event)"
         Several "several" "two different pictures in one chunk (new-api, which joins the parts of an event)"
         Images "images" "`delta.images` with data URLs (OpenRouter, Vercel AI Gateway)"
         LiteLlm "litellm" "`delta.images` with members in another order and `detail` (LiteLLM)"
-        Previews "previews" "`delta.images` that grow sharper, each with index 0 and nulls beside it (CLIProxyAPI)"
+        Previews "previews" "`delta.images` with previews, each with index 0 and null members (CLIProxyAPI)"
         Both "both" "the same picture as Markdown and in `delta.images` (gateways that serve both kinds of client)"
         Parts "parts" "`delta.content` as an array of parts (Laisky's one-api, bifrost)"
         Message "message" "`choices[0].message` within a stream (WebAI-to-API, fake streams)"
-        Items "items" "`delta.images` with `b64_json` for the data URL (seen in the field, author unknown)"
-        Choices "choices" "two choices whose pieces come in turns, with a picture each (OpenAI's own form of `n`)"
+        Items "items" "`delta.images` with `b64_json` instead of a data URL (seen in the field, relay unknown)"
+        Choices "choices" "two choices with interleaved pieces and a picture each (OpenAI's form of `n`)"
         Crlf "crlf" "as `deltas`, with CRLF line ends and `: ping` comments (relays on sse-starlette)"
-        Json "json" "one JSON chat completion behind blank lines, no stream (CLIProxyAPI)"
+        Json "json" "one JSON chat completion after blank lines, no stream (CLIProxyAPI)"
     }
     Images {
         ImagesStream "images-stream" "`partial_image` events, then `completed` with the picture (OpenAI images)"
         ImagesJson "images-json" "one JSON object with `data[].b64_json`, no stream (OpenAI images, new-api)"
-        ImagesUrl "images-url" "one JSON object with `data[].url`, no stream (DALL·E, relays with a storage)"
+        ImagesUrl "images-url" "one JSON object with `data[].url`, no stream (DALL·E, relays with storage)"
     }
     Gemini {
         Gemini "gemini" "`inlineData` in CRLF events without `[DONE]` (Google)"
-        GeminiDrafts "gemini-drafts" "thoughts in words and pictures before the picture (Google's thinking models)"
+        GeminiDrafts "gemini-drafts" "thoughts as text and pictures before the picture (Google's thinking models)"
         GeminiSnake "gemini-snake" "`inline_data` and `mime_type` (proxies that write protobuf's names)"
-        GeminiFile "gemini-file" "`fileData` with a link (Vertex AI, proxies with a storage)"
+        GeminiFile "gemini-file" "`fileData` with a link (Vertex AI, proxies with storage)"
     }
     Responses {
         Responses "responses" "an `image_generation_call` with a partial image (OpenAI Responses, sub2api)"
@@ -93,7 +93,7 @@ shapes! {
 }
 
 impl Shape {
-    /// How many different pictures an answer holds, drafts apart.
+    /// Number of different pictures in an answer, without drafts.
     pub fn pictures(self) -> u32 {
         match self {
             Self::Several | Self::Choices => 2,
@@ -108,14 +108,14 @@ impl fmt::Display for Shape {
     }
 }
 
-/// No [`Shape`] has this name.
+/// The error for a name without a [`Shape`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownShape(pub String);
 
 impl fmt::Display for UnknownShape {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let names: Vec<_> = Shape::ALL.iter().map(|shape| shape.name()).collect();
-        write!(f, "no shape is called `{}`; there are: {}", self.0, names.join(", "))
+        write!(f, "unknown shape `{}`; known shapes: {}", self.0, names.join(", "))
     }
 }
 
@@ -135,21 +135,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_shape_is_found_by_the_name_it_shows() {
+    fn a_shape_parses_from_its_name() {
         for shape in Shape::ALL {
             assert_eq!(shape.to_string().parse(), Ok(*shape));
         }
         let unknown = "spiral".parse::<Shape>().unwrap_err().to_string();
-        assert!(unknown.starts_with("no shape is called `spiral`; there are: deltas, whole, "), "{unknown}");
+        assert!(unknown.starts_with("unknown shape `spiral`; known shapes: deltas, whole, "), "{unknown}");
     }
 
     #[test]
-    fn the_page_can_show_what_a_shape_says() {
-        assert!(Shape::ALL.iter().all(|shape| !shape.says().contains(['"', '<', '&'])));
+    fn descriptions_need_no_html_escapes() {
+        assert!(Shape::ALL.iter().all(|shape| !shape.description().contains(['"', '<', '&'])));
     }
 
     #[test]
-    fn a_name_fits_behind_a_model_in_a_list() {
+    fn names_have_no_separator_of_a_model_list() {
         for name in Shape::ALL.iter().map(|shape| shape.name()) {
             assert!(
                 name.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-'),

@@ -1,4 +1,4 @@
-//! An upstream that answers every POST with recorded bytes, the same or others in turn, and can break off.
+//! An upstream that answers every request with recorded bytes, one transcript per request, and can truncate them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -14,7 +14,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use tokio::sync::Semaphore;
 
-/// What is answered, and how.
+/// A recorded answer and how it is sent.
 #[derive(Clone, Debug)]
 pub struct Transcript {
     /// Status of the head.
@@ -25,31 +25,31 @@ pub struct Transcript {
     pub header: Option<(HeaderName, HeaderValue)>,
     /// The body.
     pub bytes: Bytes,
-    /// The body is written in pieces of this size.
+    /// Size of the pieces in which the body is written.
     pub piece_bytes: usize,
-    /// Waits before every piece.
+    /// Delay before every piece.
     pub piece_after: Duration,
-    /// Waits before the head.
+    /// Delay before the head.
     pub head_after: Duration,
-    /// The head waits until this gate is open.
+    /// The head is sent after this gate is opened.
     pub gate: Option<Gate>,
-    /// What happens behind the last byte.
+    /// How the body ends after the last byte.
     pub ending: Ending,
 }
 
 /// How an answer ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
-    /// As it should.
+    /// The body ends regularly.
     Clean,
-    /// The connection is dropped in the middle of the body.
+    /// The connection is closed in the middle of the body.
     Abort,
-    /// Nothing comes any more, and the connection stays.
+    /// No further byte is sent, and the connection stays open.
     Stall,
 }
 
 impl Transcript {
-    /// An event stream that is written at once and ends as it should.
+    /// An event stream that is written at once and ends regularly.
     pub fn events(bytes: impl Into<Bytes>) -> Self {
         Self {
             status: 200,
@@ -65,7 +65,7 @@ impl Transcript {
     }
 }
 
-/// Keeps answers back until it is opened, and stays open.
+/// Holds answers back until it is opened. It stays open.
 #[derive(Clone, Debug)]
 pub struct Gate(Arc<Semaphore>);
 
@@ -75,29 +75,29 @@ impl Gate {
         Self(Arc::new(Semaphore::new(0)))
     }
 
-    /// Lets every answer pass.
+    /// Releases every answer.
     pub fn open(&self) {
         self.0.close();
     }
 
     async fn passed(&self) {
-        // No permit is ever added: the wait ends with the error of a closed semaphore.
+        // The semaphore has no permits: the wait ends with an error when it is closed.
         let _closed = self.0.acquire().await;
     }
 }
 
-/// What an upstream has seen so far.
+/// The requests that an upstream has received.
 #[derive(Clone, Debug, Default)]
-pub struct Seen {
+pub struct ReceivedRequests {
     requests: Arc<AtomicU32>,
     open: Arc<AtomicU32>,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    received: Arc<Mutex<Vec<ReceivedRequest>>>,
 }
 
-/// A request, to the letter.
+/// A request as it was received.
 #[derive(Clone, Debug)]
-pub struct Asked {
-    /// With the query.
+pub struct ReceivedRequest {
+    /// The path with the query.
     pub path: String,
     /// The headers.
     pub headers: HeaderMap,
@@ -105,55 +105,55 @@ pub struct Asked {
     pub body: Bytes,
 }
 
-impl Seen {
-    /// Requests that came.
+impl ReceivedRequests {
+    /// Number of received requests.
     pub fn requests(&self) -> u32 {
         self.requests.load(Ordering::SeqCst)
     }
 
-    /// Answers that are neither complete nor given up by the client.
+    /// Number of answers that are neither complete nor cancelled by the client.
     pub fn open(&self) -> u32 {
         self.open.load(Ordering::SeqCst)
     }
 
-    /// The requests that came whole, in their order.
-    pub fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The completely received requests, in order of arrival.
+    pub fn received(&self) -> Vec<ReceivedRequest> {
+        self.received.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     async fn note(&self, request: Request) {
         let (head, body) = request.into_parts();
         if let Ok(body) = to_bytes(body, usize::MAX).await {
-            let asked = Asked { path: head.uri.to_string(), headers: head.headers, body };
-            self.asked.lock().unwrap_or_else(PoisonError::into_inner).push(asked);
+            let received = ReceivedRequest { path: head.uri.to_string(), headers: head.headers, body };
+            self.received.lock().unwrap_or_else(PoisonError::into_inner).push(received);
         }
     }
 }
 
-/// Counts an answer as open for as long as it lives.
-struct Open(Arc<AtomicU32>);
+/// Counts an answer as open until it is dropped.
+struct OpenAnswer(Arc<AtomicU32>);
 
-impl Drop for Open {
+impl Drop for OpenAnswer {
     fn drop(&mut self) {
         self.0.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 /// Plays `transcript` on every path.
-pub fn routes(transcript: Transcript) -> (Router, Seen) {
+pub fn routes(transcript: Transcript) -> (Router, ReceivedRequests) {
     routes_in_turn(vec![transcript])
 }
 
-/// Plays `transcripts` on every path: the first request gets the first of them, and so on; the last one is for every
-/// further request. Without any, nothing is found.
-pub fn routes_in_turn(transcripts: Vec<Transcript>) -> (Router, Seen) {
-    let seen = Seen::default();
+/// Plays `transcripts` on every path: one per request, in order. Further requests get the last one. An empty list
+/// answers 404.
+pub fn routes_in_turn(transcripts: Vec<Transcript>) -> (Router, ReceivedRequests) {
+    let seen = ReceivedRequests::default();
     let counters = seen.clone();
     let router = Router::new().fallback(move |request: Request| {
         let turn = counters.requests.fetch_add(1, Ordering::SeqCst);
         let transcript = transcripts.get(turn as usize).or(transcripts.last()).cloned();
         counters.open.fetch_add(1, Ordering::SeqCst);
-        let open = Open(counters.open.clone());
+        let open = OpenAnswer(counters.open.clone());
         let counters = counters.clone();
         async move {
             counters.note(request).await;
@@ -166,7 +166,7 @@ pub fn routes_in_turn(transcripts: Vec<Transcript>) -> (Router, Seen) {
     (router, seen)
 }
 
-async fn play(transcript: Transcript, open: Open) -> impl IntoResponse {
+async fn play(transcript: Transcript, open: OpenAnswer) -> impl IntoResponse {
     tokio::time::sleep(transcript.head_after).await;
     if let Some(gate) = &transcript.gate {
         gate.passed().await;
@@ -182,8 +182,7 @@ async fn play(transcript: Transcript, open: Open) -> impl IntoResponse {
         }
         match ending {
             Ending::Clean => None,
-            // Once is enough: the server closes the connection at the first error. It would take what it has not
-            // written yet along, so that is given time.
+            // The server closes the connection at the error and drops unwritten bytes, so they get 50 ms first.
             Ending::Abort => {
                 tokio::time::sleep(Duration::from_millis(50)).await;
                 open.map(|_| (Err(std::io::Error::other("cut")), (rest, None)))
@@ -204,14 +203,14 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn each_request_gets_the_next_transcript_and_the_last_one_stays() {
+    async fn each_request_gets_the_next_transcript_and_the_last_one_repeats() {
         let transcripts = ["a", "b", "c"].map(Transcript::events);
         let (router, seen) = routes_in_turn(transcripts.into());
         let upstream = crate::start(router).await.unwrap();
-        let mut said = String::new();
+        let mut bodies = String::new();
         for _ in 0..5 {
-            said += &reqwest::get(upstream.url("/any")).await.unwrap().text().await.unwrap();
+            bodies += &reqwest::get(upstream.url("/any")).await.unwrap().text().await.unwrap();
         }
-        assert_eq!((said.as_str(), seen.requests()), ("abccc", 5));
+        assert_eq!((bodies.as_str(), seen.requests()), ("abccc", 5));
     }
 }

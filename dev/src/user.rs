@@ -1,7 +1,7 @@
-//! A signed-in user and tables of his own, for tests that are about something else.
+//! A signed-in user with tables, for tests of something else.
 //!
-//! His project signs with its legacy secret, so nothing need be fetched to check his token, and nothing could be. The
-//! tables are in memory, one set a process, and his limit is more than any test asks for.
+//! The project signs with its legacy secret, so no key set is fetched. The tables are in memory, one set per process,
+//! and the rate limit is higher than any test needs.
 
 use std::sync::OnceLock;
 
@@ -12,10 +12,10 @@ use crate::tables;
 const ADDRESS: &str = "http://127.0.0.1:9";
 const SECRET: &str = "the legacy secret of a project that exists in tests only";
 
-/// What a function is told of the project and of the tables.
+/// The variables of a function for this project and these tables.
 ///
 /// # Panics
-/// When the tables cannot be made: then no test can go on.
+/// If the tables cannot be created.
 pub fn variables() -> &'static [(&'static str, &'static str)] {
     static ENGINE: OnceLock<Engine> = OnceLock::new();
     static VARIABLES: OnceLock<Vec<(&str, &str)>> = OnceLock::new();
@@ -34,17 +34,17 @@ pub fn variables() -> &'static [(&'static str, &'static str)] {
     })
 }
 
-/// One of [`variables`].
+/// The value of one of [`variables`].
 pub fn variable(name: &str) -> Option<String> {
     variables().iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
 }
 
-/// His token, good for an hour.
+/// The user's token, valid for an hour.
 pub fn token() -> String {
     legacy_token(SECRET, None, &Project::claims(&format!("{ADDRESS}/auth/v1"), "demo@example.com"))
 }
 
-/// The value of `Authorization`.
+/// The value of the `Authorization` header.
 pub fn bearer() -> String {
     format!("Bearer {}", token())
 }

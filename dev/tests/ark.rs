@@ -2,8 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use dev::ark::{Options, picture_for, routes};
-use dev::{Running, start};
+use dev::ark::{ArkOptions, picture_for, routes};
+use dev::{RunningServer, start};
 use serde_json::{Value, json};
 
 const KEY: &str = "key-of-this-test";
@@ -143,12 +143,12 @@ fn request(max_images: u32) -> Value {
     })
 }
 
-async fn ark() -> Running {
-    let options = Options { key: KEY.to_owned(), speed: f64::INFINITY, log: false };
+async fn ark() -> RunningServer {
+    let options = ArkOptions { key: KEY.to_owned(), speed: f64::INFINITY, log: false };
     start(routes(options)).await.unwrap()
 }
 
-async fn ask(ark: &Running, key: &str, body: &Value) -> reqwest::Response {
+async fn ask(ark: &RunningServer, key: &str, body: &Value) -> reqwest::Response {
     reqwest::Client::new()
         .post(ark.url("/api/v3/images/generations"))
         .header("authorization", format!("Bearer {key}"))
@@ -160,7 +160,7 @@ async fn ask(ark: &Running, key: &str, body: &Value) -> reqwest::Response {
 }
 
 /// Every event as its `event:` line (empty where there is none) and its data.
-async fn events_of(ark: &Running, body: &Value) -> Vec<(String, String)> {
+async fn events_of(ark: &RunningServer, body: &Value) -> Vec<(String, String)> {
     let answer = ask(ark, KEY, body).await;
     assert_eq!(answer.status(), 200);
     assert_eq!(answer.headers()["content-type"], "text/event-stream");
@@ -175,7 +175,7 @@ async fn events_of(ark: &Running, body: &Value) -> Vec<(String, String)> {
         .collect()
 }
 
-async fn links(ark: &Running, body: &Value) -> Vec<String> {
+async fn links(ark: &RunningServer, body: &Value) -> Vec<String> {
     let events = events_of(ark, body).await;
     let data = events.iter().filter_map(|(_, data)| serde_json::from_str::<Value>(data).ok());
     data.filter_map(|data| data["url"].as_str().map(str::to_owned)).collect()

@@ -23,8 +23,10 @@ use aws_sdk_dynamodb::types::{
 };
 use axum::Router;
 use axum::extract::ConnectInfo;
-use dev::Running;
-use dev::dynamodb::{Call, Engine, Fault, Key, Kind, LEDGER, Place, Proxy, RATE_LIMITS, Table, routes, start};
+use dev::RunningServer;
+use dev::dynamodb::{
+    AttributeType, Engine, KeyAttribute, LEDGER, Place, Proxy, RATE_LIMITS, Table, TableCall, TableFault, routes, start,
+};
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -168,11 +170,11 @@ async fn what_the_service_says_reaches_the_caller() {
     let (proxy, running) = before(&engine).await;
     let client = client(&running.url(""), 1);
     let rows = [
-        (Fault::Throttling, 400, "ThrottlingException"),
-        (Fault::ProvisionedThroughputExceeded, 400, "ProvisionedThroughputExceededException"),
-        (Fault::ResourceNotFound, 400, "ResourceNotFoundException"),
-        (Fault::AccessDenied, 400, "AccessDeniedException"),
-        (Fault::InternalServerError, 500, "InternalServerError"),
+        (TableFault::Throttling, 400, "ThrottlingException"),
+        (TableFault::ProvisionedThroughputExceeded, 400, "ProvisionedThroughputExceededException"),
+        (TableFault::ResourceNotFound, 400, "ResourceNotFoundException"),
+        (TableFault::AccessDenied, 400, "AccessDeniedException"),
+        (TableFault::InternalServerError, 500, "InternalServerError"),
     ];
     for (fault, status, code) in rows {
         proxy.fail(Some(fault));
@@ -201,7 +203,7 @@ async fn the_engine_itself_says_it_alike() {
     let (proxy, running) = before(&engine).await;
     let client = client(&running.url(""), 1);
     let its_own = add(&client, "no-such-table", "user").await.unwrap_err();
-    proxy.fail(Some(Fault::ResourceNotFound));
+    proxy.fail(Some(TableFault::ResourceNotFound));
     let ours = add(&client, LIMITS, "user").await.unwrap_err();
     let body = |error: &SdkError<UpdateItemError>| {
         let body = error.raw_response().unwrap().body().bytes().unwrap();
@@ -222,7 +224,7 @@ async fn a_swallowed_answer_hides_a_write() {
     let engine = engine();
     let (proxy, running) = before(&engine).await;
     let (direct, client) = (client(&engine.url(), 1), client(&running.url(""), 1));
-    proxy.fail_every(3, Fault::Swallow);
+    proxy.fail_every(3, TableFault::Swallow);
     let mut lost = 0;
     for asked in 1..=9 {
         match add(&client, LIMITS, "user").await {
@@ -241,11 +243,11 @@ async fn a_retry_behind_a_swallowed_answer_meets_its_own_write() {
     let engine = engine();
     let (proxy, running) = before(&engine).await;
     let (direct, retrying) = (client(&engine.url(), 1), client(&running.url(""), 2));
-    first_fails(&proxy, Fault::Swallow);
+    first_fails(&proxy, TableFault::Swallow);
     add(&retrying, LIMITS, "twice").await.expect("the second attempt's answer arrives");
     assert_eq!(count(&direct, LIMITS, "twice").await, 2, "the attempts are not told apart");
 
-    first_fails(&proxy, Fault::Swallow);
+    first_fails(&proxy, TableFault::Swallow);
     let error = charge(&retrying, LIMITS, "once", 1000, "run-1").await.unwrap_err();
     let left = condition_failed(error).expect("what is there comes with the refusal");
     assert_eq!((&left["rid"], &left["tat"]), (&s("run-1"), &n(1000)), "it is the first attempt's own");
@@ -258,19 +260,19 @@ async fn a_client_retries_what_passes() {
     let (proxy, running) = before(&engine).await;
     let (retrying, impatient) = (client(&running.url(""), 2), impatient(&running.url(""), 2));
     let passing = [
-        Fault::Throttling,
-        Fault::ProvisionedThroughputExceeded,
-        Fault::InternalServerError,
-        Fault::Refuse,
-        Fault::Hang,
+        TableFault::Throttling,
+        TableFault::ProvisionedThroughputExceeded,
+        TableFault::InternalServerError,
+        TableFault::Refuse,
+        TableFault::Hang,
     ];
     for (done, fault) in passing.into_iter().enumerate() {
         first_fails(&proxy, fault);
-        let client = if fault == Fault::Hang { &impatient } else { &retrying };
+        let client = if fault == TableFault::Hang { &impatient } else { &retrying };
         add(client, LIMITS, "user").await.unwrap_or_else(|error| panic!("{fault:?}: {}", DisplayErrorContext(error)));
         assert_eq!(count(&retrying, LIMITS, "user").await, done as u64 + 1, "{fault:?}: nothing was done before");
     }
-    for fault in [Fault::ResourceNotFound, Fault::AccessDenied] {
+    for fault in [TableFault::ResourceNotFound, TableFault::AccessDenied] {
         let before = proxy.calls();
         first_fails(&proxy, fault);
         assert!(add(&retrying, LIMITS, "user").await.is_err(), "{fault:?}");
@@ -284,7 +286,7 @@ async fn a_refused_request_gets_no_byte_and_does_nothing() {
     let (proxy, running) = before(&engine).await;
     let (direct, client) = (client(&engine.url(), 1), client(&running.url(""), 1));
     add(&client, LIMITS, "user").await.unwrap();
-    for fault in [Fault::Refuse, Fault::Swallow] {
+    for fault in [TableFault::Refuse, TableFault::Swallow] {
         proxy.fail(Some(fault));
         let mut socket = TcpStream::connect(running.address).await.unwrap();
         socket.write_all(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}").await.unwrap();
@@ -292,7 +294,7 @@ async fn a_refused_request_gets_no_byte_and_does_nothing() {
         timeout(EVER, socket.read_to_end(&mut answer)).await.unwrap().unwrap();
         assert!(answer.is_empty(), "{fault:?}: {:?}", String::from_utf8_lossy(&answer));
     }
-    proxy.fail(Some(Fault::Refuse));
+    proxy.fail(Some(TableFault::Refuse));
     let error = add(&client, LIMITS, "user").await.unwrap_err();
     assert!(matches!(error, SdkError::DispatchFailure(_)), "{error:?}");
     assert_eq!(count(&direct, LIMITS, "user").await, 1);
@@ -303,7 +305,7 @@ async fn a_hanging_request_takes_as_long_as_its_caller_has() {
     let engine = engine();
     let (proxy, running) = before(&engine).await;
     let (direct, client) = (client(&engine.url(), 1), impatient(&running.url(""), 1));
-    proxy.fail(Some(Fault::Hang));
+    proxy.fail(Some(TableFault::Hang));
     let error = timeout(EVER, add(&client, LIMITS, "user")).await.unwrap().unwrap_err();
     assert!(matches!(error, SdkError::TimeoutError(_)), "{error:?}");
     assert_eq!(count(&direct, LIMITS, "user").await, 0);
@@ -359,7 +361,7 @@ async fn calls_are_counted_by_what_they_ask() {
     put(&client, BOOK, [("pk", s("user")), ("sk", s("BAL"))]).await;
     assert_eq!(newest_first(&client, BOOK, "user").await, [""; 0]);
     client.list_tables().send().await.unwrap();
-    proxy.fail(Some(Fault::AccessDenied));
+    proxy.fail(Some(TableFault::AccessDenied));
     assert!(add(&client, LIMITS, "user").await.is_err());
     assert_eq!(proxy.calls(), 6, "a request that fails is one as well");
     let operations = ["UpdateItem", "GetItem", "PutItem", "Query", "ListTables", "DeleteItem"];
@@ -377,13 +379,13 @@ async fn a_script_chooses_what_fails() {
     let log = Arc::clone(&seen);
     proxy.script(move |call| {
         log.lock().unwrap().push(call.clone());
-        (call.table == BOOK && call.operation == "UpdateItem").then_some(Fault::Throttling)
+        (call.table == BOOK && call.operation == "UpdateItem").then_some(TableFault::Throttling)
     });
     add(&client, LIMITS, "user").await.unwrap();
     let key = HashMap::from([("pk".to_owned(), s("user")), ("sk".to_owned(), s("BAL"))]);
     assert!(client.update_item().table_name(BOOK).set_key(Some(key)).send().await.is_err());
     put(&client, BOOK, [("pk", s("user")), ("sk", s("BAL"))]).await;
-    let call = |operation: &str, table: &str| Call { operation: operation.into(), table: table.into() };
+    let call = |operation: &str, table: &str| TableCall { operation: operation.into(), table: table.into() };
     let expected = [call("UpdateItem", LIMITS), call("UpdateItem", BOOK), call("PutItem", BOOK)];
     assert_eq!(*seen.lock().unwrap(), expected);
 }
@@ -452,9 +454,10 @@ fn block(yaml: &str, key: &str) -> String {
 /// A table's properties, as the template writes them.
 fn written(table: &Table) -> String {
     let mut lines = vec!["BillingMode: PAY_PER_REQUEST".to_owned(), "AttributeDefinitions:".to_owned()];
-    let attribute = |key: Key| format!("  - {{ AttributeName: {}, AttributeType: {} }}", key.name, key.kind.letter());
+    let attribute =
+        |key: KeyAttribute| format!("  - {{ AttributeName: {}, AttributeType: {} }}", key.name, key.kind.letter());
     lines.extend(table.keys().map(attribute));
-    let schema = |indent: &str, sort: Option<Key>| -> Vec<String> {
+    let schema = |indent: &str, sort: Option<KeyAttribute>| -> Vec<String> {
         let partition = format!("{indent}- {{ AttributeName: {}, KeyType: HASH }}", table.partition.name);
         let sort = sort.map(|key| format!("{indent}- {{ AttributeName: {}, KeyType: RANGE }}", key.name));
         [Some(partition), sort].into_iter().flatten().collect()
@@ -480,13 +483,13 @@ fn engine() -> Engine {
     engine
 }
 
-async fn before(engine: &Engine) -> (Proxy, Running) {
+async fn before(engine: &Engine) -> (Proxy, RunningServer) {
     let proxy = Proxy::default();
     let running = dev::start(routes(proxy.clone(), &engine.url())).await.unwrap();
     (proxy, running)
 }
 
-fn first_fails(proxy: &Proxy, fault: Fault) {
+fn first_fails(proxy: &Proxy, fault: TableFault) {
     let mut fault = Some(fault);
     proxy.script(move |_| fault.take());
 }
@@ -631,19 +634,19 @@ async fn create(client: &Client, name: &str, table: &Table) {
     client.update_time_to_live().table_name(name).time_to_live_specification(expires).send().await.unwrap();
 }
 
-fn element(key: Key, kind: KeyType) -> KeySchemaElement {
+fn element(key: KeyAttribute, kind: KeyType) -> KeySchemaElement {
     KeySchemaElement::builder().attribute_name(key.name).key_type(kind).build().unwrap()
 }
 
-fn schema(partition: Key, sort: Option<Key>) -> Vec<KeySchemaElement> {
+fn schema(partition: KeyAttribute, sort: Option<KeyAttribute>) -> Vec<KeySchemaElement> {
     let sort = sort.map(|key| element(key, KeyType::Range));
     [Some(element(partition, KeyType::Hash)), sort].into_iter().flatten().collect()
 }
 
-fn attribute(key: Key) -> AttributeDefinition {
+fn attribute(key: KeyAttribute) -> AttributeDefinition {
     let kind = match key.kind {
-        Kind::Text => ScalarAttributeType::S,
-        Kind::Number => ScalarAttributeType::N,
+        AttributeType::Text => ScalarAttributeType::S,
+        AttributeType::Number => ScalarAttributeType::N,
     };
     AttributeDefinition::builder().attribute_name(key.name).attribute_type(kind).build().unwrap()
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dev::function_url::payload;
-use dev::runtime_api::{Deadline, Failed, RuntimeApi};
+use dev::runtime_api::{Deadline, InvokeError, RuntimeApi};
 use dev::samples::samples;
 use futures_util::{StreamExt, stream};
 use reqwest::{Body, Client, RequestBuilder, Response};
@@ -120,7 +120,7 @@ async fn what_is_no_streamed_response_is_told() {
         assert!(platform.post(&next, Body::wrap_stream(body)).await.is_err());
     };
     let (invocation, ()) = tokio::join!(platform.api.invoke(&Value::Null, SOON), broken);
-    assert_eq!(invocation.unwrap().rest().await.unwrap_err().to_string(), "the response broke off");
+    assert_eq!(invocation.unwrap().rest().await.unwrap_err().to_string(), "the response is truncated");
 }
 
 #[tokio::test]
@@ -135,7 +135,7 @@ async fn a_buffered_response_comes_whole() {
             let mut invocation = platform.api.invoke(&Value::Null, SOON).await?;
             assert!(!invocation.is_streamed);
             let body = invocation.rest().await.unwrap();
-            Ok::<_, Failed>((invocation.prelude, String::from_utf8(body).unwrap()))
+            Ok::<_, InvokeError>((invocation.prelude, String::from_utf8(body).unwrap()))
         };
         let (status, answer) = tokio::join!(function, client);
         assert_eq!(status, if answer.is_ok() { 202 } else { 400 });
@@ -160,7 +160,7 @@ async fn a_buffered_response_comes_whole() {
     for (answer, why) in [
         ("not JSON".to_owned(), "the buffered response cannot be read: "),
         (json!({"body": "no status"}).to_string(), "the buffered response cannot be read: missing field `statusCode`"),
-        (with(json!({"body": "%", "isBase64Encoded": true})), "the body is no base64: "),
+        (with(json!({"body": "%", "isBase64Encoded": true})), "the body is not valid base64: "),
         (with(json!({"multiValueHeaders": {"x-a": ["b"]}})), "a Function URL does not read multiValueHeaders"),
     ] {
         let failed = buffered(answer).await.unwrap_err().to_string();
@@ -236,7 +236,7 @@ fn id(next: &Response) -> &str {
     next.headers()["lambda-runtime-aws-request-id"].to_str().unwrap()
 }
 
-async fn fails(platform: &Platform, answer: &'static [u8]) -> Failed {
+async fn fails(platform: &Platform, answer: &'static [u8]) -> InvokeError {
     let function = async {
         let next = platform.next().await;
         platform.respond(&next, vec![Bytes::from_static(answer)]).await.unwrap()

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 use dev::supabase::{Algorithm, Fault, Project, legacy_token, routes};
-use dev::{Running, start};
+use dev::{RunningServer, start};
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
 use reqwest::{Client, Response, StatusCode, redirect};
@@ -460,17 +460,17 @@ fn no_private_key_in_the_debug_form() {
     assert!(!shown.contains("private"), "{shown}");
 }
 
-async fn auth() -> (Running, Project) {
+async fn auth() -> (RunningServer, Project) {
     let project = Project::new();
     (start(routes(project.clone())).await.unwrap(), project)
 }
 
-async fn fetch(auth: &Running) -> Response {
+async fn fetch(auth: &RunningServer) -> Response {
     reqwest::get(auth.url(KEY_SET)).await.unwrap()
 }
 
 /// A request for the key set is counted when it comes, and gets no answer for a while.
-async fn comes_and_waits(auth: &Running, project: &Project) {
+async fn comes_and_waits(auth: &RunningServer, project: &Project) {
     let before = project.fetches();
     let mut answer = pin!(fetch(auth));
     let counted = async {
@@ -495,17 +495,17 @@ async fn read(answer: Response) -> Value {
     serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap()
 }
 
-async fn kids(auth: &Running) -> Vec<String> {
+async fn kids(auth: &RunningServer) -> Vec<String> {
     let set = body(fetch(auth).await).await;
     set["keys"].as_array().unwrap().iter().map(|key| key["kid"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn key(auth: &Running, kid: &str) -> Value {
+async fn key(auth: &RunningServer, kid: &str) -> Value {
     let set = body(fetch(auth).await).await;
     set["keys"].as_array().unwrap().iter().find(|key| key["kid"] == kid).unwrap().clone()
 }
 
-async fn sign_in(auth: &Running, path: &str, body: &str) -> Response {
+async fn sign_in(auth: &RunningServer, path: &str, body: &str) -> Response {
     Client::new().post(auth.url(path)).body(body.to_owned()).send().await.unwrap()
 }
 

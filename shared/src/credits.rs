@@ -1,39 +1,39 @@
-//! What a generation costs its user: one credit a picture, reserved before the upstream is called and settled after.
+//! The price of a generation: one credit per picture, reserved before the call of the upstream and settled after it.
 //!
-//! What is reserved lies in a *hold* of its own beside the balance, so a function that dies in between loses nothing:
-//! the hold tells how much it was and when it is over, and whoever comes next gives it back.
+//! Each reservation is a *hold* beside the balance, with its amount and its end. So no credits are lost when a function
+//! dies in between: the user's next request settles the hold.
 
 use std::collections::BTreeMap;
 
-/// What a user has.
+/// A user's credits.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Balance {
-    /// What can be spent.
+    /// The credits that can be reserved.
     pub credits: u64,
-    /// What is reserved, by the request that reserved it.
+    /// The reserved credits, by the id of the run that reserved them.
     pub holds: BTreeMap<String, Hold>,
 }
 
-/// Credits that a request has reserved.
+/// The credits that a run has reserved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hold {
-    /// How many: they are no longer in the balance.
+    /// Their number. The balance no longer contains them.
     pub credits: u32,
-    /// Where the record of its task is: it may have ended without having settled.
+    /// The sort key of the task's record: the run may have ended and not settled.
     pub record: String,
-    /// The request is surely gone then; milliseconds since 1970.
+    /// The time at which the run has certainly ended, in milliseconds since 1970.
     pub expires_ms: u64,
 }
 
 impl Balance {
-    /// The holds whose requests are gone without having settled.
+    /// The holds of runs that have ended and not settled, with the ids of the runs.
     pub fn abandoned(&self, now_ms: u64) -> impl Iterator<Item = (&str, &Hold)> {
         self.holds.iter().filter(move |(_, hold)| hold.expires_ms <= now_ms).map(|(run, hold)| (run.as_str(), hold))
     }
 }
 
-/// How many of the `reserved` credits are spent: one for each whole picture and one for each that the caller pays for
-/// although it did not come (`others`). The rest comes back.
+/// The number of `reserved` credits that are spent: one for each delivered picture, and one for each of the `others`,
+/// which the caller pays for although they were not delivered. The rest returns to the balance.
 pub fn spent(reserved: u32, delivered: usize, others: u32) -> u32 {
     let delivered = u32::try_from(delivered).unwrap_or(reserved);
     reserved.min(delivered.saturating_add(others))

@@ -1,7 +1,7 @@
-//! One task's life: new → running → succeeded or failed, and what it means when its key comes again.
+//! The life of a task: new → running → succeeded or failed, and the answer to a repeated key.
 //!
-//! A task is named by its owner: by `Idempotency-Key`, or by the `task_id` of faceflip. It is run again only after it
-//! failed, or when whoever ran it is surely gone; nothing is paid for twice.
+//! Its owner names a task: by `Idempotency-Key`, or by the `task_id` of faceflip. A task is run again only after it
+//! failed, or after the lease of its last run; no result is charged twice.
 
 use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
 use crate::problem::Code;
@@ -13,72 +13,73 @@ use sha2::{Digest, Sha256};
 use time::PrimitiveDateTime;
 use time::macros::format_description;
 
-/// A link is not handed out again when it has less than this to live.
+/// A link is not delivered again if it expires sooner than this.
 const LINK_MARGIN_MS: u64 = 600_000;
-/// How long a link lives that does not say so: what ARK and its like promise.
+/// The life of a link that does not state one: ARK promises
+/// [24 hours](https://www.volcengine.com/docs/82379/1541523).
 const LINK_LIFE_MS: u64 = 86_400_000;
 
-/// What is kept of a task. Never a prompt and never a pixel.
+/// The record of a task. It holds neither the prompt nor pictures.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskRecord {
-    /// As its owner named it.
+    /// Its owner's name for it.
     pub task_id: String,
-    /// The route that ran it.
+    /// The path of the route that ran it.
     pub route: String,
-    /// Where it stands.
+    /// Its state.
     pub state: TaskState,
-    /// How often it was run.
+    /// The number of runs.
     pub attempts: u32,
-    /// Whole pictures that were delivered.
+    /// The number of whole pictures that were delivered.
     pub images: u32,
-    /// When it first came, in milliseconds since 1970.
+    /// The time of its first request, in milliseconds since 1970.
     pub created_ms: u64,
-    /// When that last changed.
+    /// The time of the last change, in milliseconds since 1970.
     pub updated_ms: u64,
-    /// Which request was the last to run it. Made by us.
+    /// The id of the last run. This service makes it.
     pub run: String,
-    /// [`fingerprint`] of what was asked.
+    /// The [`fingerprint`] of the request.
     pub fingerprint: String,
-    /// What was delivered, where that can be told again.
+    /// The result, where it consists of links.
     pub links: Option<StoredLinks>,
 }
 
-/// Where a task stands.
+/// The state of a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TaskState {
-    /// Somebody runs it, and is gone for sure at this time.
+    /// A request runs it.
     Running {
-        /// Milliseconds since 1970.
+        /// The end of the lease, in milliseconds since 1970: the run has certainly ended then.
         lease_ms: u64,
     },
     /// At least one picture was delivered.
     Succeeded,
-    /// None was.
+    /// No picture was delivered.
     Failed {
-        /// As its owner was told.
+        /// The code that its owner received; `None` if this version does not know it.
         code: Option<Code>,
     },
 }
 
-/// What a key means that has come before.
+/// The meaning of a repeated key.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Repeat {
-    /// This request itself wrote the record: an answer of the table was lost.
+    /// This request itself wrote the record; the table's answer was lost.
     Ours,
     /// Another request runs it.
     InProgress,
-    /// It has succeeded, and its pictures can be had again.
+    /// It has succeeded, and its links are still valid.
     Replay(Success),
-    /// It has succeeded, and its pictures are gone.
+    /// It has succeeded, and its pictures cannot be delivered again.
     Completed,
-    /// It was for another request.
+    /// The key belongs to a request with other content.
     Reused,
-    /// It may be run again: it failed, or whoever ran it is gone.
+    /// It may be run again: it failed, or its lease is over.
     Again,
 }
 
 impl TaskRecord {
-    /// What it means that this key comes again, with this request, run as `run`.
+    /// The meaning of this key in another request, which would run the task as `run`.
     pub fn repeat(&self, fingerprint: &str, run: &str, now_ms: u64) -> Repeat {
         match self.state {
             _ if self.run == run => Repeat::Ours,
@@ -95,8 +96,21 @@ impl TaskRecord {
     }
 }
 
+impl Repeat {
+    /// The answer without a run: the earlier result, or the code of a refusal. `None` if this request runs the task.
+    pub fn answer(self) -> Option<Result<Success, Code>> {
+        match self {
+            Repeat::Ours | Repeat::Again => None,
+            Repeat::Replay(success) => Some(Ok(success)),
+            Repeat::InProgress => Some(Err(Code::TaskInProgress)),
+            Repeat::Completed => Some(Err(Code::TaskAlreadyCompleted)),
+            Repeat::Reused => Some(Err(Code::TaskIdReused)),
+        }
+    }
+}
+
 impl TaskState {
-    /// As its owner is told it at this time: whoever ran a task beyond its lease is gone, and it has failed.
+    /// The state that its owner receives at this time: a task that runs beyond its lease has failed.
     #[must_use]
     pub fn at(self, now_ms: u64) -> Self {
         match self {
@@ -108,7 +122,8 @@ impl TaskState {
     }
 }
 
-/// What a request asked for, as a hash: 64 hexadecimal digits. Each part's length counts, so none runs into the next.
+/// A hash of the request's content: 64 hexadecimal digits. It includes the length of each part, so that two lists of
+/// parts with the same text, cut elsewhere, differ.
 pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut hash = Sha256::new();
     for part in parts {
@@ -118,7 +133,7 @@ pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A success that consists of links, as it is stored.
+/// The stored form of a success that consists of links.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StoredLinks {
     images: Vec<StoredLink>,
@@ -140,7 +155,7 @@ struct StoredFailure {
 }
 
 impl StoredLinks {
-    /// The links of a success; `None` if any of its pictures is none.
+    /// The links of a success; `None` if a picture of it is no link.
     pub fn of(success: &Success) -> Option<Self> {
         let link = |image: &DeliveredImage| match &image.source {
             ImageSource::Link { url, pixels } => {
@@ -158,7 +173,7 @@ impl StoredLinks {
         self.images.iter().map(|link| link.url.as_str())
     }
 
-    /// The success again, while all of its links, made at `made_ms`, live.
+    /// The success, while all of its links are valid. `made_ms` is the time at which they were made.
     fn success(&self, made_ms: u64, now_ms: u64) -> Option<Success> {
         let lives = |link: &StoredLink| expiry_ms(&link.url, made_ms).saturating_sub(LINK_MARGIN_MS) > now_ms;
         if !self.images.iter().all(lives) {
@@ -181,8 +196,8 @@ impl StoredLinks {
     }
 }
 
-/// When a signed link dies: it says when it was signed and for how long, in the names of Volcengine's or of AWS's
-/// object store. One that does not is taken to be as old as its record.
+/// The time at which a signed link expires. The link states when it was signed and for how long, in the parameters of
+/// Volcengine's or of AWS's object store. Without them it counts as signed at `made_ms`.
 fn expiry_ms(url: &str, made_ms: u64) -> u64 {
     let Ok(url) = url::Url::parse(url) else { return made_ms };
     let value = |name: &str| {
@@ -195,7 +210,7 @@ fn expiry_ms(url: &str, made_ms: u64) -> u64 {
     signed_ms.saturating_add(life_ms.unwrap_or(LINK_LIFE_MS))
 }
 
-/// `20261121T080000Z` in milliseconds since 1970.
+/// Parses a time such as `20261121T080000Z`. Returns milliseconds since 1970.
 fn compact_date_ms(text: &str) -> Option<u64> {
     let format = format_description!("[year][month][day]T[hour][minute][second]Z");
     let date = PrimitiveDateTime::parse(text, format).ok()?.assume_utc();

@@ -1,4 +1,4 @@
-//! `cargo dev check`: is everything there that the real upstreams need, and can users sign in?
+//! `cargo dev check`: checks the variables for the real upstreams, and that users' tokens can be verified.
 
 use std::io::{self, Write};
 
@@ -6,85 +6,93 @@ use shared::config::{CommonConfig, FaceflipConfig, FunctionConfig, GenerateConfi
 use shared::edge::SignIn;
 use shared::problem::Code;
 
-use crate::environment::Environment;
+use crate::environment::StackEnvironment;
 
-/// Says it, and returns whether it is.
+/// Prints the result for each route. Returns whether all are ready.
 pub(crate) async fn run() -> io::Result<bool> {
-    let environment = Environment::with_file()?;
+    let environment = StackEnvironment::with_file()?;
     let mut out = io::stdout().lock();
     let generate = report::<GenerateConfig>(&mut out, "POST /api/generate-stream", &environment).await?;
     let faceflip = report::<FaceflipConfig>(&mut out, "POST /api/v1/faceflip/generate/stream", &environment).await?;
     if generate && faceflip {
-        writeln!(out, "Run `cargo dev --real` to call the real upstreams. This costs money.")?;
+        writeln!(out, "Next: cargo dev --real (calls the real upstreams; this costs money)")?;
     } else {
-        writeln!(out, "Run `cargo dev setup` to be asked for what is missing.")?;
+        writeln!(out, "Next: cargo dev setup (asks for addresses and keys)")?;
     }
     Ok(generate && faceflip)
 }
 
-/// What a line begins with: nothing is in the way, a key is missing, or something is there and wrong.
+/// The result for a route: ready, a key is missing, or a value is wrong.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Mark {
+enum CheckResult {
     Ready,
     Missing,
     Wrong,
 }
 
-async fn report<C: FunctionConfig>(out: &mut impl Write, route: &str, environment: &Environment) -> io::Result<bool> {
-    let has_stand_in = environment.get("SUPABASE_URL").is_none();
-    // `--real` takes the stand-ins where no project and no tables are given; their ports do not matter here.
+async fn report<C: FunctionConfig>(
+    out: &mut impl Write,
+    route: &str,
+    environment: &StackEnvironment,
+) -> io::Result<bool> {
+    let has_demo_users = environment.get("SUPABASE_URL").is_none();
+    // `--real` uses the fakes of Supabase and DynamoDB if no project and no tables are set. Ports do not matter here.
     let tables = |name: &str| dev::tables::VARIABLES.iter().find(|(known, _)| *known == name);
-    let stand_in = |name: &str| match name {
+    let fake = |name: &str| match name {
         "SUPABASE_URL" => Some("http://127.0.0.1:8787".to_owned()),
         name => tables(name).map(|(_, table)| (*table).to_owned()),
     };
-    let (mark, lines) = match C::from_env(&|name| environment.get(name).or_else(|| stand_in(name))) {
+    let (result, lines) = match C::from_env(&|name| environment.get(name).or_else(|| fake(name))) {
         Err(mistakes) => {
             let lines = mistakes.0.iter().map(|mistake| format!("{} {}", mistake.variable, mistake.message));
-            (Mark::Wrong, lines.collect())
+            (CheckResult::Wrong, lines.collect())
         }
         Ok(config) => {
             let (key, of_key) = match config.key() {
-                KeySource::Given(_) => (Mark::Ready, None),
-                KeySource::Managed { id, .. } => (Mark::Ready, Some(format!("its key is the secret {id}"))),
-                KeySource::Missing { given, .. } => (Mark::Missing, Some(format!("{given} is not set"))),
+                KeySource::Given(_) => (CheckResult::Ready, None),
+                KeySource::Managed { id, .. } => (CheckResult::Ready, Some(format!("the key is in the secret {id}"))),
+                KeySource::Missing { given, .. } => (CheckResult::Missing, Some(format!("{given} is not set"))),
             };
-            let (users, of_users) = users(config.common(), has_stand_in).await;
+            let (users, of_users) = users(config.common(), has_demo_users).await;
             let open = (!config.common().sign_in.is_required)
-                .then(|| "FACEFLIP_AUTH=anonymous: callers without a token may call too".to_owned());
+                .then(|| "FACEFLIP_AUTH=anonymous: this route needs no token".to_owned());
             (key.max(users), of_key.into_iter().chain([of_users]).chain(open).collect::<Vec<_>>())
         }
     };
-    let word = match mark {
-        Mark::Ready => "ready",
-        Mark::Missing => "missing",
-        Mark::Wrong => "wrong",
+    let word = match result {
+        CheckResult::Ready => "ready",
+        CheckResult::Missing => "missing",
+        CheckResult::Wrong => "wrong",
     };
     writeln!(out, "{word:<7}  {route}")?;
     lines.iter().try_for_each(|line| writeln!(out, "         {line}"))?;
-    Ok(mark == Mark::Ready)
+    Ok(result == CheckResult::Ready)
 }
 
-/// Who may call, and whether their tokens can be checked.
-async fn users(config: &CommonConfig, has_stand_in: bool) -> (Mark, String) {
-    if has_stand_in {
-        return (Mark::Ready, "SUPABASE_URL is not set: the demo users may call".into());
+/// Which users may call, and whether their tokens can be verified.
+async fn users(config: &CommonConfig, has_demo_users: bool) -> (CheckResult, String) {
+    if has_demo_users {
+        return (CheckResult::Ready, "SUPABASE_URL is not set: the demo users may call".into());
     }
     let state = match SignIn::new(&config.sign_in, config.secrets_endpoint.as_ref()) {
         Some(sign_in) => sign_in.state().await,
-        None => return (Mark::Wrong, "this system has no root certificates: nothing can be fetched".into()),
+        None => {
+            return (
+                CheckResult::Wrong,
+                "this system has no root certificates, so HTTPS fails: install ca-certificates".into(),
+            );
+        }
     };
     match state {
-        Ok(()) => (Mark::Ready, "the users of SUPABASE_URL may call: its key set is there".into()),
+        Ok(()) => (CheckResult::Ready, "the users of SUPABASE_URL may call: its key set was fetched".into()),
         Err(Code::ServiceMisconfigured) => {
-            let says = "the key set of SUPABASE_URL has no usable key: create a signing key in Supabase (Settings, JWT \
-                        keys), or set SUPABASE_JWT_SECRET";
-            (Mark::Missing, says.into())
+            let message = "the key set of SUPABASE_URL has no usable key: create a signing key in Supabase (Settings, \
+                           JWT keys), or set SUPABASE_JWT_SECRET";
+            (CheckResult::Missing, message.into())
         }
         Err(_) => {
-            let says =
-                "the key set of SUPABASE_URL cannot be fetched: is it the project's address, and can it be reached?";
-            (Mark::Wrong, says.into())
+            let message = "the key set of SUPABASE_URL cannot be fetched: check the address and the network";
+            (CheckResult::Wrong, message.into())
         }
     }
 }

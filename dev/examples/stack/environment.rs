@@ -1,4 +1,4 @@
-//! The variables of this process and, for the real upstreams, those of `.env`.
+//! The variables of this process and, with `--real`, those of `.env`.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,30 +8,30 @@ use std::path::Path;
 use reqwest::Url;
 use shared::config::{VARIABLES, is_loopback};
 
-/// The file of a developer's own settings. It is never committed.
+/// The file with a developer's settings. Git ignores it.
 pub(crate) const FILE: &str = ".env";
 
-/// The product's variables that are set, and which of them were read.
-pub(crate) struct Environment {
+/// The product's variables with a value, and a record of those that were read.
+pub(crate) struct StackEnvironment {
     process: BTreeMap<String, String>,
     file: BTreeMap<String, String>,
     used: RefCell<BTreeSet<String>>,
 }
 
-impl Environment {
+impl StackEnvironment {
     /// Reads the variables of the process only.
     pub(crate) fn of_process() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
+        #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
         let process = std::env::vars().filter(|(name, value)| is_ours(name) && !value.is_empty()).collect();
         Self { process, file: BTreeMap::new(), used: RefCell::default() }
     }
 
-    /// Reads `.env` too. A missing file is fine; a line that cannot be read is an error.
+    /// Reads `.env` too. A missing file is allowed; an invalid line is an error.
     pub(crate) fn with_file() -> io::Result<Self> {
         Ok(Self { file: read_file(Path::new(FILE))?, ..Self::of_process() })
     }
 
-    /// A variable of the process, or else of the file.
+    /// A variable of the process, otherwise of the file.
     pub(crate) fn get(&self, name: &str) -> Option<String> {
         if let Some(value) = self.process.get(name) {
             self.used.borrow_mut().insert(name.to_owned());
@@ -40,7 +40,7 @@ impl Environment {
         self.file.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
-    /// A variable whose URL is on this machine.
+    /// A variable of the process with a loopback URL.
     pub(crate) fn loopback(&self, name: &str) -> Option<String> {
         let is_local = |value: &String| Url::parse(value).is_ok_and(|url| is_loopback(&url));
         self.process.get(name).filter(|value| is_local(value))?;
@@ -54,14 +54,14 @@ impl Environment {
     }
 }
 
-/// The variables of a file in the form of `.env`.
+/// The variables of a file in `.env` format.
 pub(crate) fn read_file(path: &Path) -> io::Result<BTreeMap<String, String>> {
     if !path.exists() {
         return Ok(BTreeMap::new());
     }
     let lines = dotenvy::from_path_iter(path).map_err(io::Error::other)?;
-    // The error of a line quotes it, and a line may hold a key.
-    let unreadable = |_| io::Error::other(format!("{FILE} has a line that cannot be read: NAME=value is expected"));
+    // The parser's error quotes the line, which may hold a key.
+    let unreadable = |_| io::Error::other(format!("{FILE} has an invalid line; each line must be NAME=value"));
     lines.map(|line| line.map_err(unreadable)).collect()
 }
 

@@ -1,7 +1,7 @@
-//! `cargo dev`: the product on one port of this machine, with no account and no key.
+//! `cargo dev`: the product on one port of this machine, without an account or a key.
 //!
-//! The handlers are the ones that Lambda runs; Supabase and the upstreams are the fakes of this crate, or with `--real`
-//! the real ones.
+//! The handlers are the ones that Lambda runs. Supabase and the upstreams are the fakes of this crate, or the real ones
+//! with `--real`.
 
 mod check;
 mod credits;
@@ -21,72 +21,72 @@ use dev::Shape;
 use dev::dynamodb::Engine;
 use tokio::net::TcpListener;
 
-use environment::Environment;
+use environment::StackEnvironment;
 
-/// The whole product on this machine: open the printed address in a browser, or paste the printed command.
+/// Run the whole product on this machine. Then open the printed address in a browser, or paste a printed command.
 #[derive(Parser)]
 #[command(name = "cargo dev", bin_name = "cargo dev", version, args_conflicts_with_subcommands = true)]
-#[command(after_help = "Users: demo@example.com and demo+<word>@example.com, with the password demo.")]
+#[command(after_help = "Users: demo@example.com and demo+<word>@example.com. Password: demo.")]
 struct Command {
     #[command(subcommand)]
-    action: Option<Action>,
+    action: Option<StackAction>,
     #[command(flatten)]
-    serve: Serve,
+    serve: ServeArgs,
 }
 
 #[derive(Args)]
-struct Serve {
-    /// Port on 127.0.0.1; 0 takes a free one.
+struct ServeArgs {
+    /// Port on 127.0.0.1; 0 selects a free one.
     #[arg(long, default_value_t = 8787)]
     port: u16,
-    /// How much faster than life the simulators draw; `inf` waits for nothing.
+    /// Speed of the fake upstreams: 1 is that of real ones, 10 is ten times as fast, `inf` never waits.
     #[arg(long, default_value_t = 1.0, value_parser = speed)]
     speed: f64,
-    /// How the simulators send a picture; a model with `@<shape>` behind it asks for another.
+    /// How the fake upstreams send a picture. A request overrides it with the model `<model>@<shape>`.
     #[arg(long, default_value_t = Shape::Deltas, value_parser = shapes())]
     shape: Shape,
-    /// Keep limits, log and credits in this folder, not only until the stack ends.
+    /// Store limits, log and credits in this folder. Without it they are lost when the stack ends.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// Print nothing but the address.
+    /// Print the address only.
     #[arg(long)]
     quiet: bool,
-    /// Call the real upstreams with the keys of the environment or of `.env`. This costs money. The users are those of
-    /// SUPABASE_URL there, or else the demo users.
+    /// Call the real upstreams with the keys of the environment or of `.env`. This costs money. Users are those of
+    /// SUPABASE_URL if it is set there, otherwise the demo users.
     #[arg(long)]
     real: bool,
 }
 
 #[derive(Subcommand)]
-enum Action {
-    /// Ask for addresses and keys, and write them to `.env`.
+enum StackAction {
+    /// Ask for addresses and keys and write them to `.env`.
     Setup,
-    /// Say what the environment and `.env` lack for the real upstreams.
+    /// Check that the environment and `.env` have everything for the real upstreams.
     Check,
-    /// What users can spend where CREDITS=on.
+    /// Manage the users' credits. They are used with CREDITS=on.
     Credits {
         #[command(subcommand)]
-        action: Credits,
+        action: CreditsAction,
     },
-    /// Run every route and say what came: of a local stack, or of a deployed function (which costs money).
+    /// Call every route and print the results. On a deployed function this costs money.
     Smoke {
-        /// Where the routes are; without it a local stack is started.
+        /// Address of the routes. Without it a local stack is started.
         url: Option<String>,
-        /// The access token of a user; a local stack needs none.
+        /// Access token of a user. A local stack needs none.
         #[arg(long)]
         token: Option<String>,
     },
 }
 
 #[derive(Subcommand)]
-enum Credits {
-    /// Give a user of a running stack so many credits more.
+enum CreditsAction {
+    /// Add credits to a user of a running stack.
     Grant {
-        /// An e-mail address, such as demo@example.com, or a user id.
+        /// E-mail address of a demo user, such as demo@example.com, or a user id.
         user: String,
-        /// How many.
+        /// Number of credits to add.
         credits: u32,
-        /// Where the stack is.
+        /// Address of the stack.
         #[arg(long, default_value = "http://127.0.0.1:8787")]
         url: String,
     },
@@ -97,58 +97,58 @@ async fn main() -> ExitCode {
     let command = Command::parse();
     let result = match command.action {
         None => serve(command.serve).await.map(|()| true),
-        Some(Action::Setup) => setup::run().map(|()| true),
-        Some(Action::Check) => check::run().await,
-        Some(Action::Credits { action: Credits::Grant { user, credits, url } }) => {
-            credits::grant(&url, &user, credits).await.and_then(|said| say(&said)).map(|()| true)
+        Some(StackAction::Setup) => setup::run().map(|()| true),
+        Some(StackAction::Check) => check::run().await,
+        Some(StackAction::Credits { action: CreditsAction::Grant { user, credits, url } }) => {
+            credits::grant(&url, &user, credits).await.and_then(|result| print(&result)).map(|()| true)
         }
-        Some(Action::Smoke { url, token }) => smoke::run(url, token).await,
+        Some(StackAction::Smoke { url, token }) => smoke::run(url, token).await,
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
-            complain(&error);
+            print_error(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-async fn serve(options: Serve) -> io::Result<()> {
+async fn serve(options: ServeArgs) -> io::Result<()> {
     if !options.quiet {
         let log = tracing_subscriber::fmt().with_writer(io::stderr).with_max_level(tracing::Level::INFO);
         log.with_target(false).with_ansi(io::stderr().is_terminal()).init();
     }
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, options.port)).await.map_err(|error| {
         let port = options.port;
-        io::Error::new(error.kind(), format!("port {port} of 127.0.0.1 cannot be opened ({error}): try --port 0"))
+        io::Error::new(error.kind(), format!("port {port} of 127.0.0.1 cannot be opened ({error}); try --port 0"))
     })?;
     let address = listener.local_addr()?;
-    let environment = if options.real { Environment::with_file()? } else { Environment::of_process() };
+    let environment = if options.real { StackEnvironment::with_file()? } else { StackEnvironment::of_process() };
     let tables = serve::tables(&options, &environment)?;
     let router = serve::routes(&options, &environment, address, tables.as_ref().map(Engine::url));
     serve::announce(&options, &environment, address)?;
     dev::serve(listener, router).await
 }
 
-/// The names of the shapes, with what they are.
+/// The names of the shapes, with their descriptions.
 fn shapes() -> impl TypedValueParser<Value = Shape> {
-    let names = Shape::ALL.iter().map(|shape| PossibleValue::new(shape.name()).help(shape.says()));
+    let names = Shape::ALL.iter().map(|shape| PossibleValue::new(shape.name()).help(shape.description()));
     PossibleValuesParser::new(names).try_map(|name| name.parse::<Shape>())
 }
 
 fn speed(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(speed) if speed > 0.0 => Ok(speed),
-        _ => Err("a number above 0 is expected, such as 1, 10 or inf".into()),
+        _ => Err("must be a number above 0, such as 1, 10 or inf".into()),
     }
 }
 
-fn say(text: &str) -> io::Result<()> {
+fn print(text: &str) -> io::Result<()> {
     writeln!(io::stdout(), "{text}")
 }
 
-#[expect(clippy::print_stderr, reason = "a command says why it failed")]
-fn complain(error: &io::Error) {
+#[expect(clippy::print_stderr, reason = "a command prints why it failed")]
+fn print_error(error: &io::Error) {
     eprintln!("cargo dev: {error}");
 }

@@ -1,4 +1,4 @@
-//! The routes, the fakes and the page on one port.
+//! Serves the routes, the fakes and the page on one port.
 
 use std::io::{self, Write};
 use std::net::SocketAddr;
@@ -19,30 +19,30 @@ use dev::supabase::Project;
 use shared::edge::{Invocation, MAX_BODY_BYTES};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
-use crate::Serve;
-use crate::environment::{Environment, FILE};
+use crate::ServeArgs;
+use crate::environment::{FILE, StackEnvironment};
 
-/// What the simulators take for a key. It opens nothing else.
+/// The key of the fake upstreams. It is valid nowhere else.
 const KEY: &str = "local-stack";
-/// Where the handlers find it: they fetch it through AWS's own SDK.
+/// The id of the secret with that key. The handlers fetch it with the AWS SDK.
 const SECRET_ID: &str = "local-keys";
-/// Variables of a Supabase project, read where one replaces the stand-in.
+/// Variables of a Supabase project. They are read if SUPABASE_URL is set.
 const OF_SUPABASE: [&str; 4] =
     ["SUPABASE_JWT_SECRET", "SUPABASE_JWT_SECRET_ARN", "ALLOW_ANONYMOUS", "ALLOWED_OAUTH_CLIENTS"];
 
-/// Variables with a stand-in even for real calls.
+/// Variables that have a default even with `--real`.
 const OF_REAL_CALLS: [&str; 4] = ["SUPABASE_URL", "AWS_ENDPOINT_URL_DYNAMODB", "RATE_LIMITS_TABLE", "LEDGER_TABLE"];
 
-/// Where the stack says which address its tables have, for `cargo dev credits`.
+/// Path that returns the address of the stack's tables, for `cargo dev credits`.
 pub(crate) const TABLES_AT: &str = "/dev/tables";
 
-/// In a header of that: what a user has who was never seen.
+/// Header of that response with the credits of a new user.
 pub(crate) const CREDITS_INITIAL: &str = "x-credits-initial";
 
-/// The tables, unless those of another DynamoDB replace them.
-pub(crate) fn tables(options: &Serve, environment: &Environment) -> io::Result<Option<Engine>> {
+/// Starts the tables, unless the environment names another DynamoDB.
+pub(crate) fn tables(options: &ServeArgs, environment: &StackEnvironment) -> io::Result<Option<Engine>> {
     let is_elsewhere = match options.real {
-        // Tables that are named for real calls are at AWS.
+        // With `--real` these variables name tables at AWS.
         true => ["AWS_ENDPOINT_URL_DYNAMODB", "LEDGER_TABLE"].iter().any(|name| environment.get(name).is_some()),
         false => environment.loopback("AWS_ENDPOINT_URL_DYNAMODB").is_some(),
     };
@@ -53,10 +53,10 @@ pub(crate) fn tables(options: &Serve, environment: &Environment) -> io::Result<O
     dev::tables::start(place).map(Some)
 }
 
-/// Everything that answers. `tables` is the address of the tables, where they are the stack's own.
+/// The router of the stack. `tables` is the address of its own tables, if it started any.
 pub(crate) fn routes(
-    options: &Serve,
-    environment: &Environment,
+    options: &ServeArgs,
+    environment: &StackEnvironment,
     address: SocketAddr,
     tables: Option<String>,
 ) -> Router {
@@ -65,7 +65,7 @@ pub(crate) fn routes(
     let of_each_shape = |model| Shape::ALL.iter().map(move |shape| format!("{model}@{shape}"));
     let models = [MODEL, MODEL_WITH_DRAFTS].into_iter().flat_map(of_each_shape);
     let models = models.chain([MODEL_WITH_DRAFTS.to_owned()]).collect::<Vec<_>>().join(",");
-    let stand_ins = |name: &str| match name {
+    let fakes = |name: &str| match name {
         "IMAGE_API_BASE_URL" => Some(format!("http://{address}")),
         "ARK_BASE_URL" => Some(format!("http://{address}/api/v3")),
         "AWS_ENDPOINT_URL_SECRETS_MANAGER" | "SUPABASE_URL" => Some(format!("http://{address}")),
@@ -78,16 +78,16 @@ pub(crate) fn routes(
             table.map(|(_, table)| (*table).to_owned())
         }
     };
-    // Without `--real` nothing may cost money: an address of another machine, a key and a model stay unread, but for
-    // a Supabase project, which costs nothing.
+    // Without `--real` no call may cost money: keys, models and addresses of other machines are not read. SUPABASE_URL
+    // is, because a Supabase project costs nothing per call.
     let environment = |name: &str| match (options.real, name) {
-        (true, name) if OF_REAL_CALLS.contains(&name) => environment.get(name).or_else(|| stand_ins(name)),
+        (true, name) if OF_REAL_CALLS.contains(&name) => environment.get(name).or_else(|| fakes(name)),
         (true, _) => environment.get(name),
-        (false, "SUPABASE_URL") => environment.get(name).or_else(|| stand_ins(name)),
-        (false, name) if name.contains("_URL") => environment.loopback(name).or_else(|| stand_ins(name)),
+        (false, "SUPABASE_URL") => environment.get(name).or_else(|| fakes(name)),
+        (false, name) if name.contains("_URL") => environment.loopback(name).or_else(|| fakes(name)),
         (false, name) if has_own_users && OF_SUPABASE.contains(&name) => environment.get(name),
-        (false, name) if name.contains("KEY") || name.contains("SECRET") => stand_ins(name),
-        (false, name) => stand_ins(name).or_else(|| environment.get(name)),
+        (false, name) if name.contains("KEY") || name.contains("SECRET") => fakes(name),
+        (false, name) => fakes(name).or_else(|| environment.get(name)),
     };
     let mut generate = generate_stream::App::from_env(&environment);
     let mut faceflip = faceflip_stream::App::from_env(&environment);
@@ -110,9 +110,9 @@ pub(crate) fn routes(
     });
     let vault = Vault::default();
     vault.put(SECRET_ID, KEY);
-    let users = if has_own_users { Router::new() } else { supabase(address) };
+    let users = if has_own_users { Router::new() } else { demo_users(address) };
     let users = users.layer(cors(&[&ALLOWED_HEADERS[..], &["x-supabase-api-version"]].concat()));
-    let image_api = dev::image_api::Options { key: KEY.into(), shape: options.shape, speed, log };
+    let image_api = dev::image_api::ImageApiOptions { key: KEY.into(), shape: options.shape, speed, log };
     let credits_initial = environment("CREDITS_INITIAL").unwrap_or_default();
     let tables_at =
         get(move || async { tables.map(|at| ([(CREDITS_INITIAL, credits_initial)], at)).ok_or(StatusCode::NOT_FOUND) });
@@ -127,53 +127,54 @@ pub(crate) fn routes(
         .route("/api/generations/{*task_id}", generations)
         .fallback_service(generate.with_state(()))
         .merge(dev::image_api::routes_that_vary(image_api))
-        .merge(dev::ark::routes(dev::ark::Options { key: KEY.into(), speed, log }))
+        .merge(dev::ark::routes(dev::ark::ArkOptions { key: KEY.into(), speed, log }))
         .layer(cors(&ALLOWED_HEADERS))
         .merge(users)
 }
 
 const MODEL: &str = "gemini-2.5-flash-image";
-/// A model that sends drafts before its picture: ask for it with `@drafts` or another shape that has some.
+/// A model that sends drafts before its picture, with `@drafts` or another shape with drafts.
 const MODEL_WITH_DRAFTS: &str = "gemini-3-pro-image";
 
-/// Whether a Supabase project replaces the stand-in.
-fn has_own_users(environment: &Environment) -> bool {
+/// Whether a Supabase project replaces the demo users.
+fn has_own_users(environment: &StackEnvironment) -> bool {
     environment.get("SUPABASE_URL").is_some()
 }
 
-/// The stand-in of Supabase. Its tokens name it as the handlers know it, also where a page calls it `localhost`.
-fn supabase(address: SocketAddr) -> Router {
-    let name_it = move |mut request: Request| async move {
+/// The fake of Supabase. The issuer in its tokens is `address`, also if the page was opened as `localhost`.
+fn demo_users(address: SocketAddr) -> Router {
+    let set_host = move |mut request: Request| async move {
         if let Ok(host) = HeaderValue::try_from(address.to_string()) {
             request.headers_mut().insert(header::HOST, host);
         }
         request
     };
-    dev::supabase::routes(Project::new()).layer(map_request(name_it))
+    dev::supabase::routes(Project::new()).layer(map_request(set_host))
 }
 
-/// Hands a request to a handler as the function's `main` does: the body whole, within the platform's limit.
+/// Passes a request to a handler as the function's `main` does: with the whole body, up to the platform's limit.
 async fn answer<F>(request: Request, handle: impl FnOnce(http::Request<bytes::Bytes>) -> F) -> Response
 where
     F: Future<Output = http::Response<shared::edge::Body>>,
 {
     let (mut parts, body) = request.into_parts();
-    // We listen for this machine only.
+    // The stack listens on loopback only.
     parts.extensions.insert(Invocation::new(None, Some("127.0.0.1")));
-    // A little over the limit is read, so that the handler can say what fits; more is cut off as the platform does.
+    // Bodies slightly over the limit reach the handler, which answers with the limit; larger ones are refused here, as
+    // the platform does.
     match axum::body::to_bytes(body, MAX_BODY_BYTES + MAX_BODY_BYTES / 4).await {
         Ok(body) => handle(http::Request::from_parts(parts, body)).await.map(Body::new),
         Err(_) => StatusCode::PAYLOAD_TOO_LARGE.into_response(),
     }
 }
 
-/// Headers that a page may send, on every route and deployment.
+/// Request headers that CORS allows, as in `template.yaml`.
 const ALLOWED_HEADERS: [&str; 7] =
     ["authorization", "content-type", "accept", "idempotency-key", "x-request-id", "apikey", "x-client-info"];
-/// Headers that a page may read.
+/// Response headers that CORS exposes, as in `template.yaml`.
 const EXPOSED_HEADERS: [&str; 5] = ["x-task-id", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy"];
 
-/// The CORS of the Function URLs, for pages on any port of this machine.
+/// The CORS settings of the Function URLs, for pages on any port of this machine.
 fn cors(allowed_headers: &[&'static str]) -> CorsLayer {
     let names = |names: &[&'static str]| names.iter().copied().map(HeaderName::from_static).collect::<Vec<_>>();
     let is_local = |origin: &HeaderValue, _: &_| {
@@ -186,22 +187,22 @@ fn cors(allowed_headers: &[&'static str]) -> CorsLayer {
         .allow_headers(names(allowed_headers))
         .expose_headers(names(&EXPOSED_HEADERS))
         .max_age(std::time::Duration::from_secs(86400))
-        // Nothing is cached, and no header may come twice: refusals have a `Vary` of their own.
+        // Responses are not cached, and error responses have their own `Vary` header.
         .vary([])
 }
 
-/// Prints commands to paste, the variables that are not used, and at last the address. Call it after [`routes`], which
-/// reads the variables.
-pub(crate) fn announce(options: &Serve, environment: &Environment, address: SocketAddr) -> io::Result<()> {
+/// Prints commands to paste, the unused variables, and last the address. Call it after [`routes`], which reads the
+/// variables.
+pub(crate) fn announce(options: &ServeArgs, environment: &StackEnvironment, address: SocketAddr) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if !options.quiet {
         let (users, token) = match has_own_users(environment) {
             true => (
-                "those of SUPABASE_URL; TOKEN is the access token of one, from supabase.auth.getSession()",
+                "those of SUPABASE_URL; set TOKEN to an access token, from supabase.auth.getSession()",
                 "$TOKEN".to_owned(),
             ),
             false => (
-                "demo@example.com and demo+<word>@example.com, password demo; SUPABASE_URL replaces them",
+                "demo@example.com and demo+<word>@example.com, password demo; set SUPABASE_URL for your own",
                 format!("$({})", sign_in(address)),
             ),
         };
@@ -211,30 +212,31 @@ pub(crate) fn announce(options: &Serve, environment: &Environment, address: Sock
                  -H 'content-type: application/json' -d '{body}' {then}"
             )
         };
-        let shown = "| cut -c1-200";
+        let shorten = "| cut -c1-200";
         let generate = r#"{"prompt":"a wedding photo by the sea","format":"events"}"#;
         let faceflip = r#"{"urls":["https://example.com/image1.jpg"],"task_id":"task-1"}"#;
-        let without_real = if options.real { "" } else { " (keys, models and other machines need --real)" };
+        let without_real =
+            if options.real { "" } else { " (keys, models and addresses of other machines need --real)" };
         if options.real {
-            writeln!(out, "The real upstreams are called. This costs money.")?;
+            writeln!(out, "Calling the real upstreams. This costs money.")?;
         } else if Path::new(FILE).exists() {
-            writeln!(out, "{FILE} is read with --real only.")?;
+            writeln!(out, "{FILE} is ignored; it is read with --real only.")?;
         }
         if let unused @ [_, ..] = environment.unused().as_slice() {
-            writeln!(out, "Set in the environment and not used: {}{without_real}", unused.join(", "))?;
+            writeln!(out, "Ignored variables: {}{without_real}", unused.join(", "))?;
         }
         writeln!(out, "Users:       {users}")?;
         writeln!(out, "A page:      http://{address}/")?;
-        writeln!(out, "A picture:   {}", post("/api/generate-stream", generate, shown))?;
+        writeln!(out, "A picture:   {}", post("/api/generate-stream", generate, shorten))?;
         let to_a_file = "-fL -H 'accept: image/*' -o picture.png -w 'picture.png: %{size_download} bytes\\n'";
         writeln!(out, "To a file:   {}", post("/api/generate-image", generate, to_a_file))?;
-        writeln!(out, "From links:  {}", post("/api/v1/faceflip/generate/stream", faceflip, shown))?;
+        writeln!(out, "From links:  {}", post("/api/v1/faceflip/generate/stream", faceflip, shorten))?;
     }
     writeln!(out, "listening on http://{address}")?;
     out.flush()
 }
 
-/// What prints a fresh token: Supabase's own sign-in with a password.
+/// A shell command that signs in at Supabase with the password and prints an access token.
 fn sign_in(address: SocketAddr) -> String {
     let user = r#"{"email":"demo@example.com","password":"demo"}"#;
     format!("curl -s 'http://{address}/auth/v1/token?grant_type=password' -d '{user}' | cut -d'\"' -f4")

@@ -6,53 +6,55 @@ use std::path::Path;
 
 use crate::environment::{FILE, read_file};
 
-/// A question: the variable, what it is, what Enter means where nothing is set yet, whether it is shown while typed.
-struct Question {
+/// A question for the value of one variable.
+struct SetupQuestion {
     variable: &'static str,
-    asks: &'static str,
+    text: &'static str,
+    /// The value of an empty answer if the file has none.
     default: &'static str,
+    /// Whether the answer is hidden while it is typed.
     is_secret: bool,
 }
 
-const QUESTIONS: [Question; 5] = [
-    Question {
+const QUESTIONS: [SetupQuestion; 5] = [
+    SetupQuestion {
         variable: "IMAGE_API_BASE_URL",
-        asks: "Address of the image API",
+        text: "Address of the image API",
         default: "https://api.aioec.tech",
         is_secret: false,
     },
-    Question { variable: "IMAGE_API_KEY", asks: "Its key", default: "", is_secret: true },
-    Question {
+    SetupQuestion { variable: "IMAGE_API_KEY", text: "Key of the image API", default: "", is_secret: true },
+    SetupQuestion {
         variable: "ARK_BASE_URL",
-        asks: "Address of ARK",
+        text: "Address of ARK",
         default: "https://ark.cn-beijing.volces.com/api/v3",
         is_secret: false,
     },
-    Question { variable: "ARK_API_KEY", asks: "Its key", default: "", is_secret: true },
-    Question {
+    SetupQuestion { variable: "ARK_API_KEY", text: "Key of ARK", default: "", is_secret: true },
+    SetupQuestion {
         variable: "SUPABASE_URL",
-        asks: "Address of the Supabase project whose users may call; none means the demo users",
+        text: "Address of your Supabase project; empty for the demo users",
         default: "",
         is_secret: false,
     },
 ];
 
-/// Asks, and writes what was answered; what stands in the file beside stays as it is.
+/// Asks the questions and writes the answers. Other lines of the file stay unchanged.
 pub(crate) fn run() -> io::Result<()> {
     let path = Path::new(FILE);
     let known = read_file(path)?;
     let mut out = io::stdout().lock();
-    writeln!(out, "Enter keeps what stands in brackets. What you type for a key is not shown.")?;
+    writeln!(out, "Press Enter to keep the value in brackets. Keys are hidden while you type.")?;
     let mut answers = Vec::new();
     for question in &QUESTIONS {
         let known = known.get(question.variable).map(String::as_str).unwrap_or_default();
-        let shown = match (question.is_secret, known, question.default) {
+        let current = match (question.is_secret, known, question.default) {
             (_, "", "") => "none",
             (_, "", default) => default,
             (true, ..) => "unchanged",
             (false, known, _) => known,
         };
-        write!(out, "{} ({}) [{shown}]: ", question.asks, question.variable)?;
+        write!(out, "{} ({}) [{current}]: ", question.text, question.variable)?;
         out.flush()?;
         let answer = if question.is_secret { read_hidden()? } else { read_line()? };
         let answer = match answer.trim() {
@@ -61,18 +63,21 @@ pub(crate) fn run() -> io::Result<()> {
             typed => typed,
         };
         if answer.contains(['\'', '\n', '\r']) {
-            return Err(io::Error::other(format!("{} cannot contain quotes or line breaks", question.variable)));
+            return Err(io::Error::other(format!("{} must not contain quotes or line breaks", question.variable)));
         }
         answers.push((question.variable, answer.to_owned()));
     }
     write_file(path, &answers)?;
-    writeln!(out, "Written to {FILE}, which only you can read. Next: cargo dev check")
+    writeln!(out, "Saved in {FILE}, readable by you only. Next: cargo dev check")
 }
 
 fn read_line() -> io::Result<String> {
     let mut line = String::new();
     if io::stdin().lock().read_line(&mut line)? == 0 {
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "setup asks questions: run it in a terminal"));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "no answer on standard input: run cargo dev setup in a terminal",
+        ));
     }
     Ok(line)
 }
@@ -81,7 +86,7 @@ fn read_hidden() -> io::Result<String> {
     if io::stdin().is_terminal() { rpassword::read_password() } else { read_line() }
 }
 
-/// Replaces the lines of the answered variables. The new file is complete before it takes the old one's place.
+/// Replaces the lines of the answered variables. The new file is written completely and then renamed.
 fn write_file(path: &Path, answers: &[(&str, String)]) -> io::Result<()> {
     let old = if path.exists() { fs::read_to_string(path)? } else { String::new() };
     let is_answered = |line: &&str| answers.iter().any(|(name, _)| line.trim_start().starts_with(&format!("{name}=")));

@@ -1,10 +1,10 @@
-//! `cargo dev smoke`: runs every route and says what came.
+//! `cargo dev smoke`: calls every route and prints the results.
 
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use dev::client::{Event, events};
+use dev::client::{StreamEvent, events};
 use dev::dynamodb::Engine;
 use dev::supabase::Project;
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -12,22 +12,23 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::environment::Environment;
-use crate::{Serve, serve};
+use crate::environment::StackEnvironment;
+use crate::{ServeArgs, serve};
 
-/// A picture may take minutes.
+/// Timeout of a request. A picture may take minutes.
 const WAIT: Duration = Duration::from_secs(660);
 const GENERATE: &str = "/api/generate-stream";
 const IMAGE: &str = "/api/generate-image";
 const FACEFLIP: &str = "/api/v1/faceflip/generate/stream";
 const GENERATIONS: &str = "/api/generations";
 
-/// Runs every route at `url`, or of a local stack. Returns whether all is well; what was not run is not.
+/// Calls every route at `url`, or of a new local stack. Returns whether every route that exists at this address answered
+/// as expected, and pictures were requested.
 pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Result<bool> {
     let mut stack = JoinSet::new();
-    // The tables live as long as they are held.
+    // The tables end when they are dropped.
     let (base, _tables) = match url {
-        // The outputs of a deployment name a route's whole address.
+        // The outputs of a deployment include the route's path.
         Some(url) => {
             let url = [GENERATE, IMAGE, FACEFLIP, GENERATIONS]
                 .iter()
@@ -52,7 +53,7 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
     let prompt = "a small red house by the sea";
     let picture = "https://ark-project.tos-cn-beijing.volces.com/doc_image/seedream4_imagesToimages_1.png";
     let task_id = format!("smoke-{}", std::process::id());
-    // Costs nothing, even where whoever asks is let in.
+    // An invalid body costs nothing, even where no token is needed.
     let bad = |path| match path {
         GENERATE => json!({"prompt": ""}),
         _ => json!({"urls": [], "task_id": task_id}),
@@ -60,39 +61,50 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
     let forged = Project::new().token(&Project::claims(&format!("{base}/auth/v1"), "demo@example.com"));
     let mut tries = Vec::new();
     for path in [GENERATE, FACEFLIP] {
-        let closed = if path == GENERATE { Expect::Refusal("auth_required") } else { Expect::FaceflipAuth };
+        let closed =
+            if path == GENERATE { ExpectedAnswer::Refusal("auth_required") } else { ExpectedAnswer::FaceflipAuth };
         tries.push((path, "no token", post(path, None, bad(path)), closed));
-        tries.push((path, "forged", post(path, Some(&forged), bad(path)), Expect::Refusal("token_invalid")));
+        tries.push((path, "forged", post(path, Some(&forged), bad(path)), ExpectedAnswer::Refusal("token_invalid")));
         let Some(token) = token.as_deref() else { continue };
         let post = |body| post(path, Some(token), body);
         match path {
             GENERATE => {
-                tries.push((path, "events", post(json!({"prompt": prompt, "format": "events"})), Expect::Picture));
-                tries.push((path, "chat", post(json!({"prompt": prompt})), Expect::Picture));
+                tries.push((
+                    path,
+                    "events",
+                    post(json!({"prompt": prompt, "format": "events"})),
+                    ExpectedAnswer::Picture,
+                ));
+                tries.push((path, "chat", post(json!({"prompt": prompt})), ExpectedAnswer::Picture));
             }
-            _ => tries.push((path, "events", post(json!({"urls": [picture], "task_id": task_id})), Expect::Picture)),
+            _ => tries.push((
+                path,
+                "events",
+                post(json!({"urls": [picture], "task_id": task_id})),
+                ExpectedAnswer::Picture,
+            )),
         }
-        tries.push((path, "bad", post(bad(path)), Expect::Refusal("invalid_request")));
+        tries.push((path, "bad", post(bad(path)), ExpectedAnswer::Refusal("invalid_request")));
     }
-    tries.push((IMAGE, "no token", post(IMAGE, None, bad(GENERATE)), Expect::Refusal("auth_required")));
+    tries.push((IMAGE, "no token", post(IMAGE, None, bad(GENERATE)), ExpectedAnswer::Refusal("auth_required")));
     if let Some(token) = &token {
         let one_shot = post(IMAGE, Some(token), json!({"prompt": prompt})).header("accept", "image/*");
-        tries.push((IMAGE, "image", one_shot, Expect::Bytes));
+        tries.push((IMAGE, "image", one_shot, ExpectedAnswer::Bytes));
     }
     let log = || client.get(format!("{base}{GENERATIONS}"));
-    tries.push((GENERATIONS, "no token", log(), Expect::Refusal("auth_required")));
+    tries.push((GENERATIONS, "no token", log(), ExpectedAnswer::Refusal("auth_required")));
     if let Some(token) = &token {
-        tries.push((GENERATIONS, "log", log().bearer_auth(token), Expect::Log));
+        tries.push((GENERATIONS, "log", log().bearer_auth(token), ExpectedAnswer::Log));
     }
     let mut out = io::stdout().lock();
     writeln!(out, "{base}")?;
-    let mut all_well = true;
+    let mut is_ok = true;
     let mut found = 0;
     for (path, name, request, expect) in tries {
-        let verdict = look(request, expect).await;
+        let verdict = check(request, expect).await;
         let (mark, text) = match &verdict {
             Ok(Some(text)) => ("ok    ", text.clone()),
-            Ok(None) => ("-     ", "not at this address: each deployed function has its own".into()),
+            Ok(None) => ("-     ", "not at this address; run smoke with that function's address too".into()),
             Err(text) => ("FAILED", text.clone()),
         };
         let route = match path {
@@ -103,16 +115,19 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
         };
         writeln!(out, "{mark}  {route:<11}  {name:<8}  {text}")?;
         out.flush()?;
-        all_well &= verdict.is_ok();
+        is_ok &= verdict.is_ok();
         found += usize::from(matches!(verdict, Ok(Some(_))));
     }
     if token.is_none() {
-        writeln!(out, "No picture was asked for: that needs a user's access token. Give it with --token.")?;
+        writeln!(
+            out,
+            "No picture was requested, because that needs a user's access token. Next: run smoke with --token <token>"
+        )?;
     }
-    Ok(all_well && found > 0 && token.is_some())
+    Ok(is_ok && found > 0 && token.is_some())
 }
 
-/// A token of a local stack's demo user.
+/// Signs in the demo user of a local stack. Returns the access token.
 async fn sign_in(client: &Client, base: &str) -> Option<String> {
     if !["http://127.0.0.1:", "http://localhost:"].iter().any(|local| base.starts_with(local)) {
         return None;
@@ -125,10 +140,10 @@ async fn sign_in(client: &Client, base: &str) -> Option<String> {
 }
 
 async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<(String, Option<Engine>)> {
-    let options = Serve { port: 0, speed: 20.0, shape: dev::Shape::Deltas, data: None, quiet: true, real: false };
+    let options = ServeArgs { port: 0, speed: 20.0, shape: dev::Shape::Deltas, data: None, quiet: true, real: false };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
-    let environment = Environment::of_process();
+    let environment = StackEnvironment::of_process();
     let tables = serve::tables(&options, &environment)?;
     let router = serve::routes(&options, &environment, address, tables.as_ref().map(Engine::url));
     stack.spawn(dev::serve(listener, router));
@@ -136,28 +151,29 @@ async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<(String, Optio
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Expect {
+enum ExpectedAnswer {
     Picture,
-    /// A picture itself, or the way to it.
+    /// A picture in the body, or a link to it.
     Bytes,
     /// The user's own log.
     Log,
-    /// With this code.
+    /// A problem with this code.
     Refusal(&'static str),
-    /// With `auth_required`, or because of the body where anybody may call.
+    /// `auth_required`, or `invalid_request` if the route needs no token.
     FaceflipAuth,
 }
 
-/// What came, `None` if the route is elsewhere, or what is wrong.
-async fn look(request: RequestBuilder, expect: Expect) -> Result<Option<String>, String> {
-    #[expect(clippy::disallowed_methods, reason = "this measures")]
+/// Sends the request. Returns a description of the expected answer, `None` if the route is not at this address, or a
+/// description of the mistake.
+async fn check(request: RequestBuilder, expect: ExpectedAnswer) -> Result<Option<String>, String> {
+    #[expect(clippy::disallowed_methods, reason = "a measurement")]
     let begun = Instant::now();
-    let mut response = request.send().await.map_err(|error| chain("no answer", error))?;
+    let mut response = request.send().await.map_err(|error| error_chain("no answer", error))?;
     let status = response.status();
     let content_type = response.headers().get("content-type").and_then(|kind| kind.to_str().ok());
     let content_type = content_type.unwrap_or_default().to_owned();
     let (mut bytes, mut first) = (Vec::new(), None);
-    while let Some(piece) = response.chunk().await.map_err(|error| chain("cut", error))? {
+    while let Some(piece) = response.chunk().await.map_err(|error| error_chain("the answer is incomplete", error))? {
         first.get_or_insert_with(|| begun.elapsed());
         bytes.extend_from_slice(&piece);
     }
@@ -166,46 +182,46 @@ async fn look(request: RequestBuilder, expect: Expect) -> Result<Option<String>,
         return Ok(None);
     }
     let events = events(&bytes);
-    let said = what_is_said(&bytes, &events);
-    let code = said.split(':').next().unwrap_or_default();
+    let problem = problem_text(&bytes, &events);
+    let code = problem.split(':').next().unwrap_or_default();
     let refused = |expected: &str| match code == expected {
-        true => Ok(Some(format!("{status}, {code}, as it should be"))),
-        false => Err(format!("{status}, {said}, where {expected} was expected")),
+        true => Ok(Some(format!("{status}, {code}, as expected"))),
+        false => Err(format!("{status}, {problem}; expected {expected}")),
     };
     match expect {
-        Expect::Refusal(expected) => refused(expected),
-        Expect::FaceflipAuth if code == "invalid_request" => {
-            Ok(Some("anybody may call: FACEFLIP_AUTH=anonymous".into()))
+        ExpectedAnswer::Refusal(expected) => refused(expected),
+        ExpectedAnswer::FaceflipAuth if code == "invalid_request" => {
+            Ok(Some("this route needs no token: FACEFLIP_AUTH=anonymous".into()))
         }
-        Expect::FaceflipAuth => refused("auth_required"),
-        Expect::Log => {
+        ExpectedAnswer::FaceflipAuth => refused("auth_required"),
+        ExpectedAnswer::Log => {
             let log: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             match (log["items"].as_array(), log["rate"]["remaining"].as_u64(), log["rate"]["limit"].as_u64()) {
                 (Some(items), Some(left), Some(limit)) => {
                     Ok(Some(format!("{} generations, {left} of {limit} calls left", items.len())))
                 }
-                _ => Err(format!("{status}, {said}")),
+                _ => Err(format!("{status}, {problem}")),
             }
         }
-        Expect::Bytes if content_type.starts_with("image/") => {
+        ExpectedAnswer::Bytes if content_type.starts_with("image/") => {
             Ok(Some(format!("{content_type}, {} KiB in {whole:.1?}", bytes.len() / 1024)))
         }
-        Expect::Bytes => {
+        ExpectedAnswer::Bytes => {
             let answer: Value = serde_json::from_slice(&bytes).unwrap_or_default();
             match answer["data"][0]["url"].is_string() {
                 true => Ok(Some(format!("a link in {whole:.1?}"))),
-                false => Err(format!("{status}, {said}")),
+                false => Err(format!("{status}, {problem}")),
             }
         }
-        Expect::Picture if status != StatusCode::OK => Err(format!("{status}, {said}")),
-        Expect::Picture => {
+        ExpectedAnswer::Picture if status != StatusCode::OK => Err(format!("{status}, {problem}")),
+        ExpectedAnswer::Picture => {
             let last = events.last().ok_or("an empty stream")?;
             if last.name != "done" && last.data != "[DONE]" {
-                return Err(said);
+                return Err(problem);
             }
             if whole > Duration::from_secs(2) && first > whole / 10 * 9 {
                 return Err(format!(
-                    "all of it came at once after {whole:.1?}: is the Function URL's invoke mode RESPONSE_STREAM?"
+                    "not streamed: everything arrived at once after {whole:.1?}; set the Function URL's invoke mode to RESPONSE_STREAM"
                 ));
             }
             let (kilobytes, first_ms) = (bytes.len() / 1024, first.as_millis());
@@ -214,14 +230,14 @@ async fn look(request: RequestBuilder, expect: Expect) -> Result<Option<String>,
     }
 }
 
-fn chain(what: &str, error: reqwest::Error) -> String {
+fn error_chain(what: &str, error: reqwest::Error) -> String {
     let error = error.without_url();
     let causes = std::iter::successors(std::error::Error::source(&error), |cause| cause.source());
     causes.fold(format!("{what}: {error}"), |text, cause| format!("{text}: {cause}"))
 }
 
-/// How many pictures a `done` tells of.
-fn pictures(last: &Event) -> String {
+/// The number of pictures in a `done` event, as the end of a sentence.
+fn pictures(last: &StreamEvent) -> String {
     let data: Value = serde_json::from_str(&last.data).unwrap_or_default();
     match data["data"]["images"].as_array() {
         Some(images) => format!(", pictures: {}", images.len()),
@@ -229,13 +245,13 @@ fn pictures(last: &Event) -> String {
     }
 }
 
-/// The code and sentence of a problem, in whichever form it came.
-fn what_is_said(bytes: &[u8], events: &[Event]) -> String {
+/// The code and sentence of a problem: of an event, an error object or a document.
+fn problem_text(bytes: &[u8], events: &[StreamEvent]) -> String {
     let last = events.last().map_or(bytes, |event| event.data.as_bytes());
     let data: Value = serde_json::from_slice(last).unwrap_or_default();
     let problem = [&data["data"], &data["error"], &data].into_iter().find(|problem| problem["code"].is_string());
     match problem {
         Some(problem) => format!("{}: {}", problem["code"], problem["message"]).replace('"', ""),
-        None => "the stream broke off".into(),
+        None => "the stream is incomplete".into(),
     }
 }

@@ -1,69 +1,71 @@
-//! The one ARK request that is accepted. The real ARK ignores unknown members with 200 and bills
-//! the picture, so nobody but this fake tells us of a typing error.
+//! The only ARK request that is accepted. The real ARK ignores unknown members, answers 200 and charges for the
+//! picture, so a misspelled member is found only here.
 
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
 use crate::input::{self, Refused};
 
-/// Input pictures and output pictures together.
+/// Limit of input pictures plus output pictures.
 const MAX_PICTURES: u32 = 15;
 
-/// A request that was checked.
+/// A valid request.
 #[derive(Debug)]
-pub(crate) struct ArkRequest {
+pub(crate) struct SeedreamRequest {
     pub(crate) model: String,
     pub(crate) prompt: String,
-    pub(crate) size: Tier,
-    /// How many pictures to make.
+    pub(crate) size: SizeTier,
+    /// Number of pictures to generate.
     pub(crate) pictures: u32,
 }
 
-impl ArkRequest {
-    /// Reads a request, or says in words what is wrong with it.
+impl SeedreamRequest {
+    /// Parses a request. The error is a sentence that names the first mistake.
     pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Refused> {
-        let wire: Wire = input::read_json(headers, body)?;
-        input::require(!wire.model.is_empty(), "`model` must not be empty")?;
-        input::require(!wire.prompt.is_empty(), "`prompt` must not be empty")?;
-        input::require(wire.stream, "only `stream` true is served")?;
-        input::require(wire.response_format == "url", "only `response_format` url is served")?;
-        let Some(size) = Tier::parse(&wire.size) else {
+        let json: SeedreamRequestJson = input::read_json(headers, body)?;
+        input::require(!json.model.is_empty(), "`model` must not be empty")?;
+        input::require(!json.prompt.is_empty(), "`prompt` must not be empty")?;
+        input::require(json.stream, "only `stream` true is served")?;
+        input::require(json.response_format == "url", "only `response_format` url is served")?;
+        let Some(size) = SizeTier::parse(&json.size) else {
             return Err(Refused("`size` must be 1K, 2K or 4K".to_owned()));
         };
 
-        let images = match wire.image {
+        let images = match json.image {
             OneOrMany::One(url) => vec![url],
             OneOrMany::Many(urls) => urls,
         };
         input::require(!images.is_empty(), "`image` must not be empty")?;
         images.iter().try_for_each(|url| input::check_image(url))?;
 
-        let pictures = match (wire.sequential_image_generation, wire.options) {
-            (Sequential::Disabled, None) => 1,
-            (Sequential::Auto, Some(options)) => options.max_images,
+        let pictures = match (json.sequential_image_generation, json.options) {
+            (SequentialMode::Disabled, None) => 1,
+            (SequentialMode::Auto, Some(options)) => options.max_images,
             _ => {
-                return Err(Refused("`sequential_image_generation_options` belongs to auto, and only to it".into()));
+                return Err(Refused(
+                    "`sequential_image_generation_options` is required with auto and not allowed without it".into(),
+                ));
             }
         };
         let room = u32::try_from(images.len()).ok().and_then(|used| MAX_PICTURES.checked_sub(used));
         let fits = room.is_some_and(|room| (1..=room).contains(&pictures));
-        input::require(fits, "inputs and `max_images` must be at least 1 and 15 together")?;
-        // Whatever it says: we send it always, because it would be true without.
-        let _: bool = wire.watermark;
-        Ok(Self { model: wire.model, prompt: wire.prompt, size, pictures })
+        input::require(fits, "`max_images` must be at least 1, and inputs plus `max_images` at most 15")?;
+        // Both values are valid. The member is required because ARK's default is true.
+        let _: bool = json.watermark;
+        Ok(Self { model: json.model, prompt: json.prompt, size, pictures })
     }
 }
 
-/// The size that is asked for; the model chooses the ratio, here always 3:2.
+/// The requested size. The real model chooses the aspect ratio; this fake always uses 3:2.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Tier {
+pub(crate) enum SizeTier {
     OneK,
     TwoK,
     FourK,
 }
 
-impl Tier {
-    /// The tier called `name`, in the spelling that we send.
+impl SizeTier {
+    /// The tier with this exact name.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         [Self::OneK, Self::TwoK, Self::FourK].into_iter().find(|tier| tier.name() == name)
     }
@@ -76,7 +78,7 @@ impl Tier {
         }
     }
 
-    /// Width and height of the pictures.
+    /// Width and height of the pictures, in pixels.
     pub(crate) fn pixels(self) -> (u32, u32) {
         match self {
             Self::OneK => (1248, 832),
@@ -88,13 +90,13 @@ impl Tier {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wire {
+struct SeedreamRequestJson {
     model: String,
     prompt: String,
     image: OneOrMany,
-    sequential_image_generation: Sequential,
+    sequential_image_generation: SequentialMode,
     #[serde(rename = "sequential_image_generation_options")]
-    options: Option<SequentialOptions>,
+    options: Option<SequentialOptionsJson>,
     response_format: String,
     size: String,
     stream: bool,
@@ -110,13 +112,13 @@ enum OneOrMany {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "lowercase")]
-enum Sequential {
+enum SequentialMode {
     Auto,
     Disabled,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct SequentialOptions {
+struct SequentialOptionsJson {
     max_images: u32,
 }

@@ -1,4 +1,4 @@
-//! What stands between a client and an engine: counts, and fails as DynamoDB or the network would.
+//! A proxy between a client and an engine. It counts requests, and fails as DynamoDB or the network does.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -20,61 +20,61 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// What DynamoDB takes.
-const MOST_BYTES: usize = 16 << 20;
+/// Largest request body that DynamoDB accepts.
+const MAX_REQUEST_BYTES: usize = 16 << 20;
 
-/// The way to an engine, for whoever disturbs it and for [`routes`].
+/// The faults and counters of a proxy. A test holds one handle, [`routes`] another.
 #[derive(Clone, Default)]
-pub struct Proxy(Arc<Mutex<Contents>>);
+pub struct Proxy(Arc<Mutex<ProxyState>>);
 
 #[derive(Default)]
-struct Contents {
-    script: Option<Box<Script>>,
+struct ProxyState {
+    script: Option<Box<FaultScript>>,
     delay: Duration,
     /// By operation and table.
     calls: BTreeMap<(String, String), u32>,
 }
 
-type Script = dyn FnMut(&Call) -> Option<Fault> + Send;
+type FaultScript = dyn FnMut(&TableCall) -> Option<TableFault> + Send;
 
-/// A request, as far as a script chooses by it.
+/// The parts of a request that a script can read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Call {
-    /// Such as `UpdateItem`.
+pub struct TableCall {
+    /// The operation, such as `UpdateItem`.
     pub operation: String,
-    /// The table's name; empty where a request has none or several.
+    /// The table's name. Empty if the request names no table or several.
     pub table: String,
 }
 
 /// How a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// It is done, and its answer is lost: the connection is dropped.
+pub enum TableFault {
+    /// The request is executed, and the connection is closed without a response.
     Swallow,
-    /// The connection is dropped, and nothing is done.
+    /// The connection is closed, and the request is not executed.
     Refuse,
-    /// No answer ever comes, the connection stays, and nothing is done.
+    /// The request is not executed and never answered. The connection stays open.
     Hang,
-    /// Too much for an on-demand table (400).
+    /// The request exceeds the capacity of an on-demand table (400).
     Throttling,
-    /// Too much for a table or one of its partitions (400).
+    /// The request exceeds the capacity of a table or partition (400).
     ProvisionedThroughputExceeded,
-    /// There is no such table (400).
+    /// The table does not exist (400).
     ResourceNotFound,
-    /// The role may not do this (400).
+    /// The role has no permission (400).
     AccessDenied,
-    /// The service's own fault (500).
+    /// An internal error of the service (500).
     InternalServerError,
 }
 
 impl Proxy {
-    /// Lets every request fail, or none.
-    pub fn fail(&self, fault: Option<Fault>) {
+    /// Makes every request fail, or none.
+    pub fn fail(&self, fault: Option<TableFault>) {
         self.script(move |_| fault);
     }
 
-    /// Lets every `n`-th request fail, counted from now.
-    pub fn fail_every(&self, n: u32, fault: Fault) {
+    /// Makes every `n`-th request fail, counted from now.
+    pub fn fail_every(&self, n: u32, fault: TableFault) {
         let mut came = 0_u32;
         self.script(move |_| {
             came += 1;
@@ -82,57 +82,58 @@ impl Proxy {
         });
     }
 
-    /// Asks for every request whether it fails, in the order in which they come. The script itself must not ask us.
-    pub fn script(&self, script: impl FnMut(&Call) -> Option<Fault> + Send + 'static) {
-        let before = self.contents().script.replace(Box::new(script));
-        // It may hold another handle of ours, so it goes when nobody holds the lock.
+    /// Calls `script` for every request, in order of arrival, to decide whether it fails. The script must not call this
+    /// proxy: the lock is held.
+    pub fn script(&self, script: impl FnMut(&TableCall) -> Option<TableFault> + Send + 'static) {
+        let before = self.state().script.replace(Box::new(script));
+        // Dropped without the lock: the old script may own a handle of this proxy.
         drop(before);
     }
 
-    /// Lets every answer wait; what was asked is done at once.
+    /// Delays every response. The request is executed at once.
     pub fn delay(&self, delay: Duration) {
-        self.contents().delay = delay;
+        self.state().delay = delay;
     }
 
-    /// Requests that came, answered or not.
+    /// Number of received requests, answered or not.
     pub fn calls(&self) -> u32 {
-        self.contents().calls.values().sum()
+        self.state().calls.values().sum()
     }
 
-    /// Requests that came for an operation, such as `UpdateItem`.
+    /// Number of received requests for an operation, such as `UpdateItem`.
     pub fn calls_to(&self, operation: &str) -> u32 {
         self.sum(|called, _| called == operation)
     }
 
-    /// Requests that came for a table.
+    /// Number of received requests for a table.
     pub fn calls_on(&self, table: &str) -> u32 {
         self.sum(|_, on| on == table)
     }
 
     fn sum(&self, counts: impl Fn(&str, &str) -> bool) -> u32 {
-        let contents = self.contents();
-        contents.calls.iter().filter(|((operation, table), _)| counts(operation, table)).map(|(_, count)| count).sum()
+        let state = self.state();
+        state.calls.iter().filter(|((operation, table), _)| counts(operation, table)).map(|(_, count)| count).sum()
     }
 
-    /// Counts a request; gives how it fails, and how long its answer waits.
-    fn came(&self, call: &Call) -> (Option<Fault>, Duration) {
-        let mut contents = self.contents();
-        *contents.calls.entry((call.operation.clone(), call.table.clone())).or_default() += 1;
-        (contents.script.as_mut().and_then(|script| script(call)), contents.delay)
+    /// Counts a request. Returns its fault and the delay of its response.
+    fn record(&self, call: &TableCall) -> (Option<TableFault>, Duration) {
+        let mut state = self.state();
+        *state.calls.entry((call.operation.clone(), call.table.clone())).or_default() += 1;
+        (state.script.as_mut().and_then(|script| script(call)), state.delay)
     }
 
-    fn contents(&self) -> MutexGuard<'_, Contents> {
+    fn state(&self) -> MutexGuard<'_, ProxyState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl fmt::Debug for Proxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Proxy").field("calls", &self.contents().calls).finish_non_exhaustive()
+        f.debug_struct("Proxy").field("calls", &self.state().calls).finish_non_exhaustive()
     }
 }
 
-impl Call {
+impl TableCall {
     fn read(headers: &HeaderMap, body: &[u8]) -> Self {
         let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
@@ -141,9 +142,9 @@ impl Call {
     }
 }
 
-impl Fault {
-    /// What DynamoDB says: its status, `__type` and the rest of the body.
-    fn said(self) -> Option<(StatusCode, &'static str, Value)> {
+impl TableFault {
+    /// DynamoDB's response: the status, `__type` and the rest of the body.
+    fn response(self) -> Option<(StatusCode, &'static str, Value)> {
         let message = |text: &str| json!({"message": text});
         match self {
             Self::Swallow | Self::Refuse | Self::Hang => None,
@@ -162,7 +163,7 @@ impl Fault {
                 "com.amazonaws.dynamodb.v20120810#ResourceNotFoundException",
                 message("Requested resource not found"),
             )),
-            // Only here the member has a capital letter.
+            // Only this error has `Message` with a capital letter.
             Self::AccessDenied => Some((
                 StatusCode::BAD_REQUEST,
                 "com.amazon.coral.service#AccessDeniedException",
@@ -177,69 +178,69 @@ impl Fault {
     }
 }
 
-/// Hands every request on to the engine at `url`, and its answer back, or fails.
+/// Forwards every request to the engine at `url` and returns its response, or fails.
 pub fn routes(proxy: Proxy, url: &str) -> Router {
     let mut connector = HttpConnector::new();
     connector.set_nodelay(true);
-    let engine = Engine {
+    let engine = EngineClient {
         url: url.trim_end_matches('/').to_owned(),
         client: Client::builder(TokioExecutor::new()).build(connector),
     };
     Router::new().fallback(answer).with_state((proxy, engine))
 }
 
-/// The other side. One client: its connections are kept, and there are as many as there are requests.
+/// The client for the engine. It reuses connections and opens one per concurrent request.
 #[derive(Clone)]
-struct Engine {
+struct EngineClient {
     url: String,
     client: Client<HttpConnector, Body>,
 }
 
-impl Engine {
+impl EngineClient {
     async fn ask(&self, mut request: Request) -> Option<Response> {
         let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
         *request.uri_mut() = Uri::try_from(format!("{}{path}", self.url)).ok()?;
         request.headers_mut().remove(header::CONNECTION);
         let (mut head, body) = self.client.request(request).await.ok()?.into_parts();
-        // It speaks of the other connection.
+        // The header belongs to the engine's connection.
         head.headers.remove(header::CONNECTION);
-        let body = body::to_bytes(Body::new(body), MOST_BYTES).await.ok()?;
+        let body = body::to_bytes(Body::new(body), MAX_REQUEST_BYTES).await.ok()?;
         Some(Response::from_parts(head, Body::from(body)))
     }
 }
 
-async fn answer(State((proxy, engine)): State<(Proxy, Engine)>, request: Request) -> Response {
+async fn answer(State((proxy, engine)): State<(Proxy, EngineClient)>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let Ok(body) = body::to_bytes(body, MOST_BYTES).await else { return dropped() };
-    let (fault, delay) = proxy.came(&Call::read(&head.headers, &body));
+    let Ok(body) = body::to_bytes(body, MAX_REQUEST_BYTES).await else { return dropped() };
+    let (fault, delay) = proxy.record(&TableCall::read(&head.headers, &body));
     let answer = match fault {
-        Some(Fault::Hang) => future::pending().await,
-        Some(Fault::Refuse) => dropped(),
+        Some(TableFault::Hang) => future::pending().await,
+        Some(TableFault::Refuse) => dropped(),
         None => engine.ask(Request::from_parts(head, Body::from(body))).await.unwrap_or_else(dropped),
-        Some(fault) => match fault.said() {
-            Some((status, code, said)) => failure(status, code, said),
+        Some(fault) => match fault.response() {
+            Some((status, code, body)) => failure(status, code, body),
             None => {
-                // Whatever it was.
+                // The response is dropped, whatever its status.
                 let _ = engine.ask(Request::from_parts(head, Body::from(body))).await;
                 dropped()
             }
         },
     };
-    // The clock of tokio has whole milliseconds: a sleep of nothing is none.
+    // Tokio rounds a sleep of zero up to a millisecond.
     if !delay.is_zero() {
         tokio::time::sleep(delay).await;
     }
     answer
 }
 
-fn failure(status: StatusCode, code: &str, mut said: Value) -> Response {
-    said["__type"] = code.into();
+fn failure(status: StatusCode, code: &str, mut body: Value) -> Response {
+    body["__type"] = code.into();
     let id = Uuid::new_v4().simple().to_string().to_uppercase();
     let headers = [("content-type", "application/x-amz-json-1.0"), ("x-amzn-requestid", id.as_str())];
-    (status, headers, said.to_string()).into_response()
+    (status, headers, body.to_string()).into_response()
 }
 
-/// No answer: the server closes the connection when a body fails, and has written nothing before.
+/// No response: the server closes the connection because the body fails before the first byte.
 fn dropped() -> Response {
     let failed = io::Result::<Bytes>::Err(io::Error::other("dropped"));
     Body::from_stream(stream::iter([failed])).into_response()

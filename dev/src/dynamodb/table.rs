@@ -1,70 +1,70 @@
-//! Which tables there are, as the template deploys them.
+//! The tables that `template.yaml` deploys.
 
 use serde_json::{Value, json};
 
-/// One item a user and policy.
-pub const RATE_LIMITS: Table = Table { partition: Key::text("pk"), sort: None, index: None, ttl: "ttl" };
+/// The rate limits: one item per user and policy.
+pub const RATE_LIMITS: Table = Table { partition: KeyAttribute::text("pk"), sort: None, index: None, ttl: "ttl" };
 
-/// Balances, and the log of generations, which can be read by time.
+/// Credit balances, and the log of generations with an index by time.
 pub const LEDGER: Table = Table {
-    partition: Key::text("pk"),
-    sort: Some(Key::text("sk")),
-    index: Some(Index { name: "created", sort: Key::number("created") }),
+    partition: KeyAttribute::text("pk"),
+    sort: Some(KeyAttribute::text("sk")),
+    index: Some(Index { name: "created", sort: KeyAttribute::number("created") }),
     ttl: "ttl",
 };
 
-/// A table, whatever its name. It is paid by request.
+/// The schema of a table, without its name. The billing mode is pay per request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Table {
     /// Its partition key.
-    pub partition: Key,
-    /// Its sort key, where an item needs one.
-    pub sort: Option<Key>,
-    /// Another order of the items of a partition.
+    pub partition: KeyAttribute,
+    /// Its sort key, if it has one.
+    pub sort: Option<KeyAttribute>,
+    /// Its local secondary index, if it has one.
     pub index: Option<Index>,
-    /// The attribute that says when an item expires, in seconds since 1970.
+    /// The attribute with an item's expiry time, in seconds since 1970.
     pub ttl: &'static str,
 }
 
 /// A local secondary index: all attributes, under the table's partition key and another sort key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Index {
-    /// What a query calls it.
+    /// The index name in a query.
     pub name: &'static str,
     /// Its sort key. Items without it are not in the index.
-    pub sort: Key,
+    pub sort: KeyAttribute,
 }
 
-/// An attribute that is a key.
+/// A key attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Key {
+pub struct KeyAttribute {
     /// The attribute's name.
     pub name: &'static str,
     /// Its type.
-    pub kind: Kind,
+    pub kind: AttributeType,
 }
 
-/// The type of a key.
+/// The type of a key attribute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum AttributeType {
     /// Text, `S`.
     Text,
     /// A number, `N`.
     Number,
 }
 
-impl Key {
+impl KeyAttribute {
     const fn text(name: &'static str) -> Self {
-        Self { name, kind: Kind::Text }
+        Self { name, kind: AttributeType::Text }
     }
 
     const fn number(name: &'static str) -> Self {
-        Self { name, kind: Kind::Number }
+        Self { name, kind: AttributeType::Number }
     }
 }
 
-impl Kind {
-    /// `S` or `N`, as the wire has it.
+impl AttributeType {
+    /// The type's letter in a request: `S` or `N`.
     pub fn letter(self) -> &'static str {
         match self {
             Self::Text => "S",
@@ -74,8 +74,8 @@ impl Kind {
 }
 
 impl Table {
-    /// Every key: of the table, then of the index.
-    pub fn keys(&self) -> impl Iterator<Item = Key> {
+    /// Every key attribute: those of the table, then that of the index.
+    pub fn keys(&self) -> impl Iterator<Item = KeyAttribute> {
         [Some(self.partition), self.sort, self.index.map(|index| index.sort)].into_iter().flatten()
     }
 
@@ -100,7 +100,7 @@ impl Table {
     }
 }
 
-fn schema(partition: Key, sort: Option<Key>) -> Value {
+fn schema(partition: KeyAttribute, sort: Option<KeyAttribute>) -> Value {
     let sort = sort.map(|key| json!({"AttributeName": key.name, "KeyType": "RANGE"}));
     let partition = json!({"AttributeName": partition.name, "KeyType": "HASH"});
     [Some(partition), sort].into_iter().flatten().collect()

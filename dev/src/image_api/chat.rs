@@ -1,82 +1,82 @@
-//! Pictures in chat completions, in every shape that relays make of them.
+//! Pictures in chat completions, in every shape that relays send.
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use bytes::Bytes;
 
-use super::answer::{Answer, EVENT_STREAM, JSON, Rest, quoted, said_beside};
-use super::chunk::{Chunks, Style};
-use super::easel::Easel;
-use super::request::Asked;
+use super::answer::{DrawnEvents, EVENT_STREAM, ImageApiAnswer, JSON, quoted, text_before_picture};
+use super::answer_pictures::AnswerPictures;
+use super::chunk::{ChunkStyle, Chunks};
+use super::request::ImageRequest;
 use crate::picture::Picture;
 use crate::shape::Shape;
 
-/// Base64 characters that one delta of [`Shape::Deltas`] adds.
+/// Base64 characters per delta of [`Shape::Deltas`].
 const DELTA_CHARS: usize = 16 * 1024;
-/// Base64 characters on a line of [`Shape::Wrapped`].
+/// Base64 characters per line of [`Shape::Wrapped`].
 const LINE_CHARS: usize = 76;
-/// sse-starlette tells the time here. Nobody reads it, and ours stands still.
+/// The ping of sse-starlette. The time in it is a constant here; no client reads it.
 const PING: &str = ": ping - 2026-11-20 23:00:00.000000+00:00\r\n\r\n";
 
 /// The answer in a `shape` of chat completions.
-pub(crate) fn answer(shape: Shape, asked: &Asked, request_id: &str) -> Answer {
-    let chunks = Chunks::new(style(shape), &asked.model, request_id);
-    let opening = opening(shape, &chunks, asked);
-    let said = said_beside(asked.image_count).concat();
-    let tokens = asked.prompt_tokens();
-    let rest = move |easel: &Easel| {
+pub(crate) fn answer(shape: Shape, request: &ImageRequest, request_id: &str) -> ImageApiAnswer {
+    let chunks = Chunks::new(style(shape), &request.model, request_id);
+    let opening = opening(shape, &chunks, request);
+    let text = text_before_picture(request.image_count).concat();
+    let tokens = request.prompt_tokens();
+    let draw = move |pictures: &AnswerPictures| {
         let choices = if shape == Shape::Choices { 2 } else { 1 };
         let closing = match shape {
             Shape::Json => Vec::new(),
             Shape::Message => vec![chunks.event("[DONE]")],
             _ => chunks.closing(choices, tokens),
         };
-        Rest { picture: picture(shape, &chunks, &said, tokens, easel), closing }
+        DrawnEvents { picture: picture(shape, &chunks, &text, tokens, pictures), closing }
     };
     let media_type = if shape == Shape::Json { JSON } else { EVENT_STREAM };
-    Answer { media_type, opening, rest: Box::new(rest) }
+    ImageApiAnswer { media_type, opening, draw: Box::new(draw) }
 }
 
-fn style(shape: Shape) -> Style {
+fn style(shape: Shape) -> ChunkStyle {
     match shape {
-        Shape::Alt => Style::Gcli,
-        Shape::Escaped => Style::Escaped,
-        Shape::Crlf => Style::Crlf,
-        Shape::Images | Shape::Both => Style::OpenRouter,
-        Shape::LiteLlm => Style::LiteLlm,
-        Shape::Previews | Shape::Json => Style::CliProxy,
-        Shape::Parts => Style::Laisky,
-        _ => Style::NewApi,
+        Shape::Alt => ChunkStyle::Gcli,
+        Shape::Escaped => ChunkStyle::Escaped,
+        Shape::Crlf => ChunkStyle::Crlf,
+        Shape::Images | Shape::Both => ChunkStyle::OpenRouter,
+        Shape::LiteLlm => ChunkStyle::LiteLlm,
+        Shape::Previews | Shape::Json => ChunkStyle::CliProxy,
+        Shape::Parts => ChunkStyle::Laisky,
+        _ => ChunkStyle::NewApi,
     }
 }
 
-fn opening(shape: Shape, chunks: &Chunks, asked: &Asked) -> Vec<Bytes> {
+fn opening(shape: Shape, chunks: &Chunks, request: &ImageRequest) -> Vec<Bytes> {
     let mut events: Vec<_> = chunks.role().into_iter().collect();
     match shape {
-        // Keeps the connection alive until the JSON is there.
+        // Blank lines keep the connection alive until the JSON is sent.
         Shape::Json => events.extend([Bytes::from_static(b"\n"), Bytes::from_static(b"\n"), Bytes::from_static(b"\n")]),
-        // What is bare is all of the text, and a message comes whole.
+        // In these shapes the picture is the whole text, or the text is in the message.
         Shape::DataUrl | Shape::Base64 | Shape::Message => {}
         Shape::Choices => events.push(chunks.add_to(1, r#"{"content":"","role":"assistant"}"#)),
         Shape::Progress => {
             let fence =
-                format!("```json\n{{\n  \"prompt\": {},\n  \"ratio\": \"1:1\"\n}}\n```\n\n", quoted(&asked.prompt));
-            let said = [&fence, "> ID: `task_01k8sxz17gewz8kac074xz4crh`\n", "> 排队中..", ".", " 生成中.\n\n"];
-            events.extend(said.map(|text| chunks.text(text)));
+                format!("```json\n{{\n  \"prompt\": {},\n  \"ratio\": \"1:1\"\n}}\n```\n\n", quoted(&request.prompt));
+            let texts = [&fence, "> ID: `task_01k8sxz17gewz8kac074xz4crh`\n", "> 排队中..", ".", " 生成中.\n\n"];
+            events.extend(texts.map(|text| chunks.text(text)));
         }
         _ => {
             if shape == Shape::Crlf {
                 events.push(PING.into());
             }
-            events.extend(said_beside(asked.image_count).iter().map(|word| chunks.text(word)));
+            events.extend(text_before_picture(request.image_count).iter().map(|word| chunks.text(word)));
         }
     }
     events
 }
 
 /// The events that hold the picture.
-fn picture(shape: Shape, chunks: &Chunks, said: &str, tokens: usize, easel: &Easel) -> Vec<Bytes> {
-    let drawn = || easel.picture();
+fn picture(shape: Shape, chunks: &Chunks, text_before: &str, tokens: usize, pictures: &AnswerPictures) -> Vec<Bytes> {
+    let drawn = || pictures.picture();
     let text = |text: String| vec![chunks.text(&text)];
     match shape {
         Shape::Whole | Shape::Escaped => text(markdown("image", &data_url(&drawn()))),
@@ -89,28 +89,28 @@ fn picture(shape: Shape, chunks: &Chunks, said: &str, tokens: usize, easel: &Eas
         Shape::Unclosed => text(format!("![image]({}", data_url(&drawn()))),
         Shape::DataUrl => text(data_url(&drawn())),
         Shape::Base64 => text(base64(&drawn())),
-        Shape::Link => vec![one_hub(chunks, &easel.link(), "")],
+        Shape::Link => vec![one_hub(chunks, &pictures.link(), "")],
         Shape::UploadFailed => {
             let image = format!(r#","image":[{{"data":"{}"}}]"#, base64(&drawn()));
             vec![one_hub(chunks, "image upload err", &image)]
         }
         Shape::Progress => {
-            let picture = format!("{}\n\n", markdown("gen_01jrw0e7j2fc2rp7evwe19y0q7", &easel.link()));
-            let download = format!("[点击下载]({})\n", easel.download());
-            let said = ["> 🏃 进度 42..", "54..67..", "81..\n\n", "> 生成完成 ✅\n\n", &picture, &download];
-            said.map(|text| chunks.text(text)).into()
+            let picture = format!("{}\n\n", markdown("gen_01jrw0e7j2fc2rp7evwe19y0q7", &pictures.link()));
+            let download = format!("[点击下载]({})\n", pictures.download());
+            let texts = ["> 🏃 进度 42..", "54..67..", "81..\n\n", "> 生成完成 ✅\n\n", &picture, &download];
+            texts.map(|text| chunks.text(text)).into()
         }
-        Shape::Drafts => every(easel, |picture| chunks.text(&markdown("image", &data_url(picture)))),
+        Shape::Drafts => every(pictures, |picture| chunks.text(&markdown("image", &data_url(picture)))),
         Shape::Twice => {
             let markdown = markdown("image", &data_url(&drawn()));
             vec![chunks.text(&markdown), chunks.text(&format!("\n{markdown}"))]
         }
         Shape::Several => {
-            let both = [drawn(), easel.further()].map(|picture| markdown("image", &data_url(&picture)));
+            let both = [drawn(), pictures.further()].map(|picture| markdown("image", &data_url(&picture)));
             text(both.join("\n"))
         }
         Shape::Images | Shape::LiteLlm => vec![chunks.image(&data_url(&drawn()))],
-        Shape::Previews => every(easel, |picture| chunks.image(&data_url(picture))),
+        Shape::Previews => every(pictures, |picture| chunks.image(&data_url(picture))),
         Shape::Both => {
             let url = data_url(&drawn());
             let content = chunks.quoted(&markdown("image", &url));
@@ -124,18 +124,18 @@ fn picture(shape: Shape, chunks: &Chunks, said: &str, tokens: usize, easel: &Eas
         }
         Shape::Items => vec![chunks.add(&format!(r#"{{"images":[{{"b64_json":"{}"}}]}}"#, base64(&drawn())))],
         Shape::Message => {
-            let content = quoted(&format!("{said}{}", markdown("image", &data_url(&drawn()))));
+            let content = quoted(&format!("{text_before}{}", markdown("image", &data_url(&drawn()))));
             vec![chunks.event(&chunks.completion(&format!(r#""role":"assistant","content":{content}"#), tokens))]
         }
         Shape::Json => {
-            let (content, images) = (quoted(said), chunks.images(&data_url(&drawn())));
+            let (content, images) = (quoted(text_before), chunks.images(&data_url(&drawn())));
             let message = format!(
                 r#""role":"assistant","content":{content},"reasoning_content":null,"tool_calls":null,{images}"#
             );
             vec![chunks.completion(&message, tokens).into()]
         }
         Shape::Choices => {
-            let (first, second) = (pieces(&drawn()), pieces(&easel.further()));
+            let (first, second) = (pieces(&drawn()), pieces(&pictures.further()));
             in_turns(first, second)
                 .map(|(choice, piece)| chunks.add_to(choice, &format!(r#"{{"content":{}}}"#, quoted(&piece))))
                 .collect()
@@ -147,17 +147,17 @@ fn picture(shape: Shape, chunks: &Chunks, said: &str, tokens: usize, easel: &Eas
             events.insert(half, PING.into());
             events
         }
-        // `deltas`: the shapes of the other protocols do not come here.
+        // `deltas`. The shapes of other protocols do not reach this function.
         _ => pieces(&drawn()).iter().map(|piece| chunks.text(piece)).collect(),
     }
 }
 
-/// The drafts and then the picture, an event each.
-fn every(easel: &Easel, event: impl Fn(&Picture) -> Bytes) -> Vec<Bytes> {
-    easel.drafts().iter().chain([&easel.picture()]).map(event).collect()
+/// One event per draft, then one for the picture.
+fn every(pictures: &AnswerPictures, event: impl Fn(&Picture) -> Bytes) -> Vec<Bytes> {
+    pictures.drafts().iter().chain([&pictures.picture()]).map(event).collect()
 }
 
-/// one-hub's chunk, with more members behind the text.
+/// one-hub's chunk, with `more` members after the text.
 fn one_hub(chunks: &Chunks, link: &str, more: &str) -> Bytes {
     let content = quoted(&markdown("one-hub-gemini-image", link));
     chunks.add(&format!(r#"{{"role":"assistant","content":{content}{more}}}"#))
@@ -175,7 +175,7 @@ fn markdown(alt: &str, url: &str) -> String {
     format!("![{alt}]({url})")
 }
 
-/// The Markdown image as the documented relay cuts it.
+/// The Markdown image in the pieces of the documented relay.
 fn pieces(picture: &Picture) -> Vec<String> {
     let base64 = base64(picture);
     let (first, rest) = base64.split_at(base64.len().min(DELTA_CHARS));
@@ -186,18 +186,18 @@ fn pieces(picture: &Picture) -> Vec<String> {
     pieces
 }
 
-/// The Markdown image with white space wherever people have put some.
+/// The Markdown image with white space in every place where a client must accept it.
 fn wrapped(picture: &Picture) -> String {
     let lines: Vec<_> = lines(&base64(picture), LINE_CHARS).collect();
     format!("![image](data: {}; base64,\n{}\n)", picture.media_type, lines.join("\n"))
 }
 
-/// Base64 cut into pieces of at most `chars`: it is ASCII, so any cut is between characters.
+/// Base64 in pieces of at most `chars` characters. It is ASCII, so every cut is between characters.
 fn lines(base64: &str, chars: usize) -> impl Iterator<Item = String> {
     base64.as_bytes().chunks(chars).map(|piece| String::from_utf8_lossy(piece).into_owned())
 }
 
-/// The pieces of two choices, one of each at a time, with the number of its choice.
+/// The pieces of two choices in alternation, each with the number of its choice.
 fn in_turns(first: Vec<String>, second: Vec<String>) -> impl Iterator<Item = (u32, String)> {
     let (mut first, mut second) = (first.into_iter(), second.into_iter());
     let turns = std::iter::from_fn(move || {

@@ -1,56 +1,56 @@
-//! Pictures in Google's own events: one picture is one event.
+//! Pictures in the events of Google's `streamGenerateContent`: one event per picture.
 
 use bytes::Bytes;
 
-use super::answer::{Answer, EVENT_STREAM, PICTURE_TOKENS, Rest, quoted, said_beside};
+use super::answer::{DrawnEvents, EVENT_STREAM, ImageApiAnswer, PICTURE_TOKENS, quoted, text_before_picture};
+use super::answer_pictures::AnswerPictures;
 use super::chat::base64;
-use super::easel::Easel;
-use super::request::Asked;
+use super::request::ImageRequest;
 use crate::picture::Picture;
 use crate::shape::Shape;
 
 /// The answer in a `shape` of `streamGenerateContent`.
-pub(crate) fn answer(shape: Shape, asked: &Asked, request_id: &str) -> Answer {
-    let events = Events {
-        // Google ends lines with CRLF; who writes protobuf's names is no Google, and does not.
+pub(crate) fn answer(shape: Shape, request: &ImageRequest, request_id: &str) -> ImageApiAnswer {
+    let events = GeminiEvents {
+        // Google ends lines with CRLF. Proxies that write protobuf's names end them with LF.
         end: if shape == Shape::GeminiSnake { "\n\n" } else { "\r\n\r\n" },
-        model: quoted(&asked.model),
+        model: quoted(&request.model),
         id: quoted(request_id),
     };
-    let said = said_beside(asked.image_count);
+    let text = text_before_picture(request.image_count);
     let opening = match shape {
         Shape::GeminiDrafts => vec![events.part(r#"{"text":"构思画面。","thought":true}"#)],
-        _ => said.iter().map(|word| events.part(&format!(r#"{{"text":{}}}"#, quoted(word)))).collect(),
+        _ => text.iter().map(|word| events.part(&format!(r#"{{"text":{}}}"#, quoted(word)))).collect(),
     };
-    let prompt_tokens = asked.prompt_tokens();
-    let rest = move |easel: &Easel| Rest {
-        picture: picture(shape, &events, easel),
+    let prompt_tokens = request.prompt_tokens();
+    let draw = move |pictures: &AnswerPictures| DrawnEvents {
+        picture: picture(shape, &events, pictures),
         closing: vec![events.last(prompt_tokens)],
     };
-    Answer { media_type: EVENT_STREAM, opening, rest: Box::new(rest) }
+    ImageApiAnswer { media_type: EVENT_STREAM, opening, draw: Box::new(draw) }
 }
 
-fn picture(shape: Shape, events: &Events, easel: &Easel) -> Vec<Bytes> {
+fn picture(shape: Shape, events: &GeminiEvents, pictures: &AnswerPictures) -> Vec<Bytes> {
     match shape {
         Shape::GeminiSnake => {
-            let picture = easel.picture();
+            let picture = pictures.picture();
             let (media_type, data) = (picture.media_type, base64(&picture));
             vec![events.part(&format!(r#"{{"inline_data":{{"mime_type":"{media_type}","data":"{data}"}}}}"#))]
         }
         Shape::GeminiFile => {
-            let uri = quoted(&easel.link());
+            let uri = quoted(&pictures.link());
             vec![events.part(&format!(r#"{{"fileData":{{"mimeType":"image/png","fileUri":{uri}}}}}"#))]
         }
         Shape::GeminiDrafts => {
-            let [first, second] = easel.drafts();
+            let [first, second] = pictures.drafts();
             vec![
                 events.part(&inline(&first, r#","thought":true"#)),
                 events.part(r#"{"text":"调整光线与构图。","thought":true}"#),
                 events.part(&inline(&second, r#","thought":true"#)),
-                events.part(&inline(&easel.picture(), r#","thoughtSignature":"QUJD""#)),
+                events.part(&inline(&pictures.picture(), r#","thoughtSignature":"QUJD""#)),
             ]
         }
-        _ => vec![events.part(&inline(&easel.picture(), ""))],
+        _ => vec![events.part(&inline(&pictures.picture(), ""))],
     }
 }
 
@@ -59,19 +59,19 @@ fn inline(picture: &Picture, more: &str) -> String {
     format!(r#"{{"inlineData":{{"mimeType":"{media_type}","data":"{data}"}}{more}}}"#)
 }
 
-/// What all events of one answer share.
-struct Events {
+/// The parts that are the same in all events of one answer.
+struct GeminiEvents {
     end: &'static str,
     model: String,
     id: String,
 }
 
-impl Events {
+impl GeminiEvents {
     fn part(&self, part: &str) -> Bytes {
         self.event(&format!(r#""content":{{"parts":[{part}],"role":"model"}}"#), "")
     }
 
-    /// The one with the reason to stop and the token counts.
+    /// The event with the finish reason and the token counts.
     fn last(&self, prompt_tokens: usize) -> Bytes {
         let total = prompt_tokens + PICTURE_TOKENS;
         let usage = format!(

@@ -1,5 +1,5 @@
-//! Links to generated pictures. A name says all that is needed to draw its picture again, so the links of an earlier
-//! run stay alive.
+//! Links to generated pictures. A name contains everything that is needed to draw its picture again, so links of an
+//! earlier run stay valid.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -7,21 +7,20 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::size::Size;
 use crate::picture::{LABEL_CHARS, Sketch, hex};
 
-/// Where the pictures are.
+/// Path of the pictures.
 pub(crate) const FILES: &str = "/image-files/";
-/// Where they are once more, for those who would rather keep them.
+/// Path of the same pictures, sent as attachments.
 pub(crate) const DOWNLOADS: &str = "/image-files/download/";
 
-/// The link to the picture of `sketch` in this size, under `folder` of `host`. We have no TLS, and lead to this machine
-/// only.
+/// The link to the picture of `sketch` in this size, under `folder` of `host`. It is `http`: the local stack has no TLS.
 pub(crate) fn url(host: &str, folder: &str, sketch: &Sketch, size: Size) -> String {
     let Sketch { seed, variant, words } = sketch;
     format!("http://{host}{folder}{}-{variant}-{size}-{}.png", hex(seed), URL_SAFE_NO_PAD.encode(words))
 }
 
-/// What the picture with this name is drawn from, and its size.
+/// The sketch and size of the picture with this name.
 pub(crate) fn parse(name: &str) -> Option<(Sketch, Size)> {
-    // The words may hold a `-` too: they come last.
+    // The words are last because they may contain `-`.
     let [seed, variant, size, words] = name.strip_suffix(".png")?.splitn(4, '-').collect::<Vec<_>>().try_into().ok()?;
     let words = String::from_utf8(URL_SAFE_NO_PAD.decode(words).ok()?).ok()?;
     let is_ours = words.len() <= LABEL_CHARS && words.is_ascii();
@@ -40,7 +39,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_leads_back_to_its_sketch() {
+    fn a_name_parses_to_its_sketch() {
         for prompt in ["a quiet lake", "", "猫", "??>>~~-- ?>?>", &"long ".repeat(1000)] {
             let sketch = Sketch::new(prompt, 7);
             let size = Size { width: 864, height: 1184 };
@@ -52,7 +51,7 @@ mod tests {
     }
 
     #[test]
-    fn another_name_leads_nowhere() {
+    fn an_invalid_name_is_rejected() {
         let seed = "00".repeat(32);
         assert!(parse(&format!("{seed}-0-1024x1024-.png")).is_some());
         for name in [

@@ -1,4 +1,4 @@
-//! Answers that are no picture: a status and an `error` object, as each vendor writes them.
+//! Error responses: a status and an `error` object in each vendor's format.
 
 use std::fmt::Display;
 
@@ -6,9 +6,9 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 
-use crate::script;
+use crate::timed_body;
 
-/// Whose words a route speaks.
+/// The vendor whose error format a route uses.
 #[derive(Clone, Copy)]
 pub(crate) enum Vendor {
     NewApi,
@@ -17,11 +17,11 @@ pub(crate) enum Vendor {
 }
 
 impl Vendor {
-    /// The key is another one, or somewhere else.
-    pub(crate) fn key(self) -> Refusal {
+    /// The key is wrong or missing.
+    pub(crate) fn key(self) -> ImageApiRefusal {
         let error = match self {
             Self::NewApi => {
-                let message = format!("无效的令牌 (request id: {})", script::request_id());
+                let message = format!("无效的令牌 (request id: {})", timed_body::request_id());
                 json!({"message": message, "type": "new_api_error"})
             }
             Self::OpenAi => json!({
@@ -32,14 +32,14 @@ impl Vendor {
                 "code": 401, "message": "Request had invalid authentication credentials.", "status": "UNAUTHENTICATED",
             }),
         };
-        Refusal { status: StatusCode::UNAUTHORIZED, error }
+        ImageApiRefusal { status: StatusCode::UNAUTHORIZED, error }
     }
 
-    /// The request is none that we mean to send.
-    pub(crate) fn request(self, why: &dyn Display) -> Refusal {
+    /// The request is not the one that the route accepts.
+    pub(crate) fn request(self, why: &dyn Display) -> ImageApiRefusal {
         let error = match self {
             Self::NewApi => {
-                let message = format!("{why} (request id: {})", script::request_id());
+                let message = format!("{why} (request id: {})", timed_body::request_id());
                 json!({"message": message, "type": "new_api_error", "param": "", "code": "invalid_request"})
             }
             Self::OpenAi => json!({
@@ -47,25 +47,25 @@ impl Vendor {
             }),
             Self::Google => json!({"code": 400, "message": why.to_string(), "status": "INVALID_ARGUMENT"}),
         };
-        Refusal { status: StatusCode::BAD_REQUEST, error }
+        ImageApiRefusal { status: StatusCode::BAD_REQUEST, error }
     }
 }
 
-/// An answer that is no picture.
-pub(crate) struct Refusal {
+/// An error response.
+pub(crate) struct ImageApiRefusal {
     status: StatusCode,
     error: Value,
 }
 
-impl Refusal {
-    /// Google knows no such method of a model.
+impl ImageApiRefusal {
+    /// Google's error for an unknown method of a model.
     pub(crate) fn method() -> Self {
         let message = "The method is not found, or is not supported.";
         Self { status: StatusCode::NOT_FOUND, error: json!({"code": 404, "message": message, "status": "NOT_FOUND"}) }
     }
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ImageApiRefusal {
     fn into_response(self) -> Response {
         let headers = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
         (self.status, headers, json!({"error": self.error}).to_string()).into_response()

@@ -1,4 +1,4 @@
-//! The one request that each route accepts. The real ones forgive much; a fake that did would hide our mistakes.
+//! The only request that each route accepts. The real services ignore many mistakes; this fake reports them.
 
 pub(super) mod chat;
 pub(super) mod edits;
@@ -8,38 +8,38 @@ pub(super) mod generations;
 use super::size::Size;
 use crate::input::{Refused, require};
 
-/// Pictures that a Gemini model takes with one prompt.
+/// Limit of input pictures per prompt of a Gemini model.
 const MAX_GEMINI_IMAGES: usize = 3;
 
-/// What was asked for, in a request that was checked.
+/// A valid request of any route.
 #[derive(Debug)]
-pub(crate) struct Asked {
-    /// The model as it was asked for, with its shape.
+pub(crate) struct ImageRequest {
+    /// The model as requested, with its shape.
     pub(crate) model: String,
-    /// The text.
+    /// The prompt.
     pub(crate) prompt: String,
-    /// How many pictures came with the text.
+    /// Number of input pictures.
     pub(crate) image_count: usize,
-    /// Whether it was asked as an edit of these.
+    /// Whether the request is an edit.
     pub(crate) is_edit: bool,
-    /// The size of the picture.
+    /// The size of the picture, in pixels.
     pub(crate) size: Size,
 }
 
-impl Asked {
-    /// What every route wants of a model and a prompt.
+impl ImageRequest {
+    /// Checks the rules that all routes share.
     fn new(model: String, prompt: String, image_count: usize, size: Option<Size>) -> Result<Self, Refused> {
         require(!model.is_empty(), "model must not be empty")?;
         require(!prompt.is_empty(), "the text must not be empty")?;
         Ok(Self { model, prompt, image_count, is_edit: false, size: size.unwrap_or(Size::SQUARE) })
     }
 
-    /// The shape behind the model's `@`.
+    /// The shape after the `@` of the model.
     pub(crate) fn shape(&self) -> Option<&str> {
         self.model.split_once('@').map(|(_, shape)| shape)
     }
 
-    /// What the request costs before anything is drawn.
+    /// Prompt tokens: one per character, 258 per picture.
     pub(crate) fn prompt_tokens(&self) -> usize {
         self.prompt.chars().count() + 258 * self.image_count
     }

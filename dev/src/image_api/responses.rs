@@ -1,14 +1,14 @@
-//! Pictures in OpenAI's Responses API: the picture is in the item that is done, and once more at the end.
+//! Pictures in OpenAI's Responses API: the picture is in `output_item.done` and again in `completed`.
 
 use bytes::Bytes;
 
-use super::answer::{Answer, EVENT_STREAM, PICTURE_TOKENS, Rest};
+use super::answer::{DrawnEvents, EVENT_STREAM, ImageApiAnswer, PICTURE_TOKENS};
+use super::answer_pictures::AnswerPictures;
 use super::chat::base64;
-use super::easel::Easel;
-use super::request::Asked;
+use super::request::ImageRequest;
 
 /// The answer as a stream of the Responses API.
-pub(crate) fn answer(asked: &Asked, request_id: &str) -> Answer {
+pub(crate) fn answer(request: &ImageRequest, request_id: &str) -> ImageApiAnswer {
     let response = format!(r#""id":"resp_{request_id}""#);
     let item = format!(r#""id":"ig_{request_id}","type":"image_generation_call""#);
     let call = format!(r#""output_index":0,"item_id":"ig_{request_id}""#);
@@ -19,10 +19,10 @@ pub(crate) fn answer(asked: &Asked, request_id: &str) -> Answer {
         ("image_generation_call.generating", call.clone()),
     ];
     let opening = numbered(0, opening);
-    let (before, input) = (opening.len(), asked.prompt_tokens());
-    let rest = move |easel: &Easel| {
-        let [_, draft] = easel.drafts();
-        let (draft, picture) = (base64(&draft), base64(&easel.picture()));
+    let (before, input) = (opening.len(), request.prompt_tokens());
+    let draw = move |pictures: &AnswerPictures| {
+        let [_, draft] = pictures.drafts();
+        let (draft, picture) = (base64(&draft), base64(&pictures.picture()));
         let item = format!(r#"{item},"status":"completed","result":"{picture}","output_format":"png""#);
         let (output, total) = (PICTURE_TOKENS, input + PICTURE_TOKENS);
         let usage = format!(r#"{{"input_tokens":{input},"output_tokens":{output},"total_tokens":{total}}}"#);
@@ -38,12 +38,12 @@ pub(crate) fn answer(asked: &Asked, request_id: &str) -> Answer {
                 format!(r#""response":{{{response},"status":"completed","output":[{{{item}}}],"usage":{usage}}}"#),
             ),
         ];
-        Rest { picture: numbered(before, events), closing: Vec::new() }
+        DrawnEvents { picture: numbered(before, events), closing: Vec::new() }
     };
-    Answer { media_type: EVENT_STREAM, opening, rest: Box::new(rest) }
+    ImageApiAnswer { media_type: EVENT_STREAM, opening, draw: Box::new(draw) }
 }
 
-/// Events with their names and their numbers, the first of which is `from`.
+/// Encodes the events with sequence numbers that start at `from`.
 fn numbered<const N: usize>(from: usize, events: [(&str, String); N]) -> Vec<Bytes> {
     let events = events.into_iter().zip(from..).map(|((name, members), number)| {
         format!(

@@ -1,4 +1,4 @@
-//! Sizes of pictures: what each vendor lets a request choose, and what it makes of that.
+//! Sizes of pictures: the values that each vendor accepts, and the pixels that they stand for.
 
 use crate::input::{Refused, require};
 
@@ -9,7 +9,7 @@ pub(crate) struct Size {
     pub(crate) height: u32,
 }
 
-/// Gemini's ratios, with the pixels that `gemini-2.5-flash-image` makes of them.
+/// Gemini's aspect ratios, with the size that `gemini-2.5-flash-image` generates for each.
 const RATIOS: [(&str, Size); 10] = [
     ("1:1", Size::new(1024, 1024)),
     ("2:3", Size::new(832, 1248)),
@@ -25,24 +25,24 @@ const RATIOS: [(&str, Size); 10] = [
 const GPT_IMAGE: &[Size] = &[Size::new(1024, 1024), Size::new(1536, 1024), Size::new(1024, 1536)];
 const DALL_E_3: &[Size] = &[Size::new(1024, 1024), Size::new(1792, 1024), Size::new(1024, 1792)];
 const DALL_E_2: &[Size] = &[Size::new(1024, 1024), Size::new(512, 512), Size::new(256, 256)];
-/// The longest side of any model.
+/// The longest side that any model accepts, in pixels.
 const MAX_SIDE: u32 = 3840;
 
 impl Size {
-    /// Without a choice.
+    /// The default size.
     pub(crate) const SQUARE: Self = Self::new(1024, 1024);
 
     const fn new(width: u32, height: u32) -> Self {
         Self { width, height }
     }
 
-    /// Gemini's size for a ratio.
+    /// Gemini's size for an aspect ratio.
     pub(crate) fn of_ratio(ratio: &str) -> Result<Self, Refused> {
         let known = RATIOS.iter().find(|(name, _)| *name == ratio);
         known.map(|(_, size)| *size).ok_or_else(|| Refused("aspect_ratio is not supported".to_owned()))
     }
 
-    /// OpenAI's `size`, as far as `model` makes it.
+    /// OpenAI's `size`, if `model` supports it.
     pub(crate) fn of_openai(model: &str, size: &str) -> Result<Self, Refused> {
         let size = Self::parse(size).ok_or_else(|| Refused("size must be WIDTHxHEIGHT".to_owned()))?;
         let is_made = match model.split('@').next().unwrap_or_default() {
@@ -55,7 +55,7 @@ impl Size {
         Ok(size)
     }
 
-    /// As a size is written: `1536x1024`.
+    /// Parses a size such as `1536x1024`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (width, height) = text.split_once('x')?;
         let size = Self::new(width.parse().ok()?, height.parse().ok()?);
@@ -63,12 +63,12 @@ impl Size {
         (is_possible && size.to_string() == text).then_some(size)
     }
 
-    /// The same shape with sides of `part` in `whole` of these.
+    /// The size with both sides multiplied by `part / whole`.
     pub(crate) fn scaled(self, part: u32, whole: u32) -> Self {
         Self::new(self.width * part / whole, self.height * part / whole)
     }
 
-    /// What models that make any size ask of it.
+    /// Whether models with free sizes accept it.
     fn is_free(self) -> bool {
         let (short, long) = (self.width.min(self.height), self.width.max(self.height));
         let pixels = self.width * self.height;

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
 use super::{Project, reply};
-use crate::script::unix_seconds;
+use crate::timed_body::unix_seconds;
 
 const PASSWORD: &str = "demo";
 const LIFETIME_SECONDS: u64 = 3600;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dev::image_api::{Options, picture_for, routes, routes_that_vary};
-use dev::picture::{Format, draw};
-use dev::{Running, Shape, start};
+use dev::image_api::{ImageApiOptions, picture_for, routes, routes_that_vary};
+use dev::picture::{PictureFormat, draw};
+use dev::{RunningServer, Shape, start};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -80,7 +80,7 @@ async fn the_head_is_that_of_new_api() {
 
 #[tokio::test]
 async fn at_speed_1_the_role_comes_at_once_and_the_picture_takes_its_time() {
-    let options = Options { speed: 1.0, ..options(Shape::Whole) };
+    let options = ImageApiOptions { speed: 1.0, ..options(Shape::Whole) };
     let relay = start(routes(options)).await.unwrap();
     let mut answer = ask(&relay, KEY, &request("m")).await;
     let first = timeout(Duration::from_millis(300), answer.chunk()).await;
@@ -108,7 +108,7 @@ async fn who_varies_draws_the_next_picture_for_the_same_prompt() {
             let file = reqwest::get(link.split_once(')').unwrap().0).await.unwrap().bytes().await.unwrap();
             said = STANDARD.encode(file);
         }
-        let expected = STANDARD.encode(draw(prompt, variant, Format::Png, 1024, 1024).bytes);
+        let expected = STANDARD.encode(draw(prompt, variant, PictureFormat::Png, 1024, 1024).bytes);
         assert!(said.contains(&expected), "picture {variant} for {prompt}");
     }
 }
@@ -186,7 +186,7 @@ async fn a_wrong_key_and_a_wrong_media_type_are_refused() {
     assert_eq!(untyped.send().await.unwrap().status(), 400);
 }
 
-async fn ask(relay: &Running, key: &str, body: &Value) -> reqwest::Response {
+async fn ask(relay: &RunningServer, key: &str, body: &Value) -> reqwest::Response {
     reqwest::Client::new()
         .post(relay.url("/v1/chat/completions"))
         .header("authorization", format!("Bearer {key}"))

@@ -11,19 +11,19 @@ mod sizes;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use dev::image_api::{Options, routes};
-use dev::{Running, Shape, start};
+use dev::image_api::{ImageApiOptions, routes};
+use dev::{RunningServer, Shape, start};
 use serde_json::{Value, json};
 
 const KEY: &str = "key-of-this-test";
 const PROMPT: &str = "生成一张婚纱照: sunset";
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n";
 
-fn options(shape: Shape) -> Options {
-    Options { key: KEY.to_owned(), shape, speed: f64::INFINITY, log: false }
+fn options(shape: Shape) -> ImageApiOptions {
+    ImageApiOptions { key: KEY.to_owned(), shape, speed: f64::INFINITY, log: false }
 }
 
-async fn relay(shape: Shape) -> Running {
+async fn relay(shape: Shape) -> RunningServer {
     start(routes(options(shape))).await.unwrap()
 }
 
@@ -39,7 +39,7 @@ fn chat_request(model: &str) -> Value {
 }
 
 /// Posts JSON with the key in `header`.
-async fn post(relay: &Running, path: &str, (header, key): (&str, &str), body: &Value) -> reqwest::Response {
+async fn post(relay: &RunningServer, path: &str, (header, key): (&str, &str), body: &Value) -> reqwest::Response {
     let request = reqwest::Client::new().post(relay.url(path)).header(header, key);
     request.header("content-type", "application/json").body(body.to_string()).send().await.unwrap()
 }

@@ -2,8 +2,8 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use dev::picture::{Format, draw};
-use dev::{Running, Shape};
+use dev::picture::{PictureFormat, draw};
+use dev::{RunningServer, Shape};
 use serde_json::Value;
 
 use super::{KEY, PROMPT, chat_request, decoded, post, relay};
@@ -22,7 +22,7 @@ const DRAFTED: &[Expected] = &[Draft(256), Draft(512), Picture];
 /// An answer of the chat route.
 struct Answer {
     shape: Shape,
-    relay: Running,
+    relay: RunningServer,
     media_type: String,
     body: String,
 }
@@ -65,7 +65,10 @@ async fn every_shape_holds_the_picture_of_the_prompt() {
                 Picture => (0, 1024),
                 Further => (1, 1024),
             };
-            assert!(*found == draw(PROMPT, variant, Format::Png, side, side).bytes, "{shape} sent another picture");
+            assert!(
+                *found == draw(PROMPT, variant, PictureFormat::Png, side, side).bytes,
+                "{shape} sent another picture"
+            );
         }
     }
 }

@@ -4,7 +4,7 @@ use std::io::Cursor;
 
 use dev::Shape;
 use dev::image_api::picture_for;
-use dev::picture::{Format, draw};
+use dev::picture::{PictureFormat, draw};
 use serde_json::{Value, json};
 
 use super::{KEY, PROMPT, chat_request, decoded, post, relay};
@@ -66,7 +66,7 @@ async fn ratios_of_gemini() {
         for (path, body) in requests {
             let (status, picture) = ask(path, &body).await;
             assert_eq!(status, 200, "{ratio}");
-            assert!(picture == draw(PROMPT, 0, Format::Png, width, height).bytes, "{path} {ratio}");
+            assert!(picture == draw(PROMPT, 0, PictureFormat::Png, width, height).bytes, "{path} {ratio}");
             let frame = png::Decoder::new(Cursor::new(picture)).read_info().unwrap();
             assert_eq!((frame.info().width, frame.info().height), (width, height), "{path} {ratio}");
         }
@@ -110,7 +110,7 @@ async fn a_link_leads_to_a_picture_of_the_size() {
     let bearer = format!("Bearer {KEY}");
     let key = ("authorization", bearer.as_str());
     for (size, expected) in [
-        (json!("1024x1536"), draw(PROMPT, 0, Format::Png, 1024, 1536).bytes),
+        (json!("1024x1536"), draw(PROMPT, 0, PictureFormat::Png, 1024, 1536).bytes),
         (json!("1024x1024"), picture_for(PROMPT).bytes),
     ] {
         let answer = json_of(post(&relay, GENERATIONS, key, &generation("m", size)).await).await;

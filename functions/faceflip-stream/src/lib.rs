@@ -13,7 +13,7 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::FaceflipConfig;
 use shared::edge::{
-    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Generator, KeyAs, Post, Rate, RequestBody, Route,
+    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Generator, KeyAs, Post, Refused, RequestBody, Route,
     Sender, UpstreamCalls, accepts, json_body, run, set_rate, set_task_id,
 };
 use shared::events::{EventStyle, Events, padding};
@@ -36,90 +36,75 @@ pub type App = shared::edge::App<Generator<FaceflipConfig>>;
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
-    let mut known = KnownSoFar::default();
-    let mut response = match caller.guard(respond(app, &caller, &request, &mut known)).await {
+    let mut may_call = false;
+    match caller.guard(respond(app, &caller, &request, &mut may_call)).await {
         Ok(response) => response,
-        Err(problem) if ["application/json", "application/problem+json"].iter().any(|json| accepts(&request, json)) => {
-            ROUTE.allow(caller.problem(&problem))
+        Err(refused) if ["application/json", "application/problem+json"].iter().any(|json| accepts(&request, json)) => {
+            caller.refused(&ROUTE, &refused)
         }
-        Err(problem) => ROUTE.allow(refusal(&caller, known.may_call.then_some(&request), &problem)),
-    };
-    if let Some(rate) = &known.rate {
-        set_rate(&mut response, rate);
+        Err(refused) => refusal(&caller, may_call.then_some(&request), &refused),
     }
-    response
 }
 
-/// What is known about a request when it is answered or refused.
-#[derive(Default)]
-struct KnownSoFar {
-    /// The caller has signed in, where sign-in is required.
-    may_call: bool,
-    /// The state of the rate limit.
-    rate: Option<Rate>,
-}
-
+/// `may_call` becomes true when the caller has passed the sign-in.
 async fn respond(
     app: Arc<App>,
     caller: &Caller,
     request: &Request<Bytes>,
-    known: &mut KnownSoFar,
-) -> Result<Response<Body>, Problem> {
+    may_call: &mut bool,
+) -> Result<Response<Body>, Refused> {
     ROUTE.check(request)?;
     let ready = app.ready()?;
     let principal = ready.sign_in.check(request, caller).await?;
-    known.may_call = true;
+    *may_call = true;
     let wanted = FaceflipInput::parse(json_body(request)?, app.links())?;
     let task_id = wanted.task_id.clone();
     let style = EventStyle::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
     let mut events = Events::new(task_id.clone(), caller.lang, style);
-    let admitted = ready.ledger.admit(
-        AdmitRequest {
-            principal: &principal,
-            route: ROUTE.path,
-            task_id: &task_id,
-            fingerprint: wanted.fingerprint(),
-            calls: 1,
-            images: u32::from(ready.config.ark.max_images),
-            replays: true,
-            deadline: caller.deadline,
-        },
-        &mut known.rate,
-    );
-    let body = match admitted.await? {
+    let admitted = ready.ledger.admit(AdmitRequest {
+        principal: &principal,
+        route: ROUTE.path,
+        task_id: &task_id,
+        fingerprint: wanted.fingerprint(),
+        calls: 1,
+        images: u32::from(ready.config.ark.max_images),
+        replays: true,
+        deadline: caller.deadline,
+    });
+    let (body, rate) = match admitted.await? {
         Admitted::Run(admission) => match ready.keys.get().await {
             Ok(key) => {
-                let stall = ready.config.timing.client_stall;
-                FaceflipTask { ready: ready.clone(), caller: caller.clone(), principal, admission, wanted, key }
-                    .events(events, stall)
+                let (rate, stall) = (admission.rate(), ready.config.timing.client_stall);
+                let task =
+                    FaceflipTask { ready: ready.clone(), caller: caller.clone(), principal, admission, wanted, key };
+                (task.events(events, stall), rate)
             }
-            Err(code) => {
-                ready.ledger.undo(&admission).await;
-                known.rate = admission.rate();
-                return Err(code.into());
-            }
+            Err(code) => return Err(ready.ledger.refuse(&admission, code).await),
         },
         Admitted::Replay(success) => {
             let mut replayed = Vec::new();
             padding(&mut replayed);
             events.replay(&success);
             replayed.extend_from_slice(&events.take());
-            Body::whole(replayed)
+            (Body::whole(replayed), None)
         }
     };
     let mut response = caller.stream(body);
+    set_rate(&mut response, rate.as_ref());
     set_task_id(&mut response, &task_id);
     Ok(response)
 }
 
-/// A refusal as one `error` event, because a page written to this route's documentation reads events only. `request` is
-/// `None` if the caller has not signed in: its body is then not read.
-fn refusal(caller: &Caller, request: Option<&Request<Bytes>>, problem: &Problem) -> Response<Body> {
+/// A refusal as one `error` event, because the documentation of this route has no other form. `request` is absent if
+/// the caller has not signed in: its body is not read then.
+fn refusal(caller: &Caller, request: Option<&Request<Bytes>>, Refused { problem, rate }: &Refused) -> Response<Body> {
     let task_id = request.and_then(|request| FaceflipInput::task_id_of(request.body())).unwrap_or_default();
     let style = EventStyle::Faceflip { size: String::new(), urls: Vec::new() };
     let mut events = Events::new(task_id, caller.lang, style);
     events.error(problem, &caller.request_id);
-    caller.problem_event(problem, events.take())
+    let mut response = ROUTE.allow(caller.problem_event(problem, events.take()));
+    set_rate(&mut response, rate.as_deref());
+    response
 }
 
 /// One accepted request.
@@ -167,10 +152,7 @@ impl FaceflipTask {
         let body = pictures.ok_or(Code::InternalError);
         let body = match body.and_then(|pictures| RequestBody::json(&ark::ArkRequest::new(settings, &pictures))) {
             Ok(body) => body,
-            Err(code) => {
-                ledger.undo(&self.admission).await;
-                return Err(code.into());
-            }
+            Err(code) => return Err(ledger.refuse(&self.admission, code).await.problem),
         };
         let post = Post {
             url: ark.endpoint("/images/generations"),

@@ -9,7 +9,7 @@ use dev::function::Function;
 use dev::function_url::payload;
 use dev::runtime_api::Deadline;
 use dev::transcript::{self, Transcript};
-use dev::{Running, user};
+use dev::{RunningServer, user};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_faceflip-stream");
@@ -17,7 +17,7 @@ const LONG: Deadline = Deadline::In(Duration::from_secs(660));
 const PATH: &str = "/api/v1/faceflip/generate/stream";
 
 /// The function, telling as much as a deployer can make it tell.
-async fn function(upstream: &Running) -> Function {
+async fn function(upstream: &RunningServer) -> Function {
     let (base, key) = (upstream.url("/api/v3"), key());
     let environment = [
         ("ARK_BASE_URL", base.as_str()),

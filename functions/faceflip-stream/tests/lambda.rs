@@ -8,11 +8,11 @@ use std::time::Duration;
 use dev::client::{endings, events};
 use dev::function::Function;
 use dev::function_url::payload;
-use dev::runtime_api::{Deadline, Invocation};
+use dev::runtime_api::{Deadline, FunctionResponse};
 use dev::samples::samples;
 use dev::supabase::{self, Algorithm, Project, legacy_token};
-use dev::transcript::{self, Ending, Seen, Transcript};
-use dev::{Running, ark, user};
+use dev::transcript::{self, Ending, ReceivedRequests, Transcript};
+use dev::{RunningServer, ark, user};
 use serde_json::{Value, json};
 
 const NAME: &str = "faceflip-stream";
@@ -28,13 +28,13 @@ async fn function(base: &str, more: &[(&str, &str)]) -> Function {
     Function::spawn(Path::new(BINARY), &environment).await.unwrap()
 }
 
-async fn simulator() -> Running {
-    let options = ark::Options { key: KEY.into(), speed: f64::INFINITY, log: false };
+async fn simulator() -> RunningServer {
+    let options = ark::ArkOptions { key: KEY.into(), speed: f64::INFINITY, log: false };
     dev::start(ark::routes(options)).await.unwrap()
 }
 
 /// An ARK that makes one picture, and then nothing more for as long as one waits; or none at all.
-async fn stalled(pictures: usize) -> (Running, Seen) {
+async fn stalled(pictures: usize) -> (RunningServer, ReceivedRequests) {
     let picture = r#"{"type":"image_generation.partial_succeeded","model":"m","created":1,"image_index":0,"url":"https://links.example.com/0.jpeg","size":"2496x1664"}"#;
     let said = format!("event: image_generation.partial_succeeded\ndata: {picture}\n\n").repeat(pictures);
     let (router, seen) = transcript::routes(Transcript { ending: Ending::Stall, ..Transcript::events(said) });
@@ -55,7 +55,7 @@ fn sent_with(headers: &[(&str, &str)]) -> Value {
 }
 
 /// Status and endings of a whole answer.
-async fn outcome(mut invocation: Invocation) -> (u16, Vec<String>) {
+async fn outcome(mut invocation: FunctionResponse) -> (u16, Vec<String>) {
     let body = tokio::time::timeout(Duration::from_secs(30), invocation.rest()).await.unwrap().unwrap();
     (invocation.prelude.status_code, endings(&invocation.prelude.headers["content-type"], &body))
 }

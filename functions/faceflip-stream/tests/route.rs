@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use dev::client::{Event, events};
+use dev::client::{StreamEvent, events};
 use dev::transcript::{self, Ending, Transcript};
-use dev::{Running, ark, user};
+use dev::{RunningServer, ark, user};
 use faceflip_stream::{App, handle};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -33,8 +33,8 @@ fn app(base: &str, variables: &[(&str, &str)]) -> Arc<App> {
     )
 }
 
-async fn simulator(speed: f64) -> Running {
-    dev::start(ark::routes(ark::Options { key: KEY.into(), speed, log: false })).await.unwrap()
+async fn simulator(speed: f64) -> RunningServer {
+    dev::start(ark::routes(ark::ArkOptions { key: KEY.into(), speed, log: false })).await.unwrap()
 }
 
 fn post(body: Value) -> Request<Bytes> {
@@ -59,13 +59,13 @@ async fn bytes(response: Response<Body>) -> Bytes {
     bytes
 }
 
-fn data(event: &Event) -> Value {
+fn data(event: &StreamEvent) -> Value {
     let data: Value = serde_json::from_str(&event.data).unwrap();
     assert_eq!(data["event"], event.name.as_str(), "the envelope names the event");
     data["data"].clone()
 }
 
-fn names(events: &[Event]) -> Vec<&str> {
+fn names(events: &[StreamEvent]) -> Vec<&str> {
     events.iter().map(|event| event.name.as_str()).collect()
 }
 
@@ -213,7 +213,7 @@ async fn what_is_asked_reaches_ark_to_the_letter() {
         let events = events(&bytes(handle(app(&running.url("/api/v3"), variables), post(body)).await).await);
         let done = data(events.last().unwrap());
         assert_eq!((events.last().unwrap().name.as_str(), &done["urls"]), ("done", &json!([link])), "links only");
-        let asked = &upstream.asked()[0];
+        let asked = &upstream.received()[0];
         assert_eq!(asked.path, "/api/v3/images/generations");
         assert_eq!(asked.headers["authorization"], format!("Bearer {KEY}"));
         assert_eq!(serde_json::from_slice::<Value>(&asked.body).unwrap(), expected);

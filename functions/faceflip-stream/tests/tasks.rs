@@ -271,7 +271,7 @@ async fn a_key_that_is_not_there_costs_nothing() {
     let (stand, user) = (Stand::new().await, User::new("no-key"));
     let upstream = Upstream::recorded(THREE).await;
     let app: Arc<App> = stand.app(&upstream, &[("CREDITS", "on"), ("CREDITS_INITIAL", "9")]);
-    stand.vault.fail(Some(dev::secrets::Fault::AccessDenied));
+    stand.vault.fail(Some(dev::secrets::SecretsFault::AccessDenied));
     assert_eq!(ask(&app, wanted(&user, "task")).await.ending(), "error service_unavailable");
     assert_eq!(stand.tables.missing(&user.owner(), 5).await, 0);
     assert_eq!(stand.tables.balance(&user.owner()).await, Some((9, 0)));

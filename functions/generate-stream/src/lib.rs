@@ -17,8 +17,8 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::{GenerateConfig, Timing};
 use shared::edge::{
-    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Generator, Output, Rate, Route, Sender, UpstreamCalls,
-    accepts, detached, idempotency_key, json_body, new_id, run, set_rate, set_task_id, unix_seconds,
+    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Generator, Output, Refused, Route, Sender,
+    UpstreamCalls, accepts, detached, idempotency_key, json_body, new_id, run, set_rate, set_task_id, unix_seconds,
 };
 use shared::events::{EventStyle, Events, padding};
 use shared::image_url::LocalLinks;
@@ -43,15 +43,8 @@ pub type App = shared::edge::App<Generator<GenerateConfig>>;
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
     let route = if request.uri().path() == IMAGE.path { &IMAGE } else { &STREAM };
-    let mut rate = None;
-    let mut response = match caller.guard(respond(app, route, &caller, &request, &mut rate)).await {
-        Ok(response) => response,
-        Err(problem) => route.allow(caller.problem(&problem)),
-    };
-    if let Some(rate) = &rate {
-        set_rate(&mut response, rate);
-    }
-    response
+    let answer = caller.guard(respond(app, route, &caller, &request)).await;
+    answer.unwrap_or_else(|refused| caller.refused(route, &refused))
 }
 
 async fn respond(
@@ -59,8 +52,7 @@ async fn respond(
     route: &'static Route,
     caller: &Caller,
     request: &Request<Bytes>,
-    rate: &mut Option<Rate>,
-) -> Result<Response<Body>, Problem> {
+) -> Result<Response<Body>, Refused> {
     route.check(request)?;
     let ready = app.ready()?;
     let principal = ready.sign_in.check(request, caller).await?;
@@ -74,28 +66,21 @@ async fn respond(
         _ => {}
     }
     let task_id = idempotency_key(request)?.unwrap_or_else(new_id);
-    let admitted = ready.ledger.admit(
-        AdmitRequest {
-            principal: &principal,
-            route: route.path,
-            task_id: &task_id,
-            fingerprint,
-            calls: wanted.n,
-            images: wanted.n,
-            replays: false,
-            deadline: caller.deadline,
-        },
-        rate,
-    );
+    let admitted = ready.ledger.admit(AdmitRequest {
+        principal: &principal,
+        route: route.path,
+        task_id: &task_id,
+        fingerprint,
+        calls: wanted.n,
+        images: wanted.n,
+        replays: false,
+        deadline: caller.deadline,
+    });
     let Admitted::Run(admission) = admitted.await? else { return Err(Code::TaskAlreadyCompleted.into()) };
     let admission: Arc<Admission> = admission.into();
     let key = match ready.keys.get().await {
         Ok(key) => key,
-        Err(code) => {
-            ready.ledger.undo(&admission).await;
-            *rate = admission.rate();
-            return Err(code.into());
-        }
+        Err(code) => return Err(ready.ledger.refuse(&admission, code).await),
     };
     let caller = caller.clone();
     let task = GenerateTask {
@@ -124,8 +109,8 @@ async fn respond(
             }
         }
     };
-    // A failure before the head may have given tokens back.
-    *rate = admission.rate();
+    // A failure before the head may have refunded tokens.
+    set_rate(&mut response, admission.rate().as_ref());
     set_task_id(&mut response, &task_id);
     Ok(response)
 }
@@ -240,10 +225,7 @@ impl GenerateTask {
         let (api, times) = (&config.image_api, wanted.n);
         let post = match upstream_request(api, wanted, self.key.clone(), keys, &self.caller.request_id).await {
             Ok(post) => post,
-            Err(code) => {
-                ledger.undo(&self.admission).await;
-                return Err(code.into());
-            }
+            Err(code) => return Err(ledger.refuse(&self.admission, code).await.problem),
         };
         let links = LocalLinks::beside(&api.base_url);
         let labels = CallLabels {

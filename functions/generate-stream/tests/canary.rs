@@ -11,7 +11,7 @@ use dev::runtime_api::Deadline;
 use dev::secrets::{self, Vault};
 use dev::supabase::{self, Fault, Project};
 use dev::transcript::{self, Transcript};
-use dev::{Running, user};
+use dev::{RunningServer, user};
 use serde_json::{Value, json};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_generate-stream");
@@ -55,9 +55,9 @@ fn asked(format: &str) -> String {
 
 struct Stage {
     project: Project,
-    auth: Running,
+    auth: RunningServer,
     vault: Vault,
-    manager: Running,
+    manager: RunningServer,
 }
 
 impl Stage {
@@ -70,11 +70,11 @@ impl Stage {
     }
 
     /// The function, telling as much as a deployer can make it tell.
-    async fn function(&self, upstream: &Running) -> Function {
+    async fn function(&self, upstream: &RunningServer) -> Function {
         self.function_in("chat", upstream).await
     }
 
-    async fn function_in(&self, mode: &str, upstream: &Running) -> Function {
+    async fn function_in(&self, mode: &str, upstream: &RunningServer) -> Function {
         let (image_api, auth, manager) = (upstream.url(""), self.auth.url(""), self.manager.url(""));
         let environment = [
             ("IMAGE_API_MODE", mode),

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use dev::client::endings;
-use dev::dynamodb::Fault;
+use dev::dynamodb::TableFault;
 use dev::function::Function;
 use dev::function_url::payload;
 use dev::runtime_api::Deadline;
@@ -152,9 +152,9 @@ async fn run(stage: &Stage, case: Case, fatal: u32, killed: Killed, user: &User)
         if is_time {
             // Once is enough.
             let _ = tell.send(());
-            return Some(Fault::Hang);
+            return Some(TableFault::Hang);
         }
-        (step == fatal).then_some(Fault::Swallow)
+        (step == fatal).then_some(TableFault::Swallow)
     });
     let event = event(user, "key");
     let said = tokio::select! {

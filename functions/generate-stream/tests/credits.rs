@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
-use dev::dynamodb::Fault;
+use dev::dynamodb::TableFault;
 use dev::transcript::{Ending, Transcript};
 use futures_util::future::join_all;
 use generate_stream::{App, handle};
@@ -193,7 +193,7 @@ async fn a_lost_answer_spends_nothing_twice() {
     let (good, bad) = (Upstream::recorded(PICTURE).await, Upstream::refuses(500).await);
     let variables = [ON, MANY, ("CREDITS_INITIAL", "100")];
     let apps: [Arc<App>; 2] = [stand.app(&good, &variables), stand.app(&bad, &variables)];
-    stand.tables.proxy.fail_every(3, Fault::Swallow);
+    stand.tables.proxy.fail_every(3, TableFault::Swallow);
     for request in 0..30 {
         let ending = ask(&apps[request % 2], wanted(&user)).await.ending();
         assert_eq!(ending, ["done", "error upstream_error"][request % 2]);
@@ -214,7 +214,7 @@ async fn a_reservation_that_was_not_heard_of_is_given_back() {
     stand.tables.proxy.script(move |call| {
         let reserves = call.table == ledger && call.operation == "UpdateItem";
         reserved += u32::from(reserves);
-        (reserves && reserved <= 2).then_some(Fault::Swallow)
+        (reserves && reserved <= 2).then_some(TableFault::Swallow)
     });
     assert_eq!(ask(&app, keyed(&user, "key")).await.ending(), "problem limiter_unavailable");
     stand.tables.proxy.fail(None);
@@ -262,7 +262,7 @@ async fn what_was_delivered_is_spent_though_nobody_could_settle() {
         let mut settling = 0;
         stand.tables.proxy.script(move |call| {
             settling += u32::from(seen.requests() > 0 && call.table == ledger);
-            (settling > 1).then_some(Fault::Refuse)
+            (settling > 1).then_some(TableFault::Refuse)
         });
         let reply = ask(&app, keyed(&user, "key")).await;
         assert_eq!((reply.ending().as_str(), reply.last().get("credits_remaining")), (ending, None));
@@ -291,7 +291,7 @@ async fn what_could_not_be_written_down_is_not_paid_for() {
     stand.tables.proxy.script(move |_| {
         ends += u32::from(seen.requests() > 0);
         // Both tries, and nothing after them.
-        (1..=2).contains(&ends).then_some(Fault::Throttling)
+        (1..=2).contains(&ends).then_some(TableFault::Throttling)
     });
     let reply = ask(&app, keyed(&user, "key")).await;
     assert_eq!((reply.ending().as_str(), reply.last().get("credits_remaining")), ("done", None));

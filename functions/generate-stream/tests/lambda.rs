@@ -8,12 +8,12 @@ use bytes::Bytes;
 use dev::client::endings;
 use dev::function::Function;
 use dev::function_url::payload;
-use dev::runtime_api::{Deadline, Invocation};
+use dev::runtime_api::{Deadline, FunctionResponse};
 use dev::samples::samples;
 use dev::secrets::{self, Vault};
 use dev::supabase::{self, Algorithm, Project, legacy_token};
-use dev::transcript::{self, Ending, Seen, Transcript};
-use dev::{Running, Shape, image_api, user};
+use dev::transcript::{self, Ending, ReceivedRequests, Transcript};
+use dev::{RunningServer, Shape, image_api, user};
 use serde_json::{Value, json};
 
 const NAME: &str = "generate-stream";
@@ -29,13 +29,13 @@ async fn function(base: &str, more: &[(&str, &str)]) -> Function {
     Function::spawn(Path::new(BINARY), &environment).await.unwrap()
 }
 
-async fn simulator(speed: f64) -> Running {
-    let options = image_api::Options { key: KEY.into(), shape: Shape::Deltas, speed, log: false };
+async fn simulator(speed: f64) -> RunningServer {
+    let options = image_api::ImageApiOptions { key: KEY.into(), shape: Shape::Deltas, speed, log: false };
     dev::start(image_api::routes(options)).await.unwrap()
 }
 
 /// An upstream that says something, and then nothing more for as long as one waits.
-async fn stalled() -> (Running, Seen) {
+async fn stalled() -> (RunningServer, ReceivedRequests) {
     let chunk = r#"{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"好的"}}]}"#;
     let said = format!("data: {chunk}\n\n");
     let (router, seen) = transcript::routes(Transcript { ending: Ending::Stall, ..Transcript::events(said) });
@@ -54,7 +54,7 @@ fn event(format: &str) -> Value {
 }
 
 /// Status and endings of a whole answer; of one that is not streamed, what it holds.
-async fn outcome(mut invocation: Invocation) -> (u16, Vec<String>) {
+async fn outcome(mut invocation: FunctionResponse) -> (u16, Vec<String>) {
     let body = tokio::time::timeout(Duration::from_secs(30), invocation.rest()).await.unwrap().unwrap();
     let endings = match invocation.prelude.headers["content-type"].as_str() {
         "application/json" => {

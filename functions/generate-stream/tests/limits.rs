@@ -14,7 +14,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
-use dev::dynamodb::{self, Fault, Proxy};
+use dev::dynamodb::{self, Proxy, TableFault};
 use dev::transcript::{Ending, Transcript};
 use futures_util::future::join_all;
 use generate_stream::{App, handle};
@@ -252,7 +252,7 @@ enum On {
 impl On {
     const ALL: [Self; 3] = [Self::Limits, Self::Ledger, Self::Both];
 
-    fn fail(self, tables: &Tables, fault: Fault) {
+    fn fail(self, tables: &Tables, fault: TableFault) {
         let failing = match self {
             Self::Limits => vec![tables.limits.clone()],
             Self::Ledger => vec![tables.ledger.clone()],
@@ -263,7 +263,7 @@ impl On {
 }
 
 /// A table that fails so refuses everybody so, and soon.
-async fn fails(faults: &[Fault], status: u16, code: &str, retry_after: &str) {
+async fn fails(faults: &[TableFault], status: u16, code: &str, retry_after: &str) {
     let days = faults.iter().flat_map(|fault| On::ALL.map(|on| (*fault, on)));
     join_all(days.map(async |(fault, on)| {
         let (stand, user) = (Stand::new().await, User::new("refused"));
@@ -282,7 +282,7 @@ async fn fails(faults: &[Fault], status: u16, code: &str, retry_after: &str) {
 }
 
 /// Where everybody is let in meanwhile, everybody is.
-async fn fails_open(fault: Fault) {
+async fn fails_open(fault: TableFault) {
     join_all(On::ALL.map(async |on| {
         let (stand, user) = (Stand::new().await, User::new("open"));
         let upstream = Upstream::recorded(PICTURE).await;
@@ -306,23 +306,23 @@ async fn fails_open(fault: Fault) {
 
 #[tokio::test]
 async fn d3_throttled_table_fail_closed() {
-    let faults = [Fault::Throttling, Fault::ProvisionedThroughputExceeded, Fault::InternalServerError];
+    let faults = [TableFault::Throttling, TableFault::ProvisionedThroughputExceeded, TableFault::InternalServerError];
     fails(&faults, 503, "limiter_unavailable", "2").await;
 }
 
 #[tokio::test]
 async fn d3_throttled_table_fail_open() {
-    fails_open(Fault::Throttling).await;
+    fails_open(TableFault::Throttling).await;
 }
 
 #[tokio::test]
 async fn d4_timeout_fail_closed() {
-    fails(&[Fault::Hang, Fault::Refuse], 503, "limiter_unavailable", "2").await;
+    fails(&[TableFault::Hang, TableFault::Refuse], 503, "limiter_unavailable", "2").await;
 }
 
 #[tokio::test]
 async fn d4_timeout_fail_open() {
-    fails_open(Fault::Hang).await;
+    fails_open(TableFault::Hang).await;
 }
 
 #[tokio::test]
@@ -340,7 +340,7 @@ async fn d4_unreachable_table() {
 
 #[tokio::test]
 async fn d5_missing_table_or_permission() {
-    fails(&[Fault::ResourceNotFound, Fault::AccessDenied], 503, "service_unavailable", "1").await;
+    fails(&[TableFault::ResourceNotFound, TableFault::AccessDenied], 503, "service_unavailable", "1").await;
     let stand = Stand::new().await;
     let upstream = Upstream::recorded(PICTURE).await;
     for missing in ["RATE_LIMITS_TABLE", "LEDGER_TABLE"] {
@@ -448,8 +448,14 @@ async fn d6_a_record_that_holds_nonsense_is_run_by_nobody() {
 
 #[tokio::test]
 async fn d7_what_cannot_be_given_back_changes_nothing_for_the_user() {
-    let faults =
-        [Fault::Throttling, Fault::AccessDenied, Fault::ResourceNotFound, Fault::Refuse, Fault::Hang, Fault::Swallow];
+    let faults = [
+        TableFault::Throttling,
+        TableFault::AccessDenied,
+        TableFault::ResourceNotFound,
+        TableFault::Refuse,
+        TableFault::Hang,
+        TableFault::Swallow,
+    ];
     join_all(faults.map(async |fault| {
         let (stand, user) = (Stand::new().await, User::new("d7"));
         let (busy, good) = (Upstream::refuses(429).await, Upstream::recorded(PICTURE).await);
@@ -468,7 +474,7 @@ async fn d7_what_cannot_be_given_back_changes_nothing_for_the_user() {
             stand.tables.proxy.fail(None);
         }
         let missing = stand.tables.missing(&user.owner(), 5).await;
-        assert_eq!(missing, if fault == Fault::Swallow { 2 } else { 4 }, "{fault:?}");
+        assert_eq!(missing, if fault == TableFault::Swallow { 2 } else { 4 }, "{fault:?}");
     }))
     .await;
 }
@@ -480,7 +486,7 @@ async fn d8_a_lost_answer_costs_nobody_twice() {
     let variables = [("RL_LIMIT", "100"), DAY];
     let user = User::new("d8");
     let (app, failing): (Arc<App>, Arc<App>) = (stand.app(&good, &variables), stand.app(&busy, &variables));
-    stand.tables.proxy.fail_every(3, Fault::Swallow);
+    stand.tables.proxy.fail_every(3, TableFault::Swallow);
     for _ in 0..30 {
         assert_eq!(ask(&app, wanted(&user)).await.ending(), "done");
     }
@@ -515,7 +521,7 @@ async fn d8_nor_does_it_give_back_twice_what_others_gave_back_meanwhile() {
     stand.tables.proxy.script(move |call| {
         came += u32::from(seen.requests() > 0 && call.table == table);
         match came {
-            1 => Some(Fault::Swallow),
+            1 => Some(TableFault::Swallow),
             // Another request has given back in between.
             2 => {
                 let (table, owner) = (table.clone(), owner.clone());
@@ -540,7 +546,7 @@ async fn d8_an_answer_that_is_lost_for_good_lets_nobody_in() {
     let upstream = Upstream::recorded(PICTURE).await;
     let app: Arc<App> = stand.app(&upstream, &[]);
     let table = stand.tables.limits.clone();
-    stand.tables.proxy.script(move |call| (call.table == table).then_some(Fault::Swallow));
+    stand.tables.proxy.script(move |call| (call.table == table).then_some(TableFault::Swallow));
     let reply = ask(&app, keyed(&user, "lost", "x")).await;
     assert_eq!((reply.status, reply.ending().as_str()), (503, "problem limiter_unavailable"));
     assert_eq!((upstream.requests(), stand.vault.calls()), (0, 0));
@@ -594,7 +600,7 @@ async fn a_token_comes_back_exactly_when_the_upstream_did_not_begin() {
     let moved = Some((LOCATION, HeaderValue::from_static("/elsewhere")));
     let gzip = Some((CONTENT_ENCODING, HeaderValue::from_static("gzip")));
     let closes = Proxy::default();
-    closes.fail(Some(Fault::Refuse));
+    closes.fail(Some(TableFault::Refuse));
     let closing = dev::start(dynamodb::routes(closes.clone(), "http://127.0.0.1:9")).await.unwrap();
     let mut closed = Upstream::gone();
     closed.url = closing.url("");
@@ -676,7 +682,7 @@ async fn a_token_that_was_not_taken_does_not_come_back() {
     let late = Transcript { status: 429, head_after: Duration::from_millis(500), ..Transcript::events("") };
     let busy = Upstream::plays(late).await;
     let app: Arc<App> = stand.app(&busy, &[("RL_FAIL_MODE", "open")]);
-    On::Limits.fail(&stand.tables, Fault::Throttling);
+    On::Limits.fail(&stand.tables, TableFault::Throttling);
     let recovers = async {
         while busy.requests() == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -693,7 +699,7 @@ async fn a_key_that_is_not_there_costs_nothing() {
     let (stand, user) = (Stand::new().await, User::new("no-key"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app: Arc<App> = stand.app(&upstream, &[]);
-    stand.vault.fail(Some(dev::secrets::Fault::AccessDenied));
+    stand.vault.fail(Some(dev::secrets::SecretsFault::AccessDenied));
     for request in [wanted(&user), wanted_as_chat(&user), keyed(&user, "key", "x")] {
         assert_eq!(ask(&app, request).await.ending(), "problem service_unavailable");
         assert_eq!(stand.tables.missing(&user.owner(), 5).await, 0);
@@ -805,7 +811,7 @@ async fn d8_a_take_that_is_sent_again_behind_another_one_takes_once() {
     stand.tables.proxy.script(move |call| {
         came += u32::from(call.table == table);
         match came {
-            1 => Some(Fault::Swallow),
+            1 => Some(TableFault::Swallow),
             2 => {
                 came += 1;
                 let (other, caller) = (other.clone(), caller.clone());

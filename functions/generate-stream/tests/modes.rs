@@ -10,9 +10,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dev::client::{content, hash, pictures};
-use dev::picture::{Format, draw};
-use dev::transcript::{self, Asked, Transcript};
-use dev::{Running, Shape, image_api, user};
+use dev::picture::{PictureFormat, draw};
+use dev::transcript::{self, ReceivedRequest, Transcript};
+use dev::{RunningServer, Shape, image_api, user};
 use generate_stream::{App, handle};
 use http::Request;
 use serde_json::{Value, json};
@@ -43,8 +43,9 @@ fn app(base: &str, mode: &str) -> Arc<App> {
     Arc::new(App::from_env(&get).with_local_links())
 }
 
-async fn simulator() -> Running {
-    let options = image_api::Options { key: KEY.into(), shape: Shape::Deltas, speed: f64::INFINITY, log: false };
+async fn simulator() -> RunningServer {
+    let options =
+        image_api::ImageApiOptions { key: KEY.into(), shape: Shape::Deltas, speed: f64::INFINITY, log: false };
     dev::start(image_api::routes(options)).await.unwrap()
 }
 
@@ -67,7 +68,7 @@ async fn fetched(url: &str) -> String {
 fn expected(shape: Shape, prompt: &str) -> Vec<String> {
     let mut expected = vec![image_api::picture_for(prompt).sha256];
     if TWO.contains(&shape) {
-        expected.push(draw(prompt, 1, Format::Png, 1024, 1024).sha256);
+        expected.push(draw(prompt, 1, PictureFormat::Png, 1024, 1024).sha256);
     }
     expected
 }
@@ -151,8 +152,8 @@ async fn every_shape_as_chat_chunks() {
 #[tokio::test]
 async fn each_mode_sends_its_vendors_request() {
     let upstream = simulator().await;
-    let png = STANDARD.encode(draw("reference", 0, Format::Png, 64, 64).bytes);
-    let jpeg = STANDARD.encode(draw("reference", 1, Format::Jpeg, 64, 64).bytes);
+    let png = STANDARD.encode(draw("reference", 0, PictureFormat::Png, 64, 64).bytes);
+    let jpeg = STANDARD.encode(draw("reference", 1, PictureFormat::Jpeg, 64, 64).bytes);
     let (png, jpeg) = (format!("data:image/png;base64,{png}"), format!("data:image/JPG;base64,{jpeg}"));
     for (mode, _) in MODES {
         let app = app(&upstream.url(""), mode);
@@ -172,7 +173,7 @@ async fn each_mode_sends_its_vendors_request() {
 #[tokio::test]
 async fn an_aspect_ratio_reaches_the_upstream_of_each_mode() {
     let upstream = simulator().await;
-    let png = STANDARD.encode(draw("reference", 0, Format::Png, 64, 64).bytes);
+    let png = STANDARD.encode(draw("reference", 0, PictureFormat::Png, 64, 64).bytes);
     let reference = format!("data:image/png;base64,{png}");
     for (mode, _) in MODES {
         let app = app(&upstream.url(""), mode);
@@ -197,11 +198,11 @@ async fn an_aspect_ratio_reaches_the_upstream_of_each_mode() {
 }
 
 /// What the upstream is sent for a request. Its headers are right.
-async fn sent(mode: &str, body: &Value) -> Asked {
+async fn sent(mode: &str, body: &Value) -> ReceivedRequest {
     let (router, seen) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
     let upstream = dev::start(router).await.unwrap();
     let reply = ask(&app(&upstream.url(""), mode), IMAGE, body).await;
-    let [asked] = <[Asked; 1]>::try_from(seen.asked()).unwrap();
+    let [asked] = <[ReceivedRequest; 1]>::try_from(seen.received()).unwrap();
     let bearer = format!("Bearer {KEY}");
     let (is_gemini, request_id) = (mode == "gemini", reply.header("x-request-id"));
     for (name, value) in [
@@ -221,7 +222,8 @@ async fn sent(mode: &str, body: &Value) -> Asked {
 async fn what_is_asked_reaches_the_upstream_to_the_letter() {
     // As long as a prompt may be, in a script of three bytes a character.
     let (prompt, model) = ("长".repeat(4000), format!("{MODEL}@whole"));
-    let [png, jpeg] = [Format::Png, Format::Jpeg].map(|format| draw("reference", 0, format, 32, 32).bytes);
+    let [png, jpeg] =
+        [PictureFormat::Png, PictureFormat::Jpeg].map(|format| draw("reference", 0, format, 32, 32).bytes);
     let [png64, jpeg64] = [&png, &jpeg].map(|bytes| STANDARD.encode(bytes));
     let (png_url, jpeg_url) = (format!("data:image/png;base64,{png64}"), format!("data:image/jpeg;base64,{jpeg64}"));
     let jpg = jpeg_url.replace("jpeg", "JPG");

@@ -10,7 +10,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use dev::client::hash;
-use dev::picture::{Format, draw};
+use dev::picture::{PictureFormat, draw};
 use dev::transcript::{Ending, Transcript};
 use generate_stream::{App, handle};
 use http::Request;
@@ -171,7 +171,7 @@ async fn the_bytes_are_those_of_the_picture_that_is_told() {
 #[tokio::test]
 async fn each_picture_with_its_type_and_its_size() {
     let (stand, user) = (Stand::new().await, User::new("size"));
-    let drawn = draw("x", 0, Format::Jpeg, 48, 32).bytes;
+    let drawn = draw("x", 0, PictureFormat::Jpeg, 48, 32).bytes;
     let (base64, url) = (STANDARD.encode(&drawn), "https://img.example.test/u/1.png");
     let items = json!({"data": [{"b64_json": base64}, {"url": url, "size": "64x16"}]});
     let upstream = Upstream::plays(Transcript::events(format!("data: {items}\n\ndata: [DONE]\n\n"))).await;

@@ -13,7 +13,7 @@ use base64::engine::general_purpose::STANDARD;
 use dev::client::events;
 use dev::function::Function;
 use dev::function_url::payload;
-use dev::picture::{Format, draw};
+use dev::picture::{PictureFormat, draw};
 use dev::runtime_api::Deadline;
 use dev::transcript::{Ending, Transcript};
 use generate_stream::{App, handle};
@@ -36,7 +36,7 @@ fn keyed(user: &User, format: &str, n: u32) -> Request<bytes::Bytes> {
 
 /// An answer of about `bytes` of picture.
 fn picture(variant: u32, side: u32) -> String {
-    let base64 = STANDARD.encode(draw("readers", variant, Format::Png, side, side).bytes);
+    let base64 = STANDARD.encode(draw("readers", variant, PictureFormat::Png, side, side).bytes);
     format!(
         "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"![image](data:image/png;base64,{base64})\"}}}}]}}\n\ndata: [DONE]\n\n"
     )
@@ -155,7 +155,7 @@ async fn a_platform_that_stops_reading_the_function_s_answer() {
     let stand = stand(&user).await;
     let small = |variant| Transcript::events(picture(variant, 8));
     // A picture of 12 MB that does not end.
-    let mut endless = draw("readers", 4, Format::Png, 64, 64).bytes.to_vec();
+    let mut endless = draw("readers", 4, PictureFormat::Png, 64, 64).bytes.to_vec();
     endless.truncate(1000);
     endless.resize(12_000_000, 0x55);
     let mut answer = String::new();

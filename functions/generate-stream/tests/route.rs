@@ -10,9 +10,9 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use dev::client::{Event, content, endings, events, hash};
+use dev::client::{StreamEvent, content, endings, events, hash};
 use dev::transcript::{self, Ending, Transcript};
-use dev::{Running, Shape, image_api, user};
+use dev::{RunningServer, Shape, image_api, user};
 use generate_stream::{App, handle};
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt;
@@ -40,8 +40,9 @@ fn app(base: &str, variables: &[(&str, &str)]) -> Arc<App> {
     )
 }
 
-async fn simulator() -> Running {
-    let options = image_api::Options { key: KEY.into(), shape: Shape::Deltas, speed: f64::INFINITY, log: false };
+async fn simulator() -> RunningServer {
+    let options =
+        image_api::ImageApiOptions { key: KEY.into(), shape: Shape::Deltas, speed: f64::INFINITY, log: false };
     dev::start(image_api::routes(options)).await.unwrap()
 }
 
@@ -62,7 +63,7 @@ async fn problem(response: Response<Body>) -> Value {
     serde_json::from_slice(&bytes(response).await).unwrap()
 }
 
-fn data(event: &Event) -> Value {
+fn data(event: &StreamEvent) -> Value {
     let data: Value = serde_json::from_str(&event.data).unwrap();
     assert_eq!(data["event"], event.name.as_str(), "the envelope names the event");
     data["data"].clone()
@@ -80,8 +81,8 @@ fn first_picture(content: &str) -> Option<Vec<u8>> {
     STANDARD.decode(payload).ok()
 }
 
-fn terminals(events: &[Event]) -> Vec<&str> {
-    let is_terminal = |event: &&Event| matches!(event.name.as_str(), "done" | "error") || event.data == "[DONE]";
+fn terminals(events: &[StreamEvent]) -> Vec<&str> {
+    let is_terminal = |event: &&StreamEvent| matches!(event.name.as_str(), "done" | "error") || event.data == "[DONE]";
     events.iter().filter(is_terminal).map(|event| if event.name.is_empty() { "[DONE]" } else { &event.name }).collect()
 }
 
@@ -130,7 +131,7 @@ async fn typed_events_bring_the_picture_that_was_drawn() {
 
 #[tokio::test]
 async fn events_leave_as_they_are_made() {
-    let options = image_api::Options { key: KEY.into(), shape: Shape::Deltas, speed: 10.0, log: false };
+    let options = image_api::ImageApiOptions { key: KEY.into(), shape: Shape::Deltas, speed: 10.0, log: false };
     let upstream = dev::start(image_api::routes(options)).await.unwrap();
     let response = handle(app(&upstream.url(""), &[]), post(json!({"prompt": "x", "format": "events"}))).await;
     let mut body = response.into_body();

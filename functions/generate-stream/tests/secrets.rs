@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use dev::Running;
-use dev::secrets::{Fault, Vault, routes};
+use dev::RunningServer;
+use dev::secrets::{SecretsFault, Vault, routes};
 use dev::{Shape, image_api, user};
 use generate_stream::{App, handle};
 use http::Request;
@@ -16,14 +16,14 @@ use shared::problem::Code;
 
 const ID: &str = "arn:aws:secretsmanager:eu-central-1:000000000000:secret:image-api-AbCdEf";
 
-async fn vault(value: &str) -> (Vault, Running) {
+async fn vault(value: &str) -> (Vault, RunningServer) {
     let vault = Vault::default();
     vault.put(ID, value);
     let running = dev::start(routes(vault.clone())).await.unwrap();
     (vault, running)
 }
 
-fn store(running: &Running) -> KeyStore {
+fn store(running: &RunningServer) -> KeyStore {
     let key = KeySource::Managed { id: ID.into(), member: "IMAGE_API_KEY" };
     KeyStore::new(key, Some(running.url("").parse().unwrap()))
 }
@@ -42,7 +42,7 @@ async fn many_cold_callers_are_one_call() {
         assert_eq!(value.unwrap(), "canary");
     }
     assert_eq!(vault.calls(), 1);
-    vault.fail(Some(Fault::InternalServiceError));
+    vault.fail(Some(SecretsFault::InternalServiceError));
     assert_eq!(exposed(&store).await.unwrap(), "canary", "a fresh value is not asked for again");
     assert_eq!(vault.calls(), 1);
 }
@@ -67,7 +67,7 @@ async fn a_secret_is_the_key_alone_or_a_member_of_an_object() {
 
 #[tokio::test]
 async fn a_failing_service_is_not_hammered() {
-    for fault in [Fault::AccessDenied, Fault::Throttling, Fault::InternalServiceError] {
+    for fault in [SecretsFault::AccessDenied, SecretsFault::Throttling, SecretsFault::InternalServiceError] {
         let (vault, running) = vault("canary").await;
         vault.fail(Some(fault));
         let store = store(&running);
@@ -83,10 +83,11 @@ async fn a_failing_service_is_not_hammered() {
 
 #[tokio::test]
 async fn a_refused_key_is_fetched_anew_and_the_call_repeated_once_if_it_changed() {
-    let options = image_api::Options { key: "new".into(), shape: Shape::Whole, speed: f64::INFINITY, log: false };
+    let options =
+        image_api::ImageApiOptions { key: "new".into(), shape: Shape::Whole, speed: f64::INFINITY, log: false };
     let upstream = dev::start(image_api::routes(options)).await.unwrap();
     let (vault, running) = vault("old").await;
-    let app = |vault: &Running| {
+    let app = |vault: &RunningServer| {
         let (base, endpoint) = (upstream.url(""), vault.url(""));
         let app = App::from_env(&|name| match name {
             "IMAGE_API_BASE_URL" => Some(base.clone()),

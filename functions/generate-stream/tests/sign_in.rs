@@ -10,8 +10,8 @@ use bytes::Bytes;
 use dev::dynamodb::{self, Proxy};
 use dev::secrets::{self, Vault};
 use dev::supabase::{self, Algorithm, Fault, Project, legacy_token};
-use dev::transcript::{self, Seen, Transcript};
-use dev::{Running, user};
+use dev::transcript::{self, ReceivedRequests, Transcript};
+use dev::{RunningServer, user};
 use futures_util::future::join_all;
 use generate_stream::{App, handle};
 use http::{Request, Response, StatusCode};
@@ -31,7 +31,7 @@ const BODY: &str = r#"{"prompt":"x","format":"events"}"#;
 struct Stand {
     project: Project,
     sign_in: SignIn,
-    _server: Running,
+    _server: RunningServer,
 }
 
 impl Stand {
@@ -224,12 +224,12 @@ async fn every_recorded_token_over_a_socket() {
 /// The whole route, with everything that costs something behind sockets that count.
 struct Route {
     project: Project,
-    upstream: Seen,
+    upstream: ReceivedRequests,
     vault: Vault,
     tables: Proxy,
     app: Arc<App>,
     issuer: String,
-    _servers: [Running; 4],
+    _servers: [RunningServer; 4],
 }
 
 impl Route {

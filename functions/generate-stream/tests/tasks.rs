@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dev::dynamodb::Fault;
+use dev::dynamodb::TableFault;
 use dev::transcript::Transcript;
 use futures_util::future::join_all;
 use generate_stream::{App, handle};
@@ -308,7 +308,7 @@ async fn what_was_refused_leaves_its_key_free() {
 
     come_back(&ask(&cold, keyed(&user, "new")).await).await;
     let limits = stand.tables.limits.clone();
-    stand.tables.proxy.script(move |call| (call.table == limits).then_some(Fault::Throttling));
+    stand.tables.proxy.script(move |call| (call.table == limits).then_some(TableFault::Throttling));
     assert_eq!(ask(&app, keyed(&user, "new")).await.ending(), "problem limiter_unavailable");
     assert_eq!(record("new").await, None);
     stand.tables.proxy.fail(None);
@@ -328,7 +328,7 @@ async fn a_beginning_whose_answer_is_lost_keeps_no_key() {
         stand.tables.proxy.script(move |call| {
             // Both tries.
             lost += u32::from(call.operation == operation);
-            (call.operation == operation && lost <= 2).then_some(Fault::Swallow)
+            (call.operation == operation && lost <= 2).then_some(TableFault::Swallow)
         });
         assert_eq!(ask(&app, keyed(&user, key)).await.ending(), "problem limiter_unavailable", "{key}");
         stand.tables.proxy.fail(None);

@@ -14,7 +14,7 @@ use http::{Method, Request, Response};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use shared::config::{CommonConfig, Environment, Mistakes};
-use shared::edge::{Body, Caller, FromEnvironment, Ledger, Rate, Route, SignIn, set_rate, unix_seconds};
+use shared::edge::{Body, Caller, FromEnvironment, Ledger, Rate, Refused, Route, SignIn, set_rate, unix_seconds};
 use shared::problem::{Code, Detail, Problem};
 
 use crate::item::LogItem;
@@ -71,23 +71,11 @@ impl FromEnvironment for LogReader {
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
-    let mut rate = None;
-    let mut response = match caller.guard(respond(&app, &caller, &request, &mut rate)).await {
-        Ok(response) => response,
-        Err(problem) => ROUTE.allow(caller.problem(&problem)),
-    };
-    if let Some(rate) = &rate {
-        set_rate(&mut response, rate);
-    }
-    response
+    let answer = caller.guard(respond(&app, &caller, &request)).await;
+    answer.unwrap_or_else(|refused| caller.refused(&ROUTE, &refused))
 }
 
-async fn respond(
-    app: &App,
-    caller: &Caller,
-    request: &Request<Bytes>,
-    rate: &mut Option<Rate>,
-) -> Result<Response<Body>, Problem> {
+async fn respond(app: &App, caller: &Caller, request: &Request<Bytes>) -> Result<Response<Body>, Refused> {
     let task_id = task_id(request)?;
     let ready = app.ready()?;
     let LogReader { sign_in, ledger } = &*ready;
@@ -95,27 +83,25 @@ async fn respond(
     let now_ms = unix_seconds() * 1_000;
     let Some(task_id) = task_id else {
         let Page { limit, after } = Page::parse(request.uri().query().unwrap_or_default())?;
-        let (tasks, standing, credits) = tokio::join!(
+        let (tasks, rate, credits) = tokio::join!(
             ledger.tasks(&principal, limit, after.as_ref()),
             ledger.rate(&principal),
             ledger.credits(&principal),
         );
         // The log is in another table than the limits and does not depend on it.
-        let ((records, next), standing, credits) = (tasks?, standing.ok(), credits?);
+        let ((records, next), rate, credits) = (tasks?, rate.ok(), credits?);
         let items = records.iter().map(|record| LogItem::new(record, now_ms)).collect();
-        let log = LogPage {
-            items,
-            next: next.map(|next| next.to_text()),
-            credits,
-            rate: standing.as_ref().map(RateLeft::of),
-        };
-        *rate = standing;
-        return answer(caller, &log);
+        let log =
+            LogPage { items, next: next.map(|next| next.to_text()), credits, rate: rate.as_ref().map(RateLeft::of) };
+        return answer(caller, &log, rate);
     };
-    let (record, standing) = tokio::join!(ledger.task(&principal, &task_id), ledger.rate(&principal));
-    *rate = standing.ok();
-    let record = record?.ok_or_else(|| Problem::new(Code::RouteNotFound).detail(Detail::NoSuchTask))?;
-    answer(caller, &LogItem::new(&record, now_ms))
+    let (record, rate) = tokio::join!(ledger.task(&principal, &task_id), ledger.rate(&principal));
+    let problem = match record {
+        Ok(Some(record)) => return answer(caller, &LogItem::new(&record, now_ms), rate.ok()),
+        Ok(None) => Problem::new(Code::RouteNotFound).detail(Detail::NoSuchTask),
+        Err(code) => code.into(),
+    };
+    Err(Refused { problem, rate: rate.ok().map(Box::new) })
 }
 
 /// The task that the path names; `None` if it is the whole log.
@@ -135,8 +121,10 @@ fn task_id<B>(request: &Request<B>) -> Result<Option<String>, Problem> {
     Ok(Some(task_id.into_owned()))
 }
 
-fn answer(caller: &Caller, document: &impl Serialize) -> Result<Response<Body>, Problem> {
-    Ok(caller.json(Body::whole(serde_json::to_vec(document).map_err(|_| Code::InternalError)?)))
+fn answer(caller: &Caller, log: &impl Serialize, rate: Option<Rate>) -> Result<Response<Body>, Refused> {
+    let mut response = caller.json(Body::whole(serde_json::to_vec(log).map_err(|_| Code::InternalError)?));
+    set_rate(&mut response, rate.as_ref());
+    Ok(response)
 }
 
 impl RateLeft {

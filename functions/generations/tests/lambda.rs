@@ -7,7 +7,7 @@ use std::time::Duration;
 use dev::client::endings;
 use dev::function::Function;
 use dev::function_url::payload;
-use dev::runtime_api::{Deadline, Invocation};
+use dev::runtime_api::{Deadline, FunctionResponse};
 use dev::samples::samples;
 use dev::supabase::{Project, legacy_token};
 use dev::user;
@@ -51,7 +51,7 @@ fn wanted<'a>(principal: &'a Principal, task_id: &'a str) -> AdmitRequest<'a> {
 }
 
 /// Status and body of an answer that is not streamed.
-async fn answer(mut invocation: Invocation) -> (u16, Value) {
+async fn answer(mut invocation: FunctionResponse) -> (u16, Value) {
     assert!(!invocation.is_streamed, "the template says BUFFERED");
     let body = invocation.rest().await.unwrap();
     (invocation.prelude.status_code, serde_json::from_slice(&body).unwrap())
@@ -94,7 +94,7 @@ async fn every_sample_does_what_its_table_says() {
 async fn what_the_ledger_wrote_comes_out_of_the_binary() {
     let claims = Project::claims("", "demo@example.com");
     let principal = Principal::User(UserId::parse(claims["sub"].as_str().unwrap()).unwrap());
-    ledger(&[]).admit(wanted(&principal, "任务 1/2"), &mut None).await.unwrap();
+    ledger(&[]).admit(wanted(&principal, "任务 1/2")).await.unwrap();
 
     let function = function(&[("CREDITS", "on"), ("CREDITS_INITIAL", "3")]).await;
     let one = get("/api/generations/%E4%BB%BB%E5%8A%A1%201%2F2");
@@ -116,7 +116,7 @@ async fn a_guest_has_the_limit_of_the_address_that_the_platform_names() {
     let id = UserId::parse(claims["sub"].as_str().unwrap()).unwrap();
     let here = "198.51.100.78";
     let guest = Principal::Guest { id, source: SourceIp::new(here.parse().ok()) };
-    ledger(&LIMIT).admit(wanted(&guest, "a"), &mut None).await.unwrap();
+    ledger(&LIMIT).admit(wanted(&guest, "a")).await.unwrap();
 
     let function = function(&LIMIT).await;
     for (address, remaining) in [(here, 4), ("198.51.100.79", 5)] {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use dev::dynamodb::{self, Fault, Proxy};
+use dev::dynamodb::{self, Proxy, TableFault};
 use dev::supabase::{Project, legacy_token};
 use dev::user;
 use futures_util::future::join_all;
@@ -78,7 +78,7 @@ impl Person {
             replays: true,
             deadline: None,
         };
-        match ledger.admit(wanted, &mut None).await.unwrap() {
+        match ledger.admit(wanted).await.unwrap() {
             Admitted::Run(admission) => admission,
             Admitted::Replay(_) => panic!("{task_id} has been made before"),
         }
@@ -287,7 +287,7 @@ async fn an_item_says_what_became_of_it() {
         replays: false,
         deadline: None,
     };
-    let Ok(Admitted::Run(admission)) = ledger.admit(wanted, &mut None).await else { panic!("it is new") };
+    let Ok(Admitted::Run(admission)) = ledger.admit(wanted).await else { panic!("it is new") };
     ledger.settle(&admission, Ok(&links(&two)), Tally::default()).await;
     let pixels = reader.read(&app, &format!("{LOG}/pixels")).await;
     assert_eq!([&pixels["status"], &pixels["route"]], ["succeeded", "/api/generate-stream"]);
@@ -477,11 +477,11 @@ async fn what_cannot_be_read_is_not_told() {
     let item = format!("{LOG}/a");
 
     let down = [
-        (Fault::InternalServerError, "limiter_unavailable", "2"),
-        (Fault::Refuse, "limiter_unavailable", "2"),
-        (Fault::ProvisionedThroughputExceeded, "limiter_unavailable", "2"),
-        (Fault::AccessDenied, "service_unavailable", "1"),
-        (Fault::ResourceNotFound, "service_unavailable", "1"),
+        (TableFault::InternalServerError, "limiter_unavailable", "2"),
+        (TableFault::Refuse, "limiter_unavailable", "2"),
+        (TableFault::ProvisionedThroughputExceeded, "limiter_unavailable", "2"),
+        (TableFault::AccessDenied, "service_unavailable", "1"),
+        (TableFault::ResourceNotFound, "service_unavailable", "1"),
     ];
     for (fault, code, retry_after) in down {
         proxy.fail(Some(fault));
@@ -495,7 +495,7 @@ async fn what_cannot_be_read_is_not_told() {
     }
     // The table of the limits alone does not take the log down.
     let limits = user::variable("RATE_LIMITS_TABLE").unwrap();
-    proxy.script(move |call| (call.table == limits).then_some(Fault::InternalServerError));
+    proxy.script(move |call| (call.table == limits).then_some(TableFault::InternalServerError));
     for path in [LOG, &item] {
         let response = reader.get(&app, path).await;
         assert_eq!(response.status(), 200);
@@ -506,7 +506,7 @@ async fn what_cannot_be_read_is_not_told() {
     for (operation, table) in [("Query", "LEDGER_TABLE"), ("GetItem", "LEDGER_TABLE")] {
         let table = user::variable(table).unwrap();
         proxy.script(move |call| {
-            (call.operation == operation && call.table == table).then_some(Fault::InternalServerError)
+            (call.operation == operation && call.table == table).then_some(TableFault::InternalServerError)
         });
         assert_eq!(reader.get(&app, LOG).await.status(), 503, "{operation}");
     }

@@ -2,20 +2,20 @@ use std::collections::HashMap;
 
 use super::Policy;
 
-/// The most callers that are remembered at once.
+/// The largest number of callers that are remembered at once.
 const MAX_CALLERS: usize = 10_000;
-/// A caller that the store refuses more often than this in a row is held.
+/// A caller is held if the store refuses it more often than this in a row.
 const PATIENCE: u32 = 1;
-/// Tokens that a held caller waits for in addition. It calls several processes at once, which take its tokens from each
-/// other as they come back; without a hold every process would ask the store for every token.
+/// The additional tokens for which a held caller waits. Such a caller uses several processes at once, which compete for
+/// its refilled tokens; without a hold every process would ask the store for every token.
 const HELD_TOKENS: u32 = 8;
-/// The longest hold: where tokens come back slowly, few requests reach the store anyway.
+/// The longest hold: where tokens are refilled slowly, few requests reach the store anyway.
 const MAX_HOLD_MS: u64 = 1_000;
-/// Look-ups of one caller that is refused from memory: twenty at once, then ten a second.
+/// The limit of look-ups for a caller that is refused from memory: twenty at once, then ten per second.
 const LOOK_UPS: Policy = Policy { name: "look-ups", limit: 20, window_ms: 2_000 };
 
-/// What one process remembers of its callers' buckets. It only serves to refuse: it may miss tokens that came back
-/// through another process, but every token that it counts as taken was taken.
+/// The arrival times of the callers' buckets, as one process remembers them. They only serve to refuse: tokens that
+/// another process refunded may be missing, but every token that counts as consumed was consumed.
 #[derive(Debug, Default)]
 pub struct RefusalMemory {
     callers: HashMap<String, SeenBucket>,
@@ -23,28 +23,28 @@ pub struct RefusalMemory {
 
 #[derive(Debug, Clone, Copy)]
 struct SeenBucket {
-    /// Of the caller's bucket, the tokens that it is held for included.
+    /// Of the caller's bucket, with the hold.
     arrival_ms: u64,
-    /// Refusals by the store, without an admission or a full bucket in between.
+    /// Refusals by the store since the last admission or full bucket.
     refusals: u32,
-    /// Of the caller's look-ups, which have a bucket of their own here.
+    /// Of the bucket that counts the caller's look-ups.
     look_up_arrival_ms: u64,
 }
 
 impl RefusalMemory {
-    /// The arrival time of a caller's bucket as it was last seen, or later if the caller is held; `None` if the caller is
+    /// The last known arrival time of a caller's bucket, or a later one if the caller is held; `None` if the caller is
     /// not remembered.
     pub fn arrival_ms(&self, caller: &str) -> Option<u64> {
         self.callers.get(caller).map(|seen| seen.arrival_ms)
     }
 
-    /// The store admitted a caller, or gave tokens back.
+    /// Records that the store admitted a caller, or refunded tokens.
     pub fn admitted(&mut self, caller: &str, arrival_ms: u64, now_ms: u64) {
         self.remember(caller, arrival_ms, 0, now_ms);
     }
 
-    /// The store refused a caller because of this arrival time. Returns how much longer than the store asks for the caller
-    /// is refused.
+    /// Records that the store refused a caller because of this arrival time. Returns the length of the hold, for which
+    /// the caller is refused in addition.
     pub fn refused(&mut self, caller: &str, policy: &Policy, arrival_ms: u64, now_ms: u64) -> u64 {
         let before = self.callers.get(caller).filter(|seen| seen.arrival_ms > now_ms);
         let refusals = before.map_or(0, |seen| seen.refusals).saturating_add(1);
@@ -69,7 +69,8 @@ impl RefusalMemory {
             return;
         }
         if self.callers.len() >= MAX_CALLERS {
-            // An absent caller counts as one with a full bucket. If no bucket is full, the store still knows them all.
+            // An absent caller counts as one with a full bucket. If no bucket is full, all are dropped: the store still
+            // has them.
             self.callers.retain(|_, seen| seen.arrival_ms > now_ms);
             if self.callers.len() >= MAX_CALLERS {
                 self.callers.clear();

@@ -1,36 +1,36 @@
-//! The one request of `POST /v1/chat/completions`.
+//! The only request that is accepted at `POST /v1/chat/completions`.
 
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
-use super::{Asked, MAX_GEMINI_IMAGES};
+use super::{ImageRequest, MAX_GEMINI_IMAGES};
 use crate::image_api::size::Size;
 use crate::input::{self, Refused};
 
-/// Reads a request, or says in words what is wrong with it.
-pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Asked, Refused> {
-    let wire: Wire = input::read_json(headers, body)?;
-    input::require(wire.stream, "only stream: true is served")?;
-    input::require(wire.stream_options.include_usage, "include_usage must be true")?;
-    input::require(wire.modalities == ["text", "image"], "modalities must be text, image")?;
+/// Parses a request. The error is a sentence that names the first mistake.
+pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<ImageRequest, Refused> {
+    let json: ChatRequestJson = input::read_json(headers, body)?;
+    input::require(json.stream, "only stream: true is served")?;
+    input::require(json.stream_options.include_usage, "include_usage must be true")?;
+    input::require(json.modalities == ["text", "image"], "modalities must be text, image")?;
     let [message] =
-        <[Message; 1]>::try_from(wire.messages).map_err(|_| Refused("there must be one message".to_owned()))?;
-    input::require(message.role == "user", "the message must be the user's")?;
+        <[ChatMessageJson; 1]>::try_from(json.messages).map_err(|_| Refused("there must be one message".to_owned()))?;
+    input::require(message.role == "user", "the role of the message must be user")?;
 
     let mut parts = message.content.into_iter();
-    let Some(Part::Text { text: prompt }) = parts.next() else {
+    let Some(ChatPartJson::Text { text: prompt }) = parts.next() else {
         return Err(Refused("the first part must be the text".to_owned()));
     };
     let image_count = parts.len();
     parts.try_for_each(image)?;
     input::require(image_count <= MAX_GEMINI_IMAGES, "there must be at most 3 images")?;
-    let ratio = wire.extra_body.map(|extra| extra.google.image_config.aspect_ratio);
+    let ratio = json.extra_body.map(|extra| extra.google.image_config.aspect_ratio);
     let size = ratio.map(|ratio| Size::of_ratio(&ratio)).transpose()?;
-    Asked::new(wire.model, prompt, image_count, size)
+    ImageRequest::new(json.model, prompt, image_count, size)
 }
 
-fn image(part: Part) -> Result<(), Refused> {
-    let Part::ImageUrl { image_url } = part else {
+fn image(part: ChatPartJson) -> Result<(), Refused> {
+    let ChatPartJson::ImageUrl { image_url } = part else {
         return Err(Refused("every part after the first must be an image".to_owned()));
     };
     input::check_image(&image_url.url)
@@ -38,56 +38,56 @@ fn image(part: Part) -> Result<(), Refused> {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Wire {
+struct ChatRequestJson {
     model: String,
     stream: bool,
-    stream_options: StreamOptions,
+    stream_options: StreamOptionsJson,
     modalities: Vec<String>,
-    messages: Vec<Message>,
+    messages: Vec<ChatMessageJson>,
     #[serde(default, deserialize_with = "input::present")]
-    extra_body: Option<ExtraBody>,
+    extra_body: Option<ExtraBodyJson>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ExtraBody {
-    google: Google,
+struct ExtraBodyJson {
+    google: GoogleJson,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Google {
-    image_config: ImageConfig,
+struct GoogleJson {
+    image_config: ChatImageConfigJson,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ImageConfig {
+struct ChatImageConfigJson {
     aspect_ratio: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StreamOptions {
+struct StreamOptionsJson {
     include_usage: bool,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Message {
+struct ChatMessageJson {
     role: String,
-    content: Vec<Part>,
+    content: Vec<ChatPartJson>,
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
-enum Part {
+enum ChatPartJson {
     Text { text: String },
-    ImageUrl { image_url: ImageUrl },
+    ImageUrl { image_url: ImageUrlJson },
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ImageUrl {
+struct ImageUrlJson {
     url: String,
 }

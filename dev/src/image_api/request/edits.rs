@@ -1,4 +1,4 @@
-//! The one request of `POST /v1/images/edits`: a form with files.
+//! The only request that is accepted at `POST /v1/images/edits`: a form with files.
 
 use std::collections::BTreeMap;
 
@@ -6,28 +6,31 @@ use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request};
 use axum::http::header;
 
-use super::Asked;
+use super::ImageRequest;
 use crate::image_api::size::Size;
 use crate::input::{self, Refused};
 
-/// Pictures that OpenAI takes with one prompt.
+/// OpenAI's limit of input pictures per prompt.
 const MAX_IMAGES: usize = 16;
-/// The text fields.
+/// The names of the text fields.
 const TEXTS: [&str; 5] = ["model", "n", "prompt", "size", "stream"];
 
-/// Reads a request, or says in words what is wrong with it.
-pub(crate) async fn parse(request: Request) -> Result<Asked, Refused> {
+/// Parses a request. The error is a sentence that names the first mistake.
+pub(crate) async fn parse(request: Request) -> Result<ImageRequest, Refused> {
     let form = Multipart::from_request(request, &()).await;
     let mut form = form.map_err(|why| Refused(format!("the body must be multipart/form-data: {why}")))?;
     let (mut texts, mut images) = (BTreeMap::new(), Vec::new());
     while let Some(field) = form.next_field().await.map_err(broken)? {
         let name = field.name().unwrap_or_default().to_owned();
         let known = [header::CONTENT_DISPOSITION, header::CONTENT_TYPE];
-        input::require(field.headers().keys().all(|header| known.contains(header)), "a part has a header too many")?;
+        input::require(
+            field.headers().keys().all(|header| known.contains(header)),
+            "a part may have Content-Disposition and Content-Type only",
+        )?;
         match TEXTS.iter().find(|text| **text == name) {
             Some(text) => {
                 let is_new = texts.insert(*text, self::text(field).await?).is_none();
-                input::require(is_new, &format!("{text} must be there once"))?;
+                input::require(is_new, &format!("duplicate field `{text}`"))?;
             }
             None => {
                 input::require(["image", "image[]"].contains(&name.as_str()), &format!("unknown field `{name}`"))?;
@@ -38,7 +41,7 @@ pub(crate) async fn parse(request: Request) -> Result<Asked, Refused> {
     }
     input::require((1..=MAX_IMAGES).contains(&images.len()), "there must be 1 to 16 images")?;
     let image = if images.len() == 1 { "image" } else { "image[]" };
-    input::require(images.iter().all(|name| name == image), "one image is `image`, several are `image[]` each")?;
+    input::require(images.iter().all(|name| name == image), "the field of one image is `image`, of several `image[]`")?;
 
     let size = texts.remove("size");
     let mut text = |name: &str| texts.remove(name).ok_or_else(|| Refused(format!("missing field `{name}`")));
@@ -46,10 +49,10 @@ pub(crate) async fn parse(request: Request) -> Result<Asked, Refused> {
     input::require(text("n")? == "1", "n must be 1")?;
     input::require(text("stream")? == "true", "only stream: true is served")?;
     let size = size.map(|size| Size::of_openai(&model, &size)).transpose()?;
-    Ok(Asked { is_edit: true, ..Asked::new(model, prompt, images.len(), size)? })
+    Ok(ImageRequest { is_edit: true, ..ImageRequest::new(model, prompt, images.len(), size)? })
 }
 
-/// A field of text: no file, and no type of its own.
+/// The value of a text field. It has no filename and no Content-Type.
 async fn text(field: Field<'_>) -> Result<String, Refused> {
     let is_text = field.file_name().is_none() && field.content_type().is_none();
     input::require(is_text, "a text field has neither a filename nor a Content-Type")?;

@@ -1,35 +1,40 @@
-//! The one request of `POST /v1beta/models/{model}:streamGenerateContent?alt=sse`.
+//! The only request that is accepted at `POST /v1beta/models/{model}:streamGenerateContent?alt=sse`.
 
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
-use super::{Asked, MAX_GEMINI_IMAGES};
+use super::{ImageRequest, MAX_GEMINI_IMAGES};
 use crate::image_api::size::Size;
 use crate::input::{self, Refused};
 
-/// Reads a request for `model`, or says in words what is wrong with it.
-pub(crate) fn parse(model: &str, query: Option<&str>, headers: &HeaderMap, body: &[u8]) -> Result<Asked, Refused> {
+/// Parses a request for `model`. The error is a sentence that names the first mistake.
+pub(crate) fn parse(
+    model: &str,
+    query: Option<&str>,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<ImageRequest, Refused> {
     input::require(query == Some("alt=sse"), "the query must be alt=sse")?;
-    let wire: Wire = input::read_json(headers, body)?;
-    let GenerationConfig { response_modalities: modalities, image_config } = wire.generation_config;
+    let json: GeminiRequestJson = input::read_json(headers, body)?;
+    let GenerationConfigJson { response_modalities: modalities, image_config } = json.generation_config;
     input::require(modalities == ["TEXT", "IMAGE"], "responseModalities must be TEXT, IMAGE")?;
-    let [content] =
-        <[Content; 1]>::try_from(wire.contents).map_err(|_| Refused("there must be one content".to_owned()))?;
-    input::require(content.role == "user", "the content must be the user's")?;
+    let [content] = <[GeminiContentJson; 1]>::try_from(json.contents)
+        .map_err(|_| Refused("there must be one content".to_owned()))?;
+    input::require(content.role == "user", "the role of the content must be user")?;
 
     let mut parts = content.parts.into_iter();
-    let Some(Part::Text(prompt)) = parts.next() else {
+    let Some(GeminiPartJson::Text(prompt)) = parts.next() else {
         return Err(Refused("the first part must be the text".to_owned()));
     };
     let image_count = parts.len();
     parts.try_for_each(image)?;
     input::require(image_count <= MAX_GEMINI_IMAGES, "there must be at most 3 images")?;
     let size = image_config.map(|config| Size::of_ratio(&config.aspect_ratio)).transpose()?;
-    Asked::new(model.to_owned(), prompt, image_count, size)
+    ImageRequest::new(model.to_owned(), prompt, image_count, size)
 }
 
-fn image(part: Part) -> Result<(), Refused> {
-    let Part::InlineData(InlineData { mime_type, data }) = part else {
+fn image(part: GeminiPartJson) -> Result<(), Refused> {
+    let GeminiPartJson::InlineData(InlineDataJson { mime_type, data }) = part else {
         return Err(Refused("every part after the first must be an image".to_owned()));
     };
     input::check_base64(&mime_type, &data)
@@ -37,42 +42,42 @@ fn image(part: Part) -> Result<(), Refused> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct Wire {
-    contents: Vec<Content>,
-    generation_config: GenerationConfig,
+struct GeminiRequestJson {
+    contents: Vec<GeminiContentJson>,
+    generation_config: GenerationConfigJson,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct GenerationConfig {
+struct GenerationConfigJson {
     response_modalities: Vec<String>,
     #[serde(default, deserialize_with = "input::present")]
-    image_config: Option<ImageConfig>,
+    image_config: Option<GeminiImageConfigJson>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct ImageConfig {
+struct GeminiImageConfigJson {
     aspect_ratio: String,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Content {
+struct GeminiContentJson {
     role: String,
-    parts: Vec<Part>,
+    parts: Vec<GeminiPartJson>,
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-enum Part {
+enum GeminiPartJson {
     Text(String),
-    InlineData(InlineData),
+    InlineData(InlineDataJson),
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
-struct InlineData {
+struct InlineDataJson {
     mime_type: String,
     data: String,
 }

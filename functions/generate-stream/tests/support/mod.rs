@@ -12,12 +12,12 @@ use aws_sdk_dynamodb::types::{
     ProjectionType, ScalarAttributeType, TableStatus,
 };
 use bytes::Bytes;
-use dev::Running;
-use dev::client::{Event, endings, events};
-use dev::dynamodb::{self, Engine, Key, Kind, LEDGER, Place, Proxy, RATE_LIMITS, Table};
+use dev::RunningServer;
+use dev::client::{StreamEvent, endings, events};
+use dev::dynamodb::{self, AttributeType, Engine, KeyAttribute, LEDGER, Place, Proxy, RATE_LIMITS, Table};
 use dev::secrets::{self, Vault};
 use dev::supabase::{Project, legacy_token};
-use dev::transcript::{self, Gate, Seen, Transcript};
+use dev::transcript::{self, Gate, ReceivedRequests, Transcript};
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
 use serde_json::Value;
@@ -58,7 +58,7 @@ pub(crate) struct Tables {
     pub(crate) limits: String,
     pub(crate) ledger: String,
     url: String,
-    running: Running,
+    running: RunningServer,
     engine: Option<Engine>,
 }
 
@@ -79,7 +79,7 @@ impl Tables {
     }
 
     /// Another way to the same tables.
-    pub(crate) async fn another_way(&self) -> (Proxy, Running) {
+    pub(crate) async fn another_way(&self) -> (Proxy, RunningServer) {
         let proxy = Proxy::default();
         let running = dev::start(dynamodb::routes(proxy.clone(), &self.url)).await.unwrap();
         (proxy, running)
@@ -206,7 +206,7 @@ impl Hand {
 pub(crate) struct Stand {
     pub(crate) tables: Tables,
     pub(crate) vault: Vault,
-    manager: Running,
+    manager: RunningServer,
 }
 
 impl Stand {
@@ -247,8 +247,8 @@ impl Stand {
 /// An upstream on a socket.
 pub(crate) struct Upstream {
     pub(crate) url: String,
-    pub(crate) seen: Seen,
-    _running: Option<Running>,
+    pub(crate) seen: ReceivedRequests,
+    _running: Option<RunningServer>,
 }
 
 impl Upstream {
@@ -283,7 +283,7 @@ impl Upstream {
     /// Nobody listens there.
     pub(crate) fn gone() -> Self {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self { url: format!("http://{closed}"), seen: Seen::default(), _running: None }
+        Self { url: format!("http://{closed}"), seen: ReceivedRequests::default(), _running: None }
     }
 
     pub(crate) fn requests(&self) -> u32 {
@@ -359,7 +359,7 @@ impl Reply {
         endings.remove(0)
     }
 
-    pub(crate) fn events(&self) -> Vec<Event> {
+    pub(crate) fn events(&self) -> Vec<StreamEvent> {
         events(&self.bytes)
     }
 
@@ -412,12 +412,13 @@ fn client(url: &str) -> Client {
 }
 
 async fn create(client: &Client, name: &str, table: &Table) {
-    let element = |key: Key, kind| KeySchemaElement::builder().attribute_name(key.name).key_type(kind).build().unwrap();
+    let element =
+        |key: KeyAttribute, kind| KeySchemaElement::builder().attribute_name(key.name).key_type(kind).build().unwrap();
     let hash = || element(table.partition, KeyType::Hash);
-    let attribute = |key: Key| {
+    let attribute = |key: KeyAttribute| {
         let kind = match key.kind {
-            Kind::Text => ScalarAttributeType::S,
-            Kind::Number => ScalarAttributeType::N,
+            AttributeType::Text => ScalarAttributeType::S,
+            AttributeType::Number => ScalarAttributeType::N,
         };
         AttributeDefinition::builder().attribute_name(key.name).attribute_type(kind).build().unwrap()
     };

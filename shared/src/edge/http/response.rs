@@ -7,7 +7,7 @@ use url::Url;
 
 use super::body::Body;
 use super::request::{Caller, JSON, Route, is_valid_id};
-use crate::edge::store::Rate;
+use crate::edge::store::{Rate, Refused};
 use crate::media::WholeImage;
 use crate::problem::{CONTENT_TYPE, Code, Problem};
 
@@ -27,12 +27,19 @@ impl Caller {
         response
     }
 
-    /// Awaits the route's response. A panic becomes an `internal_error`.
+    /// A refusal as a document, with the state of the caller's limit.
+    pub fn refused(&self, route: &Route, Refused { problem, rate }: &Refused) -> Response<Body> {
+        let mut response = route.allow(self.problem(problem));
+        set_rate(&mut response, rate.as_deref());
+        response
+    }
+
+    /// The route's answer or refusal; a panic becomes `internal_error`.
     pub async fn guard(
         &self,
-        response: impl Future<Output = Result<Response<Body>, Problem>>,
-    ) -> Result<Response<Body>, Problem> {
-        AssertUnwindSafe(response).catch_unwind().await.unwrap_or_else(|_| {
+        answer: impl Future<Output = Result<Response<Body>, Refused>>,
+    ) -> Result<Response<Body>, Refused> {
+        AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
             tracing::error!(request_id = self.request_id, "the handler panicked");
             Err(Code::InternalError.into())
         })
@@ -124,10 +131,10 @@ pub fn set_task_id(response: &mut Response<Body>, task_id: &str) {
     }
 }
 
-/// Sets `RateLimit-Policy` and `RateLimit`
-/// ([draft 10](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10)).
-pub fn set_rate(response: &mut Response<Body>, rate: &Rate) {
-    let Rate { policy, standing } = rate;
+/// Adds the state of the caller's limit, where it is known, in the headers of
+/// [the draft](https://datatracker.ietf.org/doc/html/draft-ietf-httpapi-ratelimit-headers-10).
+pub fn set_rate(response: &mut Response<Body>, rate: Option<&Rate>) {
+    let Some(Rate { policy, standing }) = rate else { return };
     let window_s = policy.window_ms.div_ceil(1_000);
     let next = standing.next_ms.map_or_else(String::new, |next_ms| format!(";t={}", next_ms.div_ceil(1_000)));
     let limit = format!("\"{}\";q={};w={window_s}", policy.name, policy.limit);

@@ -1,13 +1,8 @@
-use std::collections::HashMap;
+use aws_sdk_dynamodb::types::AttributeValue;
 
-use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
-
-use super::dynamodb::{
-    Boxed, DynamoDb, Item, StoreError, classify, code_of, failed_update, number, read_number, read_text, text,
-    unless_changed,
-};
-use super::tasks::Tasks;
+use super::dynamodb::{Item, StoreError, Table, if_applied, item, number, read_number, read_text, text};
+use super::expression::Expression;
+use super::tasks::{TaskRun, Tasks, ledger_key};
 use crate::credits::{Balance, Hold};
 use crate::problem::Code;
 
@@ -18,7 +13,7 @@ const MAX_TRIES: usize = 4;
 /// Users' credit balances: one item each, beside the user's task records.
 #[derive(Debug)]
 pub(super) struct Balances {
-    pub(super) table: String,
+    pub(super) table: Table,
     /// The balance of a new user.
     pub(super) initial: u64,
 }
@@ -36,129 +31,105 @@ pub(super) enum Reserved {
 }
 
 impl Balances {
-    /// Reserves credits for a run, once however often the write is sent. Also settles the user's expired holds.
+    /// Reserves credits for a run, once however often the write is sent. Also settles the user's abandoned holds.
     pub(super) async fn reserve(
         &self,
-        tables: &DynamoDb,
         tasks: &Tasks,
-        owner: &str,
-        run: &str,
-        hold: Hold,
+        run: &TaskRun,
+        hold: &Hold,
         now_ms: u64,
     ) -> Result<Reserved, Code> {
         for _ in 0..MAX_TRIES {
-            let values = HashMap::from([
-                ("c".to_owned(), number(hold.credits.into())),
-                ("t".to_owned(), number(hold.expires_ms)),
-                ("g".to_owned(), text(&hold.record)),
-            ]);
-            let update = self
-                .update(tables, owner)
-                .await
-                .update_expression("SET #credits = #credits - :cost, #holds.#run = :hold")
-                .condition_expression(
-                    "#credits >= :cost AND attribute_exists(#holds) AND attribute_not_exists(#holds.#run)",
-                )
-                .expression_attribute_names("#credits", "credits")
-                .expression_attribute_names("#holds", "holds")
-                .expression_attribute_names("#run", run)
-                .expression_attribute_values(":cost", number(hold.credits.into()))
-                .expression_attribute_values(":hold", AttributeValue::M(values))
-                .return_values(ReturnValue::AllNew)
-                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-            let answer: Boxed<'_, _> = Box::pin(update.send());
-            let (item, is_held) = match answer.await.map_err(|error| classify(error, failed_update)) {
-                Ok(answer) => (answer.attributes, true),
+            let (item, is_held) = match self.try_reserve(run, hold).await {
+                Ok(item) => (item, true),
                 Err(StoreError::ConditionFailed(item)) => (item, false),
                 Err(StoreError::Unavailable(code)) => return Err(code),
             };
-            let Some(balance) = item.as_ref().filter(|item| item.contains_key("holds")).map(read) else {
-                self.open(tables, owner).await?;
+            if !item.contains_key("holds") {
+                self.open(&run.owner).await?;
                 continue;
-            };
-            let mut was_abandoned = false;
-            for (abandoned, hold) in balance.abandoned(now_ms).filter(|(abandoned, _)| *abandoned != run) {
-                was_abandoned = true;
-                let spent = tasks.spent(tables, owner, &hold.record, abandoned).await?;
-                self.settle(tables, owner, abandoned, hold.credits.saturating_sub(spent)).await?;
             }
-            match is_held || balance.holds.contains_key(run) {
-                true => return Ok(Reserved::Held),
-                false if was_abandoned => {}
-                false => return Ok(Reserved::TooFew { balance: balance.credits }),
+            let balance = read(&item);
+            let has_settled = self.settle_abandoned(tasks, run, &balance, now_ms).await?;
+            if is_held || balance.holds.contains_key(&run.id) {
+                return Ok(Reserved::Held);
+            }
+            if !has_settled {
+                return Ok(Reserved::TooFew { balance: balance.credits });
             }
         }
         Err(Code::LimiterUnavailable)
     }
 
-    /// Ends a reservation and returns `back` credits to the balance. Returns the new balance; `None` if it had ended
-    /// before.
-    pub(super) async fn settle(
-        &self,
-        tables: &DynamoDb,
-        owner: &str,
-        run: &str,
-        back: u32,
-    ) -> Result<Option<u64>, Code> {
-        let update = self
-            .update(tables, owner)
-            .await
-            .update_expression("SET #credits = #credits + :back REMOVE #holds.#run")
-            .condition_expression("attribute_exists(#holds.#run)")
-            .expression_attribute_names("#credits", "credits")
-            .expression_attribute_names("#holds", "holds")
-            .expression_attribute_names("#run", run)
-            .expression_attribute_values(":back", number(back.into()))
-            .return_values(ReturnValue::UpdatedNew);
-        let answer: Boxed<'_, _> = Box::pin(update.send());
-        let answer = unless_changed(answer.await.map_err(|error| classify(error, failed_update)))?;
-        Ok(answer.and_then(|answer| read_number(answer.attributes()?, "credits")))
+    /// Ends a reservation and returns `back` credits to the balance. Returns the new balance; `None` if the reservation
+    /// had ended before.
+    pub(super) async fn settle(&self, owner: &str, run: &str, back: u32) -> Result<Option<u64>, Code> {
+        let write = Expression::default()
+            .set("#credits = #credits + :back")
+            .remove("#holds.#run")
+            .condition("attribute_exists(#holds.#run)")
+            .name("run", run)
+            .value("back", number(back));
+        let item = if_applied(self.table.update(key(owner), write).await)?;
+        Ok(item.and_then(|item| read_number(&item, "credits")))
     }
 
     /// An owner's balance.
-    pub(super) async fn get(&self, tables: &DynamoDb, owner: &str) -> Result<u64, Code> {
-        let get = tables
-            .client()
-            .await
-            .get_item()
-            .table_name(&self.table)
-            .key("pk", text(owner))
-            .key("sk", text(SORT_KEY))
-            .consistent_read(true);
-        let answer: Boxed<'_, _> = Box::pin(get.send());
-        let answer = answer.await.map_err(|error| code_of(classify(error, |_| None)))?;
-        Ok(answer.item().map_or(self.initial, |item| read(item).credits))
+    pub(super) async fn get(&self, owner: &str) -> Result<u64, Code> {
+        let item = self.table.get(key(owner)).await?;
+        Ok(item.map_or(self.initial, |item| read(&item).credits))
+    }
+
+    /// Moves credits from the balance to a hold. Returns the item; also the error does.
+    async fn try_reserve(&self, run: &TaskRun, hold: &Hold) -> Result<Item, StoreError> {
+        let stored = item([("c", number(hold.credits)), ("t", number(hold.expires_ms)), ("g", text(&hold.record))]);
+        let write = Expression::default()
+            .set("#credits = #credits - :cost, #holds.#run = :hold")
+            .condition("#credits >= :cost AND attribute_exists(#holds) AND attribute_not_exists(#holds.#run)")
+            .name("run", &run.id)
+            .value("cost", number(hold.credits))
+            .value("hold", AttributeValue::M(stored));
+        self.table.update(key(&run.owner), write).await
+    }
+
+    /// Settles the holds that other runs have abandoned, by what their records say was spent. Returns whether there
+    /// were any.
+    async fn settle_abandoned(
+        &self,
+        tasks: &Tasks,
+        run: &TaskRun,
+        balance: &Balance,
+        now_ms: u64,
+    ) -> Result<bool, Code> {
+        let mut has_settled = false;
+        for (abandoned, hold) in balance.abandoned(now_ms).filter(|(abandoned, _)| *abandoned != run.id) {
+            has_settled = true;
+            let spent = tasks.spent(&run.owner, &hold.record, abandoned).await?;
+            self.settle(&run.owner, abandoned, hold.credits.saturating_sub(spent)).await?;
+        }
+        Ok(has_settled)
     }
 
     /// Creates the balance of a new user, and completes one that exists only through a grant.
-    async fn open(&self, tables: &DynamoDb, owner: &str) -> Result<(), Code> {
-        let update = self
-            .update(tables, owner)
-            .await
-            .update_expression(
-                "SET #credits = if_not_exists(#credits, :initial), #holds = if_not_exists(#holds, :none)",
-            )
-            .expression_attribute_names("#credits", "credits")
-            .expression_attribute_names("#holds", "holds")
-            .expression_attribute_values(":initial", number(self.initial))
-            .expression_attribute_values(":none", AttributeValue::M(HashMap::new()));
-        let answer: Boxed<'_, _> = Box::pin(update.send());
-        unless_changed(answer.await.map_err(|error| classify(error, failed_update)))?;
-        Ok(())
-    }
-
-    async fn update(&self, tables: &DynamoDb, owner: &str) -> UpdateItemFluentBuilder {
-        let update = tables.client().await.update_item().table_name(&self.table);
-        update.key("pk", text(owner)).key("sk", text(SORT_KEY))
+    async fn open(&self, owner: &str) -> Result<(), Code> {
+        let write = Expression::default()
+            .set("#credits = if_not_exists(#credits, :initial), #holds = if_not_exists(#holds, :none)")
+            .value("initial", number(self.initial))
+            .value("none", AttributeValue::M(Item::new()));
+        if_applied(self.table.update(key(owner), write).await).map(drop)
     }
 }
 
+fn key(owner: &str) -> Item {
+    ledger_key(owner, SORT_KEY)
+}
+
+/// Reads a balance. Malformed credits count as none, and a malformed hold as absent.
 fn read(item: &Item) -> Balance {
     let hold = |value: &AttributeValue| {
         let hold = value.as_m().ok()?;
-        let credits = u32::try_from(read_number(hold, "c")?).ok()?;
         let record = read_text(hold, "g").unwrap_or_default().to_owned();
-        Some(Hold { credits, record, expires_ms: read_number(hold, "t")? })
+        Some(Hold { credits: read_number(hold, "c")?, record, expires_ms: read_number(hold, "t")? })
     };
     let holds = item.get("holds").and_then(|holds| holds.as_m().ok());
     let holds = holds.into_iter().flatten().filter_map(|(run, value)| Some((run.clone(), hold(value)?)));

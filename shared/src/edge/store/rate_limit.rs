@@ -3,16 +3,14 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-use aws_sdk_dynamodb::config::Config;
-use aws_sdk_dynamodb::config::retry::RetryConfig;
-use aws_sdk_dynamodb::types::{AttributeValue, ReturnValue, ReturnValuesOnConditionCheckFailure};
+use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::dynamodb::{
-    Boxed, DynamoDb, OPERATION_TIMEOUT, StoreError, classify, code_of, failed_update, number, read_number, read_text,
-    text, unless_changed,
+    DynamoDb, Item, OPERATION_TIMEOUT, StoreError, Table, if_applied, item, number, read_number, read_text, text,
 };
+use super::expression::Expression;
 use crate::edge::clock::{now, unix_ms};
 use crate::problem::Code;
 use crate::rate_limit::{Conflict, Decision, Policy, RefusalMemory, Standing, Take};
@@ -24,27 +22,27 @@ const MAX_PAUSE: Duration = Duration::from_millis(20);
 /// The retry delay of a request whose every try met a conflict.
 const CONTENDED_RETRY_MS: u64 = 200;
 
-/// The attributes that hold the ids of the last runs that took tokens, newest first.
+/// The attributes that hold the ids of the last runs that consumed tokens, newest first.
 ///
-/// An SDK retry of a take whose answer was lost must not take again, also if other runs have taken in between: up to
-/// four of them are seen through. A caller with the default limit of five cannot have more admitted within
-/// [`OPERATION_TIMEOUT`].
+/// If the answer to a write is lost, the SDK sends the write again. The second one must not consume tokens again, even
+/// if up to four other runs have consumed some in between. A caller with the default limit of five cannot have more
+/// requests admitted within [`OPERATION_TIMEOUT`].
 const RUNS: [&str; 5] = ["rid", "rid1", "rid2", "rid3", "rid4"];
-/// Puts `:rid` in front of [`RUNS`].
+/// Inserts `:rid` as the newest of [`RUNS`] and drops the oldest.
 const SET_RUN: &str = "#rid = :rid, #rid1 = if_not_exists(#rid, :none), #rid2 = if_not_exists(#rid1, :none), \
                        #rid3 = if_not_exists(#rid2, :none), #rid4 = if_not_exists(#rid3, :none)";
-/// Whether `:rid` is none of [`RUNS`].
+/// Holds if none of [`RUNS`] is `:rid`.
 const IS_NEW_RUN: &str = "#rid <> :rid AND #rid1 <> :rid AND #rid2 <> :rid AND #rid3 <> :rid AND #rid4 <> :rid";
 
-/// Requests of one caller that may ask the tables at the same time.
+/// Requests of one caller that may use the tables at the same time.
 const AT_A_TIME: usize = 2;
 /// The longest wait for a turn.
 const MAX_WAIT: Duration = Duration::from_secs(4);
 
-/// Token buckets in DynamoDB: one item a caller, one conditional write a decision.
+/// Token buckets in DynamoDB: one item per caller, one conditional write per decision.
 #[derive(Debug)]
 pub struct RateLimiter {
-    table: String,
+    table: Table,
     memory: Mutex<RefusalMemory>,
     turns: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
@@ -54,22 +52,22 @@ pub struct RateLimiter {
 pub struct Bucket<'a> {
     /// Its key in the table.
     pub key: String,
-    /// Its size, and how it fills.
+    /// Its size and refill.
     pub policy: &'a Policy,
 }
 
-/// Permission to ask the tables; ends when dropped.
+/// Permission to use the tables; ends when dropped.
 #[derive(Debug)]
 pub(super) struct Turn(#[expect(dead_code, reason = "held until it is dropped")] Option<OwnedSemaphorePermit>);
 
 impl RateLimiter {
-    /// A limiter whose buckets are in this table.
-    pub fn new(table: String) -> Self {
-        Self { table, memory: Mutex::default(), turns: Mutex::default() }
+    /// A limiter whose buckets are in the table of this name.
+    pub fn new(dynamodb: &DynamoDb, table: &str) -> Self {
+        Self { table: dynamodb.table(table), memory: Mutex::default(), turns: Mutex::default() }
     }
 
-    /// Waits for the caller's turn to ask the tables, or refuses from memory. A thousand requests of one caller at once
-    /// so cost a few writes: the answers to the first ones decide the others.
+    /// Waits for the caller's turn to use the tables, or refuses from memory. A thousand requests of one caller at once
+    /// therefore cost a few writes: the answers to the first ones decide the others.
     pub(super) async fn enter(&self, bucket: &Bucket<'_>, cost: u32) -> Result<Turn, Decision> {
         if let Some(refusal) = self.remembered_refusal(bucket, cost) {
             return Err(refusal);
@@ -87,28 +85,29 @@ impl RateLimiter {
         self.memory().count_look_up(&bucket.key, unix_ms())
     }
 
-    /// Takes `cost` tokens, if the bucket holds them. `run` is the id of this request: the tokens are taken once, however
-    /// often the write is sent.
+    /// Consumes `cost` tokens, if the bucket holds them. `run` is the id of this request: the tokens are consumed once,
+    /// however often the write is sent.
     ///
-    /// A lost condition is tried again until the time of one request is used, and then refused with a short delay.
+    /// After a conflict with another writer the write is tried again. When the time limit of one request is over, the
+    /// request is refused with a short retry delay.
     ///
     /// # Errors
-    /// If the table cannot be asked.
-    pub async fn take(&self, tables: &DynamoDb, bucket: &Bucket<'_>, cost: u32, run: &str) -> Result<Decision, Code> {
+    /// If the table is unavailable.
+    pub async fn take(&self, bucket: &Bucket<'_>, cost: u32, run: &str) -> Result<Decision, Code> {
         if let Some(refusal) = self.remembered_refusal(bucket, cost) {
             return Ok(refusal);
         }
         let give_up_at = now() + OPERATION_TIMEOUT;
         let mut pause = Duration::ZERO;
-        let mut seen_ms = self.memory().arrival_ms(&bucket.key);
+        let mut known_ms = self.memory().arrival_ms(&bucket.key);
         loop {
-            match self.try_take(tables, bucket, cost, run, seen_ms).await? {
+            match self.try_take(bucket, cost, run, known_ms).await? {
                 ControlFlow::Break(decision) => return Ok(decision),
-                ControlFlow::Continue(stored_ms) => seen_ms = stored_ms,
+                ControlFlow::Continue(stored_ms) => known_ms = stored_ms,
             }
             if now() + pause >= give_up_at {
                 tracing::warn!("gave up on a rate-limit bucket: every write met a conflict");
-                let standing = bucket.policy.standing(seen_ms.unwrap_or_default(), unix_ms());
+                let standing = bucket.policy.standing(known_ms.unwrap_or_default(), unix_ms());
                 return Ok(Decision { standing, refused_for_ms: Some(CONTENDED_RETRY_MS) });
             }
             sleep(pause).await;
@@ -116,39 +115,23 @@ impl RateLimiter {
         }
     }
 
-    /// Gives `cost` tokens back, at most once for each `run`. Returns the state of the bucket.
+    /// Refunds `cost` tokens, at most once for each `run`. Returns the state of the bucket.
     ///
     /// # Errors
-    /// If the table cannot be asked.
-    pub(super) async fn give_back(
-        &self,
-        tables: &DynamoDb,
-        bucket: &Bucket<'_>,
-        cost: u32,
-        run: &str,
-    ) -> Result<Standing, Code> {
+    /// If the table is unavailable.
+    pub(super) async fn refund(&self, bucket: &Bucket<'_>, cost: u32, run: &str) -> Result<Standing, Code> {
         let now_ms = unix_ms();
-        let update = tables
-            .client()
-            .await
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", text(&bucket.key))
-            .update_expression("SET #tat = #tat - :cost, #rfd = :rid")
-            // A bucket that is full has nothing to get back.
-            .condition_expression("#tat > :now AND (attribute_not_exists(#rfd) OR #rfd <> :rid)")
-            .expression_attribute_names("#tat", "tat")
-            .expression_attribute_names("#rfd", "rfd")
-            .expression_attribute_values(":cost", number(bucket.policy.cost_ms(cost)))
-            .expression_attribute_values(":now", number(now_ms))
-            .expression_attribute_values(":rid", text(run))
-            .return_values(ReturnValue::UpdatedNew);
-        // Only the last run that gave back is stored, so a retry could give back twice if another run gave back in
+        let write = Expression::default()
+            .set("#tat = #tat - :cost")
+            .assign("rfd", text(run))
+            // A full bucket has no room for a refund.
+            .condition("#tat > :now AND (attribute_not_exists(#rfd) OR #rfd <> :rfd)")
+            .value("cost", number(bucket.policy.cost_ms(cost)))
+            .value("now", number(now_ms));
+        // Only the last run that was refunded is stored, so a retry could refund twice if another run was refunded in
         // between.
-        let once = Config::builder().retry_config(RetryConfig::disabled());
-        let answer: Boxed<'_, _> = Box::pin(update.customize().config_override(once).send());
-        let answer = unless_changed(answer.await.map_err(|error| classify(error, failed_update)))?;
-        let arrival_ms = answer.as_ref().and_then(|answer| read_number(answer.attributes()?, "tat"));
+        let item = if_applied(self.table.update_once(bucket.key(), write).await)?;
+        let arrival_ms = item.and_then(|item| read_number(&item, "tat"));
         if let Some(arrival_ms) = arrival_ms {
             self.memory().admitted(&bucket.key, arrival_ms, now_ms);
         }
@@ -156,15 +139,13 @@ impl RateLimiter {
     }
 
     /// The state of a bucket.
-    pub(super) async fn standing(&self, tables: &DynamoDb, bucket: &Bucket<'_>) -> Result<Standing, Code> {
-        let get = tables.client().await.get_item().table_name(&self.table).key("pk", text(&bucket.key));
-        let answer: Boxed<'_, _> = Box::pin(get.send());
-        let answer = answer.await.map_err(|error| code_of(classify(error, |_| None)))?;
-        let stored_ms = answer.item().and_then(|item| read_number(item, "tat")).unwrap_or_default();
+    pub(super) async fn standing(&self, bucket: &Bucket<'_>) -> Result<Standing, Code> {
+        let item = self.table.get(bucket.key()).await?;
+        let stored_ms = item.and_then(|item| read_number(&item, "tat")).unwrap_or_default();
         Ok(bucket.policy.standing(stored_ms, unix_ms()))
     }
 
-    /// The refusal that follows from what this process remembers of the bucket.
+    /// The refusal that follows from the arrival time that this process remembers of the bucket.
     fn remembered_refusal(&self, bucket: &Bucket<'_>, cost: u32) -> Option<Decision> {
         let now_ms = unix_ms();
         let arrival_ms = self.memory().arrival_ms(&bucket.key)?;
@@ -188,14 +169,13 @@ impl RateLimiter {
         Turn(timeout(MAX_WAIT, turns.acquire_owned()).await.ok().and_then(Result::ok))
     }
 
-    /// One write: the decision, or the stored arrival time if the bucket has changed since it was seen.
+    /// One write. Returns the decision, or the stored arrival time if that is no longer `known_ms`.
     async fn try_take(
         &self,
-        tables: &DynamoDb,
         bucket: &Bucket<'_>,
         cost: u32,
         run: &str,
-        seen_ms: Option<u64>,
+        known_ms: Option<u64>,
     ) -> Result<ControlFlow<Decision, Option<u64>>, Code> {
         let now_ms = unix_ms();
         let admit = |arrival_ms| {
@@ -203,10 +183,10 @@ impl RateLimiter {
             let standing = bucket.policy.standing(arrival_ms, now_ms);
             Ok(ControlFlow::Break(Decision { standing, refused_for_ms: None }))
         };
-        let item = match self.write(tables, bucket, bucket.policy.take(seen_ms, cost, now_ms), run).await {
+        let item = match self.write(bucket, bucket.policy.take(known_ms, cost, now_ms), run, now_ms).await {
             Ok(arrival_ms) => return admit(arrival_ms),
+            Err(StoreError::ConditionFailed(item)) => item,
             Err(StoreError::Unavailable(code)) => return Err(code),
-            Err(StoreError::ConditionFailed(item)) => item.unwrap_or_default(),
         };
         let Some(stored) = item.get("tat") else { return Ok(ControlFlow::Continue(None)) };
         if let Some(stored_ms) = read_number(&item, "tat") {
@@ -223,80 +203,54 @@ impl RateLimiter {
                 Conflict::Impossible => {}
             }
         }
-        self.empty(tables, bucket, stored).await?;
+        self.empty(bucket, stored).await?;
         Ok(ControlFlow::Continue(None))
     }
 
-    /// Returns the new arrival time, if the condition held.
-    async fn write(&self, tables: &DynamoDb, bucket: &Bucket<'_>, take: Take, run: &str) -> Result<u64, StoreError> {
-        let mut update = tables
-            .client()
-            .await
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", text(&bucket.key))
-            .expression_attribute_names("#tat", "tat")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":rid", text(run))
-            .expression_attribute_values(":none", text("-"))
-            .return_values(ReturnValue::UpdatedNew)
-            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
-        for name in RUNS {
-            update = update.expression_attribute_names(format!("#{name}"), name);
-        }
-        let (update, now_ms) = match take {
-            Take::FromFull { now_ms, new_ms } => (
-                update
-                    .update_expression(format!("SET #tat = :new, #ttl = :ttl, {SET_RUN}"))
-                    .condition_expression(format!("attribute_not_exists(#tat) OR (#tat <= :now AND {IS_NEW_RUN})"))
-                    .expression_attribute_values(":new", number(new_ms))
-                    .expression_attribute_values(":now", number(now_ms)),
-                now_ms,
-            ),
-            Take::FromStarted { now_ms, cost_ms, latest_ms } => (
-                update
-                    .update_expression(format!("SET #tat = if_not_exists(#tat, :now) + :cost, #ttl = :ttl, {SET_RUN}"))
-                    .condition_expression(format!(
-                        "attribute_not_exists(#tat) OR (#tat > :now AND #tat <= :latest AND {IS_NEW_RUN})"
-                    ))
-                    .expression_attribute_values(":cost", number(cost_ms))
-                    .expression_attribute_values(":latest", number(latest_ms))
-                    .expression_attribute_values(":now", number(now_ms)),
-                now_ms,
-            ),
+    /// Returns the new arrival time.
+    async fn write(&self, bucket: &Bucket<'_>, take: Take, run: &str, now_ms: u64) -> Result<u64, StoreError> {
+        let write = Expression::default()
+            .set(SET_RUN)
+            .assign("ttl", number(bucket.policy.expires_s(now_ms)))
+            .value("rid", text(run))
+            .value("none", text("-"))
+            .value("now", number(now_ms));
+        let write = match take {
+            Take::FromFull { new_ms, .. } => write
+                .assign("tat", number(new_ms))
+                .condition(format!("attribute_not_exists(#tat) OR (#tat <= :now AND {IS_NEW_RUN})")),
+            Take::FromStarted { cost_ms, latest_ms, .. } => write
+                .set("#tat = if_not_exists(#tat, :now) + :cost")
+                .condition(format!("attribute_not_exists(#tat) OR (#tat > :now AND #tat <= :latest AND {IS_NEW_RUN})"))
+                .value("cost", number(cost_ms))
+                .value("latest", number(latest_ms)),
         };
-        let update = update.expression_attribute_values(":ttl", number(bucket.policy.expires_s(now_ms)));
-        let answer: Boxed<'_, _> = Box::pin(update.send());
-        let answer = answer.await.map_err(|error| classify(error, failed_update))?;
-        let stored = answer.attributes().and_then(|item| read_number(item, "tat"));
-        stored.ok_or(StoreError::Unavailable(Code::LimiterUnavailable))
+        let item = self.table.update(bucket.key(), write).await?;
+        read_number(&item, "tat").ok_or(StoreError::Unavailable(Code::LimiterUnavailable))
     }
 
-    /// Replaces an impossible arrival time by that of an empty bucket, unless it has changed. The bucket then fills like
-    /// any other, and admits nothing extra.
-    async fn empty(&self, tables: &DynamoDb, bucket: &Bucket<'_>, seen: &AttributeValue) -> Result<(), Code> {
+    /// Replaces an impossible arrival time by that of an empty bucket, unless it has changed. The bucket then refills
+    /// like any other, and admits nothing extra.
+    async fn empty(&self, bucket: &Bucket<'_>, stored: &AttributeValue) -> Result<(), Code> {
         tracing::error!(alarm = true, "rate-limit item has an impossible timestamp (clock skew?); reset to empty");
         let now_ms = unix_ms();
-        let update = tables
-            .client()
-            .await
-            .update_item()
-            .table_name(&self.table)
-            .key("pk", text(&bucket.key))
-            .update_expression("SET #tat = :new, #rid = :none, #ttl = :ttl")
-            .condition_expression("#tat = :seen")
-            .expression_attribute_names("#tat", "tat")
-            .expression_attribute_names("#rid", "rid")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":new", number(bucket.policy.empty_ms(now_ms)))
-            .expression_attribute_values(":none", text("-"))
-            .expression_attribute_values(":seen", seen.clone())
-            .expression_attribute_values(":ttl", number(bucket.policy.expires_s(now_ms)));
-        let answer: Boxed<'_, _> = Box::pin(update.send());
-        unless_changed(answer.await.map_err(|error| classify(error, failed_update))).map(drop)
+        let write = Expression::default()
+            .assign("tat", number(bucket.policy.empty_ms(now_ms)))
+            .assign("rid", text("-"))
+            .assign("ttl", number(bucket.policy.expires_s(now_ms)))
+            .condition("#tat = :stored")
+            .value("stored", stored.clone());
+        if_applied(self.table.update(bucket.key(), write).await).map(drop)
     }
 
     fn memory(&self) -> MutexGuard<'_, RefusalMemory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Bucket<'_> {
+    /// Its key in the table.
+    fn key(&self) -> Item {
+        item([("pk", text(&self.key))])
     }
 }

@@ -1,7 +1,7 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use dev::client::events;
-use dev::picture::{Format, draw};
+use dev::picture::{PictureFormat, draw};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -138,13 +138,13 @@ const DONE: &str = "data: [DONE]\n\n";
 
 /// About 200 KB of PNG and its base64, different for each `variant`.
 fn picture(variant: u32) -> (Vec<u8>, String) {
-    let bytes = draw("chat", variant, Format::Png, 256, 256).bytes.to_vec();
+    let bytes = draw("chat", variant, PictureFormat::Png, 256, 256).bytes.to_vec();
     let base64 = STANDARD.encode(&bytes);
     (bytes, base64)
 }
 
 fn small(variant: u32) -> (Vec<u8>, String) {
-    let bytes = draw("chat", variant, Format::Png, 8, 8).bytes.to_vec();
+    let bytes = draw("chat", variant, PictureFormat::Png, 8, 8).bytes.to_vec();
     let base64 = STANDARD.encode(&bytes);
     (bytes, base64)
 }
@@ -250,7 +250,7 @@ fn chunks_around_the_content() {
 #[test]
 fn every_spelling_of_a_picture_becomes_the_documented_one() {
     let (_, png64) = picture(3);
-    let jpeg = draw("chat", 3, Format::Jpeg, 64, 64).bytes.to_vec();
+    let jpeg = draw("chat", 3, PictureFormat::Jpeg, 64, 64).bytes.to_vec();
     let jpeg64 = STANDARD.encode(&jpeg);
     for (kind, base64) in [("png", png64), ("jpeg", jpeg64)] {
         let written = format!("![image](data:image/{kind};base64,{base64})");

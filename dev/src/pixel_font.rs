@@ -1,6 +1,6 @@
-//! A 5x7 pixel font, so that one sees in a picture which prompt it came from.
+//! A font of 5 x 7 pixels. It writes the start of the prompt into a picture.
 
-/// Writes `lines` into RGB `pixels`, from the bottom upwards, at the left edge.
+/// Writes `lines` into RGB `pixels` at the left edge, the first line at the bottom.
 pub(crate) fn stamp(pixels: &mut [u8], width: u32, lines: &[&str]) {
     let width = width as usize;
     let dot = (width / 240).max(1);
@@ -31,7 +31,7 @@ fn fill(pixels: &mut [u8], width: usize, at: (usize, usize), dot: usize, letter:
     }
 }
 
-/// Seven rows from the top; of each the five low bits, the highest one leftmost.
+/// Seven rows from top to bottom. The five low bits of a row are its pixels, the highest bit leftmost.
 fn glyph(letter: char) -> [u8; 7] {
     match letter.to_ascii_uppercase() {
         '0' => [0x0E, 0x11, 0x13, 0x15, 0x19, 0x11, 0x0E],
