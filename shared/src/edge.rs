@@ -18,7 +18,10 @@ pub use app::{App, FromEnvironment, Generator};
 pub use clock::unix_seconds;
 pub use secrets::KeyStore;
 pub use sign_in::SignIn;
-pub use store::{Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, Rate, RateLimiter, Refused};
+pub use store::{
+    Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, PictureError, Pictures, Rate, RateLimiter,
+    Refused, SignedLink,
+};
 pub use upstream::{
     CallLabels, Ended, FormFile, KeyAs, Output, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer,
     UpstreamCalls, run,

@@ -13,6 +13,7 @@ pub mod input;
 pub mod json;
 pub mod media;
 pub mod outcome;
+pub mod picture_key;
 pub mod problem;
 pub mod rate_limit;
 #[cfg(debug_assertions)]

@@ -82,7 +82,7 @@ impl<R: FromEnvironment> App<R> {
 impl<C: FunctionConfig> FromEnvironment for Generator<C> {
     fn from_env(environment: Environment<'_>) -> Result<Option<Self>, Mistakes> {
         let config = C::from_env(environment)?;
-        let CommonConfig { sign_in, ledger, secrets_endpoint } = config.common();
+        let CommonConfig { sign_in, ledger, secrets_endpoint, .. } = config.common();
         let ledger = Ledger::new(ledger, config.timing().total);
         let keys = KeyStore::new(config.key().clone(), secrets_endpoint.clone());
         let sign_in = SignIn::new(sign_in, secrets_endpoint.as_ref());
