@@ -19,7 +19,8 @@ pub use clock::unix_seconds;
 pub use secrets::KeyStore;
 pub use sign_in::SignIn;
 pub use store::{
-    Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, Pictures, Rate, RateLimiter, Refused, Stopping,
+    Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, PictureError, Pictures, Rate, RateLimiter,
+    Refused, Stopping,
 };
 pub use upstream::{
     CallLabels, Delivered, FormFile, KeyAs, Output, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer,

@@ -371,7 +371,9 @@ impl Events {
 
     /// Writes the next event of the queue; `false` if the queue is empty.
     fn write_queue(&mut self) -> bool {
-        let Some(QueuedPicture { slot, draft, image, slices, has_begun }) = self.queue.front_mut() else { return false };
+        let Some(QueuedPicture { slot, draft, image, slices, has_begun }) = self.queue.front_mut() else {
+            return false;
+        };
         if !std::mem::replace(has_begun, true) {
             let data = ImageStartData { index: *slot, media_type: image.media_type.as_str(), draft: *draft };
             write(&mut self.out, &self.ids, "image.start", data);

@@ -105,9 +105,8 @@ impl HeldPictures {
 
     /// Removes and returns the whole pictures of these slots that the output needs, in slot order.
     pub fn take(&mut self, is_due: impl Fn(u32) -> bool) -> Vec<HeldPicture> {
-        let (mut due, kept): (Vec<_>, _) = std::mem::take(&mut self.whole)
-            .into_iter()
-            .partition(|picture| picture.is_wanted && is_due(picture.slot));
+        let (mut due, kept): (Vec<_>, _) =
+            std::mem::take(&mut self.whole).into_iter().partition(|picture| picture.is_wanted && is_due(picture.slot));
         self.whole = kept;
         due.sort_by_key(|picture| picture.slot);
         due

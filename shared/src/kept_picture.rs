@@ -15,11 +15,17 @@ pub struct KeptPicture {
     pub expires_ms: u64,
 }
 
-/// A link to a picture in the bucket.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// A link to a picture in the bucket. Whoever has it can read the picture, so `Debug` does not print it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct SignedLink {
-    /// The address. It is a secret of the picture's owner: never logged.
+    /// The address.
     pub url: String,
     /// When the link expires, in milliseconds since 1970. The picture may live longer.
     pub expires_ms: u64,
+}
+
+impl std::fmt::Debug for SignedLink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SignedLink").field("expires_ms", &self.expires_ms).finish_non_exhaustive()
+    }
 }

@@ -84,7 +84,11 @@ fn a_task_that_died_after_its_pictures_has_succeeded() {
     assert_eq!(running.repeat("asked", "run-2", NOW), Repeat::InProgress);
     assert_eq!((running.state_at(NOW + 5), running.images_made()), (TaskState::Succeeded, 1));
     assert!(matches!(running.repeat("asked", "run-2", NOW + 5), Repeat::Replay(_)));
-    assert_eq!(running.repeat("asked", "run-2", NOW + 5 + HOUR), Repeat::Completed, "it was paid, and is not run again");
+    assert_eq!(
+        running.repeat("asked", "run-2", NOW + 5 + HOUR),
+        Repeat::Completed,
+        "it was paid, and is not run again"
+    );
 }
 
 #[test]

@@ -13,8 +13,8 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::FaceflipConfig;
 use shared::edge::{
-    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Delivered, Generator, KeyAs, Post, Refused, RequestBody, Route,
-    Sender, UpstreamCalls, accepts, json_body, run, set_rate, set_task_id,
+    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Delivered, Generator, KeyAs, Post, Refused,
+    RequestBody, Route, Sender, UpstreamCalls, accepts, json_body, run, set_rate, set_task_id,
 };
 use shared::events::{EventStyle, Events, padding};
 use shared::image_url::LocalLinks;
@@ -168,7 +168,7 @@ impl FaceflipTask {
             request_id: &self.caller.request_id,
             task_id: &self.wanted.task_id,
         };
-        let calls = UpstreamCalls { upstream, timing, ledger, admission: &self.admission, times: 1, labels };
-        Ok(run(calls, post, || AnyDialect::ark(links), events, sender).await?)
+        let calls = UpstreamCalls { upstream, timing, ledger, admission: &self.admission, times: 1, links, labels };
+        Ok(run(calls, post, AnyDialect::ark, events, sender).await?)
     }
 }

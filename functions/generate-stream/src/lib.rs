@@ -277,8 +277,8 @@ impl GenerateTask {
             request_id: &self.caller.request_id,
             task_id: &self.task_id,
         };
-        let calls =
-            UpstreamCalls { upstream, timing: &config.timing, ledger, admission: &self.admission, times, labels };
-        Ok(run(calls, post, || AnyDialect::new(links), output, sender).await?)
+        let (timing, admission) = (&config.timing, &*self.admission);
+        let calls = UpstreamCalls { upstream, timing, ledger, admission, times, links, labels };
+        Ok(run(calls, post, AnyDialect::new, output, sender).await?)
     }
 }

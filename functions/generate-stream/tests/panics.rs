@@ -101,10 +101,10 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
             ledger: &ready.ledger,
             admission: &admission,
             times: 1,
+            links: LocalLinks::Refused,
             labels: CallLabels { route: "/", principal: &principal, request_id: "request", task_id: &task_id },
         };
-        let dialect = || AnyDialect::new(LocalLinks::Refused);
-        let ended = run(calls, post, dialect, &mut Faulty(update), &mut sender).await;
+        let ended = run(calls, post, AnyDialect::new, &mut Faulty(update), &mut sender).await;
         let record = ready.ledger.task(&principal, &task_id).await.unwrap().unwrap();
         (ended.map(|delivered| delivered.success), record.state)
     };

@@ -49,11 +49,7 @@ struct LogPicture {
 }
 
 impl<'a> LogItem<'a> {
-    pub(crate) fn new(
-        record: &'a TaskRecord,
-        pictures: Vec<(KeptPicture, Option<SignedLink>)>,
-        now_ms: u64,
-    ) -> Self {
+    pub(crate) fn new(record: &'a TaskRecord, pictures: Vec<(KeptPicture, Option<SignedLink>)>, now_ms: u64) -> Self {
         let (status, code) = match record.state_at(now_ms) {
             TaskState::Running { .. } => ("running", None),
             TaskState::Succeeded => ("succeeded", None),

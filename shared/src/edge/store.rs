@@ -1,4 +1,4 @@
-//! The DynamoDB tables, one with rate limits, the other with tasks and credits; and the bucket with pictures.
+//! The DynamoDB tables (one holds rate limits, the other tasks and credits), and the bucket of kept pictures.
 
 mod balances;
 mod dynamodb;
@@ -12,6 +12,6 @@ mod tasks;
 pub use dynamodb::DynamoDb;
 pub(super) use keeper::{KeepEnd, Keeper};
 pub use ledger::{Admission, AdmitRequest, Admitted, Ledger, Rate, Refused, Stopping};
-pub use pictures::Pictures;
+pub use pictures::{PictureError, Pictures};
 pub use rate_limit::{Bucket, RateLimiter};
 pub use tasks::Cursor;

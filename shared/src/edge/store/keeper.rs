@@ -10,6 +10,7 @@ use tracing::Instrument;
 use super::pictures::{COPY_TIME_LIMIT, Pictures};
 use super::tasks::{TaskRun, Tasks};
 use crate::edge::clock::{now, unix_ms};
+use crate::image_url::LocalLinks;
 use crate::kept_picture::{KeptPicture, SignedLink};
 use crate::media::WholeImage;
 use crate::picture_key::PictureKey;
@@ -50,13 +51,16 @@ pub(crate) struct KeepEnd {
     pub(crate) kept: Option<(KeptPicture, SignedLink)>,
 }
 
+/// The run whose pictures are kept.
 #[derive(Debug)]
-struct KeptRun {
-    pictures: Pictures,
-    tasks: Tasks,
-    run: TaskRun,
+pub(super) struct KeptRun {
+    pub(super) pictures: Pictures,
+    pub(super) tasks: Tasks,
+    pub(super) run: TaskRun,
     /// The name of a downloaded file, without the slot and the extension.
-    file_name: String,
+    pub(super) file_name: String,
+    /// Which links may be copied beside those of the configured hosts.
+    pub(super) links: LocalLinks,
 }
 
 #[derive(Debug)]
@@ -75,9 +79,9 @@ enum KeepSource {
 
 impl Keeper {
     /// `deadline`: when the request must have ended.
-    pub(super) fn new(pictures: Pictures, tasks: Tasks, run: TaskRun, file_name: String, deadline: Instant) -> Self {
+    pub(super) fn new(run: KeptRun, deadline: Instant) -> Self {
         Self {
-            run: Arc::new(KeptRun { pictures, tasks, run, file_name }),
+            run: Arc::new(run),
             waiting: VecDeque::new(),
             running: JoinSet::new(),
             busy: Vec::new(),
@@ -101,7 +105,7 @@ impl Keeper {
 
     /// Copies the picture behind an upstream's link, if its host is configured.
     pub(crate) fn copy(&mut self, slot: u32, draft: bool, url: &str) {
-        if self.run.pictures.copies(url) {
+        if self.run.pictures.copies(url, self.run.links) {
             self.wait_for(COPY_TIME_LIMIT);
             self.waiting.push_back(KeepJob { slot, draft, released: 0, source: KeepSource::Link(url.to_owned()) });
             self.start_waiting();
@@ -184,7 +188,7 @@ impl KeptRun {
     async fn store(&self, job: KeepJob, deadline: Instant) -> Option<(KeptPicture, SignedLink)> {
         let (image, bytes) = match job.source {
             KeepSource::Inline(image, bytes) => (image, bytes),
-            KeepSource::Link(url) => self.pictures.copy_link(&url, deadline).await.ok()?,
+            KeepSource::Link(url) => self.pictures.copy_link(&url, self.links, deadline).await.ok()?,
         };
         let key = PictureKey::new(&self.run.owner, &self.run.id, job.slot);
         self.pictures.put(&key, image.media_type, &image.sha256, bytes, deadline).await.ok()?;

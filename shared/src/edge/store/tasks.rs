@@ -9,7 +9,7 @@ use super::expression::Expression;
 use crate::kept_picture::KeptPicture;
 use crate::media::{WholeImage, sniff::MediaType};
 use crate::problem::Code;
-use crate::task::{Replay, Repeat, StoredResult, TaskRecord, TaskState, fingerprint};
+use crate::task::{Repeat, Replay, StoredResult, TaskRecord, TaskState, fingerprint};
 
 /// Time limit for cleaning up after a write whose outcome is unknown.
 const UNDO_WAIT: Duration = Duration::from_millis(300);
@@ -201,12 +201,7 @@ impl Tasks {
 
     /// Removes the pictures of an ended task from its record, with the upstream's links. The objects are gone already.
     /// Returns `false` if another request has taken the task over.
-    pub(super) async fn forget_pictures(
-        &self,
-        owner: &str,
-        record: &TaskRecord,
-        now_ms: u64,
-    ) -> Result<bool, Code> {
+    pub(super) async fn forget_pictures(&self, owner: &str, record: &TaskRecord, now_ms: u64) -> Result<bool, Code> {
         let write = Expression::default()
             .assign("pics", AttributeValue::M(Item::new()))
             .assign("updated", number(now_ms))
@@ -325,10 +320,7 @@ const RUNNING: &str = "#st = :running AND #run = :run";
 
 /// A write that applies only while the run holds the task's lease.
 fn while_running(run: &TaskRun) -> Expression {
-    Expression::default()
-        .condition(RUNNING)
-        .value("running", text("running"))
-        .value("run", text(&run.id))
+    Expression::default().condition(RUNNING).value("running", text("running")).value("run", text(&run.id))
 }
 
 /// The position in the log at which a page ended.

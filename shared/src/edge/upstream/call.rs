@@ -18,6 +18,7 @@ use crate::edge::clock::now;
 use crate::edge::http::Sender;
 use crate::edge::store::{Admission, KeepEnd, Keeper, Ledger};
 use crate::held::HeldPicture;
+use crate::image_url::LocalLinks;
 use crate::outcome::{AnswerEnd, Outcome, Success, Tally};
 use crate::update::{Nth, Update};
 use crate::upstream::{AnswerReader, AnyDialect, Failure};
@@ -35,6 +36,8 @@ pub struct UpstreamCalls<'a> {
     pub admission: &'a Admission,
     /// How often the same request is sent, all at once: an upstream makes one picture per call.
     pub times: u32,
+    /// Whether generated links may be links to this machine.
+    pub links: LocalLinks,
     /// Names the calls in the log.
     pub labels: CallLabels<'a>,
 }
@@ -65,13 +68,13 @@ const SEND_MARGIN: Duration = Duration::from_secs(3);
 pub async fn run(
     calls: UpstreamCalls<'_>,
     post: Post<'_>,
-    dialect: impl Fn() -> AnyDialect,
+    dialect: fn(LocalLinks) -> AnyDialect,
     output: &mut impl Output,
     sender: &mut Sender,
 ) -> Result<Delivered, Failure> {
     let UpstreamCalls { timing, ledger, admission, .. } = calls;
     let begun = now();
-    let keeper = ledger.keeper(admission);
+    let keeper = ledger.keeper(admission, calls.links);
     let margin = MARGIN + keeper.as_ref().map(Keeper::time_limit).unwrap_or_default();
     let end_by = (begun + timing.total).min(admission.deadline().checked_sub(margin).unwrap_or(begun));
     let reading_time = ReadingTime::default();
@@ -86,7 +89,7 @@ pub async fn run(
         reading_time: &reading_time,
         unsent: Bytes::new(),
     };
-    let mut exchanges: Vec<Exchange> = (0..calls.times).map(|_| Exchange::new(dialect())).collect();
+    let mut exchanges: Vec<Exchange> = (0..calls.times).map(|_| Exchange::new(dialect(calls.links))).collect();
     let mut sink = UpdateSink::new(output, keeper);
 
     let work = async {

@@ -98,7 +98,8 @@ impl<'a, O: Output> UpdateSink<'a, O> {
     fn keep(&mut self, slot: u32) {
         let Some(keeper) = &mut self.keeper else { return };
         let picture = self.held.whole(|held| held == slot).next();
-        let Some((draft, HeldContent::Inline { image, bytes })) = picture.map(|held| (held.draft, &held.content)) else {
+        let Some((draft, HeldContent::Inline { image, bytes })) = picture.map(|held| (held.draft, &held.content))
+        else {
             return;
         };
         let (image, bytes) = (image.clone(), bytes.clone());

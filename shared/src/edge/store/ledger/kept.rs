@@ -1,11 +1,12 @@
 //! Kept pictures: while a run makes them, in the log, and when they are erased.
 
-use super::super::keeper::{Keeper, file_name};
+use super::super::keeper::{Keeper, KeptRun, file_name};
 use super::super::pictures::Pictures;
 use super::{Admission, Ledger};
 use crate::auth::Principal;
 use crate::edge::clock::unix_ms;
 use crate::edge::http::is_valid_id;
+use crate::image_url::LocalLinks;
 use crate::kept_picture::{KeptPicture, SignedLink};
 use crate::outcome::Success;
 use crate::picture_key::PictureKey;
@@ -19,12 +20,12 @@ impl Ledger {
         self.pictures.is_some() && admission.is_recorded && !matches!(admission.principal, Principal::Source(_))
     }
 
-    /// Keeps the pictures of a run; `None` where they are not kept.
-    pub(crate) fn keeper(&self, admission: &Admission) -> Option<Keeper> {
+    /// Keeps the pictures of a run; `None` where they are not kept. `links`: see [`Pictures::copies`].
+    pub(crate) fn keeper(&self, admission: &Admission, links: LocalLinks) -> Option<Keeper> {
         let pictures = self.pictures.clone().filter(|_| self.keeps_pictures(admission))?;
-        let run = admission.run.clone();
-        let name = download_name(&run.task_id, &run.id).to_owned();
-        Some(Keeper::new(pictures, self.tasks.clone(), run, name, admission.deadline))
+        let (tasks, run) = (self.tasks.clone(), admission.run.clone());
+        let file_name = download_name(&run.task_id, &run.id).to_owned();
+        Some(Keeper::new(KeptRun { pictures, tasks, run, file_name, links }, admission.deadline))
     }
 
     /// Erases the kept pictures of one of the caller's own tasks. Each object is deleted before the record forgets it, so
