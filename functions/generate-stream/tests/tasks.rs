@@ -459,7 +459,7 @@ async fn nothing_that_was_asked_or_shown_is_kept() {
     assert_eq!(records[0]["hash"].as_s().unwrap().len(), 64);
     let known = [
         "pk", "sk", "task", "route", "st", "lease", "tries", "images", "created", "updated", "run", "hash", "ttl",
-        "code", "cost",
+        "code", "cost", "pics",
     ];
     for record in records {
         assert!(record.keys().all(|name| known.contains(&name.as_str())), "{record:?}");
