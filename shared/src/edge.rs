@@ -20,9 +20,9 @@ pub use secrets::KeyStore;
 pub use sign_in::SignIn;
 pub use store::{
     Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, PictureError, Pictures, Rate, RateLimiter,
-    Refused, SignedLink,
+    Refused, Stopping,
 };
 pub use upstream::{
-    CallLabels, Ended, FormFile, KeyAs, Output, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer,
+    CallLabels, Delivered, FormFile, KeyAs, Output, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer,
     UpstreamCalls, run,
 };

@@ -34,7 +34,7 @@ fn get(path: &str) -> Value {
 fn ledger(more: &[(&str, &str)]) -> Ledger {
     let set = [user::variables(), more].concat();
     let get = |name: &str| set.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-    Ledger::new(&CommonConfig::from_env(&get).unwrap().ledger, Duration::from_secs(600))
+    Ledger::new(&CommonConfig::from_env(&get).unwrap().ledger, None, Duration::from_secs(600))
 }
 
 fn wanted<'a>(principal: &'a Principal, task_id: &'a str) -> AdmitRequest<'a> {

@@ -42,7 +42,7 @@ fn app(set: Variables<'_>) -> Arc<App> {
 /// The ledger as a function that generates has it.
 fn ledger(set: Variables<'_>) -> Ledger {
     let config = CommonConfig::from_env(&|name| variable(set, name)).unwrap();
-    Ledger::new(&config.ledger, Duration::from_secs(600))
+    Ledger::new(&config.ledger, None, Duration::from_secs(600))
 }
 
 /// Somebody who is in no other test.
@@ -86,7 +86,7 @@ impl Person {
 
     async fn run(&self, ledger: &Ledger, task_id: &str, verdict: Result<&Success, Failure>) {
         let admission = self.begin(ledger, task_id, 1).await;
-        ledger.settle(&admission, verdict, Tally::default()).await;
+        ledger.settle(&admission, verdict, Tally::default(), &[]).await;
     }
 
     async fn get(&self, app: &Arc<App>, path: &str) -> Response<Body> {
@@ -112,10 +112,9 @@ async fn body(response: Response<Body>) -> Value {
 }
 
 fn links(urls: &[&str]) -> Success {
-    let image = |(slot, url): (usize, &&str)| DeliveredImage {
-        slot: u32::try_from(slot).unwrap(),
-        source: ImageSource::Link { url: (*url).to_owned(), pixels: None },
-        draft: false,
+    let image = |(slot, url): (usize, &&str)| {
+        let source = ImageSource::Link { url: (*url).to_owned(), pixels: None };
+        DeliveredImage::new(u32::try_from(slot).unwrap(), source, false)
     };
     Success { images: urls.iter().enumerate().map(image).collect(), failed: Vec::new(), usage: None, cut_short: None }
 }
@@ -288,7 +287,7 @@ async fn an_item_says_what_became_of_it() {
         deadline: None,
     };
     let Ok(Admitted::Run(admission)) = ledger.admit(wanted).await else { panic!("it is new") };
-    ledger.settle(&admission, Ok(&links(&two)), Tally::default()).await;
+    ledger.settle(&admission, Ok(&links(&two)), Tally::default(), &[]).await;
     let pixels = reader.read(&app, &format!("{LOG}/pixels")).await;
     assert_eq!([&pixels["status"], &pixels["route"]], ["succeeded", "/api/generate-stream"]);
     assert_eq!(members(&pixels), always);
@@ -316,7 +315,7 @@ async fn credits_where_generations_cost_some() {
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 10, "who was never seen has the initial ones");
     let admission = reader.begin(&ledger, "three", 3).await;
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 7, "three are reserved");
-    ledger.settle(&admission, Ok(&links(&["https://links.example.com/a.jpeg"])), Tally::default()).await;
+    ledger.settle(&admission, Ok(&links(&["https://links.example.com/a.jpeg"])), Tally::default(), &[]).await;
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 9, "one was made");
     let off = reader.read(&app(&[]), LOG).await;
     assert_eq!(members(&off), ["items", "next", "rate"]);

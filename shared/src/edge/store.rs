@@ -3,13 +3,15 @@
 mod balances;
 mod dynamodb;
 mod expression;
+mod keeper;
 mod ledger;
 mod pictures;
 mod rate_limit;
 mod tasks;
 
 pub use dynamodb::DynamoDb;
-pub use ledger::{Admission, AdmitRequest, Admitted, Ledger, Rate, Refused};
-pub use pictures::{PictureError, Pictures, SignedLink};
+pub(super) use keeper::{KeepEnd, Keeper};
+pub use ledger::{Admission, AdmitRequest, Admitted, Ledger, Rate, Refused, Stopping};
+pub use pictures::{PictureError, Pictures};
 pub use rate_limit::{Bucket, RateLimiter};
 pub use tasks::Cursor;

@@ -69,6 +69,16 @@ impl Table {
         Ok(answer.await.map_err(unavailable)?.item)
     }
 
+    /// Reads some attributes of an item, as they were a moment ago: at half the price of [`Self::get`].
+    pub(super) async fn get_recent(&self, key: Item, attributes: &[&str]) -> Result<Option<Item>, Code> {
+        let names = attributes.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect::<HashMap<_, _>>();
+        let projection = names.keys().cloned().collect::<Vec<_>>().join(", ");
+        let get = self.client().await.get_item().table_name(&self.name).set_key(Some(key));
+        let get = get.projection_expression(projection).set_expression_attribute_names(Some(names));
+        let answer: Boxed<'_, _> = Box::pin(get.send());
+        Ok(answer.await.map_err(unavailable)?.item)
+    }
+
     /// Writes a whole item.
     pub(super) async fn put(&self, item: Item, expression: Expression) -> Result<(), StoreError> {
         let ExpressionParts { condition, names, values, .. } = expression.parts();

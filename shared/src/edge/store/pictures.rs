@@ -23,9 +23,11 @@ use uuid::Uuid;
 
 use self::credentials::BucketCredentials;
 use self::fault::StoreFault;
+pub(super) use self::link_copy::TOTAL as COPY_TIME_LIMIT;
 use self::signature::{Payload, SignedQuery, signed_headers, signed_query};
 use crate::config::{BucketConfig, PicturesConfig};
 use crate::edge::clock::{now, wall};
+use crate::kept_picture::SignedLink;
 use crate::media::sniff::MediaType;
 use crate::picture_key::PictureKey;
 
@@ -43,15 +45,6 @@ struct PicturesParts {
     link_hosts: Vec<String>,
     store_client: LazyClient,
     link_client: LazyClient,
-}
-
-/// A link to a kept picture. Whoever has it can read the picture.
-#[derive(Clone, PartialEq, Eq)]
-pub struct SignedLink {
-    /// The link.
-    pub url: String,
-    /// The time until which it works, in milliseconds since 1970.
-    pub expires_ms: u64,
 }
 
 /// Why a picture was not stored, signed, deleted or copied. The cause is in the log.
@@ -162,6 +155,16 @@ impl Pictures {
         signed.await.map_err(|fault: StoreFault| fault.log("sign", 1))
     }
 
+    /// The longest time that storing one picture takes.
+    pub fn put_time_limit(&self) -> Duration {
+        self.0.put
+    }
+
+    /// The longest time that storing takes after the last picture: also links may have to be copied.
+    pub fn time_limit(&self) -> Duration {
+        if self.0.link_hosts.is_empty() { self.0.put } else { COPY_TIME_LIMIT.max(self.0.put) }
+    }
+
     /// The time until which a picture that is stored at `now_ms` is kept, in milliseconds since 1970.
     pub fn kept_until_ms(&self, now_ms: u64) -> u64 {
         now_ms.saturating_add(self.0.days * DAY_MS)
@@ -211,12 +214,6 @@ impl Pictures {
             fault if *method == Method::DELETE && fault.is_missing_object() => Ok(()),
             fault => Err(fault),
         }
-    }
-}
-
-impl std::fmt::Debug for SignedLink {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("SignedLink").field("expires_ms", &self.expires_ms).finish_non_exhaustive()
     }
 }
 

@@ -19,7 +19,7 @@ pub(super) const CONNECT: Duration = Duration::from_secs(3);
 /// The longest time without a byte.
 const IDLE: Duration = Duration::from_secs(10);
 /// For the whole copy, with its second attempt.
-const TOTAL: Duration = Duration::from_secs(30);
+pub(in crate::edge::store) const TOTAL: Duration = Duration::from_secs(30);
 
 /// Why a link was not copied, as the log names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
