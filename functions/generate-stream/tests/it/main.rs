@@ -4,6 +4,7 @@
 mod canary;
 mod crash;
 mod credits;
+mod kept;
 mod lambda;
 mod limits;
 mod modes;

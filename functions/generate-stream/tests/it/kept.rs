@@ -1,8 +1,4 @@
 //! Kept pictures: stored while the request runs, found again afterwards, and a run that its owner stops.
-#![expect(clippy::unwrap_used, reason = "a test says what it expects")]
-
-#[expect(dead_code, reason = "other tests use the rest")]
-mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,7 +19,7 @@ use sha2::{Digest, Sha256};
 use shared::auth::{Principal, UserId};
 use shared::edge::{Body, Stopping};
 
-use support::{EVER, Item, Reply, Stand, Upstream, User, number, text};
+use crate::support::{EVER, Item, Reply, Stand, Upstream, User, number, text};
 
 const STREAM: &str = "/api/generate-stream";
 const IMAGE: &str = "/api/generate-image";
@@ -400,7 +396,7 @@ async fn a_picture_of_a_run_that_died_is_found_charged_and_not_made_again() {
     assert!(fetch(again.last()["images"][0]["url"].as_str().unwrap()).await.1 == png(6));
     assert_eq!(upstream.requests(), 1, "nothing is paid twice");
     let record = ledger.task(&principal(&user), "key").await.unwrap().unwrap();
-    assert_eq!(record.state_at(support::unix_ms()), shared::task::TaskState::Succeeded);
+    assert_eq!(record.state_at(crate::support::unix_ms()), shared::task::TaskState::Succeeded);
     drop(body);
 }
 
