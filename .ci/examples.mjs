@@ -180,6 +180,20 @@ if (executablePath) {
       await browser.close();
     }
   }
+  /** A photo that the browser makes. */
+  async function photo(tab, width, height) {
+    const bytes = await tab.evaluate(async ([width, height]) => {
+      const canvas = new OffscreenCanvas(width, height);
+      const context = canvas.getContext('2d');
+      for (let at = 0; at < 3000; at++) {
+        context.fillStyle = `hsl(${at * 7} 80% 50%)`;
+        context.fillRect((at * 97) % width, (at * 61) % height, width / 40, height / 40);
+      }
+      const blob = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.95 });
+      return [...new Uint8Array(await blob.arrayBuffer())];
+    }, [width, height]);
+    return { name: 'photo.jpg', mimeType: 'image/jpeg', buffer: Buffer.from(bytes) };
+  }
   const decoded = (selector) => `(async () => { const image = document.querySelector('${selector}'); await image.decode(); return image.naturalWidth; })()`;
   const save = async (tab, name) => process.env.SCREENSHOTS && tab.screenshot({ path: `${process.env.SCREENSHOTS}/${name}.png`, fullPage: true });
 
@@ -189,7 +203,13 @@ if (executablePath) {
         await save(tab, `${frontend}-sign-in-${locale}`);
         await tab.getByRole('button', { name: signIn, exact: true }).click();
         await tab.locator('textarea').fill('海边的婚纱照');
+        const large = await photo(tab, 4032, 3024);
+        await tab.locator('input[type=file]').setInputFiles(large);
+        const sent = tab.waitForRequest((request) => request.method() === 'POST' && request.url().endsWith('/api/generate-stream'));
         await tab.getByRole('button', { name: generate, exact: true }).click();
+        const [scaled] = JSON.parse((await sent).postData()).image_inputs;
+        assert.match(scaled, /^data:image\/jpeg;base64,/);
+        assert.ok(scaled.length < large.buffer.length, `${scaled.length} of ${large.buffer.length}`);
         await tab.locator('figure img').waitFor();
         assert.ok((await tab.evaluate(decoded('figure img'))) >= 512);
         assert.match(await tab.locator('[role=status]').innerText(), new RegExp(done));
@@ -210,12 +230,7 @@ if (executablePath) {
     try {
       await browse(url, 'zh-CN', async (tab) => {
         await tab.getByRole('button', { name: '登录' }).click();
-        const photo = await tab.evaluate(async () => {
-          const canvas = new OffscreenCanvas(640, 480);
-          canvas.getContext('2d').fillRect(0, 0, 320, 480);
-          return [...new Uint8Array(await (await canvas.convertToBlob({ type: 'image/jpeg' })).arrayBuffer())];
-        });
-        await tab.locator('input[type=file]').setInputFiles({ name: 'photo.jpg', mimeType: 'image/jpeg', buffer: Buffer.from(photo) });
+        await tab.locator('input[type=file]').setInputFiles(await photo(tab, 640, 480));
         await tab.locator('textarea').fill('换成海边的背景');
         await tab.getByRole('button', { name: '开始' }).click();
         await tab.getByRole('link', { name: '下载' }).waitFor();
