@@ -7,3 +7,4 @@ mod image_api;
 mod runtime_api;
 mod stack;
 mod supabase;
+mod supabase_accounts;

@@ -406,7 +406,7 @@ async fn pages_on_any_port_of_this_machine_may_call_every_route() {
             };
             assert!(preflight.status().is_success(), "{path}: {}", preflight.status());
             assert_eq!(header(&preflight, "access-control-allow-headers"), allowed, "{path}");
-            assert_eq!(header(&preflight, "access-control-allow-methods"), "GET,POST", "{path}");
+            assert_eq!(header(&preflight, "access-control-allow-methods"), "GET,POST,DELETE", "{path}");
             assert_eq!(header(&preflight, "access-control-max-age"), "86400", "{path}");
             let exposed = "x-task-id,x-request-id,retry-after,ratelimit,ratelimit-policy";
             assert_eq!(header(&call, "access-control-expose-headers"), exposed, "{path}");

@@ -84,7 +84,7 @@ async fn every_sample_does_what_its_table_says() {
         assert_eq!(seen, [sample.ending], "{}", sample.name);
         let problem: Value = serde_json::from_slice(&body).unwrap();
         let is_english = sample.name.ends_with("-english");
-        assert_eq!(problem["detail"] == "There is no such task in your log", is_english, "{}", sample.name);
+        assert_eq!(problem["detail"] == "No such task", is_english, "{}", sample.name);
     }
     assert!(function.is_running());
 }

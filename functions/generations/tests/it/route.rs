@@ -402,7 +402,13 @@ async fn refusals() {
         ("GET", &format!("{LOG}?cursor={}", &cursor[..cursor.len() - 1]), signed_in, 400, "invalid_request"),
         ("GET", &format!("{LOG}?cursor={cursor}0"), signed_in, 400, "invalid_request"),
         ("GET", &format!("{LOG}?cursor=-{cursor}"), signed_in, 400, "invalid_request"),
-        ("GET", "/api/generations/x", signed_in, 404, "route_not_found"),
+        ("GET", "/api/generations/x", signed_in, 404, "task_not_found"),
+        ("DELETE", "/api/generations/x", signed_in, 404, "task_not_found"),
+        ("DELETE", "/api/generations/x/pictures", signed_in, 404, "task_not_found"),
+        ("DELETE", "/api/generations/x", None, 401, "auth_required"),
+        ("DELETE", "/api/generations/x/pictures", None, 401, "auth_required"),
+        ("DELETE", "/api/generations/x/pictures/0", signed_in, 404, "route_not_found"),
+        ("GET", "/api/generations/%ff", signed_in, 404, "route_not_found"),
         ("GET", "/api/generations/", signed_in, 404, "route_not_found"),
         ("GET", "/api/generations/a/b", signed_in, 404, "route_not_found"),
         ("GET", "/api/generationsx", signed_in, 404, "route_not_found"),
@@ -411,8 +417,10 @@ async fn refusals() {
         ("POST", "/api/generate-stream", signed_in, 404, "route_not_found"),
         ("POST", LOG, signed_in, 405, "method_not_allowed"),
         ("HEAD", LOG, signed_in, 405, "method_not_allowed"),
-        ("DELETE", "/api/generations/x", signed_in, 405, "method_not_allowed"),
-        ("DELETE", "/api/generations/x", None, 405, "method_not_allowed"),
+        ("DELETE", LOG, signed_in, 405, "method_not_allowed"),
+        ("POST", "/api/generations/x", signed_in, 405, "method_not_allowed"),
+        ("POST", "/api/generations/x", None, 405, "method_not_allowed"),
+        ("GET", "/api/generations/x/pictures", signed_in, 405, "method_not_allowed"),
     ];
     for (method, path, authorization, status, code) in rows {
         let mut request = Request::builder().method(method).uri(path).header("accept-language", "en");
@@ -423,7 +431,13 @@ async fn refusals() {
         let headers = response.headers().clone();
         assert_eq!(response.status(), status, "{method} {path}");
         assert_eq!(headers["content-type"], "application/problem+json; charset=utf-8");
-        assert_eq!(headers.get("allow").is_some_and(|allow| allow == "GET"), status == 405, "{method} {path}");
+        let allowed = match path {
+            LOG => "GET",
+            "/api/generations/x" => "GET, DELETE",
+            _ => "DELETE",
+        };
+        let allow = headers.get("allow").map(|allow| allow.to_str().unwrap());
+        assert_eq!(allow, (status == 405).then_some(allowed), "{method} {path}");
         assert_eq!(headers.contains_key("www-authenticate"), status == 401, "{method} {path}");
         assert_eq!(headers["content-language"], "en");
         let problem = body(response).await;
@@ -432,7 +446,6 @@ async fn refusals() {
         let said = match path {
             _ if status == 400 && path.contains("limit") => "limit must be a whole number from 1 to 100",
             _ if status == 400 => "cursor must be the `next` value of the previous page",
-            "/api/generations/x" if status == 404 => "There is no such task in your log",
             _ => problem["title"].as_str().unwrap(),
         };
         assert_eq!(detail, said, "{method} {path}");

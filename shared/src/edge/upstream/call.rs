@@ -128,11 +128,14 @@ pub async fn run(
 
 /// The next thing that happens to a request.
 enum Progress {
-    /// A step of a call has ended.
-    Stepped(Option<(usize, Result<(Option<Bytes>, Box<UpstreamAnswer>), Failure>)>),
+    /// A step of the call with this number has ended; `None` when all calls have.
+    Stepped(Option<(usize, Stepped)>),
     /// The storing of a picture has ended.
     Stored(KeepEnd),
 }
+
+/// The next piece of an answer, `None` at its end; and the rest of the answer.
+type Stepped = Result<(Option<Bytes>, Box<UpstreamAnswer>), Failure>;
 
 /// Reads all answers to their end.
 ///
@@ -298,13 +301,7 @@ enum CallStep<'a> {
 
 impl CallStep<'_> {
     /// The next piece of the answer; `None` at its end.
-    async fn run(
-        self,
-        upstream: &Upstream,
-        timing: &Timing,
-        end_by: Instant,
-        reading_time: &ReadingTime,
-    ) -> Result<(Option<Bytes>, Box<UpstreamAnswer>), Failure> {
+    async fn run(self, upstream: &Upstream, timing: &Timing, end_by: Instant, reading_time: &ReadingTime) -> Stepped {
         let mut answer = match self {
             CallStep::Ask(post, is_sent) => {
                 Box::new(upstream.post(*post, timing, end_by, reading_time, &is_sent).await?)

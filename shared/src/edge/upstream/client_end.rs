@@ -73,7 +73,7 @@ impl ClientEnd<'_> {
                 biased;
                 value = &mut future => return Ok(value),
                 () = stop(&mut self.stopped) => return Err(Failure::Cancelled),
-                () = self.sender.closed(), if !self.sender.is_given_up() => {
+                () = self.sender.closed(), if !(self.outlives_client && self.sender.is_given_up()) => {
                     self.sender.give_up();
                     if !self.outlives_client {
                         return Err(Failure::ClientClosed);

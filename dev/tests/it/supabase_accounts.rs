@@ -1,7 +1,5 @@
 //! What supabase-js calls beside sign-in with a password: refresh, sign-up, anonymous users, codes, the user, sign-out.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use dev::supabase::{Algorithm, Project, routes};
 use dev::{RunningServer, start};
 use reqwest::{Client, Response};
