@@ -83,7 +83,7 @@ fn png(variant: u32) -> Vec<u8> {
 }
 
 /// A chat answer with one picture.
-fn answer(variant: u32) -> String {
+pub(crate) fn answer(variant: u32) -> String {
     let base64 = STANDARD.encode(png(variant));
     format!(
         "data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"![image](data:image/png;base64,{base64})\"}}}}]}}\n\ndata: [DONE]\n\n"
@@ -400,7 +400,7 @@ async fn a_picture_of_a_run_that_died_is_found_charged_and_not_made_again() {
     drop(body);
 }
 
-fn sort_key() -> String {
+pub(crate) fn sort_key() -> String {
     format!("G#{}", shared::task::fingerprint(["key"]))
 }
 

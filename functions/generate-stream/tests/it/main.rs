@@ -5,6 +5,7 @@ mod canary;
 mod crash;
 mod credits;
 mod kept;
+mod kept_sequences;
 mod lambda;
 mod limits;
 mod modes;

@@ -150,7 +150,7 @@ impl Tables {
         all
     }
 
-    async fn ledger_item(&self, owner: &str, sort_key: &str) -> Option<Item> {
+    pub(crate) async fn ledger_item(&self, owner: &str, sort_key: &str) -> Option<Item> {
         let get = self.client.get_item().table_name(&self.ledger).key("pk", s(owner)).key("sk", s(sort_key));
         get.consistent_read(true).send().await.unwrap().item
     }
