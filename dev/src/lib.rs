@@ -29,7 +29,8 @@
 //! | `s3/proxy.rs` | a proxy before an engine: counts requests, and fails as S3 does |
 //! | `engine_client.rs` | forwards a request to an engine, for both proxies |
 //! | `supabase.rs` | Supabase Auth: the key set, with key rotation and failures |
-//! | `supabase/sign_in.rs` | sign-in with a password |
+//! | `supabase/sign_in.rs`, `supabase/sign_up.rs`, `supabase/session.rs` | what supabase-js calls |
+//! | `supabase/accounts.rs` | users, sessions and codes |
 //! | `supabase/key.rs` | signing keys, and tokens signed with them |
 //! | `tables.rs` | the two tables on an engine |
 //! | `user.rs` | a signed-in user, for tests of something else |

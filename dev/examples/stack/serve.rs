@@ -183,7 +183,7 @@ fn cors(allowed_headers: &[&'static str]) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_local))
-        .allow_methods([http::Method::GET, http::Method::POST])
+        .allow_methods([http::Method::GET, http::Method::POST, http::Method::DELETE])
         .allow_headers(names(allowed_headers))
         .expose_headers(names(&EXPOSED_HEADERS))
         .max_age(std::time::Duration::from_secs(86400))

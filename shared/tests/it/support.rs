@@ -1,0 +1,5 @@
+//! What several tests use.
+
+pub(crate) mod answer;
+pub(crate) mod pictures;
+pub(crate) mod rows;
