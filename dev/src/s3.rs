@@ -15,7 +15,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderValue, Method, StatusCode, header};
 use axum::response::IntoResponse;
 use s3s::auth::{S3Auth, SecretKey};
 use s3s::service::S3ServiceBuilder;
@@ -131,7 +131,7 @@ fn cors() -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_local))
         .allow_methods([Method::GET, Method::HEAD])
-        .allow_headers(tower_http::cors::Any)
-        .expose_headers([header::ETAG, header::CONTENT_LENGTH, HeaderName::from_static("content-range")])
+        .allow_headers([header::RANGE])
+        .expose_headers([header::ETAG, header::CONTENT_LENGTH, header::CONTENT_RANGE])
         .max_age(Duration::from_secs(86400))
 }
