@@ -1,5 +1,7 @@
 //! The commands of `cargo dev`, run as they are.
 
+mod pictures;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -129,6 +131,7 @@ fn smoke_runs_every_route() {
     let (well, said) = run(&folder, &["smoke"], "");
     assert!(well, "{said}");
     assert_eq!(said.matches("\nok ").count(), 13, "{said}");
+    assert_eq!(said.matches(", kept: ").count(), 2, "events of both routes: {said}");
     let (well, said) = run(&folder, &["smoke", "http://127.0.0.1:9"], "");
     assert!(!well && said.matches("FAILED").count() == 6, "{said}");
 

@@ -11,7 +11,7 @@ use crate::secret::Secret;
 pub struct PicturesConfig {
     /// `None` if pictures are not kept.
     pub bucket: Option<BucketConfig>,
-    /// Days that a picture is kept. The bucket itself deletes it after that.
+    /// Days that a picture is kept: never longer than its record. The bucket itself deletes it after PICTURE_DAYS.
     pub days: u64,
     /// The longest time that storing a picture takes, with its retries.
     pub put: Duration,
@@ -56,18 +56,13 @@ pub enum BucketKey {
 
 impl PicturesConfig {
     pub(super) fn read(reader: &mut EnvReader<'_>, log_days: u64) -> Self {
-        let days = reader.number(&variables::PICTURE_DAYS);
-        let config = Self {
+        Self {
             bucket: BucketConfig::read(reader),
-            days,
+            days: reader.number::<u64>(&variables::PICTURE_DAYS).min(log_days),
             put: reader.duration(&variables::PICTURE_PUT_MS),
             link: Duration::from_secs(reader.number(&variables::PICTURE_LINK_S)),
             link_hosts: reader.list(&variables::PICTURE_LINK_HOSTS).iter().map(|host| host.to_lowercase()).collect(),
-        };
-        if config.bucket.is_some() && days > log_days && log_days > 0 {
-            reader.mistake::<()>(&variables::PICTURE_DAYS, "must not be more than LOG_DAYS".to_owned());
         }
-        config
     }
 }
 

@@ -407,7 +407,7 @@ fn client(url: &str) -> Client {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("local"))
         .endpoint_url(url)
-        .credentials_provider(Credentials::new("local", "local", None, None, "a test"));
+        .credentials_provider(Credentials::new("test", "test", None, None, "a test"));
     Client::from_conf(config.build())
 }
 

@@ -240,8 +240,8 @@ async fn connect(endpoint: Option<&Url>) -> Client {
     let retries = RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(50));
     let mut config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).retry_config(retries);
     if let Some(endpoint) = endpoint {
-        // A local engine has no accounts, but the SDK signs every request.
-        let credentials = Credentials::new("local", "local", None, None, "a local engine");
+        // A local engine has no accounts, or the account of the key `test`. The SDK signs every request.
+        let credentials = Credentials::new("test", "test", None, None, "a local engine");
         config = config.endpoint_url(endpoint.as_str()).region(Region::new("local")).credentials_provider(credentials);
     }
     Client::new(&config.load().await)
