@@ -13,7 +13,12 @@ proptest! {
     #![proptest_config(cases(400))]
 
     #[test]
-    fn responses_are_read_as_they_were_written(events in vec(said(), 0..7), style in style(), options in any::<(bool, bool, bool, bool)>(), cuts in cuts()) {
+    fn responses_are_read_as_they_were_written(
+        events in vec(said(), 0..7),
+        style in style(),
+        options in any::<(bool, bool, bool, bool)>(),
+        cuts in cuts(),
+    ) {
         let (written, known) = write(&events, &style, options);
         known.check(&same_at_any_cut(written.as_bytes(), &cuts, |pieces| read(any_dialect(), pieces)))?;
     }
