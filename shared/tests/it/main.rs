@@ -1,7 +1,7 @@
 //! Tests of the crate's interface; all of them run without the feature `edge`.
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
-mod dialects;
+mod answers;
 mod fixtures;
 mod image_url;
 mod inline_picture;
@@ -21,4 +21,3 @@ mod template;
 mod text;
 mod tidy;
 mod tokens;
-mod transcripts;

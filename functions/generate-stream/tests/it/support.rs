@@ -1,5 +1,8 @@
 //! Tables behind a proxy, users, and upstreams that count: for tests of what is limited, written down and paid.
 
+#[path = "../../../../dev/tests/it/dynamodb/create.rs"]
+mod create;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -7,14 +10,11 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
 use aws_sdk_dynamodb::operation::update_item::builders::UpdateItemFluentBuilder;
-use aws_sdk_dynamodb::types::{
-    AttributeDefinition, AttributeValue, BillingMode, KeySchemaElement, KeyType, LocalSecondaryIndex, Projection,
-    ProjectionType, ScalarAttributeType, TableStatus,
-};
+use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
 use dev::RunningServer;
 use dev::client::{StreamEvent, endings, events};
-use dev::dynamodb::{self, AttributeType, Engine, KeyAttribute, LEDGER, Place, Proxy, RATE_LIMITS, Table};
+use dev::dynamodb::{self, Engine, LEDGER, Place, Proxy, RATE_LIMITS};
 use dev::secrets::{self, Vault};
 use dev::supabase::{Project, legacy_token};
 use dev::transcript::{self, Gate, ReceivedRequests, Transcript};
@@ -23,6 +23,9 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use shared::edge::{App, Body, FromEnvironment, new_id};
 use shared::task::fingerprint;
+
+use create::create;
+pub(crate) use create::{n, s};
 
 /// Longer than anything takes that ends at all.
 pub(crate) const EVER: Duration = Duration::from_secs(30);
@@ -375,14 +378,6 @@ impl Reply {
     }
 }
 
-pub(crate) fn s(text: &str) -> AttributeValue {
-    AttributeValue::S(text.into())
-}
-
-pub(crate) fn n(number: u64) -> AttributeValue {
-    AttributeValue::N(number.to_string())
-}
-
 #[track_caller]
 pub(crate) fn number(item: &Item, name: &str) -> u64 {
     item[name].as_n().unwrap().parse().unwrap()
@@ -409,44 +404,4 @@ fn client(url: &str) -> Client {
         .endpoint_url(url)
         .credentials_provider(Credentials::new("test", "test", None, None, "a test"));
     Client::from_conf(config.build())
-}
-
-async fn create(client: &Client, name: &str, table: &Table) {
-    let element =
-        |key: KeyAttribute, kind| KeySchemaElement::builder().attribute_name(key.name).key_type(kind).build().unwrap();
-    let hash = || element(table.partition, KeyType::Hash);
-    let attribute = |key: KeyAttribute| {
-        let kind = match key.kind {
-            AttributeType::Text => ScalarAttributeType::S,
-            AttributeType::Number => ScalarAttributeType::N,
-        };
-        AttributeDefinition::builder().attribute_name(key.name).attribute_type(kind).build().unwrap()
-    };
-    let index = table.index.map(|index| {
-        let index = LocalSecondaryIndex::builder()
-            .index_name(index.name)
-            .key_schema(hash())
-            .key_schema(element(index.sort, KeyType::Range))
-            .projection(Projection::builder().projection_type(ProjectionType::All).build());
-        vec![index.build().unwrap()]
-    });
-    let sort = table.sort.map(|sort| element(sort, KeyType::Range));
-    let create = client.create_table().table_name(name).billing_mode(BillingMode::PayPerRequest);
-    create
-        .set_attribute_definitions(Some(table.keys().map(attribute).collect()))
-        .set_key_schema(Some([Some(hash()), sort].into_iter().flatten().collect()))
-        .set_local_secondary_indexes(index)
-        .send()
-        .await
-        .unwrap();
-    let active = async {
-        loop {
-            let described = client.describe_table().table_name(name).send().await.unwrap();
-            if described.table.unwrap().table_status == Some(TableStatus::Active) {
-                break;
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::time::timeout(EVER, active).await.unwrap();
 }

@@ -4,7 +4,11 @@
 pub(crate) const PNG: &str =
     "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
 
-/// That pixel with `filling` in a chunk that no decoder looks at.
+/// A blue pixel.
+pub(crate) const BLUE: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYPgPAAEDAQA2dBFAAAAAAElFTkSuQmCC";
+
+/// The red pixel with `filling` in a chunk that no decoder looks at.
 pub(crate) fn png(filling: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     shared::media::Payload::default()
