@@ -1,6 +1,7 @@
 //! Random sequences of what users, networks and processes do to one task: nothing is paid twice, and what is charged was
 //! made.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,8 +10,7 @@ use bytes::Bytes;
 use dev::client::pictures;
 use dev::s3::{self, S3Engine};
 use dev::transcript::{Ending, Transcript};
-use futures_util::StreamExt;
-use futures_util::stream;
+use futures_util::{FutureExt, StreamExt, stream};
 use generate_stream::{App, handle};
 use http::Request;
 use http_body_util::BodyExt;
@@ -312,8 +312,9 @@ async fn whatever_happens_to_a_task_is_paid_once() {
     let run = |(answers, steps): (Vec<Answer>, Vec<Step>)| async move {
         let sequence = Sequence::new(&answers).await;
         let name = format!("{answers:?} {steps:?}");
-        if let Err(error) = tokio::spawn(async move { sequence.run(&steps).await }).await {
-            unreachable!("{name}: {error}");
+        if let Err(panic) = AssertUnwindSafe(sequence.run(&steps)).catch_unwind().await {
+            eprintln!("in {name}");
+            std::panic::resume_unwind(panic);
         }
     };
     stream::iter(all).for_each_concurrent(8, run).await;
