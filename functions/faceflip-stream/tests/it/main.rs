@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod canary;
+mod kept;
 mod lambda;
 mod route;
 #[expect(dead_code, reason = "the tests of `generate-stream` use the rest")]

@@ -2,13 +2,15 @@
 //! made.
 
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use bytes::Bytes;
+use dev::RunningServer;
 use dev::client::pictures;
-use dev::s3::{self, S3Engine};
+use dev::dynamodb::TableFault;
+use dev::s3::{self, S3Engine, StoreFault, StoreProxy};
 use dev::transcript::{Ending, Transcript};
 use futures_util::{FutureExt, StreamExt, stream};
 use generate_stream::{App, handle};
@@ -125,6 +127,8 @@ impl Process {
 struct Sequence {
     stand: Stand,
     engine: S3Engine,
+    bucket: StoreProxy,
+    bucket_server: RunningServer,
     upstream: Upstream,
     user: User,
     /// Pictures that a client has read whole.
@@ -151,11 +155,13 @@ impl Sequence {
         stand.tables.grant(&user.owner(), CREDITS).await;
         let upstream = Upstream::plays_in_turn(answers.iter().enumerate().map(transcript).collect()).await;
         let engine = s3::start(None, WEEK).await.unwrap();
-        Self { stand, engine, upstream, user, read: Vec::new(), spent: Vec::new() }
+        let bucket = StoreProxy::default();
+        let bucket_server = dev::start(s3::proxy_routes(bucket.clone(), &engine.url())).await.unwrap();
+        Self { stand, engine, bucket, bucket_server, upstream, user, read: Vec::new(), spent: Vec::new() }
     }
 
     fn process(&self) -> Process {
-        let bucket = self.engine.variables();
+        let bucket = s3::variables(&self.bucket_server.url(""));
         let more = [
             ("CREDITS", "on"),
             ("RL_LIMIT", "100"),
@@ -318,4 +324,81 @@ async fn whatever_happens_to_a_task_is_paid_once() {
         }
     };
     stream::iter(all).for_each_concurrent(8, run).await;
+}
+
+/// The calls of a request to the tables and to the bucket: a process dies at one of them.
+#[derive(Default)]
+struct Calls {
+    count: u32,
+    fatal: u32,
+    /// The fatal call is still executed.
+    is_executed: bool,
+    dies: Arc<Notify>,
+}
+
+impl Calls {
+    /// Whether a call is executed, and whether it is answered.
+    fn next(&mut self) -> (bool, bool) {
+        self.count += 1;
+        if self.count == self.fatal {
+            self.dies.notify_one();
+        }
+        (self.count < self.fatal || (self.count == self.fatal && self.is_executed), self.count < self.fatal)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_may_die_at_any_call_to_the_tables_and_the_bucket() {
+    let mut deepest = 0;
+    for fatal in 1..=8 {
+        for is_executed in [false, true] {
+            let mut sequence = Sequence::new(&[Answer::Picture; 3]).await;
+            let calls = Arc::new(Mutex::new(Calls { fatal, is_executed, ..Calls::default() }));
+            let dies = calls.lock().unwrap().dies.clone();
+            let (of_tables, of_bucket) = (calls.clone(), calls.clone());
+            sequence.stand.tables.proxy.script(move |_| match of_tables.lock().unwrap().next() {
+                (_, true) => None,
+                (true, false) => Some(TableFault::Swallow),
+                (false, false) => Some(TableFault::Refuse),
+            });
+            sequence.bucket.script(move |_| match of_bucket.lock().unwrap().next() {
+                (_, true) => None,
+                (true, false) => Some(StoreFault::Swallow),
+                (false, false) => Some(StoreFault::Refuse),
+            });
+            let mut process = sequence.process();
+            process.send(sequence.request());
+            let mut reader = process.reader.take().unwrap();
+            let has_ended = tokio::select! {
+                sent = &mut reader => Some(sent.unwrap()),
+                () = dies.notified() => None,
+            };
+            process.kill();
+            deepest = deepest.max(calls.lock().unwrap().count);
+            sequence.stand.tables.proxy.fail(None);
+            sequence.bucket.script(|_| None);
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            sequence.read.extend(
+                pictures(&dev::client::events(&has_ended.unwrap_or_default())).into_iter().map(|(_, bytes)| bytes),
+            );
+            sequence.expire().await;
+            let mut process = sequence.process();
+            sequence.note(&process).await;
+            let had_picture = sequence.record(&process).await.is_some_and(|record| !record.pictures.is_empty());
+            let before = sequence.upstream.requests();
+            process.send(sequence.request());
+            let sent = tokio::time::timeout(EVER, process.reader.take().unwrap()).await.unwrap().unwrap();
+            let place = format!("killed at call {fatal}, executed: {is_executed}");
+            if had_picture {
+                assert_eq!(sequence.upstream.requests(), before, "{place}: a kept picture is not made again");
+            }
+            let whole = pictures(&dev::client::events(&sent));
+            sequence.read.extend(whole.into_iter().map(|(_, bytes)| bytes));
+            tokio::time::sleep(Duration::from_millis(60)).await;
+            sequence.note(&process).await;
+            sequence.check(&mut process).await;
+        }
+    }
+    // Begin, take, reserve, put, record the picture, end, settle; and what was tried again before the process was dead.
+    assert!((7..=9).contains(&deepest), "{deepest} calls: each was fatal once");
 }
