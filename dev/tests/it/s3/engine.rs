@@ -9,10 +9,11 @@ use bytes::Bytes;
 use dev::client::hash;
 use dev::s3::{KEY_PAIR, start};
 use reqwest::Method;
+use tokio::time::timeout;
 
 use super::signer::Signer;
 use super::suite::{everything, key, put, read};
-use super::{engine, pictures};
+use super::{EVER, engine, pictures};
 
 const ANOTHER: &str = "AWS_ENDPOINT_URL_S3";
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -70,9 +71,12 @@ async fn expired_pictures_are_deleted() {
     let key = key(0);
     put(&pictures, &key, &Bytes::from("bytes")).await.unwrap();
     assert_eq!(engine.objects.sweep(HOUR), 0);
-    while read(&pictures, &key).await.status() == 200 {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    let deleted = async {
+        while read(&pictures, &key).await.status() == 200 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    timeout(EVER, deleted).await.unwrap();
     assert_eq!(folder.files(), 0);
 }
 
