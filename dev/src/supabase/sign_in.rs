@@ -1,4 +1,4 @@
-//! Sign-in with a password: who is let in, and what they get.
+//! Sign-in with a password: the accepted users and their sessions.
 
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
@@ -95,7 +95,7 @@ pub(super) async fn token(
     Ok(reply(StatusCode::OK, session.to_string()))
 }
 
-/// What a request says. A member that is absent or null is empty, as Go reads it.
+/// The members of a request. A member that is absent or null is empty, as Go reads it.
 struct Credentials {
     email: String,
     phone: String,

@@ -1,4 +1,4 @@
-//! What a key means that has come before.
+//! Requests with a repeated key.
 
 use shared::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
 use shared::problem::Code;
@@ -34,10 +34,10 @@ fn success(urls: &[&str]) -> Success {
 }
 
 #[test]
-fn a_key_that_comes_again() {
+fn a_repeated_key() {
     let running = record(TaskState::Running { lease_ms: NOW + 5 });
     assert_eq!(running.repeat("asked", "run-2", NOW), Repeat::InProgress);
-    assert_eq!(running.repeat("asked", "run-2", NOW + 5), Repeat::Again, "whoever ran it is gone");
+    assert_eq!(running.repeat("asked", "run-2", NOW + 5), Repeat::Again, "its lease has ended");
     assert_eq!(running.repeat("asked", "run-1", NOW), Repeat::Ours);
     assert_eq!(running.repeat("other", "run-2", NOW), Repeat::Reused);
     assert_eq!(running.repeat("other", "run-2", NOW + 5), Repeat::Reused);
@@ -55,7 +55,7 @@ fn a_key_that_comes_again() {
 }
 
 #[test]
-fn links_are_told_again_while_they_live() {
+fn stored_links_are_sent_again_until_they_expire() {
     let check = |urls: &[&str], at: u64, lives: bool| {
         let mut record = record(TaskState::Succeeded);
         record.links = StoredLinks::of(&success(urls));
@@ -83,15 +83,16 @@ fn links_are_told_again_while_they_live() {
 }
 
 #[test]
-fn what_is_stored_is_what_was_said() {
-    let said = success(&["https://links.example.com/a.jpeg?X-Tos-Expires=86400", "https://links.example.com/b.jpeg"]);
-    let links = StoredLinks::of(&said).unwrap();
+fn a_stored_success_is_replayed_as_it_was() {
+    let stored_success =
+        success(&["https://links.example.com/a.jpeg?X-Tos-Expires=86400", "https://links.example.com/b.jpeg"]);
+    let links = StoredLinks::of(&stored_success).unwrap();
     let stored = serde_json::to_string(&links).unwrap();
     let again: StoredLinks = serde_json::from_str(&stored).unwrap();
     assert_eq!(again, links);
     let mut record = record(TaskState::Succeeded);
     record.links = Some(again);
-    assert_eq!(record.repeat("asked", "run-2", NOW), Repeat::Replay(said));
+    assert_eq!(record.repeat("asked", "run-2", NOW), Repeat::Replay(stored_success));
 }
 
 #[test]
