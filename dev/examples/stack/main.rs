@@ -4,11 +4,13 @@
 //! with `--real`.
 
 mod check;
+mod check_bucket;
 mod credits;
 mod environment;
 mod serve;
 mod setup;
 mod smoke;
+mod stores;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::Ipv4Addr;
@@ -18,10 +20,10 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use dev::Shape;
-use dev::dynamodb::Engine;
 use tokio::net::TcpListener;
 
 use environment::StackEnvironment;
+use stores::Stores;
 
 /// Run the whole product on this machine. Then open the printed address in a browser, or paste a printed command.
 #[derive(Parser)]
@@ -45,7 +47,7 @@ struct ServeArgs {
     /// How the fake upstreams send a picture. A request overrides it with the model `<model>@<shape>`.
     #[arg(long, default_value_t = Shape::Deltas, value_parser = shapes())]
     shape: Shape,
-    /// Store limits, log and credits in this folder. Without it they are lost when the stack ends.
+    /// Store limits, log, credits and pictures in this folder. Without it they are lost when the stack ends.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Print the address only.
@@ -61,7 +63,7 @@ struct ServeArgs {
 enum StackAction {
     /// Ask for addresses and keys and write them to `.env`.
     Setup,
-    /// Check that the environment and `.env` have everything for the real upstreams.
+    /// Check that the environment and `.env` have everything for the real upstreams, and try PICTURES_BUCKET.
     Check,
     /// Manage the users' credits. They are used with CREDITS=on.
     Credits {
@@ -125,9 +127,9 @@ async fn serve(options: ServeArgs) -> io::Result<()> {
     })?;
     let address = listener.local_addr()?;
     let environment = if options.real { StackEnvironment::with_file()? } else { StackEnvironment::of_process() };
-    let tables = serve::tables(&options, &environment)?;
-    let router = serve::routes(&options, &environment, address, tables.as_ref().map(Engine::url));
-    serve::announce(&options, &environment, address)?;
+    let stores = Stores::start(&options, &environment).await?;
+    let router = serve::routes(&options, &environment, address, &stores);
+    serve::announce(&options, &environment, address, &stores)?;
     dev::serve(listener, router).await
 }
 

@@ -5,5 +5,7 @@ mod ark;
 mod dynamodb;
 mod image_api;
 mod runtime_api;
+mod s3;
 mod stack;
 mod supabase;
+mod supabase_accounts;

@@ -1,5 +1,7 @@
 //! The commands of `cargo dev`.
 
+mod pictures;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
@@ -129,6 +131,7 @@ fn smoke_runs_every_route() {
     let (well, said) = run(&folder, &["smoke"], "");
     assert!(well, "{said}");
     assert_eq!(said.matches("\nok ").count(), 13, "{said}");
+    assert_eq!(said.matches(", kept: ").count(), 2, "events of both routes: {said}");
     let (well, said) = run(&folder, &["smoke", "http://127.0.0.1:9"], "");
     assert!(!well && said.matches("FAILED").count() == 6, "{said}");
 
@@ -406,7 +409,7 @@ async fn pages_on_any_port_of_this_machine_may_call_every_route() {
             };
             assert!(preflight.status().is_success(), "{path}: {}", preflight.status());
             assert_eq!(header(&preflight, "access-control-allow-headers"), allowed, "{path}");
-            assert_eq!(header(&preflight, "access-control-allow-methods"), "GET,POST", "{path}");
+            assert_eq!(header(&preflight, "access-control-allow-methods"), "GET,POST,DELETE", "{path}");
             assert_eq!(header(&preflight, "access-control-max-age"), "86400", "{path}");
             let exposed = "x-task-id,x-request-id,retry-after,ratelimit,ratelimit-policy";
             assert_eq!(header(&call, "access-control-expose-headers"), exposed, "{path}");

@@ -286,7 +286,7 @@ async fn sign_in_without_address_and_password_is_refused_as_by_auth() {
 #[tokio::test]
 async fn other_grant_types_are_refused_before_the_body_is_read() {
     let (auth, _project) = auth().await;
-    for query in ["", "?grant_type=", "?grant_type=refresh_token", "?grant_type=passwords", "?grant=password"] {
+    for query in ["", "?grant_type=", "?grant_type=refresh", "?grant_type=passwords", "?grant=password"] {
         for body in [credentials(USER, "demo"), "{".to_owned()] {
             let answer = sign_in(&auth, &format!("/auth/v1/token{query}"), &body).await;
             refused(answer, 400, "invalid_credentials", "unsupported_grant_type", query).await;

@@ -42,6 +42,24 @@ pub enum MediaType {
 }
 
 impl MediaType {
+    /// All types.
+    pub const ALL: [Self; 4] = [Self::Png, Self::Jpeg, Self::Webp, Self::Gif];
+
+    /// The type with this registered name, in lower case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|media_type| media_type.as_str() == name)
+    }
+
+    /// The usual end of a file name.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpg",
+            Self::Webp => "webp",
+            Self::Gif => "gif",
+        }
+    }
+
     /// The registered name, in lower case.
     #[must_use]
     pub fn as_str(self) -> &'static str {

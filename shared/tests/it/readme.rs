@@ -6,8 +6,11 @@ use std::path::{Path, PathBuf};
 use shared::config::VARIABLES;
 
 /// Pages and their translations.
-const TRANSLATED: [(&str, &str); 2] =
-    [("README.md", "README.zh-CN.md"), ("docs/migration.md", "docs/migration.zh-CN.md")];
+const TRANSLATED: [(&str, &str); 3] = [
+    ("README.md", "README.zh-CN.md"),
+    ("docs/migration.md", "docs/migration.zh-CN.md"),
+    ("examples/README.md", "examples/README.zh-CN.md"),
+];
 
 fn repository() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

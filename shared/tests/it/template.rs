@@ -18,6 +18,7 @@ const EXPOSED_HEADERS: &[&str] = &["x-task-id", "x-request-id", "retry-after", "
 const OWN_LOGS: &str = "[logs:CreateLogStream, logs:PutLogEvents]";
 const SECRET: &str = "secretsmanager:GetSecretValue";
 const WRITE: &str = "[dynamodb:GetItem, dynamodb:PutItem, dynamodb:UpdateItem, dynamodb:DeleteItem]";
+const PICTURES: &str = "${PicturesBucket.Arn}/p/*";
 const TABLES: &str = "[!GetAtt RateLimitsTable.Arn, !GetAtt LedgerTable.Arn]";
 
 /// Each route's address, as the output that prints it, and its function.
@@ -165,7 +166,9 @@ fn every_route_has_a_function_and_a_printed_address() {
     let mut printed = 0;
     for (binary, _) in functions() {
         let source = file(&format!("functions/{binary}/src/lib.rs"));
-        for path in source.split("path: \"").skip(1).map(|rest| rest.split('"').next().unwrap()) {
+        let paths = source.split("path: \"").skip(1).map(|rest| rest.split('"').next().unwrap());
+        // A path that continues with a parameter has the same address.
+        for path in paths.filter(|path| !path.ends_with('/')) {
             let address = ADDRESSES.iter().find(|(_, of, at)| (*of, *at) == (binary.as_str(), path));
             let (output, ..) = address.unwrap_or_else(|| panic!("no address of {path}"));
             let address = outputs.at(&[output, "Value"]).0;
@@ -175,7 +178,10 @@ fn every_route_has_a_function_and_a_printed_address() {
         }
     }
     assert_eq!(printed, ADDRESSES.len());
-    assert!(manifest.contains("\n\"/api/generations/{id}\" = \"generations\"\n"), "and one generation");
+    for parameter in ["{id}", "{id}/pictures"] {
+        let route = format!("\n\"/api/generations/{parameter}\" = \"generations\"\n");
+        assert!(manifest.contains(&route), "{parameter}");
+    }
     for (output, _) in outputs.members() {
         assert!(operate.contains(&format!("`{output}`")), "docs/operate.md does not describe the output {output}");
     }
@@ -283,8 +289,8 @@ fn no_key_is_ever_in_a_variable() {
             assert!(!["KEY", "SECRET", "TOKEN", "PASSWORD"].contains(&last), "{name} looks like a key");
         }
         let secrets: Vec<_> = environment.iter().filter(|(name, _)| name.ends_with("_SECRET_ARN")).collect();
-        let expected = if BUFFERED.contains(&binary.as_str()) { 1 } else { 2 };
-        assert_eq!(secrets.len(), expected, "{binary} has its upstream's key, and the legacy secret");
+        let expected = if BUFFERED.contains(&binary.as_str()) { 2 } else { 3 };
+        assert_eq!(secrets.len(), expected, "{binary} has its upstream's key, the legacy secret and the bucket's key");
     }
     for never in ["SecretString", "NoEcho", "resolve:secretsmanager"] {
         assert!(!template.0.contains(never), "{never} puts a key where it can be read back");
@@ -292,9 +298,11 @@ fn no_key_is_ever_in_a_variable() {
 }
 
 #[test]
-fn each_role_reaches_its_own_secret_and_the_tables() {
+fn each_role_reaches_its_own_secret_the_tables_and_the_pictures() {
     let resources = Yaml::template().at(&["Resources"]);
-    assert!(!resources.0.contains('*'), "nothing is allowed by a star");
+    // The policy of the bucket denies.
+    let (allowed, _) = resources.0.split_once("\nPicturesBucketPolicy:").unwrap();
+    assert!(!allowed.replace(PICTURES, "").contains('*'), "nothing is allowed by a star but the pictures");
     for (binary, function) in functions() {
         let role = function.at(&["Properties", "Role"]).0;
         let role = role.strip_prefix("!GetAtt ").and_then(|rest| rest.strip_suffix(".Arn")).unwrap().to_owned();
@@ -303,18 +311,24 @@ fn each_role_reaches_its_own_secret_and_the_tables() {
             policies.lines().filter_map(|line| line.trim().strip_prefix(key)).map(str::to_owned).collect()
         };
         let logs = function.at(&["Properties", "LoggingConfig", "LogGroup"]).0.replace("!Ref", "!GetAtt") + ".Arn";
-        assert!(policies.contains("- HasLegacySecret\n"), "an empty ARN is no resource");
+        for condition in ["HasLegacySecret", "HasPicturesKey", "CreatePicturesBucket"] {
+            assert!(policies.contains(&format!("- {condition}\n")), "an empty ARN is no resource");
+        }
         let mut allowed = vec![(OWN_LOGS, logs)];
-        let key = environment(&function).into_iter().find(|(name, _)| name.ends_with("_KEY_SECRET_ARN"));
+        let key = environment(&function).into_iter().find(|(name, _)| name.ends_with("_API_KEY_SECRET_ARN"));
         allowed.extend(key.map(|(_, secret)| (SECRET, secret.0)));
         allowed.push((SECRET, "!Ref SupabaseJwtSecretArn".to_owned()));
+        allowed.push((SECRET, "!Ref PicturesStoreKeySecretArn".to_owned()));
         match BUFFERED.contains(&binary.as_str()) {
             // What it does is counted in its test of a DynamoDB that fails.
             true => allowed.extend([
                 ("dynamodb:GetItem", TABLES.to_owned()),
                 ("dynamodb:Query", "!Sub ${LedgerTable.Arn}/index/created".to_owned()),
+                ("dynamodb:UpdateItem", "!GetAtt LedgerTable.Arn".to_owned()),
+                ("[s3:GetObject, s3:DeleteObject]", format!("!Sub {PICTURES}")),
             ]),
-            false => allowed.push((WRITE, TABLES.to_owned())),
+            false => allowed
+                .extend([(WRITE, TABLES.to_owned()), ("[s3:PutObject, s3:GetObject]", format!("!Sub {PICTURES}"))]),
         }
         let (actions, reached): (Vec<_>, Vec<_>) = allowed.into_iter().unzip();
         assert_eq!(all("Action: "), actions, "{binary}");
@@ -341,9 +355,41 @@ fn the_tables_are_what_the_expressions_expect() {
 }
 
 #[test]
+fn the_bucket_is_private_and_empties_itself() {
+    let resources = Yaml::template().at(&["Resources"]);
+    let bucket = resources.at(&["PicturesBucket"]);
+    assert_eq!(bucket.at(&["DeletionPolicy"]).0, "Retain");
+    assert_eq!(bucket.at(&["UpdateReplacePolicy"]).0, "Retain");
+    let property = |name: &str| bucket.at(&["Properties", name]).0;
+    assert_eq!(property("PublicAccessBlockConfiguration").matches(": true").count(), 4);
+    assert!(property("BucketEncryption").contains("SSEAlgorithm: AES256"));
+    assert!(property("OwnershipControls").contains("BucketOwnerEnforced"));
+    let rule = property("LifecycleConfiguration");
+    assert!(rule.contains("Status: Enabled, Prefix: p/, ExpirationInDays: !Ref PictureDays"), "{rule}");
+    let cors = property("CorsConfiguration");
+    assert!(cors.contains("- AllowedOrigins: !Ref AllowedOrigins\n"), "{cors}");
+    let list = |key: &str| {
+        let line = cors.lines().find_map(|line| line.trim().strip_prefix(key)).unwrap();
+        Yaml(line.to_owned()).list().iter().map(|word| word.to_lowercase()).collect::<Vec<_>>()
+    };
+    let policy = resources.at(&["PicturesBucketPolicy", "Properties", "PolicyDocument"]).0;
+    assert!(policy.contains("Effect: Deny") && policy.contains("aws:SecureTransport: \"false\""), "{policy}");
+
+    // The local stack's bucket has the same rule.
+    let engine = file("dev/src/s3.rs");
+    assert_eq!(list("AllowedMethods: "), ["get", "head"]);
+    assert!(engine.contains(".allow_methods([Method::GET, Method::HEAD])"));
+    assert_eq!(list("AllowedHeaders: "), ["range"]);
+    assert!(engine.contains(".allow_headers([header::RANGE])"));
+    assert_eq!(list("ExposedHeaders: "), ["etag", "content-length", "content-range"]);
+    assert!(engine.contains(".expose_headers([header::ETAG, header::CONTENT_LENGTH, header::CONTENT_RANGE])"));
+    assert!(cors.contains("MaxAge: 86400") && engine.contains("from_secs(86400)"));
+}
+
+#[test]
 fn one_list_of_cors_everywhere() {
     let template = Yaml::template();
-    assert_eq!(template.0.matches("Cors:").count(), 1, "in one place");
+    assert_eq!(template.0.matches("Cors:").count(), 1, "in one place, beside that of the bucket");
     let cors = template.at(&["Globals", "Function", "FunctionUrlConfig", "Cors"]);
     assert_eq!(cors.at(&["AllowOrigins"]).0, "!Ref AllowedOrigins");
     assert_eq!(cors.at(&["AllowHeaders"]).list(), ALLOWED_HEADERS);

@@ -30,7 +30,7 @@ pub(super) fn waiting(url: &str, attempts: u32, patience: Duration) -> Client {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("us-east-1"))
         .endpoint_url(url)
-        .credentials_provider(Credentials::new("local", "local", None, None, "a test"))
+        .credentials_provider(Credentials::new("test", "test", None, None, "a test"))
         .retry_config(retries)
         .timeout_config(timeouts);
     Client::from_conf(config.build())

@@ -4,6 +4,8 @@
 mod canary;
 mod crash;
 mod credits;
+mod kept;
+mod kept_sequences;
 mod lambda;
 mod limits;
 mod modes;

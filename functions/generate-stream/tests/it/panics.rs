@@ -2,7 +2,6 @@
 
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use bytes::Bytes;
 use dev::transcript::{self, Transcript};
@@ -10,9 +9,13 @@ use dev::user;
 use generate_stream::App;
 use serde_json::json;
 use shared::auth::{Principal, SourceIp};
-use shared::edge::{CallLabels, KeyAs, Output, Post, RequestBody, Sender, UpstreamCalls, detached, run};
+use shared::edge::{
+    AdmitRequest, Admitted, CallLabels, KeyAs, Output, Post, RequestBody, Sender, UpstreamCalls, detached, new_id, run,
+};
 use shared::image_url::LocalLinks;
-use shared::outcome::{Success, Tally};
+use shared::outcome::Success;
+use shared::problem::Code;
+use shared::task::TaskState;
 use shared::update::Update;
 use shared::upstream::{AnyDialect, Failure};
 
@@ -51,9 +54,10 @@ fn a_panic_is_logged_by_its_location_only() {
 struct Faulty(u32);
 
 impl Output for Faulty {
-    fn update(&mut self, _: &Update<'_>) {
+    fn update(&mut self, _: &Update<'_>) -> bool {
         assert!(self.0 > 0, "on purpose");
         self.0 -= 1;
+        false
     }
 
     fn take(&mut self) -> Vec<u8> {
@@ -61,8 +65,8 @@ impl Output for Faulty {
     }
 }
 
-/// How a call ends whose output panics at an update.
-async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Failure>, Tally) {
+/// How a request ends whose output panics at an update, and the state of its record.
+async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Failure>, TaskState) {
     let (router, _) = transcript::routes(Transcript::events(answer));
     let upstream = dev::start(router).await.unwrap();
     let base = upstream.url("");
@@ -73,6 +77,19 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
     });
     let work = async move |mut sender: Sender| {
         let ready = app.ready().unwrap();
+        let principal = Principal::Source(SourceIp::new(None));
+        let task_id = new_id();
+        let request = AdmitRequest {
+            principal: &principal,
+            route: "/",
+            task_id: &task_id,
+            fingerprint: String::new(),
+            calls: 1,
+            images: 1,
+            replays: false,
+            deadline: None,
+        };
+        let Admitted::Run(admission) = ready.ledger.admit(request).await.unwrap() else { unreachable!("a new task") };
         let post = Post {
             url: ready.config.image_api.endpoint("/v1/chat/completions"),
             key: ready.keys.get().await.unwrap(),
@@ -81,15 +98,18 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
             body: RequestBody::json(&json!({})).unwrap(),
             request_id: "request",
         };
-        let principal = Principal::Source(SourceIp::new(None));
-        #[expect(clippy::disallowed_methods, reason = "the call must not end before the test does")]
-        let deadline = tokio::time::Instant::now() + Duration::from_secs(600);
-        let labels = CallLabels { route: "/", principal: &principal, request_id: "request", task_id: "task" };
-        let call =
-            UpstreamCalls { upstream: &ready.upstream, timing: &ready.config.timing, deadline, times: 1, labels };
-        let dialect = || AnyDialect::new(LocalLinks::Refused);
-        let ended = run(call, post, dialect, &mut Faulty(update), &mut sender).await;
-        (ended.verdict, ended.tally)
+        let calls = UpstreamCalls {
+            upstream: &ready.upstream,
+            timing: &ready.config.timing,
+            ledger: &ready.ledger,
+            admission: &admission,
+            times: 1,
+            links: LocalLinks::Refused,
+            labels: CallLabels { route: "/", principal: &principal, request_id: "request", task_id: &task_id },
+        };
+        let ended = run(calls, post, AnyDialect::new, &mut Faulty(update), &mut sender).await;
+        let record = ready.ledger.task(&principal, &task_id).await.unwrap().unwrap();
+        (ended.map(|delivered| delivered.success), record.state)
     };
     let ended = detached(work).await.unwrap();
     drop(upstream);
@@ -99,7 +119,8 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
 #[tokio::test]
 async fn a_panic_while_an_answer_is_read_is_a_failure() {
     let text = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n";
-    assert_eq!(panics_at(0, text).await, (Err(Failure::Internal), Tally::default()));
+    let failed = TaskState::Failed { code: Some(Code::InternalError) };
+    assert_eq!(panics_at(0, text).await, (Err(Failure::Internal), failed));
 }
 
 #[tokio::test]
@@ -107,7 +128,8 @@ async fn a_panic_after_a_whole_picture_leaves_a_success() {
     let link = "![image](https://example.com/a.png)";
     let says =
         |content: &str| format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{content}\"}}}}]}}\n\n");
-    let (verdict, _) = panics_at(1, says(link) + &says("hello")).await;
+    let (verdict, state) = panics_at(1, says(link) + &says("hello")).await;
     let success = verdict.unwrap();
     assert_eq!((success.images.len(), success.cut_short), (1, Some(Failure::Internal)));
+    assert_eq!(state, TaskState::Succeeded);
 }

@@ -153,7 +153,7 @@ impl Tables {
         all
     }
 
-    async fn ledger_item(&self, owner: &str, sort_key: &str) -> Option<Item> {
+    pub(crate) async fn ledger_item(&self, owner: &str, sort_key: &str) -> Option<Item> {
         let get = self.client.get_item().table_name(&self.ledger).key("pk", s(owner)).key("sk", s(sort_key));
         get.consistent_read(true).send().await.unwrap().item
     }
@@ -402,6 +402,6 @@ fn client(url: &str) -> Client {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new("local"))
         .endpoint_url(url)
-        .credentials_provider(Credentials::new("local", "local", None, None, "a test"));
+        .credentials_provider(Credentials::new("test", "test", None, None, "a test"));
     Client::from_conf(config.build())
 }

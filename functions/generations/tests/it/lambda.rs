@@ -33,7 +33,7 @@ fn get(path: &str) -> Value {
 fn ledger(more: &[(&str, &str)]) -> Ledger {
     let set = [user::variables(), more].concat();
     let get = |name: &str| set.iter().rev().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-    Ledger::new(&CommonConfig::from_env(&get).unwrap().ledger, Duration::from_secs(600))
+    Ledger::new(&CommonConfig::from_env(&get).unwrap().ledger, None, Duration::from_secs(600))
 }
 
 fn wanted<'a>(principal: &'a Principal, task_id: &'a str) -> AdmitRequest<'a> {
@@ -84,7 +84,7 @@ async fn every_sample_has_its_documented_outcome() {
         assert_eq!(seen, [sample.ending], "{}", sample.name);
         let problem: Value = serde_json::from_slice(&body).unwrap();
         let is_english = sample.name.ends_with("-english");
-        assert_eq!(problem["detail"] == "There is no such task in your log", is_english, "{}", sample.name);
+        assert_eq!(problem["detail"] == "No such task", is_english, "{}", sample.name);
     }
     assert!(function.is_running());
 }

@@ -41,7 +41,7 @@ fn app(set: Variables<'_>) -> Arc<App> {
 /// The ledger as a function that generates has it.
 fn ledger(set: Variables<'_>) -> Ledger {
     let config = CommonConfig::from_env(&|name| variable(set, name)).unwrap();
-    Ledger::new(&config.ledger, Duration::from_secs(600))
+    Ledger::new(&config.ledger, None, Duration::from_secs(600))
 }
 
 /// A user of one test.
@@ -85,7 +85,7 @@ impl Person {
 
     async fn run(&self, ledger: &Ledger, task_id: &str, verdict: Result<&Success, Failure>) {
         let admission = self.begin(ledger, task_id, 1).await;
-        ledger.settle(&admission, verdict, Tally::default()).await;
+        ledger.settle(&admission, verdict, Tally::default(), &[]).await;
     }
 
     async fn get(&self, app: &Arc<App>, path: &str) -> Response<Body> {
@@ -111,10 +111,9 @@ async fn body(response: Response<Body>) -> Value {
 }
 
 fn links(urls: &[&str]) -> Success {
-    let image = |(slot, url): (usize, &&str)| DeliveredImage {
-        slot: u32::try_from(slot).unwrap(),
-        source: ImageSource::Link { url: (*url).to_owned(), pixels: None },
-        draft: false,
+    let image = |(slot, url): (usize, &&str)| {
+        let source = ImageSource::Link { url: (*url).to_owned(), pixels: None };
+        DeliveredImage::new(u32::try_from(slot).unwrap(), source, false)
     };
     Success { images: urls.iter().enumerate().map(image).collect(), failed: Vec::new(), usage: None, cut_short: None }
 }
@@ -287,7 +286,7 @@ async fn an_item_has_the_state_of_its_task() {
         deadline: None,
     };
     let Ok(Admitted::Run(admission)) = ledger.admit(wanted).await else { panic!("it is new") };
-    ledger.settle(&admission, Ok(&links(&two)), Tally::default()).await;
+    ledger.settle(&admission, Ok(&links(&two)), Tally::default(), &[]).await;
     let pixels = reader.read(&app, &format!("{LOG}/pixels")).await;
     assert_eq!([&pixels["status"], &pixels["route"]], ["succeeded", "/api/generate-stream"]);
     assert_eq!(members(&pixels), always);
@@ -315,7 +314,7 @@ async fn credits_where_generations_cost_credits() {
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 10, "a new user has the initial credits");
     let admission = reader.begin(&ledger, "three", 3).await;
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 7, "three are reserved");
-    ledger.settle(&admission, Ok(&links(&["https://links.example.com/a.jpeg"])), Tally::default()).await;
+    ledger.settle(&admission, Ok(&links(&["https://links.example.com/a.jpeg"])), Tally::default(), &[]).await;
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 9, "one was made");
     let off = reader.read(&app(&[]), LOG).await;
     assert_eq!(members(&off), ["items", "next", "rate"]);
@@ -403,7 +402,13 @@ async fn refusals() {
         ("GET", &format!("{LOG}?cursor={}", &cursor[..cursor.len() - 1]), signed_in, 400, "invalid_request"),
         ("GET", &format!("{LOG}?cursor={cursor}0"), signed_in, 400, "invalid_request"),
         ("GET", &format!("{LOG}?cursor=-{cursor}"), signed_in, 400, "invalid_request"),
-        ("GET", "/api/generations/x", signed_in, 404, "route_not_found"),
+        ("GET", "/api/generations/x", signed_in, 404, "task_not_found"),
+        ("DELETE", "/api/generations/x", signed_in, 404, "task_not_found"),
+        ("DELETE", "/api/generations/x/pictures", signed_in, 404, "task_not_found"),
+        ("DELETE", "/api/generations/x", None, 401, "auth_required"),
+        ("DELETE", "/api/generations/x/pictures", None, 401, "auth_required"),
+        ("DELETE", "/api/generations/x/pictures/0", signed_in, 404, "route_not_found"),
+        ("GET", "/api/generations/%ff", signed_in, 404, "route_not_found"),
         ("GET", "/api/generations/", signed_in, 404, "route_not_found"),
         ("GET", "/api/generations/a/b", signed_in, 404, "route_not_found"),
         ("GET", "/api/generationsx", signed_in, 404, "route_not_found"),
@@ -412,8 +417,10 @@ async fn refusals() {
         ("POST", "/api/generate-stream", signed_in, 404, "route_not_found"),
         ("POST", LOG, signed_in, 405, "method_not_allowed"),
         ("HEAD", LOG, signed_in, 405, "method_not_allowed"),
-        ("DELETE", "/api/generations/x", signed_in, 405, "method_not_allowed"),
-        ("DELETE", "/api/generations/x", None, 405, "method_not_allowed"),
+        ("DELETE", LOG, signed_in, 405, "method_not_allowed"),
+        ("POST", "/api/generations/x", signed_in, 405, "method_not_allowed"),
+        ("POST", "/api/generations/x", None, 405, "method_not_allowed"),
+        ("GET", "/api/generations/x/pictures", signed_in, 405, "method_not_allowed"),
     ];
     for (method, path, authorization, status, code) in rows {
         let mut request = Request::builder().method(method).uri(path).header("accept-language", "en");
@@ -424,7 +431,13 @@ async fn refusals() {
         let headers = response.headers().clone();
         assert_eq!(response.status(), status, "{method} {path}");
         assert_eq!(headers["content-type"], "application/problem+json; charset=utf-8");
-        assert_eq!(headers.get("allow").is_some_and(|allow| allow == "GET"), status == 405, "{method} {path}");
+        let allowed = match path {
+            LOG => "GET",
+            "/api/generations/x" => "GET, DELETE",
+            _ => "DELETE",
+        };
+        let allow = headers.get("allow").map(|allow| allow.to_str().unwrap());
+        assert_eq!(allow, (status == 405).then_some(allowed), "{method} {path}");
         assert_eq!(headers.contains_key("www-authenticate"), status == 401, "{method} {path}");
         assert_eq!(headers["content-language"], "en");
         let problem = body(response).await;
@@ -433,7 +446,6 @@ async fn refusals() {
         let said = match path {
             _ if status == 400 && path.contains("limit") => "limit must be a whole number from 1 to 100",
             _ if status == 400 => "cursor must be the `next` value of the previous page",
-            "/api/generations/x" if status == 404 => "There is no such task in your log",
             _ => problem["title"].as_str().unwrap(),
         };
         assert_eq!(detail, said, "{method} {path}");
