@@ -1,4 +1,4 @@
-//! Supabase Auth over a socket: the key set in good and bad days, sign-in, and tokens that a library checks which
+//! Supabase Auth over a socket: the key set with and without faults, sign-in, and tokens that a library checks which
 //! did not sign them.
 
 use std::pin::pin;

@@ -45,7 +45,7 @@ fn event() -> Value {
 }
 
 fn sent_with(headers: &[(&str, &str)]) -> Value {
-    // Every event is a task of its own: one that comes twice is not run twice.
+    // Every event is a task of its own: a repeated task is not run again.
     static TASKS: AtomicU32 = AtomicU32::new(0);
     let task_id = format!("task-of-this-test-{}", TASKS.fetch_add(1, Ordering::Relaxed));
     let body = json!({"urls": ["https://example.com/image1.jpg"], "task_id": task_id}).to_string();

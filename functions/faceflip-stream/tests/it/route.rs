@@ -41,7 +41,7 @@ fn post(body: Value) -> Request<Bytes> {
     request.header("authorization", user::bearer()).body(body.to_string().into()).unwrap()
 }
 
-/// Every request is a task of its own: one that comes twice is not run twice.
+/// Every request is a task of its own: a repeated task is not run again.
 fn wanted() -> Value {
     static TASKS: AtomicU32 = AtomicU32::new(2);
     wanted_as(&format!("任务 {}", TASKS.fetch_add(1, Ordering::Relaxed)))

@@ -85,7 +85,7 @@ struct Stage {
     busy: Upstream,
     /// The function as it is there afterwards.
     fresh: Function,
-    /// The function on a bad day of its upstream.
+    /// The function with an upstream that fails.
     failing: Function,
     /// A few processes at a time: they have little time.
     turns: Semaphore,
@@ -232,7 +232,7 @@ async fn scenario(stage: &Stage, case: Case, fatal: u32, killed: Killed) {
     assert!(left_ms < 15_000, "{name}: {left_ms} ms");
     tokio::time::sleep(Duration::from_millis(left_ms + 2)).await;
 
-    // What becomes of it.
+    // The record and the balance afterwards.
     let said = say(&stage.fresh, &event(&user, "key"), LONG).await;
     assert_eq!(said, if delivered { "problem task_already_completed" } else { "done" }, "{name}");
     assert_eq!(say(&stage.fresh, &event(&user, "another"), LONG).await, "done", "{name}");
