@@ -46,7 +46,7 @@ const MOVED_KEY_SET: &str = "/auth/v1/.well-known/moved/jwks.json";
 /// What [`Fault::Huge`] adds.
 const PADDING_BYTES: usize = 200_000;
 
-/// A project's Auth, for whoever turns its keys and for the fake that answers.
+/// A project's Auth. A test keeps a clone to rotate its keys, the fake another one to answer.
 #[derive(Clone, Debug)]
 pub struct Project(Arc<Mutex<Contents>>);
 
@@ -76,7 +76,7 @@ pub enum Fault {
     Html,
     /// Leads elsewhere (302), where a good key set is answered.
     Redirect,
-    /// About 200 KB (200): white space behind the key set, its length not said before.
+    /// About 200 KB (200): white space behind the key set, without a `Content-Length`.
     Huge,
     /// The connection is dropped in the middle of the body (200).
     Drop,

@@ -15,7 +15,7 @@ pub struct KeptPicture {
     pub expires_ms: u64,
 }
 
-/// A link to a picture in the bucket. Whoever has it can read the picture, so `Debug` does not print it.
+/// A link to a picture in the bucket. Anyone with the link can read the picture, so `Debug` does not print it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedLink {
     /// The address.

@@ -29,7 +29,7 @@ impl S3 for Objects {
         check_bucket(&input.bucket)?;
         let (mut body, mut bytes) = (input.body.ok_or_else(|| s3_error!(IncompleteBody))?, BytesMut::new());
         while let Some(piece) = body.next().await {
-            // The body is not the one that was signed, or it was cut; then nobody receives this answer.
+            // The body is not the one that was signed, or it was cut; then the connection is closed and no client receives this answer.
             bytes.extend_from_slice(&piece.map_err(|_| payload_mismatch())?);
             if bytes.len() > MAX_BYTES {
                 return Err(s3_error!(EntityTooLarge));

@@ -40,7 +40,7 @@ async fn a_group_is_one_event_a_picture_then_the_usage() {
 }
 
 #[tokio::test]
-async fn a_link_leads_to_the_picture_that_was_promised() {
+async fn a_link_serves_the_announced_picture() {
     let ark = ark().await;
     let links = links(&ark, &request(2)).await;
     assert_eq!(links.len(), 2);

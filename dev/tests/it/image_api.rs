@@ -1,4 +1,4 @@
-//! The relay for image models over a socket, against the wire: nothing here reads with our own code.
+//! The relay for image models over a socket. No test here reads with the code of `shared`.
 
 mod chat;
 mod edits;

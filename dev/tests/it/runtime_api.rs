@@ -15,7 +15,7 @@ const SOON: Deadline = Deadline::In(Duration::from_secs(60));
 const ANSWER: &[u8] = b"{\"statusCode\":201,\"headers\":{\"x-a\":\"b\"},\"cookies\":[\"c=d\"]}\0\0\0\0\0\0\0\0one\0two";
 
 #[tokio::test]
-async fn an_event_is_handed_out_with_what_the_runtime_wants() {
+async fn an_event_has_the_headers_of_the_runtime_api() {
     let platform = Platform::start().await;
     let event = json!({"hello": "世界"});
     let (failed, ()) = tokio::join!(platform.api.invoke(&event, SOON), async {
@@ -65,7 +65,7 @@ async fn the_separator_is_found_wherever_the_chunks_are_cut() {
 }
 
 #[tokio::test]
-async fn a_body_is_passed_on_as_it_comes_and_accepted_when_it_is_whole() {
+async fn a_body_is_forwarded_as_it_arrives_and_accepted_when_it_is_whole() {
     let platform = Platform::start().await;
     let event = Value::Null;
     let (go_on, wait) = tokio::sync::oneshot::channel();
@@ -89,7 +89,7 @@ async fn a_body_is_passed_on_as_it_comes_and_accepted_when_it_is_whole() {
 }
 
 #[tokio::test]
-async fn what_is_no_streamed_response_is_told() {
+async fn a_response_that_is_not_streamed_is_reported() {
     let platform = Platform::start().await;
     let rows: [(&[u8], &str); 3] = [
         (b"{\"statusCode\":200}", "the response has no prelude"),
@@ -167,7 +167,7 @@ async fn a_buffered_response_comes_whole() {
 }
 
 #[test]
-fn every_sample_is_an_event_as_we_make_them() {
+fn every_sample_equals_a_generated_event() {
     let functions = ["generate-stream", "faceflip-stream", "generations"];
     let samples: Vec<_> = functions.iter().flat_map(|function| samples(function, "a.b.c").unwrap()).collect();
     let files = std::fs::read_dir(dev::samples::FOLDER).unwrap().count();

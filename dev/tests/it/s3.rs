@@ -1,4 +1,4 @@
-//! S3 over its wire: the embedded engine, another one where there is one, and the client of `shared` on bad days.
+//! S3 over its wire: the embedded engine, another one if it is configured, and the client of `shared` with faults.
 
 mod client;
 mod copies;

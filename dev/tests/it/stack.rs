@@ -1,4 +1,4 @@
-//! The commands of `cargo dev`, run as they are.
+//! The commands of `cargo dev`.
 
 mod pictures;
 
@@ -27,7 +27,7 @@ fn run(folder: &PathBuf, arguments: &[&str], typed: &str) -> (bool, String) {
     (status.success(), String::from_utf8([stdout, stderr].concat()).unwrap())
 }
 
-/// A stack on a free port, and what it says until it listens.
+/// A stack on a free port, and its output until it listens.
 fn start(mut stack: Command) -> (Child, String) {
     let mut child = stack.args(["--port", "0"]).spawn().unwrap();
     let mut said = String::new();
@@ -54,7 +54,7 @@ fn folder(name: &str) -> PathBuf {
 }
 
 #[test]
-fn setup_asks_and_check_is_content() {
+fn setup_asks_for_values_and_check_passes() {
     let folder = folder("setup");
     let (ready, said) = run(&folder, &["check"], "");
     assert!(!ready && said.contains("ARK_API_KEY is not set") && said.contains("cargo dev setup"), "{said}");
@@ -91,7 +91,7 @@ fn setup_asks_and_check_is_content() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_looks_for_the_keys_that_tokens_are_checked_with() {
+async fn check_fetches_the_keys_that_verify_tokens() {
     let folder = folder("check");
     let project = Project::new();
     let supabase = dev::start(supabase::routes(project.clone())).await.unwrap();
@@ -437,7 +437,7 @@ fn credits_are_granted_and_kept_in_a_folder() {
     let (mut child, address) = started(&folder, &["--data", data]);
     let (well, said) = grant(&address, "demo@example.com");
     assert!(well && said.contains("has 7 credits"), "{said}");
-    let (well, said) = grant(&address, "nobody");
+    let (well, said) = grant(&address, "unknown");
     assert!(!well && said.contains("e-mail address"), "{said}");
     child.kill().unwrap();
     child.wait().unwrap();
@@ -447,7 +447,7 @@ fn credits_are_granted_and_kept_in_a_folder() {
     assert!(well && said.contains("has 14 credits"), "kept: {said}");
     let id = said.split(['(', ')']).nth(1).unwrap().to_owned();
     let (well, said) = grant(&address, &id);
-    assert!(well && said.contains("has 21 credits"), "the same user by his id: {said}");
+    assert!(well && said.contains("has 21 credits"), "the same user by id: {said}");
     child.kill().unwrap();
     child.wait().unwrap();
     let (well, said) = grant(&address, &id);

@@ -1,4 +1,4 @@
-//! Supabase Auth over a socket: the key set in good and bad days, sign-in, and tokens that a library checks which
+//! Supabase Auth over a socket: the key set with and without faults, sign-in, and tokens that a library checks which
 //! did not sign them.
 
 use std::pin::pin;
@@ -142,7 +142,7 @@ fn a_user_is_the_address_and_a_session_is_new_every_time() {
 }
 
 #[tokio::test]
-async fn who_signs_in_gets_a_token_that_the_listed_key_verifies() {
+async fn sign_in_returns_a_token_that_the_listed_key_verifies() {
     let (auth, project) = auth().await;
     let request = Client::new().post(auth.url(SIGN_IN)).header("apikey", "sb_publishable_anything");
     let answer = request.body(credentials(USER, "demo")).send().await.unwrap();
@@ -193,7 +193,7 @@ async fn who_signs_in_gets_a_token_that_the_listed_key_verifies() {
 }
 
 #[tokio::test]
-async fn the_issuer_is_the_host_that_was_asked() {
+async fn the_issuer_is_the_host_of_the_request() {
     let (auth, _project) = auth().await;
     let request = Client::new().post(auth.url(SIGN_IN)).header("host", "localhost:54321");
     let session = read(request.body(credentials(USER, "demo")).send().await.unwrap()).await;
@@ -219,7 +219,7 @@ async fn every_demo_address_is_a_user_and_no_other() {
     assert_eq!(ids.len(), 4);
 
     let too_long = format!("demo+{}@example.com", "a".repeat(33));
-    let nobody = [
+    let unknown = [
         "demo@example.org",
         "demo@example.com.example.org",
         "xdemo@example.com",
@@ -232,7 +232,7 @@ async fn every_demo_address_is_a_user_and_no_other() {
         "demo",
         &too_long,
     ];
-    for email in nobody {
+    for email in unknown {
         wrong_credentials(sign_in(&auth, SIGN_IN, &credentials(email, "demo")).await, email).await;
     }
     for password in ["", "Demo", "demo ", "another"] {
@@ -243,7 +243,7 @@ async fn every_demo_address_is_a_user_and_no_other() {
 }
 
 #[tokio::test]
-async fn what_is_not_an_address_and_a_password_is_refused_as_auth_does() {
+async fn sign_in_without_address_and_password_is_refused_as_by_auth() {
     let (auth, _project) = auth().await;
     let missing = "missing email or phone";
     let cases = [
@@ -317,7 +317,7 @@ async fn a_revoked_key_is_not_listed() {
     let (auth, project) = auth().await;
     let first = project.kid();
     let second = project.rotate(Algorithm::Es256);
-    project.revoke("a kid that nobody has");
+    project.revoke("an unknown kid");
     assert_eq!(kids(&auth).await, [&*second, &first]);
     project.revoke(&first);
     assert_eq!(kids(&auth).await, [&*second]);
@@ -330,7 +330,7 @@ async fn a_revoked_key_is_not_listed() {
 }
 
 #[tokio::test]
-async fn another_list_is_answered_until_it_is_taken_back() {
+async fn another_key_list_is_served_until_it_is_reset() {
     let (auth, project) = auth().await;
     let other = json!({"keys": [{"kty": "unheard of"}, 7], "more": null});
     project.list(Some(other.clone()));
@@ -347,7 +347,7 @@ async fn faults_of_status_and_content() {
         project.fail(Some(Fault::Status(status)));
         let answer = fetch(&auth).await;
         assert_eq!(answer.status(), status);
-        assert_eq!(answer.bytes().await.unwrap(), good, "only the status tells");
+        assert_eq!(answer.bytes().await.unwrap(), good, "only the status differs");
     }
 
     project.fail(Some(Fault::Html));
@@ -369,7 +369,7 @@ async fn faults_of_status_and_content() {
 }
 
 #[tokio::test]
-async fn a_redirect_leads_to_a_good_set_and_counts_who_follows() {
+async fn a_redirect_leads_to_a_good_set_and_counts_followers() {
     let (auth, project) = auth().await;
     project.fail(Some(Fault::Redirect));
     let careful = Client::builder().redirect(redirect::Policy::none()).build().unwrap();

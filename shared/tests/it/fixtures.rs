@@ -21,7 +21,7 @@ struct Seen {
     urls: Vec<String>,
     slots: Vec<u32>,
     failed: Vec<u32>,
-    /// Something failed beside what came.
+    /// Something failed beside the delivered pictures.
     is_partial: bool,
     drafts: usize,
     text: String,

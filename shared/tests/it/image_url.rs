@@ -183,7 +183,7 @@ fn generated_links_that_are_refused() {
 
 proptest! {
     #[test]
-    fn what_passes_is_safe_to_pass_on(raw in "(https?://)?[a-z0-9@:.\\[\\]%\\\\/?#①。 -]{0,30}\\PC{0,12}") {
+    fn accepted_links_are_safe_to_pass_on(raw in "(https?://)?[a-z0-9@:.\\[\\]%\\\\/?#①。 -]{0,30}\\PC{0,12}") {
         if let Ok(url) = check_input(&raw, Refused) {
             prop_assert_eq!(url.scheme(), "https");
             prop_assert_eq!(url.port_or_known_default(), Some(443));

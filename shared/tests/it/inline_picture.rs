@@ -30,7 +30,7 @@ fn every_vector() {
 }
 
 #[test]
-fn what_passes_and_how_it_is_passed_on() {
+fn accepted_pictures_and_their_forms() {
     let rows = [
         ("image/png", png(201, 107), MediaType::Png),
         ("IMAGE/Png", png(201, 107), MediaType::Png),
@@ -104,7 +104,7 @@ fn sizes() {
 }
 
 #[test]
-fn the_end_of_a_picture_is_not_asked_for() {
+fn a_picture_of_a_user_needs_no_end_marker() {
     for (label, header) in [("png", png(64, 48)), ("jpeg", jpeg(64, 48)), ("webp", webp(64, 48))] {
         let input = |bytes: &[u8]| format!("data:image/{label};base64,{}", STANDARD.encode(bytes));
         assert!(check(&input(&header)).is_ok(), "{label}");

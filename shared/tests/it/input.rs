@@ -39,7 +39,7 @@ fn members_are_found_wherever_they_stand() {
 }
 
 #[test]
-fn what_is_no_object_is_refused() {
+fn a_body_that_is_not_an_object_is_refused() {
     let json = "The request body is not valid JSON at line";
     let rows = [
         ("", format!("invalid_json \"-\" {json} 1, column 0")),

@@ -98,7 +98,7 @@ fn paths() {
         ". open",
         "..content null",
         ". close",
-        // A name with an escape in it is none of those looked for.
+        // A name with an escape is not matched.
         ". 1",
         ". 2",
         ". 3",
@@ -120,7 +120,7 @@ fn loose_scalars() {
 }
 
 #[test]
-fn what_stands_after_a_document() {
+fn text_after_a_document() {
     assert_eq!(tokens(r#"{"a":1}{"b":2} [3]"#).unwrap().len(), 9);
     assert_eq!(tokens(r#"{"a":1} null "x" "#).unwrap()[3..], [" null", " \"x\""]);
     for junk in ["}", "]", ",", ":", ";", "data: x"] {
@@ -169,7 +169,7 @@ fn depth() {
 }
 
 #[test]
-fn it_starts_afresh_when_reset() {
+fn a_reset_reader_starts_afresh() {
     let mut reader = Tokenizer::new(KEYS.iter().copied());
     for broken in ["{\"a\":\"x\\", "{\"a\\", "[[[\"\\ud83d", "[1", "{\"a\":\"\\u00"] {
         let mut piece = broken.as_bytes();

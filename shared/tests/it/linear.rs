@@ -178,7 +178,7 @@ const INPUTS: &[(&str, Read, Write)] = &[
     }),
     ("comments", chat, |size| (": PING\n\n".repeat(size / 8) + "data: {}\n\n").into_bytes()),
     ("empty documents", chat, |size| "data: {}\n\n".repeat(size / 10).into_bytes()),
-    ("documents that are none", chat, |size| "data: }\n\n".repeat(size / 9).into_bytes()),
+    ("events that are not JSON", chat, |size| "data: }\n\n".repeat(size / 9).into_bytes()),
     ("empty items", ark, |size| one_line("data: {\"data\":[", &"{},".repeat(size / 3), "{}]}\n\n")),
     ("inlineData in one line", chat, |size| one_line(GEMINI_IMAGE, &base64_of(size), GEMINI_IMAGE_END)),
     ("an images event in one line", chat, |size| one_line(IMAGES_EVENT, &base64_of(size), "\"}\n\n")),
@@ -281,7 +281,7 @@ fn a_picture_in_one_line_of_any_length() {
     }
 }
 
-/// Reads, and says how much heap beyond the input was in use at most.
+/// Reads an answer, and returns the largest heap beyond the input.
 fn heap(read: Read, bytes: &[u8], piece: usize) -> (Result<Success, Failure>, u64) {
     let mut verdict = Err(Failure::Error);
     let peak = measure(|| verdict = read(bytes, piece)).bytes_max;
@@ -317,7 +317,7 @@ fn looks_so_far() -> u64 {
     0
 }
 
-/// Reads an answer in pieces within both bounds, and says what it took.
+/// Reads an answer in pieces within both bounds, and returns the figures.
 fn bounded(name: &str, read: Read, bytes: &[u8], piece: usize) -> (Result<Success, Failure>, String) {
     let before = looks_so_far();
     let (verdict, peak) = heap(read, bytes, piece);
@@ -335,7 +335,7 @@ fn bounded(name: &str, read: Read, bytes: &[u8], piece: usize) -> (Result<Succes
 }
 
 #[test]
-fn the_giants() {
+fn answers_of_many_megabytes() {
     const PIECES: [usize; 2] = [usize::MAX, 16 * 1024];
     let bounded = |name: &str, read: Read, bytes: &[u8], piece: usize| {
         let (verdict, told) = bounded(name, read, bytes, piece);
@@ -423,9 +423,9 @@ fn pictures_beyond_any_that_were_asked_for_are_dropped() {
     assert_eq!(news(AnswerReader::new(AnyDialect::ark(LocalLinks::Refused)), &items), 64);
 }
 
-/// Wherever the picture is said to be, it is one that came before: nothing of it is kept.
+/// Every picture equals an earlier one, so nothing is kept, whatever its slot is.
 #[test]
-fn pictures_that_came_before_leave_nothing_behind() {
+fn finished_pictures_leave_nothing_to_send() {
     let mut events = Events::new("task".to_owned(), Lang::En, EventStyle::Generate { n: 1 });
     let (mut outcome, mut reader) = (Outcome::default(), AnswerReader::new(AnyDialect::new(LocalLinks::Refused)));
     for slot in 0..100 {

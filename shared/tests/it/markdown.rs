@@ -161,7 +161,7 @@ fn what_stays_text() {
 }
 
 #[test]
-fn what_needs_no_markdown() {
+fn data_urls_and_base64_without_markdown() {
     check(&[
         (LONG, &format!("{{{LONG}")),
         (&LONG[..64], &format!("{{{}", &LONG[..64])),
@@ -190,7 +190,7 @@ fn nothing_is_held_without_bound() {
                     }
                 }
             }
-            // A link has no text, and white space before a closing parenthesis is none.
+            // A link has no text, and white space before a closing parenthesis is not text.
             let is_link = endless.contains("https") && (with == " " || with == ")");
             assert!(is_link || told + 6 * 1024 >= read, "{endless}{with}…: {told} of {read}");
         }

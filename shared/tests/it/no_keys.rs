@@ -1,11 +1,8 @@
-//! Nothing in the tree looks like a key: what is committed once is public for ever.
-
-use std::fs;
-use std::path::Path;
+//! No file of the project contains a key. A key that was committed once must be replaced.
 
 use regex_lite::Regex;
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+use crate::support::tree::files;
 
 /// What keys look like: those of relays, of AWS, signed tokens, Supabase's, and private keys.
 fn looks_like_a_key() -> Regex {
@@ -19,41 +16,20 @@ fn looks_like_a_key() -> Regex {
     Regex::new(&shapes.join("|")).unwrap()
 }
 
-/// Every file of the project with its text, apart from what is built, what git does not know, and recorded data.
-fn files(folder: &Path, found: &mut Vec<(String, String)>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        let name = path.file_name().unwrap().to_string_lossy().into_owned();
-        let is_ours = !name.starts_with('.') || [".ci", ".cargo", ".gitignore", ".github"].contains(&name.as_str());
-        if !is_ours || ["target", "node_modules"].contains(&name.as_str()) || path.ends_with("shared/tests/data") {
-            continue;
-        }
-        match path.is_dir() {
-            true => files(&path, found),
-            false => found.push((
-                path.strip_prefix(ROOT).unwrap().to_string_lossy().into_owned(),
-                String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned(),
-            )),
-        }
-    }
-}
-
 #[test]
-fn no_file_has_one() {
+fn no_file_contains_a_key() {
     let shapes = looks_like_a_key();
-    let mut found = Vec::new();
-    files(Path::new(ROOT), &mut found);
-    assert!(found.len() > 150, "{} files", found.len());
-    assert!(found.iter().any(|(name, _)| name == "events/generate-stream.json"), "samples are looked at");
+    let found = files();
+    assert!(found.iter().any(|(name, _)| name == "events/generate-stream.json"), "the samples are searched");
     for (name, text) in found {
-        // The text itself is not told: a log is public too.
+        // The text itself is not printed: the log of a test may be public.
         let line = shapes.find(&text).map(|key| text[..key.start()].lines().count());
         assert_eq!(line, None, "{name} has something that looks like a key");
     }
 }
 
 #[test]
-fn keys_are_known_when_they_are_seen() {
+fn keys_are_found() {
     let shapes = looks_like_a_key();
     let keys = [
         ["sk", &"a1B2".repeat(5)].join("-"),

@@ -142,10 +142,10 @@ fn the_form_of_a_take_follows_the_bucket_as_last_seen() {
 }
 
 #[test]
-fn a_caller_that_is_refused_again_and_again_is_held() {
+fn a_caller_that_is_refused_repeatedly_is_held() {
     let mut memory = RefusalMemory::default();
     assert_eq!(memory.arrival_ms("a"), None);
-    // Each time another process has taken the token that came back.
+    // Each time another process consumes the refilled token.
     for (refusal, held_ms) in [(0, 0), (1, 1_000), (2, 1_000), (3, 1_000)] {
         let (now_ms, empty) = (NOW + refusal * 12_000, NOW + refusal * 12_000 + 60_000);
         assert_eq!(memory.refused("a", &FIVE_A_MINUTE, empty, now_ms), held_ms, "{refusal}");
@@ -214,7 +214,7 @@ fn event() -> impl Strategy<Value = Event> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// In every window of every schedule, the tokens that were taken and not given back are at most those that the
+    /// In every window of every schedule, the tokens that were consumed and not refunded are at most those that the
     /// bucket held at its beginning and those that came back in it; clock skew counts as time.
     #[test]
     fn no_window_admits_more_than_it_holds(

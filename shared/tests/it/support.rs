@@ -3,3 +3,4 @@
 pub(crate) mod answer;
 pub(crate) mod pictures;
 pub(crate) mod rows;
+pub(crate) mod tree;

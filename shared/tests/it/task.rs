@@ -1,4 +1,4 @@
-//! What a key means that has come before.
+//! Requests with a repeated key.
 
 use shared::kept_picture::KeptPicture;
 use shared::media::{WholeImage, sniff::MediaType};
@@ -92,10 +92,10 @@ fn a_task_that_died_after_its_pictures_has_succeeded() {
 }
 
 #[test]
-fn a_key_that_comes_again() {
+fn a_repeated_key() {
     let running = record(TaskState::Running { lease_ms: NOW + 5 });
     assert_eq!(running.repeat("asked", "run-2", NOW), Repeat::InProgress);
-    assert_eq!(running.repeat("asked", "run-2", NOW + 5), Repeat::Again, "whoever ran it is gone");
+    assert_eq!(running.repeat("asked", "run-2", NOW + 5), Repeat::Again, "its lease has ended");
     assert_eq!(running.repeat("asked", "run-1", NOW), Repeat::Ours);
     assert_eq!(running.repeat("other", "run-2", NOW), Repeat::Reused);
     assert_eq!(running.repeat("other", "run-2", NOW + 5), Repeat::Reused);
@@ -113,7 +113,7 @@ fn a_key_that_comes_again() {
 }
 
 #[test]
-fn links_are_told_again_while_they_live() {
+fn stored_links_are_sent_again_until_they_expire() {
     let check = |urls: &[&str], at: u64, lives: bool| {
         let mut record = record(TaskState::Succeeded);
         record.result = Some(StoredResult::of(&success(urls)));
@@ -141,15 +141,16 @@ fn links_are_told_again_while_they_live() {
 }
 
 #[test]
-fn what_is_stored_is_what_was_said() {
-    let said = success(&["https://links.example.com/a.jpeg?X-Tos-Expires=86400", "https://links.example.com/b.jpeg"]);
-    let links = StoredResult::of(&said);
+fn a_stored_success_is_replayed_as_it_was() {
+    let stored_success =
+        success(&["https://links.example.com/a.jpeg?X-Tos-Expires=86400", "https://links.example.com/b.jpeg"]);
+    let links = StoredResult::of(&stored_success);
     let stored = serde_json::to_string(&links).unwrap();
     let again: StoredResult = serde_json::from_str(&stored).unwrap();
     assert_eq!(again, links);
     let mut record = record(TaskState::Succeeded);
     record.result = Some(again);
-    assert_eq!(record.repeat("asked", "run-2", NOW), replay(said, Vec::new()));
+    assert_eq!(record.repeat("asked", "run-2", NOW), replay(stored_success, Vec::new()));
 }
 
 #[test]

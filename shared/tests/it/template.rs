@@ -188,7 +188,7 @@ fn every_route_has_a_function_and_a_printed_address() {
 }
 
 #[test]
-fn functions_are_given_what_they_read() {
+fn functions_get_the_variables_that_they_read() {
     for (binary, function) in functions() {
         let asked = asked(&binary);
         for (name, _) in environment(&function) {
@@ -201,7 +201,7 @@ fn functions_are_given_what_they_read() {
 }
 
 #[test]
-fn functions_that_read_the_same_are_given_the_same() {
+fn variables_of_several_functions_have_one_value() {
     let all: Vec<_> = functions().into_iter().map(|(binary, function)| (binary, environment(&function))).collect();
     let mut compared = 0;
     for (name, value) in all.iter().flat_map(|(_, environment)| environment) {
@@ -252,7 +252,7 @@ fn defaults_are_those_of_the_code() {
 }
 
 #[test]
-fn values_are_those_that_the_code_takes() {
+fn allowed_values_are_those_of_the_code() {
     let (mut numbers, mut words) = (BTreeSet::new(), BTreeSet::new());
     for (variable, parameter) in parameters() {
         let name = variable.name;

@@ -1,4 +1,4 @@
-//! Text that was cut, and text that is none.
+//! Text that is cut or not valid.
 
 use shared::media::Utf8;
 
@@ -12,7 +12,7 @@ fn join(pieces: &[&[u8]]) -> (String, bool) {
 }
 
 #[test]
-fn what_becomes_of_it() {
+fn text_that_is_cut_or_not_valid() {
     let rows: [(&[&[u8]], &str, bool); 13] = [
         (&[], "", false),
         (&[b"ab", b"c"], "abc", false),
@@ -41,13 +41,13 @@ fn what_becomes_of_it() {
 }
 
 #[test]
-fn it_is_handed_on_at_once() {
+fn text_is_handed_on_at_once() {
     let mut utf8 = Utf8::default();
-    let mut said = Vec::new();
+    let mut handed_on = Vec::new();
     for piece in ["a图".as_bytes(), b"b\xE5", b"\x9B", b"\xBEc"] {
         let mut now = String::new();
         utf8.push(piece, |more| now.push_str(more));
-        said.push(now);
+        handed_on.push(now);
     }
-    assert_eq!(said, ["a图", "b", "", "图c"]);
+    assert_eq!(handed_on, ["a图", "b", "", "图c"]);
 }

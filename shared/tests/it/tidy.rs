@@ -1,9 +1,9 @@
-//! Who may know whom: the invariants of the layout, held by looking at the sources.
+//! The invariants of the layout and of the texts, checked in the sources.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+use crate::support::tree::{ROOT, files};
 
 /// The Rust sources below a folder (or the one file), with their text.
 fn sources(path: &str) -> Vec<(String, String)> {
@@ -95,4 +95,49 @@ fn one_crypto_library() {
     assert!(lock.contains("name = \"aws-lc-rs\""), "this looks at the right file");
     // The other backend of jsonwebtoken: slower, and its `rsa` has an advisory without a fix (RUSTSEC-2023-0071).
     assert!(!lock.contains("name = \"rsa\""));
+}
+
+/// The phrases in code type of the first column of the table.
+fn banned_phrases() -> Vec<String> {
+    let style = fs::read_to_string(format!("{ROOT}/docs/style.md")).unwrap();
+    let table = style.split("## Banned phrases").nth(1).unwrap().split("\n## ").next().unwrap();
+    let first_cells = table.lines().filter_map(|line| line.strip_prefix("| `")?.split(" | ").next());
+    first_cells
+        .flat_map(|cell| format!("`{cell}").split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The places of a phrase as whole words.
+fn places(words: &str, phrase: &str) -> Vec<usize> {
+    let is_letter = |c: Option<char>| c.is_some_and(char::is_alphanumeric);
+    let is_whole = |at: &usize| {
+        !is_letter(words[..*at].chars().next_back()) && !is_letter(words[at + phrase.len()..].chars().next())
+    };
+    words.match_indices(phrase).map(|(at, _)| at).filter(is_whole).collect()
+}
+
+#[test]
+fn no_text_contains_a_banned_phrase() {
+    let phrases = banned_phrases();
+    assert!(phrases.len() > 30, "{phrases:?}");
+    assert_eq!(places("not no(no) no's", "no"), [4, 7, 11]);
+    let mut found = Vec::new();
+    for (name, text) in files() {
+        if name == "docs/style.md" || name.starts_with("web/dist/") || name.ends_with("package-lock.json") {
+            continue;
+        }
+        // A phrase may continue on the next line of a comment.
+        let (mut words, mut starts) = (String::new(), Vec::new());
+        for line in text.lines() {
+            starts.push(words.len());
+            words.push_str(line.trim_start_matches([' ', '/', '!', '#', '*', '>', '|', '-']));
+            words.push(' ');
+        }
+        let words = words.replace('_', " ").to_ascii_lowercase();
+        for phrase in &phrases {
+            let lines = places(&words, phrase).into_iter().map(|at| starts.partition_point(|start| *start <= at));
+            found.extend(lines.map(|line| format!("{name}:{line}: {phrase}")));
+        }
+    }
+    assert!(found.is_empty(), "{} banned phrases, see docs/style.md:\n{}", found.len(), found.join("\n"));
 }

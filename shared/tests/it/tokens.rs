@@ -1,4 +1,4 @@
-//! Who is let in and who is not: recorded attacks, and every rule broken once.
+//! Which tokens are accepted: recorded attacks, and every rule broken once.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -65,7 +65,7 @@ fn base64url(bytes: &[u8]) -> String {
     URL_SAFE_NO_PAD.encode(bytes)
 }
 
-/// A token that the legacy secret signed, whatever it says.
+/// A token with this content, signed with the legacy secret.
 fn signed(header: &str, claims: &str) -> String {
     let signed = format!("{}.{}", base64url(header.as_bytes()), base64url(claims.as_bytes()));
     let key = EncodingKey::from_secret(SECRET.as_bytes());
@@ -87,7 +87,7 @@ fn claims() -> Value {
     })
 }
 
-/// The claims with one replaced, or taken out where the value is missing.
+/// The claims with one replaced, or removed where the value is missing.
 fn with(name: &str, value: Option<Value>) -> String {
     let mut claims = claims();
     let members = claims.as_object_mut().unwrap();
@@ -289,7 +289,7 @@ fn every_claim() {
 }
 
 #[test]
-fn expired_is_said_only_where_nothing_else_is_wrong() {
+fn expired_is_reported_only_if_the_rest_is_valid() {
     let expired = |name: &str, value: Value| {
         let mut claims = claims();
         (claims["exp"], claims["iat"]) = (json!(NOW - 30), json!(NOW - 3630));
@@ -420,7 +420,7 @@ fn one_bad_member_never_discards_the_others() {
 }
 
 #[test]
-fn what_is_no_key_set() {
+fn bodies_that_are_not_a_key_set() {
     for text in ["", "null", "[]", "{}", r#"{"keys":{}}"#, "<html>", "{\"keys\":[]}x"] {
         assert!(KeySet::parse(text.as_bytes()).is_none(), "{text}");
     }
@@ -437,7 +437,7 @@ fn what_is_no_key_set() {
 
 proptest! {
     #[test]
-    fn nothing_that_is_sent_panics_or_is_let_in(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn no_header_panics_or_is_accepted(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
         let legacy = VerifyingKey::legacy(&Secret::new(SECRET)).unwrap();
         let _ = KeySet::parse(&bytes);
         for authorization in [bytes.clone(), [b"Bearer ", &bytes[..]].concat()] {
@@ -447,7 +447,7 @@ proptest! {
 
     /// Of the right form and of any content, with a good signature.
     #[test]
-    fn nothing_that_is_signed_panics(header in "\\PC{0,60}", claims in "\\PC{0,200}", now in any::<u64>()) {
+    fn no_signed_text_panics(header in "\\PC{0,60}", claims in "\\PC{0,200}", now in any::<u64>()) {
         let legacy = VerifyingKey::legacy(&Secret::new(SECRET)).unwrap();
         for token in [signed(&header, &claims), signed(HEADER, &claims)] {
             let authorization = format!("Bearer {token}");
@@ -458,7 +458,7 @@ proptest! {
 
     /// One bit changed anywhere in a good token makes it a bad one.
     #[test]
-    fn one_bit_is_enough(at in any::<prop::sample::Index>(), bit in 0_u32..8) {
+    fn one_changed_bit_is_refused(at in any::<prop::sample::Index>(), bit in 0_u32..8) {
         let mut token = signed(HEADER, &claims().to_string()).into_bytes();
         let at = at.index(token.len());
         token[at] ^= 1 << bit;

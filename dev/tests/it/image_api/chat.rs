@@ -91,7 +91,7 @@ async fn at_speed_1_the_role_comes_at_once_and_the_picture_takes_its_time() {
 }
 
 #[tokio::test]
-async fn who_varies_draws_the_next_picture_for_the_same_prompt() {
+async fn with_variation_a_repeated_prompt_gets_the_next_picture() {
     let relay = start(routes_that_vary(options(Shape::Whole))).await.unwrap();
     let mut another = request("m");
     another["messages"][0]["content"][0]["text"] = json!("another");

@@ -74,7 +74,7 @@ async fn every_shape_holds_the_picture_of_the_prompt() {
 }
 
 #[tokio::test]
-async fn what_makes_a_shape_is_on_the_wire() {
+async fn each_shape_has_its_form_on_the_wire() {
     let has = async |shape, texts: &[&str]| {
         let answer = answer(shape).await;
         for text in texts {
@@ -117,7 +117,7 @@ async fn what_makes_a_shape_is_on_the_wire() {
 }
 
 #[tokio::test]
-async fn a_name_that_was_not_handed_out_is_not_found() {
+async fn a_file_name_that_was_not_issued_is_not_found() {
     let relay = relay(Shape::Deltas).await;
     for path in ["/image-files/picture.png", "/image-files/download/picture.png"] {
         assert_eq!(reqwest::get(relay.url(path)).await.unwrap().status(), 404);
@@ -151,7 +151,7 @@ fn chunks(answer: &Answer) -> Vec<Value> {
     });
     let chunks: Vec<_> = chunks.collect();
     for chunk in &chunks {
-        // gcli2api's heartbeat says nothing but that.
+        // gcli2api's heartbeat has no other content.
         if answer.shape == Shape::Alt && chunk.as_object().unwrap().len() == 1 {
             continue;
         }
@@ -250,7 +250,7 @@ fn images_json(answer: &Answer) -> Vec<Vec<u8>> {
     told["data"].as_array().unwrap().iter().map(|item| decoded(item["b64_json"].as_str().unwrap())).collect()
 }
 
-/// The parts of a Gemini stream; fails unless its last event says STOP.
+/// The parts of a Gemini stream; fails unless its last finish reason is STOP.
 fn gemini_parts(answer: &Answer) -> Vec<Value> {
     let events = events(answer);
     let told: Vec<_> = events.iter().map(|(_, data)| serde_json::from_str::<Value>(data).unwrap()).collect();

@@ -106,7 +106,7 @@ async fn session_tokens_are_signed() {
 }
 
 #[tokio::test]
-async fn only_its_bucket_exists_and_nobody_lists_it() {
+async fn only_its_bucket_exists_and_it_cannot_be_listed() {
     let engine = engine().await;
     let signer = Signer::new(&engine.url());
     let url = format!("{}/another/p/0/0/0", engine.url());

@@ -1,4 +1,4 @@
-//! Keys, tokens and what users ask, planted wherever they could slip through: none of it comes out.
+//! Keys, tokens and prompts as canaries in every place of a request and an answer: none appears in a response or a log.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,7 +15,7 @@ const BINARY: &str = env!("CARGO_BIN_EXE_faceflip-stream");
 const LONG: Deadline = Deadline::In(Duration::from_secs(660));
 const PATH: &str = "/api/v1/faceflip/generate/stream";
 
-/// The function, telling as much as a deployer can make it tell.
+/// The function with the most verbose log.
 async fn function(upstream: &RunningServer) -> Function {
     let (base, key) = (upstream.url("/api/v3"), key());
     let environment = [
@@ -47,7 +47,7 @@ async fn say(function: &Function, event: &Value) -> String {
 }
 
 #[tokio::test]
-async fn whatever_ark_says() {
+async fn no_answer_of_ark_reveals_a_canary() {
     let token = user::token();
     let canaries = Canaries::new(&token);
     for transcript in canary::transcripts() {
@@ -63,7 +63,7 @@ async fn whatever_ark_says() {
 }
 
 #[tokio::test]
-async fn whatever_the_caller_sends() {
+async fn no_request_reveals_a_canary() {
     let token = user::token();
     let canaries = Canaries::new(&token);
     let (router, seen) = transcript::routes(Transcript::events("data: [DONE]\n\n"));

@@ -45,7 +45,7 @@ fn event() -> Value {
 }
 
 fn sent_with(headers: &[(&str, &str)]) -> Value {
-    // Every event is a task of its own: one that comes twice is not run twice.
+    // Every event is a task of its own: a repeated task is not run again.
     static TASKS: AtomicU32 = AtomicU32::new(0);
     let task_id = format!("task-of-this-test-{}", TASKS.fetch_add(1, Ordering::Relaxed));
     let body = json!({"urls": ["https://example.com/image1.jpg"], "task_id": task_id}).to_string();
@@ -64,7 +64,7 @@ fn ends_in(status: u16, ending: &str) -> (u16, Vec<String>) {
 }
 
 #[tokio::test]
-async fn every_sample_does_what_its_table_says() {
+async fn every_sample_has_its_documented_outcome() {
     let upstream = simulator().await;
     let function = function(&upstream.url("/api/v3"), &[]).await;
     let samples = samples(NAME, &user::token()).unwrap();
@@ -87,7 +87,7 @@ async fn every_sample_does_what_its_table_says() {
 }
 
 #[tokio::test]
-async fn each_picture_comes_while_ark_still_works() {
+async fn each_picture_is_sent_before_ark_has_ended() {
     let (upstream, seen) = stalled(1).await;
     let function = function(&upstream.url(""), &[]).await;
     let mut invocation = function.invoke(&event(), LONG).await.unwrap();
@@ -104,7 +104,7 @@ async fn each_picture_comes_while_ark_still_works() {
 }
 
 #[tokio::test]
-async fn four_at_once_where_the_platform_asks_for_it() {
+async fn four_concurrent_invocations() {
     for (variables, expected) in [(&[("AWS_LAMBDA_MAX_CONCURRENCY", "4")][..], 4), (&[], 1)] {
         let (upstream, seen) = stalled(0).await;
         let function = function(&upstream.url(""), variables).await;
@@ -145,7 +145,7 @@ async fn a_near_deadline_ends_the_stream_in_time() {
 }
 
 #[tokio::test]
-async fn a_deadline_in_1970_says_nothing() {
+async fn a_deadline_in_1970_is_ignored() {
     let upstream = simulator().await;
     let function = function(&upstream.url("/api/v3"), &[]).await;
     for _ in 0..2 {
@@ -155,7 +155,7 @@ async fn a_deadline_in_1970_says_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
+async fn a_missing_variable_is_logged_and_the_process_stays_up() {
     let rows = [
         ([("ARK_API_KEY", ""), ("ARK_SIZE", "2K")], 503, "service_unavailable", "ARK_API_KEY"),
         ([("ARK_API_KEY", KEY), ("ARK_SIZE", "9K")], 500, "service_misconfigured", "ARK_SIZE"),
@@ -175,7 +175,7 @@ async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
 
 /// A library without its crypto backend refuses garbage politely and panics at the first good token.
 #[tokio::test]
-async fn a_good_token_of_every_algorithm_is_let_in() {
+async fn a_valid_token_of_every_algorithm_is_accepted() {
     const SECRET: &str = "a-legacy-secret-of-this-test-and-of-nothing-else";
     let (upstream, project) = (simulator().await, Project::new());
     let auth = dev::start(supabase::routes(project.clone())).await.unwrap();
@@ -228,7 +228,7 @@ async fn an_anonymous_caller_is_logged_as_the_network_of_its_address() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_sent_must_be_right_also_where_none_is_needed() {
+async fn an_optional_token_must_be_valid() {
     let upstream = simulator().await;
     let function = function(&upstream.url("/api/v3"), &[("FACEFLIP_AUTH", "anonymous")]).await;
     let bearer = user::bearer();

@@ -41,7 +41,7 @@ fn post(body: Value) -> Request<Bytes> {
     request.header("authorization", user::bearer()).body(body.to_string().into()).unwrap()
 }
 
-/// Every request is a task of its own: one that comes twice is not run twice.
+/// Every request is a task of its own: a repeated task is not run again.
 fn wanted() -> Value {
     static TASKS: AtomicU32 = AtomicU32::new(2);
     wanted_as(&format!("任务 {}", TASKS.fetch_add(1, Ordering::Relaxed)))
@@ -93,7 +93,7 @@ async fn the_documented_events_to_the_letter() {
 }
 
 #[tokio::test]
-async fn each_picture_comes_when_it_is_ready() {
+async fn each_picture_is_sent_when_it_is_ready() {
     let upstream = simulator(30.0).await;
     let mut body = handle(app(&upstream.url("/api/v3"), &[]), post(wanted())).await.into_body();
     let mut frames = Vec::new();
@@ -105,7 +105,7 @@ async fn each_picture_comes_when_it_is_ready() {
 }
 
 #[tokio::test]
-async fn english_for_who_asks_for_it_and_a_prompt_of_ones_own() {
+async fn english_messages_and_the_prompt_of_the_request() {
     let upstream = simulator(f64::INFINITY).await;
     let mut request = post(json!({"urls": ["https://example.com/a.jpg"], "task_id": "t", "prompt": "a sketch"}));
     request.headers_mut().insert("accept-language", "en".parse().unwrap());
@@ -120,7 +120,7 @@ async fn english_for_who_asks_for_it_and_a_prompt_of_ones_own() {
 
 /// ARK takes and makes fifteen pictures together, and refuses what goes beyond.
 #[tokio::test]
-async fn no_more_is_asked_for_than_ark_makes_of_so_many() {
+async fn no_more_pictures_are_requested_than_ark_makes_with_the_inputs() {
     let upstream = simulator(f64::INFINITY).await;
     let pixel = "data:image/PNG;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
     for (inputs, most, made) in [(1, "15", 14), (10, "15", 5), (10, "3", 3), (2, "1", 1)] {
@@ -178,7 +178,7 @@ async fn every_ark_transcript() {
 
 /// ARK ignores what it does not know, and charges all the same.
 #[tokio::test]
-async fn what_is_asked_reaches_ark_to_the_letter() {
+async fn the_request_to_ark_is_exact() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
     let recorded = std::fs::read(format!("{folder}/a01_three_ok.sse")).unwrap();
     let pixel = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
@@ -220,7 +220,7 @@ async fn what_is_asked_reaches_ark_to_the_letter() {
 }
 
 #[tokio::test]
-async fn pictures_survive_a_cut() {
+async fn pictures_before_a_cut_are_delivered() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
     let recorded = Bytes::from(std::fs::read(format!("{folder}/a01_three_ok.sse")).unwrap());
     let second = recorded.windows(2).position(|bytes| bytes == b"\n\n").unwrap() + 2;

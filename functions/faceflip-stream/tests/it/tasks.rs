@@ -1,4 +1,4 @@
-//! A `task_id` that comes again: what was delivered is told again, and what was not is made, once.
+//! A repeated `task_id`: delivered pictures are sent again, others are made once.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -47,7 +47,7 @@ async fn signed(date: &str, seconds: u64) -> Upstream {
 }
 
 #[tokio::test]
-async fn what_was_delivered_is_told_again_and_costs_nothing() {
+async fn a_repeated_task_gets_its_stored_result_and_costs_nothing() {
     for (recorded, spent) in [(THREE, 3), ("a02_one_moderated.sse", 3)] {
         let (stand, user) = (Stand::new().await, User::new("again"));
         let upstream = Upstream::recorded(recorded).await;
@@ -71,7 +71,7 @@ async fn what_was_delivered_is_told_again_and_costs_nothing() {
             for done in [&mut before, &mut after] {
                 done.as_object_mut().unwrap().remove("credits_remaining");
             }
-            assert_eq!(after, before, "all that was told");
+            assert_eq!(after, before, "the same answer");
             let ids: Vec<_> = again.events().iter().map(|event| event.id.parse::<usize>().unwrap()).collect();
             assert_eq!(ids, (0..ids.len()).collect::<Vec<_>>());
         }
@@ -84,7 +84,7 @@ async fn what_was_delivered_is_told_again_and_costs_nothing() {
 }
 
 #[tokio::test]
-async fn links_are_told_again_as_long_as_they_live() {
+async fn stored_links_are_sent_again_until_they_expire() {
     const NEW_YEAR_MS: u64 = 1_767_225_600_000;
     let age_s = (unix_ms() - NEW_YEAR_MS) / 1000;
     let (stand, user) = (Stand::new().await, User::new("links"));
@@ -133,12 +133,12 @@ async fn a_task_id_is_for_one_request() {
         assert_eq!(ask(&app, request).await.ending(), "problem task_id_reused");
     }
     assert_eq!((upstream.requests(), stand.tables.missing(&user.owner(), 5).await), (1, 1));
-    assert_eq!(ask(&app, wanted(&User::new("someone-else"), "任务 1")).await.ending(), "done", "his own");
+    assert_eq!(ask(&app, wanted(&User::new("someone-else"), "任务 1")).await.ending(), "done", "another user's task");
     assert_eq!(upstream.requests(), 2);
 }
 
 #[tokio::test]
-async fn of_twenty_at_once_one_runs() {
+async fn of_twenty_concurrent_requests_one_runs() {
     let (stand, user) = (Stand::new().await, User::new("twenty"));
     let upstream = Upstream::recorded(THREE).await;
     let apps: Vec<Arc<App>> = (0..4).map(|_| stand.app(&upstream, &[])).collect();
@@ -186,7 +186,7 @@ async fn a_task_that_failed_is_tried_again() {
 
 /// The platform may freeze or end us as soon as the last byte is out.
 #[tokio::test]
-async fn nobody_hears_of_an_end_before_it_is_written_down() {
+async fn the_record_is_written_before_the_terminal_event() {
     let (stand, user) = (Stand::new().await, User::new("end"));
     for (upstream, state, ending) in [
         (Upstream::recorded(THREE).await, "succeeded", "event: done"),
@@ -199,7 +199,7 @@ async fn nobody_hears_of_an_end_before_it_is_written_down() {
             let frame = tokio::time::timeout(EVER, body.frame()).await.unwrap().unwrap().unwrap();
             told.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
         }
-        // Nothing runs any more, unless somebody reads on.
+        // Nothing runs any more unless the body is read.
         assert_eq!(text(&stand.tables.record(&user.owner(), state).await.unwrap(), "st"), state);
         assert_eq!(stand.tables.balance(&user.owner()).await.unwrap().1, 0, "nothing is held");
     }
@@ -207,7 +207,7 @@ async fn nobody_hears_of_an_end_before_it_is_written_down() {
 
 /// Three are reserved, whatever is made.
 #[tokio::test]
-async fn credits_are_reserved_for_all_and_spent_for_what_was_made() {
+async fn credits_are_reserved_for_all_pictures_and_spent_for_delivered_ones() {
     const BLOCKED: &str = "OutputImageSensitiveContentDetected";
     let two = String::from_utf8(fixture("a02_one_moderated.sse").to_vec()).unwrap();
     assert!(two.contains(BLOCKED));
@@ -242,7 +242,7 @@ async fn credits_are_reserved_for_all_and_spent_for_what_was_made() {
 }
 
 #[tokio::test]
-async fn too_few_credits_are_told_and_call_nobody() {
+async fn too_few_credits_are_refused_without_a_call() {
     let (stand, user) = (Stand::new().await, User::new("poor"));
     let upstream = Upstream::recorded(THREE).await;
     stand.tables.grant(&user.owner(), 2).await;
@@ -262,7 +262,7 @@ async fn too_few_credits_are_told_and_call_nobody() {
 }
 
 #[tokio::test]
-async fn a_key_that_is_not_there_costs_nothing() {
+async fn a_missing_upstream_key_costs_nothing() {
     let (stand, user) = (Stand::new().await, User::new("no-key"));
     let upstream = Upstream::recorded(THREE).await;
     let app: Arc<App> = stand.app(&upstream, &[("CREDITS", "on"), ("CREDITS_INITIAL", "9")]);
@@ -274,7 +274,7 @@ async fn a_key_that_is_not_there_costs_nothing() {
     assert_eq!(upstream.requests(), 0);
 }
 
-/// Then nobody waits for it longer than it can run.
+/// So a retry waits no longer than a run can take.
 #[tokio::test]
 async fn a_lease_ends_with_the_function() {
     let (stand, user) = (Stand::new().await, User::new("lease"));
@@ -290,7 +290,7 @@ async fn a_lease_ends_with_the_function() {
 }
 
 #[tokio::test]
-async fn a_refusal_for_want_of_tokens_is_an_event_too() {
+async fn a_rate_limit_refusal_is_an_event_too() {
     let (stand, user) = (Stand::new().await, User::new("limited"));
     let upstream = Upstream::recorded(THREE).await;
     let app: Arc<App> = stand.app(&upstream, &[("RL_LIMIT", "1")]);
@@ -310,13 +310,13 @@ async fn a_refusal_for_want_of_tokens_is_an_event_too() {
 }
 
 #[tokio::test]
-async fn where_nobody_signs_in_an_address_is_a_caller() {
+async fn without_sign_in_the_address_is_the_caller() {
     let stand = Stand::new().await;
     let upstream = Upstream::recorded(THREE).await;
     let variables = [("FACEFLIP_AUTH", "anonymous"), ("RL_ANON_LIMIT", "2")];
     let app: Arc<App> = stand.app(&upstream, &variables);
     let from = |address: &str, task_id: &str, forwarded: &str| {
-        let mut request = wanted(&User::new("nobody"), task_id);
+        let mut request = wanted(&User::new("unsigned"), task_id);
         request.headers_mut().remove("authorization");
         request.headers_mut().insert("x-forwarded-for", forwarded.parse().unwrap());
         let source_ip: IpAddr = address.parse().unwrap();
@@ -347,7 +347,7 @@ async fn where_nobody_signs_in_an_address_is_a_caller() {
 
 /// A reader that leaves pays for the pictures that were made, at least one.
 #[tokio::test]
-async fn a_reader_that_leaves_pays_for_the_pictures_made() {
+async fn a_client_that_leaves_pays_for_finished_pictures() {
     let recorded = String::from_utf8(fixture(THREE).to_vec()).unwrap();
     let two: String = recorded.split_inclusive("\n\n").take(2).collect();
     for (answer, status, images, left) in [(two, "succeeded", 2, 1), (": here\n\n".to_owned(), "failed", 0, 2)] {

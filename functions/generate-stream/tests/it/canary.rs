@@ -1,4 +1,4 @@
-//! Keys, tokens and what users ask, planted wherever they could slip through: none of it comes out.
+//! Keys, tokens and prompts as canaries in every place of a request and an answer: none appears in a response or a log.
 
 use std::path::Path;
 use std::time::Duration;
@@ -29,7 +29,7 @@ async fn say(function: &Function, event: &Value) -> String {
     format!("{:?} {}", invocation.prelude, String::from_utf8_lossy(&body))
 }
 
-/// A request with something to hide in every place.
+/// A request with a canary in every place.
 fn event(method: &str, path: &str, token: &str, body: &str) -> Value {
     let bearer = format!("Bearer {token}");
     let headers = [
@@ -40,7 +40,7 @@ fn event(method: &str, path: &str, token: &str, body: &str) -> Value {
         ("cookie", HEADER),
         ("user-agent", HEADER),
         ("x-client-info", HEADER),
-        // Of no decent form, so it is not taken over.
+        // Not a valid request id, so a new one is made.
         ("x-request-id", &format!("{HEADER} {HEADER}")),
     ];
     let mut event = payload(method, path, &headers, body, false);
@@ -68,7 +68,7 @@ impl Stage {
         Self { project, auth, vault, manager }
     }
 
-    /// The function, telling as much as a deployer can make it tell.
+    /// The function with the most verbose log.
     async fn function(&self, upstream: &RunningServer) -> Function {
         self.function_in("chat", upstream).await
     }
@@ -95,7 +95,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn whatever_the_upstream_says() {
+async fn no_upstream_answer_reveals_a_canary() {
     let stage = Stage::new().await;
     let token = stage.token();
     let canaries = Canaries::new(&token);
@@ -114,7 +114,7 @@ async fn whatever_the_upstream_says() {
 }
 
 #[tokio::test]
-async fn whatever_the_upstream_says_in_the_other_modes() {
+async fn no_upstream_answer_of_another_mode_reveals_a_canary() {
     let stage = Stage::new().await;
     let token = stage.token();
     let canaries = Canaries::new(&token);
@@ -122,7 +122,7 @@ async fn whatever_the_upstream_says_in_the_other_modes() {
     let pixel = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
     let asked = json!({"prompt": PROMPT, "image_inputs": [pixel], "format": "events", "n": 2}).to_string();
     for mode in ["images", "gemini"] {
-        // One of each kind is enough: what is said does not depend on what was asked.
+        // One of each kind is enough: the answer does not depend on the request.
         for transcript in canary::transcripts().into_iter().step_by(5) {
             let (router, seen) = transcript::routes(transcript);
             let upstream = dev::start(router).await.unwrap();
@@ -136,7 +136,7 @@ async fn whatever_the_upstream_says_in_the_other_modes() {
 }
 
 #[tokio::test]
-async fn whatever_the_caller_sends() {
+async fn no_request_reveals_a_canary() {
     let stage = Stage::new().await;
     let token = stage.token();
     let canaries = Canaries::new(&token);
@@ -170,7 +170,7 @@ async fn whatever_the_caller_sends() {
 }
 
 #[tokio::test]
-async fn whatever_else_fails() {
+async fn no_failure_reveals_a_canary() {
     let stage = Stage::new().await;
     let token = stage.token();
     let canaries = Canaries::new(&token);

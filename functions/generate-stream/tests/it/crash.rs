@@ -1,5 +1,5 @@
-//! The real binary, killed between every two things that it does to its tables: what it had taken comes back, and what
-//! it had delivered is paid for once.
+//! The real binary, killed between every two writes to its tables: reservations are returned, and delivered pictures are
+//! charged once.
 
 use std::path::Path;
 use std::time::Duration;
@@ -61,7 +61,7 @@ impl Case {
         }
     }
 
-    /// What it says if nothing happens to it.
+    /// Its ending if the process is not killed.
     fn ending(self) -> &'static str {
         match self {
             Self::Delivered | Self::Again => "done",
@@ -85,7 +85,7 @@ struct Stage {
     busy: Upstream,
     /// The function as it is there afterwards.
     fresh: Function,
-    /// The function on a bad day of its upstream.
+    /// The function with an upstream that fails.
     failing: Function,
     /// A few processes at a time: they have little time.
     turns: Semaphore,
@@ -114,7 +114,7 @@ async fn say(function: &Function, event: &Value, deadline: Deadline) -> String {
     tokio::time::timeout(EVER, saying).await.unwrap()
 }
 
-/// Runs a task in a process of its own until the fatal step, and kills it there. Gives what the process has said if
+/// Runs a task in a process of its own until the fatal step, and kills it there. Returns the ending that the process has sent if
 /// there is no such step, and whether it has called its upstream.
 async fn run(stage: &Stage, case: Case, fatal: u32, killed: Killed, user: &User) -> (Option<String>, bool) {
     let _turn = stage.turns.acquire().await.unwrap();
@@ -125,7 +125,7 @@ async fn run(stage: &Stage, case: Case, fatal: u32, killed: Killed, user: &User)
             assert_eq!(said, "error upstream_busy");
         }
         Case::Limited => {
-            let empty = [("pk", s(&owner)), ("tat", n(unix_ms() + 86_400_000)), ("rid", s("somebody"))];
+            let empty = [("pk", s(&owner)), ("tat", n(unix_ms() + 86_400_000)), ("rid", s("another request"))];
             tables.put(&tables.limits, empty.map(|(name, value)| (name.to_owned(), value)).into()).await;
         }
         Case::Delivered | Case::Busy | Case::Poor => {}
@@ -141,7 +141,7 @@ async fn run(stage: &Stage, case: Case, fatal: u32, killed: Killed, user: &User)
     let (tell, mut it_is_time) = mpsc::unbounded_channel();
     let mut step = 0;
     proxy.script(move |call| {
-        // What comes before the first request warms up.
+        // The warm-up, before the first request.
         step += u32::from(step > 0 || call.operation == "PutItem");
         // Whose answer is lost asks again: by then it is done.
         let is_time = if killed == Killed::Before { step >= fatal } else { step > fatal };
@@ -232,7 +232,7 @@ async fn scenario(stage: &Stage, case: Case, fatal: u32, killed: Killed) {
     assert!(left_ms < 15_000, "{name}: {left_ms} ms");
     tokio::time::sleep(Duration::from_millis(left_ms + 2)).await;
 
-    // What becomes of it.
+    // The record and the balance afterwards.
     let said = say(&stage.fresh, &event(&user, "key"), LONG).await;
     assert_eq!(said, if delivered { "problem task_already_completed" } else { "done" }, "{name}");
     assert_eq!(say(&stage.fresh, &event(&user, "another"), LONG).await, "done", "{name}");
@@ -249,11 +249,11 @@ async fn scenario(stage: &Stage, case: Case, fatal: u32, killed: Killed) {
 async fn undisturbed(stage: &Stage, case: Case) {
     let user = User::new(&format!("{case:?}"));
     let (said, _) = run(stage, case, case.steps() + 1, Killed::Before, &user).await;
-    assert_eq!(said.as_deref(), Some(case.ending()), "{case:?}: a step more, at which nobody has killed it");
+    assert_eq!(said.as_deref(), Some(case.ending()), "{case:?}: one more step, at which it was not killed");
 }
 
 #[tokio::test]
-async fn a_function_that_dies_anywhere_loses_nothing_and_costs_nothing_twice() {
+async fn a_killed_function_loses_no_credits_and_charges_nothing_twice() {
     let stand = Stand::new().await;
     let (good, busy) = (Upstream::recorded(PICTURE).await, Upstream::refuses(429).await);
     let several = [("AWS_LAMBDA_MAX_CONCURRENCY", "4".to_owned())];

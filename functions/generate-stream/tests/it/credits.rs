@@ -1,4 +1,4 @@
-//! Credits: what is reserved, spent and given back, whatever happens in between.
+//! Credits: reserved, spent and returned, with faults in between.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -52,7 +52,7 @@ async fn balance_item(stand: &Stand, user: &User) -> Item {
 }
 
 #[tokio::test]
-async fn who_has_too_few_is_told_how_many_and_nothing_is_called() {
+async fn too_few_credits_are_refused_with_the_balance_and_without_a_call() {
     let (stand, user) = (Stand::new().await, User::new("none"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app: Arc<App> = stand.app(&upstream, &[ON]);
@@ -87,7 +87,7 @@ async fn who_has_too_few_is_told_how_many_and_nothing_is_called() {
 }
 
 #[tokio::test]
-async fn credits_may_be_granted_before_their_user_was_seen() {
+async fn credits_can_be_granted_before_the_first_request() {
     let (stand, user) = (Stand::new().await, User::new("granted"));
     let upstream = Upstream::recorded(PICTURE).await;
     stand.tables.grant(&user.owner(), 3).await;
@@ -96,7 +96,7 @@ async fn credits_may_be_granted_before_their_user_was_seen() {
 }
 
 #[tokio::test]
-async fn a_new_user_has_what_new_users_get() {
+async fn a_new_user_has_the_initial_credits() {
     let (stand, user) = (Stand::new().await, User::new("new"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app: Arc<App> = stand.app(&upstream, &[ON, ("CREDITS_INITIAL", "2")]);
@@ -111,12 +111,12 @@ async fn a_new_user_has_what_new_users_get() {
     let free: Arc<App> = stand.app(&upstream, &[]);
     let reply = ask(&free, wanted(&user)).await;
     assert_eq!((reply.ending().as_str(), reply.last().get("credits_remaining")), ("done", None));
-    assert!(stand.tables.proxy.calls() - calls <= 4, "where they are off nobody asks for them");
+    assert!(stand.tables.proxy.calls() - calls <= 4, "no call for credits where they are off");
     assert_eq!(stand.tables.balance(&user.owner()).await, Some((0, 0)));
 }
 
 #[tokio::test]
-async fn what_was_not_delivered_comes_back_unless_it_is_the_users_own_fault() {
+async fn credits_are_returned_unless_the_user_caused_the_failure() {
     let stand = Stand::new().await;
     let picture = fixture(PICTURE);
     let half = picture.slice(..picture.len() / 2);
@@ -152,7 +152,7 @@ async fn what_was_not_delivered_comes_back_unless_it_is_the_users_own_fault() {
 }
 
 #[tokio::test]
-async fn many_at_once_never_spend_more_than_there_is() {
+async fn concurrent_requests_never_spend_more_than_the_balance() {
     in_time(async || {
         let (stand, user) = (Stand::new().await, User::new("many"));
         let (good, bad) = (Upstream::recorded(PICTURE).await, Upstream::refuses(500).await);
@@ -184,7 +184,7 @@ async fn many_at_once_never_spend_more_than_there_is() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_spends_nothing_twice() {
+async fn a_lost_answer_spends_credits_once() {
     let (stand, user) = (Stand::new().await, User::new("lost"));
     let (good, bad) = (Upstream::recorded(PICTURE).await, Upstream::refuses(500).await);
     let variables = [ON, MANY, ("CREDITS_INITIAL", "100")];
@@ -198,9 +198,9 @@ async fn a_lost_answer_spends_nothing_twice() {
     assert_eq!(stand.tables.balance(&user.owner()).await, Some((85, 0)));
 }
 
-/// The reservation is written, and nobody hears of it.
+/// The reservation is written, and its answer is lost.
 #[tokio::test]
-async fn a_reservation_that_was_not_heard_of_is_given_back() {
+async fn a_reservation_whose_answer_was_lost_is_returned() {
     let (stand, user) = (Stand::new().await, User::new("unheard"));
     let upstream = Upstream::recorded(PICTURE).await;
     stand.tables.grant(&user.owner(), 5).await;
@@ -221,7 +221,7 @@ async fn a_reservation_that_was_not_heard_of_is_given_back() {
 }
 
 #[tokio::test]
-async fn what_others_left_is_given_back_when_it_is_over() {
+async fn abandoned_reservations_are_returned_after_their_lease() {
     let (stand, user) = (Stand::new().await, User::new("left"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app: Arc<App> = stand.app(&upstream, &[ON]);
@@ -234,7 +234,7 @@ async fn what_others_left_is_given_back_when_it_is_over() {
     let item =
         [("pk", s(&user.owner())), ("sk", s("BAL")), ("credits", n(0)), ("holds", AttributeValue::M(holds.into()))];
     stand.tables.put(&stand.tables.ledger, item.map(|(name, value)| (name.to_owned(), value)).into()).await;
-    // He has none himself, and what comes back is enough.
+    // The balance is 0, and the returned reservation is enough.
     let reply = ask(&app, wanted(&user)).await;
     assert_eq!((reply.ending().as_str(), &reply.last()["credits_remaining"]), ("done", &json!(4)));
     assert_eq!(stand.tables.balance(&user.owner()).await, Some((4, 1)), "one still runs");
@@ -243,9 +243,9 @@ async fn what_others_left_is_given_back_when_it_is_over() {
     assert_eq!(stand.tables.balance(&user.owner()).await, Some((0, 1)));
 }
 
-/// How it ended is written down, and the function dies before it has settled.
+/// The function records the end and dies before it settles the credits.
 #[tokio::test]
-async fn what_was_delivered_is_spent_though_nobody_could_settle() {
+async fn a_recorded_success_is_charged_after_a_crash() {
     for (upstream, ending, spent) in [
         (Upstream::recorded(PICTURE).await, "done", 1),
         (Upstream::recorded("e05_content_filter_empty.sse").await, "error content_rejected", 1),
@@ -276,9 +276,9 @@ async fn what_was_delivered_is_spent_though_nobody_could_settle() {
     }
 }
 
-/// Then it is as if it had not been: under its key it is run again, and paid for then.
+/// A repetition of the key runs the task again, and is charged then.
 #[tokio::test]
-async fn what_could_not_be_written_down_is_not_paid_for() {
+async fn a_task_whose_end_was_not_recorded_is_not_charged() {
     let (stand, user) = (Stand::new().await, User::new("unwritten"));
     let upstream = Upstream::recorded(PICTURE).await;
     stand.tables.grant(&user.owner(), 5).await;
@@ -302,9 +302,9 @@ async fn what_could_not_be_written_down_is_not_paid_for() {
     assert_eq!(stand.tables.balance(&user.owner()).await, Some((4, 0)));
 }
 
-/// The one before had spent; of this one nobody knows how it would have ended.
+/// The attempt before it was charged. The end of this one is unknown.
 #[tokio::test]
-async fn an_attempt_that_never_ended_costs_nothing_whatever_the_one_before_did() {
+async fn an_attempt_without_an_end_costs_nothing() {
     let (stand, user) = (Stand::new().await, User::new("attempts"));
     let (blocked, good) = (Upstream::recorded("e05_content_filter_empty.sse").await, Upstream::recorded(PICTURE).await);
     stand.tables.grant(&user.owner(), 5).await;
@@ -318,7 +318,7 @@ async fn an_attempt_that_never_ended_costs_nothing_whatever_the_one_before_did()
 }
 
 #[tokio::test]
-async fn who_comes_too_late_settles_nothing() {
+async fn a_run_that_lost_its_lease_settles_nothing() {
     for answer in [Transcript::events(fixture(PICTURE)), refusal(500)] {
         let (stand, user) = (Stand::new().await, User::new("late"));
         let (upstream, gate) = Upstream::gated(answer).await;
@@ -340,24 +340,24 @@ async fn who_comes_too_late_settles_nothing() {
 }
 
 #[tokio::test]
-async fn a_balance_that_holds_nonsense_gives_nothing_away() {
+async fn a_balance_with_nonsense_admits_no_request() {
     let stand = Stand::new().await;
     let upstream = Upstream::recorded(PICTURE).await;
     let app: Arc<App> = stand.app(&upstream, &[ON, ("CREDITS_INITIAL", "5")]);
-    let nobody = || AttributeValue::M(Item::new());
+    let no_holds = || AttributeValue::M(Item::new());
     let odd_holds = [
         ("text", s("x")),
-        ("empty", nobody()),
+        ("empty", no_holds()),
         ("negative", AttributeValue::M(Item::from([("c".into(), AttributeValue::N("-5".into())), ("t".into(), n(1))]))),
         ("endless", AttributeValue::M(Item::from([("c".into(), n(1))]))),
         ("huge", AttributeValue::M(Item::from([("c".into(), n(u64::MAX)), ("t".into(), n(1))]))),
     ];
     let odd_holds = AttributeValue::M(odd_holds.map(|(run, hold)| (run.to_owned(), hold)).into());
     let rows = [
-        (s("NaN"), Some(nobody()), 402),
-        (AttributeValue::Null(true), Some(nobody()), 402),
-        (AttributeValue::N("-3".into()), Some(nobody()), 402),
-        (AttributeValue::N("0.5".into()), Some(nobody()), 402),
+        (s("NaN"), Some(no_holds()), 402),
+        (AttributeValue::Null(true), Some(no_holds()), 402),
+        (AttributeValue::N("-3".into()), Some(no_holds()), 402),
+        (AttributeValue::N("0.5".into()), Some(no_holds()), 402),
         (n(0), None, 402),
         (n(0), Some(s("x")), 402),
         (n(0), Some(odd_holds.clone()), 402),

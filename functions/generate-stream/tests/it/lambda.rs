@@ -33,7 +33,7 @@ async fn simulator(speed: f64) -> RunningServer {
     dev::start(image_api::routes(options)).await.unwrap()
 }
 
-/// An upstream that says something, and then nothing more for as long as one waits.
+/// An upstream that sends a comment and then stalls.
 async fn stalled() -> (RunningServer, ReceivedRequests) {
     let chunk = r#"{"id":"1","object":"chat.completion.chunk","created":1,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"好的"}}]}"#;
     let said = format!("data: {chunk}\n\n");
@@ -76,7 +76,7 @@ fn ends_in(status: u16, ending: &str) -> (u16, Vec<String>) {
 }
 
 #[tokio::test]
-async fn every_sample_does_what_its_table_says() {
+async fn every_sample_has_its_documented_outcome() {
     let upstream = simulator(f64::INFINITY).await;
     let function = function(&upstream.url(""), &[]).await;
     let samples = samples(NAME, &user::token()).unwrap();
@@ -149,7 +149,7 @@ async fn a_hostile_body_of_6_mb_costs_less_than_32_mb() {
 }
 
 #[tokio::test]
-async fn the_stream_begins_while_the_upstream_still_speaks() {
+async fn the_stream_begins_before_the_upstream_has_ended() {
     for (format, first) in [("events", "event: start"), ("chat", "好的")] {
         let (upstream, seen) = stalled().await;
         let function = function(&upstream.url(""), &[]).await;
@@ -166,7 +166,7 @@ async fn the_stream_begins_while_the_upstream_still_speaks() {
 }
 
 #[tokio::test]
-async fn four_at_once_where_the_platform_asks_for_it() {
+async fn four_concurrent_invocations() {
     for (variables, expected) in [(&[("AWS_LAMBDA_MAX_CONCURRENCY", "4")][..], 4), (&[], 1)] {
         let (upstream, seen) = stalled().await;
         let function = function(&upstream.url(""), variables).await;
@@ -208,7 +208,7 @@ async fn a_near_deadline_ends_the_stream_in_time() {
 }
 
 #[tokio::test]
-async fn a_deadline_in_1970_says_nothing() {
+async fn a_deadline_in_1970_is_ignored() {
     let upstream = simulator(f64::INFINITY).await;
     let function = function(&upstream.url(""), &[]).await;
     let invocation = function.invoke(&event("events"), Deadline::Unknown).await.unwrap();
@@ -216,7 +216,7 @@ async fn a_deadline_in_1970_says_nothing() {
 }
 
 #[tokio::test]
-async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
+async fn a_missing_variable_is_logged_and_the_process_stays_up() {
     let rows = [
         (
             [("IMAGE_API_BASE_URL", "http://127.0.0.1:9"), ("IMAGE_API_KEY", "")],
@@ -268,7 +268,7 @@ async fn the_key_comes_from_secrets_manager() {
 
 /// A library without its crypto backend refuses garbage politely and panics at the first good token.
 #[tokio::test]
-async fn a_good_token_of_every_algorithm_is_let_in() {
+async fn a_valid_token_of_every_algorithm_is_accepted() {
     const SECRET: &str = "a-legacy-secret-of-this-test-and-of-nothing-else";
     let (upstream, project) = (simulator(f64::INFINITY).await, Project::new());
     let auth = dev::start(supabase::routes(project.clone())).await.unwrap();
@@ -292,7 +292,7 @@ async fn a_good_token_of_every_algorithm_is_let_in() {
 }
 
 #[tokio::test]
-async fn a_project_that_nobody_can_be_checked_for_is_told_its_remedy() {
+async fn a_project_without_usable_keys_logs_a_remedy() {
     let (upstream, project) = (simulator(f64::INFINITY).await, Project::new());
     project.list(Some(json!({"keys": []})));
     let auth = dev::start(supabase::routes(project.clone())).await.unwrap();
@@ -306,7 +306,7 @@ async fn a_project_that_nobody_can_be_checked_for_is_told_its_remedy() {
 }
 
 #[tokio::test]
-async fn an_upstream_that_breaks_off_leaves_the_process_alone() {
+async fn the_process_survives_an_upstream_that_breaks_off() {
     let whole = std::fs::read(concat!(
         env!("CARGO_MANIFEST_DIR"),
         "/../../shared/tests/data/fixtures/c01_newapi_one_giant_chunk.sse"

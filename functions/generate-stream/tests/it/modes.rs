@@ -1,4 +1,4 @@
-//! Each upstream mode asks in its vendor's words, and every shape that the simulators play comes out whole.
+//! Each upstream mode sends its vendor's request, and every shape of the simulators is read.
 
 use std::sync::Arc;
 
@@ -69,7 +69,7 @@ fn expected(shape: Shape, prompt: &str) -> Vec<String> {
     expected
 }
 
-/// What typed events say is final. The bytes of each picture are those that are told.
+/// The final pictures of typed events. Their bytes have the hashes of the events.
 fn finals(reply: &Reply) -> Vec<Value> {
     assert_eq!(reply.ending(), "done");
     let whole: Vec<_> = pictures(&reply.events()).iter().map(|(_, bytes)| hash(bytes)).collect();
@@ -215,7 +215,7 @@ async fn sent(mode: &str, body: &Value) -> ReceivedRequest {
 
 /// Vendors ignore what they do not know, and charge all the same.
 #[tokio::test]
-async fn what_is_asked_reaches_the_upstream_to_the_letter() {
+async fn the_request_to_the_upstream_is_exact() {
     // As long as a prompt may be, in a script of three bytes a character.
     let (prompt, model) = ("长".repeat(4000), format!("{MODEL}@whole"));
     let [png, jpeg] =
@@ -289,7 +289,7 @@ async fn what_is_asked_reaches_the_upstream_to_the_letter() {
 }
 
 #[tokio::test]
-async fn every_mode_reads_what_others_would_say() {
+async fn every_mode_reads_the_answers_of_the_others() {
     let upstream = simulator().await;
     for (mode, _) in MODES {
         let app = app(&upstream.url(""), mode);

@@ -1,4 +1,4 @@
-//! `POST /api/generate-image`: one answer when all is whole, as JSON or as the picture itself.
+//! `POST /api/generate-image`: one answer at the end, as JSON or as the picture itself.
 
 use std::sync::Arc;
 
@@ -80,7 +80,7 @@ async fn json_is_the_default() {
 }
 
 #[tokio::test]
-async fn whoever_accepts_pictures_gets_the_bytes() {
+async fn a_client_that_accepts_pictures_gets_the_bytes() {
     let (stand, user) = (Stand::new().await, User::new("bytes"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app = stand.app(&upstream, &[]);
@@ -90,7 +90,7 @@ async fn whoever_accepts_pictures_gets_the_bytes() {
         "image/png, image/jpeg;q=0.5, IMAGE/WEBP ; Q=0.1, application/json; q=0.0, */*;q=0.1",
     ] {
         let response = handle(app.clone(), wanted(&user, &json!({"prompt": "x"}), Some(accept))).await;
-        assert!(response.body().size_hint().exact().is_none(), "the platform streams, and tells no length");
+        assert!(response.body().size_hint().exact().is_none(), "a streamed response has no length");
         let reply = Reply::read(response).await;
         assert_eq!((reply.status, reply.header("content-type")), (200, Some("image/png")), "{accept}");
         assert_eq!(hash(&reply.bytes), expected());
@@ -113,7 +113,7 @@ async fn whoever_accepts_pictures_gets_the_bytes() {
 }
 
 #[tokio::test]
-async fn a_picture_that_lies_elsewhere_is_shown_the_way_to() {
+async fn a_linked_picture_is_a_redirect_or_a_link() {
     let (stand, user) = (Stand::new().await, User::new("link"));
     let upstream = Upstream::recorded("c20_markdown_http_url.sse").await;
     let app = stand.app(&upstream, &[]);
@@ -137,7 +137,7 @@ const RED: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z
 const BLUE: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mNgYPgPAAEDAQA2dBFAAAAAAElFTkSuQmCC";
 
 #[tokio::test]
-async fn the_bytes_are_those_of_the_picture_that_is_told() {
+async fn the_bytes_are_of_the_final_picture() {
     let (stand, user) = (Stand::new().await, User::new("final"));
     let image = |kind: &str, base64: &str| {
         format!("data: {{\"image_index\":0,\"b64_json\":\"{base64}\",\"type\":\"image_generation.{kind}\"}}\n\n")
@@ -149,7 +149,7 @@ async fn the_bytes_are_those_of_the_picture_that_is_told() {
         (image("partial_image", RED) + &image("completed", BLUE), BLUE),
         (image("partial_image", RED) + &image("partial_image", BLUE), BLUE),
         (chunk(RED) + &chunk(BLUE), BLUE),
-        // What came before is not news, and does not become the last one.
+        // A repeated picture is ignored and does not become the last one.
         (chunk(RED) + &chunk(BLUE) + &chunk(RED), BLUE),
         // The first slot's, whichever ended first.
         (image("completed", RED).replace("x\":0", "x\":1") + &image("completed", BLUE), BLUE),
@@ -185,7 +185,7 @@ async fn each_picture_with_its_type_and_its_size() {
 }
 
 #[tokio::test]
-async fn several_pictures_and_what_failed_beside_them() {
+async fn several_pictures_and_failed_ones_beside_them() {
     let (stand, user) = (Stand::new().await, User::new("several"));
     let good = || Transcript::events(fixture(PICTURE));
     let busy = Transcript { status: 429, content_type: "application/json", ..Transcript::events("{}") };
@@ -206,7 +206,7 @@ async fn several_pictures_and_what_failed_beside_them() {
 }
 
 #[tokio::test]
-async fn a_failure_is_a_problem_whenever_it_comes() {
+async fn a_failure_at_any_time_is_a_problem() {
     let recorded = fixture(PICTURE);
     let half = || Transcript::events(recorded.slice(..recorded.len() / 2));
     let cases = [
@@ -229,7 +229,7 @@ async fn a_failure_is_a_problem_whenever_it_comes() {
 }
 
 #[tokio::test]
-async fn it_is_a_task_like_any_other() {
+async fn a_key_is_shared_with_the_streaming_route() {
     let (stand, user) = (Stand::new().await, User::new("task"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app = stand.app(&upstream, &[]);

@@ -33,7 +33,7 @@ impl Write for Log {
 }
 
 #[test]
-fn a_panic_tells_its_place_and_not_its_text() {
+fn a_panic_is_logged_by_its_location_only() {
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
@@ -50,7 +50,7 @@ fn a_panic_tells_its_place_and_not_its_text() {
     assert!(logged.contains("panics.rs") && !logged.contains("canary"), "{logged}");
 }
 
-/// Panics at the update that it is told to, counted from 0.
+/// Panics at this update, counted from 0.
 struct Faulty(u32);
 
 impl Output for Faulty {
@@ -117,7 +117,7 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
 }
 
 #[tokio::test]
-async fn a_panic_while_an_answer_is_read_is_a_failure_like_any_other() {
+async fn a_panic_while_an_answer_is_read_is_a_failure() {
     let text = "data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"hello\"}}]}\n\n";
     let failed = TaskState::Failed { code: Some(Code::InternalError) };
     assert_eq!(panics_at(0, text).await, (Err(Failure::Internal), failed));

@@ -1,4 +1,4 @@
-//! Readers that stop or leave: the work goes on without them and is settled by the credit rule.
+//! Clients that stop reading or leave: the work goes on and is settled by the credit rule.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -104,7 +104,7 @@ async fn a_reader_that_stops_after_three_of_four_pictures_pays_for_all_four() {
 }
 
 #[tokio::test]
-async fn a_reader_that_leaves_pays_for_what_was_sent_to_the_upstream() {
+async fn a_client_that_leaves_pays_for_the_calls_that_were_sent() {
     for (format, answer, last_told, expected) in [
         // Nothing whole: the open slot is paid.
         ("events", ": here\n\n".to_owned(), "event: start", ("failed", 0, 9)),
@@ -188,7 +188,7 @@ async fn a_platform_that_stops_reading_the_function_s_answer() {
 
 /// The one-shot route has no stream: its client leaves while it waits for the answer.
 #[tokio::test]
-async fn a_one_shot_caller_that_leaves_is_settled_too() {
+async fn a_one_shot_call_is_settled_if_its_client_leaves() {
     let user = User::new("one-shot");
     let stand = stand(&user).await;
     let upstream = Upstream::plays(Transcript { ending: Ending::Stall, ..Transcript::events(": here\n\n") }).await;
@@ -212,7 +212,7 @@ async fn a_one_shot_caller_that_leaves_is_settled_too() {
 
 /// A request that never reached the upstream costs nothing.
 #[tokio::test]
-async fn a_reader_that_leaves_before_the_request_was_sent_pays_nothing() {
+async fn a_client_that_leaves_before_the_request_was_sent_pays_nothing() {
     // Accepts no connection: its queue is full.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let user = User::new("early");

@@ -129,7 +129,7 @@ async fn typed_events_bring_the_picture_that_was_drawn() {
 }
 
 #[tokio::test]
-async fn events_leave_as_they_are_made() {
+async fn events_are_sent_when_they_are_made() {
     let options = image_api::ImageApiOptions { key: KEY.into(), shape: Shape::Deltas, speed: 10.0, log: false };
     let upstream = dev::start(image_api::routes(options)).await.unwrap();
     let response = handle(app(&upstream.url(""), &[]), post(json!({"prompt": "x", "format": "events"}))).await;
@@ -171,7 +171,7 @@ async fn an_upstream_that_breaks_off_ends_in_one_error() {
         (half.clone(), Ending::Clean, "stream_interrupted"),
         (half, Ending::Stall, "upstream_timeout"),
         (Bytes::new(), Ending::Clean, "stream_interrupted"),
-        // All of the picture came, and nobody said so.
+        // The picture is whole, without an end of the answer.
         (unclosed, Ending::Abort, ""),
         (whole.clone(), Ending::Abort, ""),
         (whole.slice(..whole.len() - 20), Ending::Stall, ""),
@@ -199,7 +199,7 @@ async fn an_upstream_that_breaks_off_ends_in_one_error() {
                     let error: Value = serde_json::from_str(&last.data).unwrap();
                     assert_eq!((error["error"]["code"].as_str(), last.name.as_str()), (Some(code), "error"));
                     assert_eq!(terminals(&events).len(), 1);
-                    assert_eq!(first_picture(&content(&events)), None, "half a picture is none");
+                    assert_eq!(first_picture(&content(&events)), None, "half a picture is not found");
                 }
             }
         }
@@ -215,7 +215,7 @@ fn indexed() -> Bytes {
 }
 
 #[tokio::test]
-async fn only_what_says_something_puts_off_the_end() {
+async fn comments_do_not_extend_the_progress_timeout() {
     let comments = Bytes::from(": PING\n\n".repeat(60));
     for (bytes, piece_bytes, ending) in
         [(comments, 9, "error upstream_timeout"), (indexed(), indexed().len() / 30, "done")]
@@ -230,14 +230,14 @@ async fn only_what_says_something_puts_off_the_end() {
         let sent = self::bytes(response).await;
         assert_eq!(endings("text/event-stream", &sent), [ending]);
         let waits = events(&sent).iter().filter(|event| event.name == "process").count();
-        assert!(waits == 1 || ending != "done", "who hears something is not told to wait");
+        assert!(waits == 1 || ending != "done", "no keep-alive beside progress");
     }
 }
 
 /// Neither for an upstream that goes on behind its `[DONE]`, nor for one that has not begun to answer, or never ends to
 /// explain a refusal.
 #[tokio::test]
-async fn what_says_nothing_more_is_not_waited_for() {
+async fn an_answer_that_brings_nothing_more_is_not_waited_for() {
     let stalls = |status, bytes| Transcript { status, ending: Ending::Stall, ..Transcript::events(bytes) };
     let late = Transcript { head_after: Duration::from_secs(60), ..Transcript::events("") };
     let verbose = Transcript {
@@ -295,7 +295,7 @@ fn counting(answer: &'static str) -> (SocketAddr, Arc<AtomicU32>) {
 
 /// One that froze together with the function fails when it is used again, and what was not connected was not begun.
 #[tokio::test]
-async fn every_call_has_a_connection_of_its_own_and_a_second_try_at_it() {
+async fn every_call_has_a_connection_of_its_own_and_one_retry_of_it() {
     const BUSY: &str = "HTTP/1.1 429 Busy\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}";
     for (scheme, answer, code) in [("http", BUSY, "upstream_busy"), ("https", "", "upstream_unreachable")] {
         let (address, connections) = counting(answer);
@@ -309,7 +309,7 @@ async fn every_call_has_a_connection_of_its_own_and_a_second_try_at_it() {
 }
 
 #[tokio::test]
-async fn what_has_come_of_a_picture_is_shown_while_nothing_more_comes() {
+async fn the_beginning_of_a_picture_is_sent_while_the_upstream_stalls() {
     let half = indexed().slice(..5000);
     let (router, _) = transcript::routes(Transcript { ending: Ending::Stall, ..Transcript::events(half) });
     let upstream = dev::start(router).await.unwrap();
@@ -323,7 +323,7 @@ async fn what_has_come_of_a_picture_is_shown_while_nothing_more_comes() {
 
 /// What is ready to be read must not carry a call past its end, however slowly the client takes it.
 #[tokio::test]
-async fn a_slow_reader_does_not_put_off_the_end() {
+async fn a_slow_reader_does_not_delay_the_end() {
     // A picture of 12 MB that is there at once.
     let mut picture = image_api::picture_for("slowly").bytes.to_vec();
     picture.truncate(1000);
@@ -351,12 +351,12 @@ async fn a_slow_reader_does_not_put_off_the_end() {
         let events = events(&sent);
         assert_eq!(terminals(&events), ["error"], "{format}");
         assert!(events.last().unwrap().data.contains("\"deadline_exceeded\""), "{format}");
-        assert_eq!(first_picture(&content(&events)), None, "half a picture is none");
+        assert_eq!(first_picture(&content(&events)), None, "half a picture is not found");
     }
 }
 
 #[tokio::test]
-async fn chat_holds_its_head_for_early_faults_and_not_for_ever() {
+async fn chat_holds_its_head_for_early_faults_up_to_a_bound() {
     let slow = Transcript { head_after: Duration::from_millis(400), status: 429, ..Transcript::events("{}") };
     let (router, _) = transcript::routes(slow);
     let running = dev::start(router).await.unwrap();
@@ -379,7 +379,7 @@ async fn chat_holds_its_head_for_early_faults_and_not_for_ever() {
 }
 
 #[tokio::test]
-async fn typed_events_say_that_they_wait() {
+async fn typed_events_have_keep_alives_with_the_elapsed_time() {
     let slow = Transcript { head_after: Duration::from_millis(500), ..Transcript::events("data: [DONE]\n\n") };
     let (router, _) = transcript::routes(slow);
     let running = dev::start(router).await.unwrap();

@@ -1,4 +1,4 @@
-//! Keys from Secrets Manager, through the real SDK, against a stand-in on a socket.
+//! Keys from Secrets Manager, through the real SDK, against a fake on a socket.
 
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ async fn a_secret_is_the_key_alone_or_a_member_of_an_object() {
 }
 
 #[tokio::test]
-async fn a_failing_service_is_not_hammered() {
+async fn a_failure_is_remembered_and_not_asked_again_at_once() {
     for fault in [SecretsFault::AccessDenied, SecretsFault::Throttling, SecretsFault::InternalServiceError] {
         let (vault, running) = vault("canary").await;
         vault.fail(Some(fault));
@@ -124,7 +124,7 @@ async fn a_renewal_is_kept() {
     vault.put(ID, "new");
     let new = store.renewed(&old).await.unwrap();
     assert_eq!(new.expose(), "new");
-    assert_eq!(store.renewed(&old).await.unwrap().expose(), "new", "who comes late gets it without a call");
+    assert_eq!(store.renewed(&old).await.unwrap().expose(), "new", "a later caller gets it without a call");
     assert_eq!(exposed(&store).await.unwrap(), "new");
     assert!(store.renewed(&new).await.is_none());
     assert_eq!(vault.calls(), 2);

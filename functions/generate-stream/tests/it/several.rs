@@ -33,7 +33,7 @@ fn status(status: u16) -> Transcript {
     Transcript { status, content_type: "application/json", ..Transcript::events("{}") }
 }
 
-/// Says hello and then nothing for ever.
+/// Sends the beginning of an answer and then stalls.
 fn stalled() -> Transcript {
     let bytes = fixture("c01_newapi_one_giant_chunk.sse");
     Transcript { ending: Ending::Stall, ..Transcript::events(bytes.slice(..300)) }
@@ -52,7 +52,7 @@ fn codes(done: &Value) -> Vec<&str> {
 
 #[expect(clippy::disallowed_methods, reason = "how long a picture waits is what is tested")]
 #[tokio::test]
-async fn one_good_call_is_delivered_at_once_whatever_becomes_of_the_others() {
+async fn a_picture_is_delivered_before_the_other_calls_have_ended() {
     let (stand, user) = (Stand::new().await, User::new("mixed"));
     let upstream = Upstream::plays_in_turn(vec![stalled(), status(500), moderated(), good()]).await;
     let app = stand.app(&upstream, &[("UPSTREAM_IDLE_MS", "3000"), ("CREDITS", "on"), ("CREDITS_INITIAL", "9")]);
@@ -91,7 +91,7 @@ async fn one_good_call_is_delivered_at_once_whatever_becomes_of_the_others() {
 }
 
 #[tokio::test]
-async fn a_busy_upstream_loses_one_and_gives_its_token_back() {
+async fn one_refused_call_of_several_gets_its_token_back() {
     for (refusal, code) in [(429, "upstream_busy"), (503, "upstream_busy"), (502, "upstream_error")] {
         let (stand, user) = (Stand::new().await, User::new("busy"));
         let upstream = Upstream::plays_in_turn(vec![good(), status(refusal), good(), other()]).await;
@@ -119,11 +119,11 @@ async fn four_pictures_in_four_slots_each_whole() {
     let slots: Vec<_> = done["images"].as_array().unwrap().iter().map(|image| image["index"].as_u64()).collect();
     assert_eq!(slots, [Some(0), Some(1), Some(2), Some(3)]);
     assert_eq!(done["failed"], json!([]));
-    assert_eq!(done["usage"]["total_tokens"], 2 * 1302, "the sum of all that told one");
+    assert_eq!(done["usage"]["total_tokens"], 2 * 1302, "the sum of the calls that report usage");
 }
 
 #[tokio::test]
-async fn when_all_fail_there_is_one_error_and_what_was_not_used_comes_back() {
+async fn if_all_calls_fail_there_is_one_error_and_unused_tokens_are_refunded() {
     for (transcripts, code, tokens, credits) in [
         (vec![status(429)], "upstream_busy", 0, 9),
         (vec![status(429), status(500)], "upstream_busy or upstream_error", 3, 9),
@@ -190,7 +190,7 @@ fn sizes(content: &str) -> Vec<usize> {
 }
 
 #[tokio::test]
-async fn chat_format_makes_one_unless_it_is_told_otherwise() {
+async fn chat_format_makes_one_picture_unless_configured() {
     let slow = |transcript| Transcript { piece_bytes: 100, piece_after: Duration::from_millis(1), ..transcript };
     let chat = json!({"prompt": "x", "n": 3});
     let (stand, user) = (Stand::new().await, User::new("chat"));

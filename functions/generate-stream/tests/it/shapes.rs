@@ -1,4 +1,4 @@
-//! Every shape in which a picture arrives, through the whole route: as typed events, as chat chunks, and whole.
+//! Every shape of a picture through the whole route: as typed events, as chat chunks, and in one answer.
 
 use std::sync::Arc;
 
@@ -119,7 +119,7 @@ async fn every_transcript_as_events_as_chunks_and_whole() {
 fn in_chat(name: &str, model: &str, chat: &Reply, whole: &[String], finals: &[&str], expect: &Value) {
     let content = content(&chat.events());
     if expect["outcome"] != "ok" {
-        assert_eq!(first_picture(&content), None, "{name}: half a picture is none");
+        assert_eq!(first_picture(&content), None, "{name}: half a picture is not found");
         return;
     }
     if !finals.is_empty() {

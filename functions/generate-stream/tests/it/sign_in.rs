@@ -1,4 +1,4 @@
-//! Who is let in: the key set over sockets, at any time of day, and what the handler does with everyone else.
+//! Sign-in: the key set over sockets, at any time of day, and the refusals of the handler.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -67,7 +67,7 @@ fn claims(at: SystemTime) -> Value {
     claims
 }
 
-/// A token that names a key that nobody has.
+/// A token with an unknown key.
 fn made_up(number: usize) -> String {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     format!("{}.{}.AAAA", part(json!({"alg": "ES256", "kid": format!("made-up-{number}")})), part(json!({})))
@@ -78,7 +78,7 @@ fn after(seconds: u64) -> SystemTime {
 }
 
 #[tokio::test]
-async fn the_key_set_is_fetched_as_seldom_as_can_be() {
+async fn the_key_set_is_fetched_once_for_all_callers() {
     let stand = Stand::new(None).await;
     let fetches = || stand.project.fetches();
     let good = stand.token(after(0));
@@ -118,7 +118,7 @@ async fn the_key_set_is_fetched_as_seldom_as_can_be() {
 }
 
 #[tokio::test]
-async fn the_old_keys_serve_an_hour_while_the_set_cannot_be_had() {
+async fn old_keys_are_used_for_an_hour_while_the_set_is_unavailable() {
     let faults =
         [Fault::Status(500), Fault::Status(404), Fault::Html, Fault::Redirect, Fault::Huge, Fault::Drop, Fault::Hang];
     for fault in faults {
@@ -152,7 +152,7 @@ async fn the_old_keys_serve_an_hour_while_the_set_cannot_be_had() {
 }
 
 #[tokio::test]
-async fn cold_and_unreachable_is_not_the_callers_fault() {
+async fn an_unreachable_key_set_is_not_a_wrong_token() {
     let stand = Stand::new(None).await;
     stand.project.fail(Some(Fault::Status(503)));
     let token = stand.token(after(0));
@@ -164,7 +164,7 @@ async fn cold_and_unreachable_is_not_the_callers_fault() {
 }
 
 #[tokio::test]
-async fn without_a_usable_key_and_without_a_secret_nobody_can_be_let_in() {
+async fn without_a_usable_key_or_secret_no_token_is_accepted() {
     let stand = Stand::new(None).await;
     let legacy = legacy_token(SECRET, None, &claims(after(0)));
     for list in [json!({"keys": []}), json!({"keys": [{"kty": "oct", "kid": "a", "k": "c2VjcmV0"}]})] {
@@ -289,7 +289,7 @@ impl Route {
 }
 
 #[tokio::test]
-async fn nobody_without_a_token_costs_anything() {
+async fn a_request_without_a_token_makes_no_call() {
     let route = Route::new(&[]).await;
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/vectors/tokens.json");
     let vectors: Value = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
@@ -310,7 +310,7 @@ async fn nobody_without_a_token_costs_anything() {
     ];
     let mut bodies = Vec::new();
     for token in recorded.chain(own).chain((0..1000).map(made_up)) {
-        // The body is none: it is not looked at.
+        // The body is not valid, and is not parsed.
         let response = route.ask(Some(format!("Bearer {token}").as_bytes()), "{").await;
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.headers()["www-authenticate"], "Bearer error=\"invalid_token\"");
@@ -353,7 +353,7 @@ fn expired(route: &Route) -> String {
 }
 
 #[tokio::test]
-async fn guests_and_applications_only_where_they_may() {
+async fn guests_and_applications_only_where_allowed() {
     let strict = Route::new(&[]).await;
     let open = Route::new(&[("ALLOW_ANONYMOUS", "true"), ("ALLOWED_OAUTH_CLIENTS", "app-1,app-2")]).await;
     let rows = [
@@ -392,7 +392,7 @@ async fn a_token_is_read_from_one_place() {
 }
 
 #[tokio::test]
-async fn tokens_that_cannot_be_checked_are_not_wrong() {
+async fn tokens_that_cannot_be_checked_are_not_refused_as_wrong() {
     let route = Route::new(&[]).await;
     route.project.fail(Some(Fault::Status(500)));
     let response = route.ask(Some(format!("Bearer {}", route.project.token(&route.claims())).as_bytes()), BODY).await;

@@ -1,4 +1,4 @@
-//! Tables behind a proxy, users, and upstreams that count: for tests of what is limited, written down and paid.
+//! Tables behind a proxy, users, and upstreams that count requests: for tests of limits, tasks and credits.
 
 #[path = "../../../../dev/tests/it/dynamodb/create.rs"]
 mod create;
@@ -27,9 +27,9 @@ use shared::task::fingerprint;
 use create::create;
 pub(crate) use create::{n, s};
 
-/// Longer than anything takes that ends at all.
+/// A bound for everything that ends.
 pub(crate) const EVER: Duration = Duration::from_secs(30);
-/// A window in which nothing comes back while a test runs.
+/// A window in which no token is refilled while a test runs.
 pub(crate) const DAY_MS: &str = "86400000";
 pub(crate) const DAY: (&str, &str) = ("RL_WINDOW_MS", DAY_MS);
 
@@ -88,7 +88,7 @@ impl Tables {
         (proxy, running)
     }
 
-    /// For a script, which cannot wait: changes the tables while a request is on its way to them.
+    /// For a script, which is not async: changes the tables while a request is on its way.
     pub(crate) fn hand(&self) -> Hand {
         Hand(self.url.clone())
     }
@@ -165,7 +165,7 @@ impl Drop for Tables {
             let tables = [self.limits.clone(), self.ledger.clone()];
             self.hand().does(async move |client| {
                 for table in tables {
-                    // What cannot be deleted was new, and is empty or nearly so.
+                    // A table that cannot be deleted is small.
                     let _ = client.delete_table().table_name(table).send().await;
                 }
             });
@@ -173,15 +173,15 @@ impl Drop for Tables {
     }
 }
 
-/// Runs a round, and another one while the machine was too busy for it: a round says whether it had its time. What must
-/// never happen must not happen in any.
+/// Runs a round, and repeats it if the machine was too busy for it, for which the round returns false. Assertions hold in
+/// every round.
 pub(crate) async fn in_time(mut round: impl AsyncFnMut() -> bool) {
     for _ in 0..5 {
         if round().await {
             return;
         }
     }
-    unreachable!("it never had its time");
+    unreachable!("the machine was too busy in every round");
 }
 
 /// See [`Tables::hand`].
@@ -194,7 +194,7 @@ impl Hand {
         self.does(async move |client| put(&client, &table, item).await);
     }
 
-    /// On a thread of its own: the one that asks is busy with us.
+    /// On a thread of its own: the current one is busy with the request.
     pub(crate) fn does(&self, work: impl AsyncFnOnce(Client) + Send + 'static) {
         let url = self.0.clone();
         let thread = std::thread::spawn(move || {
@@ -205,7 +205,7 @@ impl Hand {
     }
 }
 
-/// Tables, and the upstream's key in a vault that counts who asks for it.
+/// Tables, and the upstream's key in a vault that counts its calls.
 pub(crate) struct Stand {
     pub(crate) tables: Tables,
     pub(crate) vault: Vault,
@@ -220,7 +220,7 @@ impl Stand {
         Self { tables: Tables::new().await, vault, manager }
     }
 
-    /// A function with a memory of its own: 5 calls a day, unless `variables` say otherwise. An empty variable is none.
+    /// A function with a memory of its own: 5 calls a day, unless `variables` change that. An empty variable is not set.
     pub(crate) fn app<R: FromEnvironment>(&self, upstream: &Upstream, variables: &[(&str, &str)]) -> Arc<App<R>> {
         let usual = self.environment(upstream);
         let get = |name: &str| {
@@ -259,19 +259,19 @@ impl Upstream {
         Self::plays_in_turn(vec![transcript]).await
     }
 
-    /// Another one for each request.
+    /// Plays the next transcript for each request.
     pub(crate) async fn plays_in_turn(transcripts: Vec<Transcript>) -> Self {
         let (router, seen) = transcript::routes_in_turn(transcripts);
         let running = dev::start(router).await.unwrap();
         Self { url: running.url(""), seen, _running: Some(running) }
     }
 
-    /// Says what was recorded: a file of `shared/tests/data/fixtures`.
+    /// Sends a file of `shared/tests/data/fixtures`.
     pub(crate) async fn recorded(name: &str) -> Self {
         Self::plays(Transcript::events(fixture(name))).await
     }
 
-    /// Keeps its answers back until the gate is open.
+    /// Holds its answers until the gate is open.
     pub(crate) async fn gated(transcript: Transcript) -> (Self, Gate) {
         let gate = Gate::closed();
         let upstream = Self::plays(Transcript { gate: Some(gate.clone()), ..transcript }).await;
@@ -283,7 +283,7 @@ impl Upstream {
         Self::plays(refusal(status)).await
     }
 
-    /// Nobody listens there.
+    /// An address without a listener.
     pub(crate) fn gone() -> Self {
         let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         Self { url: format!("http://{closed}"), seen: ReceivedRequests::default(), _running: None }
@@ -303,7 +303,7 @@ pub(crate) fn fixture(name: &str) -> Bytes {
     std::fs::read(format!("{folder}/{name}")).unwrap().into()
 }
 
-/// Somebody who has signed in.
+/// A signed-in user.
 #[derive(Clone)]
 pub(crate) struct User {
     claims: Value,
@@ -321,7 +321,7 @@ impl User {
         user
     }
 
-    /// His name in the tables.
+    /// The user's key in the tables.
     pub(crate) fn owner(&self) -> String {
         format!("user:{}", self.claims["sub"].as_str().unwrap())
     }

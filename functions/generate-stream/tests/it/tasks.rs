@@ -1,4 +1,4 @@
-//! A task's key: what comes twice is run once, and what is written down of it.
+//! Idempotency keys, and the records of tasks.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ async fn ask(app: &Arc<App>, request: Request<Bytes>) -> Reply {
 }
 
 #[tokio::test]
-async fn of_twenty_at_once_one_runs() {
+async fn of_twenty_concurrent_requests_one_runs() {
     let (stand, user) = (Stand::new().await, User::new("twenty"));
     let upstream = Upstream::recorded(PICTURE).await;
     let apps: Vec<Arc<App>> = (0..4).map(|_| stand.app(&upstream, &[])).collect();
@@ -69,7 +69,7 @@ async fn of_twenty_at_once_one_runs() {
 
 /// After a failure, and after the end of a lease.
 #[tokio::test]
-async fn of_twenty_that_retry_at_once_one_runs() {
+async fn of_twenty_concurrent_retries_one_runs() {
     for has_failed in [true, false] {
         let (stand, user) = (Stand::new().await, User::new("twenty-again"));
         let (good, bad) = (Upstream::recorded(PICTURE).await, Upstream::refuses(500).await);
@@ -144,7 +144,7 @@ async fn a_task_that_failed_is_tried_again_under_its_key() {
 
 /// The platform may freeze or end us as soon as the last byte is out.
 #[tokio::test]
-async fn nobody_hears_of_an_end_before_it_is_written_down() {
+async fn the_record_is_written_before_the_terminal_event() {
     let (stand, user) = (Stand::new().await, User::new("end"));
     let (good, bad) = (Upstream::recorded(PICTURE).await, Upstream::recorded("e05_content_filter_empty.sse").await);
     for (upstream, state, endings) in
@@ -161,7 +161,7 @@ async fn nobody_hears_of_an_end_before_it_is_written_down() {
                 let frame = tokio::time::timeout(EVER, body.frame()).await.unwrap().unwrap().unwrap();
                 told.push_str(std::str::from_utf8(frame.data_ref().unwrap()).unwrap());
             }
-            // Nothing runs any more, unless somebody reads on.
+            // Nothing runs any more unless the body is read.
             let record = stand.tables.record(&user.owner(), &key).await.unwrap();
             assert_eq!(text(&record, "st"), state, "{format}");
             assert_eq!(stand.tables.balance(&user.owner()).await.unwrap().1, 0, "{format}: nothing is held");
@@ -238,7 +238,7 @@ async fn a_key_belongs_to_its_user() {
     let app: Arc<App> = stand.app(&upstream, &[]);
     let running = handle(app.clone(), keyed(&one, "key")).await;
     let theirs = with_key(wanted(&other, json!({"prompt": "something else", "format": "events"})), "key");
-    assert_eq!(ask(&app, theirs).await.ending(), "done", "he sees nothing of it");
+    assert_eq!(ask(&app, theirs).await.ending(), "done", "the other user's task is not visible");
     assert_eq!(Reply::read(running).await.ending(), "done");
     assert_eq!(upstream.requests(), 2);
     for user in [&one, &other] {
@@ -247,7 +247,7 @@ async fn a_key_belongs_to_its_user() {
 }
 
 #[tokio::test]
-async fn a_task_without_a_key_gets_one_and_is_told() {
+async fn a_task_without_a_key_gets_one_in_a_header() {
     let (stand, user) = (Stand::new().await, User::new("no-key"));
     let (good, bad) = (Upstream::recorded(PICTURE).await, Upstream::refuses(500).await);
     let (app, failing): (Arc<App>, Arc<App>) = (stand.app(&good, &[]), stand.app(&bad, &[]));
@@ -269,9 +269,9 @@ async fn a_task_without_a_key_gets_one_and_is_told() {
     }
 }
 
-/// Whoever could not be let in has left nothing, and comes again under his key.
+/// A refused request leaves no record, so it can be sent again with its key.
 #[tokio::test]
-async fn what_was_refused_leaves_its_key_free() {
+async fn a_refused_request_leaves_its_key_free() {
     let (stand, user) = (Stand::new().await, User::new("free"));
     let (good, bad) = (Upstream::recorded(PICTURE).await, Upstream::refuses(500).await);
     let variables = [("RL_LIMIT", "1"), ("RL_WINDOW_MS", "1500")];
@@ -285,7 +285,7 @@ async fn what_was_refused_leaves_its_key_free() {
 
     assert_eq!(ask(&failing, keyed(&user, "failed")).await.ending(), "error upstream_error");
     let before = record("failed").await.unwrap();
-    // One that has not met him asks the table; one that has remembers.
+    // A process without the user in its memory reads the table.
     for app in [&cold, &failing] {
         for key in ["new", "failed"] {
             let reply = ask(app, keyed(&user, key)).await;
@@ -314,7 +314,7 @@ async fn what_was_refused_leaves_its_key_free() {
 }
 
 #[tokio::test]
-async fn a_beginning_whose_answer_is_lost_keeps_no_key() {
+async fn a_first_write_whose_answer_is_lost_leaves_the_key_free() {
     let (stand, user) = (Stand::new().await, User::new("lost"));
     let (good, bad) = (Upstream::recorded(PICTURE).await, Upstream::refuses(500).await);
     let (app, failing): (Arc<App>, Arc<App>) = (stand.app(&good, &[]), stand.app(&bad, &[]));
@@ -418,7 +418,7 @@ fn holds(value: &aws_sdk_dynamodb::types::AttributeValue, text: &str) -> bool {
 }
 
 #[tokio::test]
-async fn nothing_that_was_asked_or_shown_is_kept() {
+async fn a_record_contains_no_prompt_and_no_picture() {
     const PROMPT: &str = "a wedding photo of Ann and Ben at the lake";
     const LINK: &str = "https://example.com/ann-and-ben.png";
     let (stand, user) = (Stand::new().await, User::new("nothing"));
@@ -463,12 +463,12 @@ async fn nothing_that_was_asked_or_shown_is_kept() {
 }
 
 #[tokio::test]
-async fn a_refusal_that_comes_before_a_task_writes_none() {
+async fn a_refusal_before_the_task_writes_no_record() {
     let (stand, user) = (Stand::new().await, User::new("before"));
     let upstream = Upstream::plays(Transcript::events("")).await;
     let app: Arc<App> = stand.app(&upstream, &[]);
     let mut unsigned = keyed(&user, "key");
-    unsigned.headers_mut().insert("authorization", "Bearer nobody".parse().unwrap());
+    unsigned.headers_mut().insert("authorization", "Bearer not-a-token".parse().unwrap());
     for (request, status) in [
         (unsigned, 401),
         (with_key(wanted(&user, json!({"prompt": ""})), "key"), 400),
@@ -479,5 +479,5 @@ async fn a_refusal_that_comes_before_a_task_writes_none() {
         assert_eq!((reply.status, reply.header("x-task-id"), reply.header("ratelimit")), (status, None, None));
     }
     assert!(stand.tables.all().await.is_empty());
-    assert_eq!(stand.tables.proxy.calls(), 0, "nobody was asked");
+    assert_eq!(stand.tables.proxy.calls(), 0, "no table call");
 }

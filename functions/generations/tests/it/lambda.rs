@@ -51,20 +51,20 @@ fn wanted<'a>(principal: &'a Principal, task_id: &'a str) -> AdmitRequest<'a> {
 
 /// Status and body of an answer that is not streamed.
 async fn answer(mut invocation: FunctionResponse) -> (u16, Value) {
-    assert!(!invocation.is_streamed, "the template says BUFFERED");
+    assert!(!invocation.is_streamed, "BUFFERED in the template");
     let body = invocation.rest().await.unwrap();
     (invocation.prelude.status_code, serde_json::from_slice(&body).unwrap())
 }
 
 #[tokio::test]
-async fn every_sample_does_what_its_table_says() {
+async fn every_sample_has_its_documented_outcome() {
     let function = function(&[]).await;
     let samples = samples(NAME, &user::token()).unwrap();
     assert!(samples.len() >= 10, "{}", samples.len());
     for sample in samples {
         let mut invocation = function.invoke(&sample.event, LONG).await.unwrap();
         let headers = invocation.prelude.headers.clone();
-        assert!(!invocation.is_streamed, "{}: the template says BUFFERED", sample.name);
+        assert!(!invocation.is_streamed, "{}: BUFFERED in the template", sample.name);
         assert_eq!(invocation.prelude.status_code, sample.status, "{}", sample.name);
         assert_eq!(headers["cache-control"], "no-store, no-transform", "{}", sample.name);
         assert_eq!(headers["x-request-id"].len(), 36, "{}: one, and ours", sample.name);
@@ -90,7 +90,7 @@ async fn every_sample_does_what_its_table_says() {
 }
 
 #[tokio::test]
-async fn what_the_ledger_wrote_comes_out_of_the_binary() {
+async fn the_binary_returns_records_of_the_ledger() {
     let claims = Project::claims("", "demo@example.com");
     let principal = Principal::User(UserId::parse(claims["sub"].as_str().unwrap()).unwrap());
     ledger(&[]).admit(wanted(&principal, "任务 1/2")).await.unwrap();
@@ -130,7 +130,7 @@ async fn a_guest_has_the_limit_of_the_address_that_the_platform_names() {
 }
 
 #[tokio::test]
-async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
+async fn a_missing_variable_is_logged_and_the_process_stays_up() {
     let nowhere = ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:9");
     for (set, status, code, remedy) in [
         (nowhere, 503, "limiter_unavailable", "a request to DynamoDB failed"),
@@ -155,7 +155,7 @@ async fn what_is_missing_stands_in_the_log_and_the_process_stays_up() {
 
 /// Four at once in one process, as managed instances run it.
 #[tokio::test]
-async fn several_at_once() {
+async fn concurrent_invocations() {
     let function = function(&[("AWS_LAMBDA_MAX_CONCURRENCY", "4")]).await;
     let event = get("/api/generations");
     let all = (0..20).map(|_| async { answer(function.invoke(&event, LONG).await.unwrap()).await.0 });

@@ -44,7 +44,7 @@ fn ledger(set: Variables<'_>) -> Ledger {
     Ledger::new(&config.ledger, None, Duration::from_secs(600))
 }
 
-/// Somebody who is in no other test.
+/// A user of one test.
 struct Person {
     principal: Principal,
     token: String,
@@ -153,7 +153,7 @@ async fn update(key: Value, expression: &str, condition: Option<&str>, values: V
     assert!(answer.status().is_success(), "{}", answer.text().await.unwrap());
 }
 
-/// Lets the time of whoever runs a task be over. No function writes that.
+/// Ends the lease of a running task. No function writes that.
 async fn end_lease(owner: &Person, task_id: &str) {
     let key = json!({
         "pk": {"S": owner.principal.to_string()},
@@ -196,7 +196,7 @@ async fn pages_newest_first() {
 }
 
 #[tokio::test]
-async fn everybody_reads_their_own_log_and_no_other() {
+async fn a_user_reads_only_the_log_of_that_user() {
     // A bucket that fills slowly: one that is full again between two tries is fought for.
     let (app, ledger) = (app(&[]), ledger(&[("RL_WINDOW_MS", "86400000")]));
     let people = ["one", "two", "three"].map(person);
@@ -229,12 +229,12 @@ async fn everybody_reads_their_own_log_and_no_other() {
     }
     let others = people[1].get(&app, &format!("{LOG}/0-0")).await;
     assert_eq!(others.status(), 404);
-    let nobody = person("nobody").read(&app, LOG).await;
-    assert_eq!((&nobody["items"], &nobody["next"]), (&json!([]), &Value::Null));
+    let newcomer = person("newcomer").read(&app, LOG).await;
+    assert_eq!((&newcomer["items"], &newcomer["next"]), (&json!([]), &Value::Null));
 }
 
 #[tokio::test]
-async fn an_item_says_what_became_of_it() {
+async fn an_item_has_the_state_of_its_task() {
     let (app, ledger, reader) = (app(&[]), ledger(&[]), person("items"));
     let two = ["https://links.example.com/a.jpeg?X-Tos-Expires=86400", "https://links.example.com/b.jpeg"];
     reader.run(&ledger, "linked", Ok(&links(&two))).await;
@@ -308,10 +308,10 @@ async fn any_text_names_a_task() {
 }
 
 #[tokio::test]
-async fn credits_where_generations_cost_some() {
+async fn credits_where_generations_cost_credits() {
     let on = [("CREDITS", "on"), ("CREDITS_INITIAL", "10")];
     let (app_on, ledger, reader) = (app(&on), ledger(&on), person("credits"));
-    assert_eq!(reader.read(&app_on, LOG).await["credits"], 10, "who was never seen has the initial ones");
+    assert_eq!(reader.read(&app_on, LOG).await["credits"], 10, "a new user has the initial credits");
     let admission = reader.begin(&ledger, "three", 3).await;
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 7, "three are reserved");
     ledger.settle(&admission, Ok(&links(&["https://links.example.com/a.jpeg"])), Tally::default(), &[]).await;
@@ -337,14 +337,14 @@ async fn the_line_that_grants_credits() {
 
     assert_eq!(reader.read(&app, LOG).await["credits"], 0);
     grant().await;
-    assert_eq!(reader.read(&app, LOG).await["credits"], 10, "to somebody who was never seen");
+    assert_eq!(reader.read(&app, LOG).await["credits"], 10, "to a user without a request");
     reader.begin(&ledger, "three", 3).await;
     grant().await;
     assert_eq!(reader.read(&app, LOG).await["credits"], 17, "and while some are reserved");
 }
 
 #[tokio::test]
-async fn what_is_left_of_the_limit() {
+async fn the_state_of_the_limit() {
     let limits = [("RL_LIMIT", "5"), ("RL_ANON_LIMIT", "2"), ("ALLOW_ANONYMOUS", "true")];
     let (app, ledger, reader) = (app(&limits), ledger(&limits), person("rate"));
     let full = reader.get(&app, LOG).await;
@@ -476,7 +476,7 @@ async fn every_response_has_its_headers() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_read_is_not_told() {
+async fn an_unreadable_log_is_a_problem() {
     let proxy = Proxy::default();
     let routes = dynamodb::routes(proxy.clone(), &user::variable("AWS_ENDPOINT_URL_DYNAMODB").unwrap());
     let tables = dev::start(routes).await.unwrap();
@@ -500,7 +500,7 @@ async fn what_cannot_be_read_is_not_told() {
             let response = reader.get(&app, path).await;
             assert_eq!(response.status(), 503, "{fault:?}");
             assert_eq!(response.headers()["retry-after"], retry_after, "{fault:?}");
-            assert!(!response.headers().contains_key("ratelimit"), "nobody could ask");
+            assert!(!response.headers().contains_key("ratelimit"), "the limit was not read");
             assert_eq!(body(response).await["code"], code, "{fault:?}");
         }
     }

@@ -50,7 +50,7 @@ struct Picture {
     written: Written,
     label: &'static str,
     symbols: Symbols,
-    /// White space every so many symbols.
+    /// White space after every group of symbols.
     wrap: Option<(usize, &'static str)>,
 }
 

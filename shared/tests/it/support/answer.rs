@@ -1,4 +1,4 @@
-//! An answer read to its end, told so that it does not depend on how its bytes were cut.
+//! An answer read to its end, in a form that does not depend on the cuts between its pieces.
 
 use std::collections::HashMap;
 
@@ -7,7 +7,7 @@ use shared::outcome::{AnswerEnd, Outcome, Success};
 use shared::update::Update;
 use shared::upstream::{AnswerReader, AnyDialect, Failure};
 
-/// Updates as they came; neighbours of a kind are one.
+/// Updates in order; adjacent updates of the same kind are joined.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Seen {
     Text(u32, String),
@@ -36,7 +36,7 @@ impl Answer {
     }
 }
 
-/// Reads an answer, and sees to it that the bytes handed on are those that the updates tell of.
+/// Reads an answer, and checks that its bytes have the lengths and hashes of the updates.
 pub(crate) fn read<'a>(dialect: AnyDialect, pieces: impl IntoIterator<Item = &'a [u8]>) -> Answer {
     let (mut seen, mut pictures, mut drafts, mut damaged) = (Vec::new(), Vec::new(), Vec::new(), 0);
     let mut open: HashMap<u32, Vec<u8>> = HashMap::new();
@@ -59,7 +59,7 @@ pub(crate) fn read<'a>(dialect: AnyDialect, pieces: impl IntoIterator<Item = &'a
             Update::ImageRejected { slot, .. } => drop(open.remove(slot)),
             _ => {}
         }
-        // A piece of text that is none is told of after the whole piece, so its place depends on the cutting.
+        // Invalid UTF-8 is reported after the whole piece, so its place depends on the cuts.
         if matches!(update, Update::Failed(Failure::Protocol)) && matches!(seen.last(), Some(Seen::Text(..))) {
             damaged += 1;
             return;

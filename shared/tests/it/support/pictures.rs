@@ -1,4 +1,4 @@
-//! Small real pictures that can be told apart.
+//! Small real pictures that differ from each other.
 
 /// A red pixel.
 pub(crate) const PNG: &str =

@@ -331,7 +331,7 @@ fn of_several_pictures_in_a_slot_the_final_one_comes_first() {
         [&draft, &done],
         // The mark stands behind the picture.
         [&part("", base64), &part(",\"thought\":true", other)],
-        // An upstream that says in every event that it stops.
+        // An upstream with a finish reason in every event.
         [&part(",\"thought\":true", other).replace("]}}]}", "]},\"finishReason\":\"STOP\"}]}"), &part("", base64)],
     ] {
         // A mark behind a streamed draft comes too late; a model without drafts sends none.
@@ -529,7 +529,7 @@ fn text_is_written_once_and_only_what_may_begin_a_picture_waits() {
 }
 
 #[test]
-fn every_transcript_says_the_same_at_every_cut() {
+fn every_transcript_has_the_same_content_at_every_cut() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
     let mut read = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
