@@ -140,12 +140,12 @@ async fn sign_in(client: &Client, base: &str) -> Option<String> {
 }
 
 async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<(String, Option<Engine>)> {
-    let options = ServeArgs { port: 0, speed: 20.0, shape: dev::Shape::Deltas, data: None, quiet: true, real: false };
+    let options = ServeArgs { speed: 20.0, quiet: true, ..ServeArgs::default() };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let environment = StackEnvironment::of_process();
     let tables = serve::tables(&options, &environment)?;
-    let router = serve::routes(&options, &environment, address, tables.as_ref().map(Engine::url));
+    let router = serve::routes(&options, &environment, address, None, tables.as_ref().map(Engine::url));
     stack.spawn(dev::serve(listener, router));
     Ok((format!("http://{address}"), tables))
 }
