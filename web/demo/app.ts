@@ -207,7 +207,7 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     const { limit, remaining, resetMs } = page.rate;
     const pips = Array.from({ length: limit > 10 ? 0 : limit }, (_, index) => h('span', { class: 'pip', 'data-left': `${index < remaining}` }));
     rate.append(...(pips.length ? [h('span', { class: 'pips', 'aria-hidden': 'true' }, ...pips)] : []), h('span', { say: ['callsLeft', remaining, limit] }));
-    if (remaining < limit && resetMs > 0) rateTimer = setTimeout(() => document.visibilityState === 'visible' && void client().generations({ limit: 1 }).then(showLimits, () => {}), resetMs + 200);
+    if (remaining < limit && resetMs > 0) rateTimer = setTimeout(() => document.visibilityState === 'visible' && void client().generations({ limit: 1 }).then(showLimits, () => {}), Math.max(resetMs, 1000) + 200);
   }
 
   async function refresh(): Promise<void> {
@@ -268,15 +268,15 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     email.textContent = user.email;
     tools.replaceChildren(menu);
     bench?.showUser(user.email);
-    stage.replaceChildren(work);
     strip.reset();
     history.clear();
     const last = await memory.lastRequest(user.id);
+    stage.replaceChildren(work);
     if (last) {
       composer.set(last);
-      if (last.failure) strip.showFailure(last, last.failure);
-      else void strip.start(last, false);
-      showStrip();
+      if (!last.failure) void strip.start(last, false);
+      else if (last.failure !== 'cancelled') strip.showFailure(last, last.failure);
+      if (last.failure !== 'cancelled') showStrip();
     }
     await refresh();
   }

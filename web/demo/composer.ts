@@ -15,7 +15,6 @@ export interface Composer {
   setState(state: 'ready' | 'running'): void;
   /** Disables the button for as many more seconds; 0 enables it. */
   hold(seconds: number): void;
-  submit(): void;
   focus(): void;
 }
 
@@ -152,6 +151,7 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
       photos = [...urls.map((url) => ({ url })), ...photos].slice(0, PLACES.faces);
       if (!photos.length) return void complain(linksProblem, links, 'needPhoto');
     }
+    composer.setState('running');
     const isWords = mode === 'words';
     const draft: Draft = {
       mode,
@@ -161,7 +161,7 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
       model: isWords ? model.value : '',
       photos: await fitting(photos),
     };
-    if (state === 'ready') onSubmit(draft);
+    onSubmit(draft);
   }
 
   form.addEventListener('submit', (event) => {
@@ -179,9 +179,7 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
     event.preventDefault();
     void send();
   });
-  render();
-
-  return {
+  const composer: Composer = {
     element: form,
     set(request) {
       mode = request.mode;
@@ -211,9 +209,10 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
       held = seconds;
       showSubmit();
     },
-    submit: () => void send(),
     focus: () => prompt.focus(),
   };
+  render();
+  return composer;
 }
 
 /** The photos, scaled down further where all of them together are too large for one request. */

@@ -10,6 +10,8 @@ export interface Config {
   supabase: { url: string; key: string };
   /** The ways to sign in, in the order in which they are offered. */
   signIn?: ('password' | 'code')[];
+  /** True: a user stays signed in after the tab is closed. */
+  rememberSignIn?: boolean;
   /** The models that a user may choose. With fewer than two there is no choice. */
   models?: string[];
   /** False hides the second mode. */

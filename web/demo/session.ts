@@ -1,5 +1,6 @@
 // Sign-in at Supabase Auth: password, code by e-mail, refresh. The access token is in memory only. The refresh token is
-// in this tab's session storage, so that a reload does not sign the user out.
+// in this tab's session storage, so that a reload does not sign the user out; with `rememberSignIn` it is in the
+// browser's local storage, as with supabase-js.
 import type { Config } from './config.js';
 import type { Word } from './words.js';
 
@@ -14,7 +15,6 @@ export interface User {
 
 interface Tokens {
   access: string;
-  refresh: string;
   /** In milliseconds since 1970, by this device's clock. */
   endsAt: number;
   user: User;
@@ -45,7 +45,8 @@ export interface Session {
 }
 
 /** @param onEnd called when a session cannot be refreshed */
-export function createSession({ supabase: { url, key } }: Config, onEnd: () => void): Session {
+export function createSession({ supabase: { url, key }, rememberSignIn }: Config, onEnd: () => void): Session {
+  const storage = rememberSignIn ? localStorage : sessionStorage;
   let tokens: Tokens | undefined;
   let refreshing: Promise<void> | undefined;
 
@@ -64,30 +65,36 @@ export function createSession({ supabase: { url, key } }: Config, onEnd: () => v
 
   function keep(answer: unknown): void {
     const { access_token, refresh_token, expires_in, user } = answer as Record<string, string> & { user: User };
-    tokens = { access: access_token!, refresh: refresh_token!, endsAt: Date.now() + +expires_in! * 1000, user };
-    sessionStorage.setItem(KEPT, tokens.refresh);
+    tokens = { access: access_token!, endsAt: Date.now() + +expires_in! * 1000, user };
+    storage.setItem(KEPT, refresh_token!);
   }
 
   function forget(): void {
     tokens = undefined;
-    sessionStorage.removeItem(KEPT);
+    storage.removeItem(KEPT);
   }
 
-  async function refresh(refresh_token: string): Promise<void> {
+  /** Each refresh token is used once; another tab may have used the one of before. */
+  async function refreshAlone(): Promise<void> {
+    const refresh_token = storage.getItem(KEPT);
     try {
-      keep(await call('token?grant_type=refresh_token', { refresh_token }, 'signInAgain'));
+      if (refresh_token) keep(await call('token?grant_type=refresh_token', { refresh_token }, 'signInAgain'));
+      else forget();
     } catch (error) {
       if ((error as SignInError).word !== 'signInAgain') throw error;
       forget();
     }
   }
 
+  /** Locks are missing on a page without TLS. */
+  const refresh = async (): Promise<void> => (navigator.locks ? navigator.locks.request(KEPT, refreshAlone) : refreshAlone());
+
   return {
     user: () => tokens?.user,
     async token(ask) {
       if (!tokens) return undefined;
       if (ask.refresh || Date.now() > tokens.endsAt - MARGIN_MS) {
-        refreshing ??= refresh(tokens.refresh).finally(() => (refreshing = undefined));
+        refreshing ??= refresh().finally(() => (refreshing = undefined));
         await refreshing;
         if (!tokens) onEnd();
       }
@@ -97,8 +104,7 @@ export function createSession({ supabase: { url, key } }: Config, onEnd: () => v
     sendCode: async (email) => void (await call('otp', { email, create_user: false }, 'wrongSignIn')),
     verifyCode: async (email, token) => keep(await call('verify', { type: 'email', email, token }, 'wrongCode')),
     async restore() {
-      const kept = sessionStorage.getItem(KEPT);
-      if (kept) await refresh(kept).catch(() => {});
+      if (storage.getItem(KEPT)) await refresh().catch(() => {});
       return !!tokens;
     },
     async signOut() {
@@ -107,7 +113,8 @@ export function createSession({ supabase: { url, key } }: Config, onEnd: () => v
       if (bearer) await call('logout?scope=local', {}, 'signInDown', bearer).catch(() => {});
     },
     damage(access, isEnded) {
-      if (tokens) tokens = { ...tokens, access, ...(isEnded && { refresh: 'ended' }) };
+      if (tokens) tokens = { ...tokens, access };
+      if (isEnded) storage.setItem(KEPT, 'ended');
     },
   };
 }

@@ -56,7 +56,6 @@ export function createStrip(actions: StripActions): Strip {
   const list = h('ul', { class: 'frames' });
   const message = h('p', { class: 'message' });
   const alert = h('div', { class: 'failure', role: 'alert' });
-  const countdown = h('p', { class: 'countdown', 'aria-hidden': 'true' });
   const text = h('details', { class: 'model-text', hidden: true }, h('summary', { say: 'modelSays' }), h('p'));
   const stop = button('quiet', 'stop', 'cancel', () => strip.cancel());
   const retry = button('primary', 'retry', 'retry', () => request && !held && actions.retry(request));
@@ -76,7 +75,7 @@ export function createStrip(actions: StripActions): Strip {
     { class: 'strip', 'aria-labelledby': 'strip-title', 'data-state': 'ready' },
     h('header', { class: 'strip-head' }, title, timeline.clock),
     timeline.steps,
-    h('div', { class: 'strip-bar' }, h('div', { class: 'strip-say' }, message, countdown), h('div', { class: 'strip-actions' }, stop, retry, again, edit)),
+    h('div', { class: 'strip-bar' }, message, h('div', { class: 'strip-actions' }, stop, retry, again, edit)),
     film,
     text,
   );
@@ -277,8 +276,8 @@ export function createStrip(actions: StripActions): Strip {
     hold(seconds) {
       held = seconds;
       for (const other of [retry, again]) other.setAttribute('aria-disabled', `${seconds > 0}`);
-      if (seconds) say(countdown, 'retryIn', seconds);
-      else hush(countdown);
+      if (seconds) say(retry.lastElementChild!, 'retryIn', seconds);
+      else say(retry.lastElementChild!, 'retry');
     },
   };
 

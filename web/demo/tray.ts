@@ -107,9 +107,8 @@ export function createTray(title: Word, isOptional: boolean, places: number): Tr
   };
 }
 
-/** Two sizes in a small space: a common unit stands once. */
+/** Two sizes in a small space: their unit stands once. */
 function shortSizes(before: number, after: number): [string, string] {
-  const megabytes = (bytes: number): string => (bytes / 1e6).toFixed(1);
-  if (before < 1e6) return [sizeOf(before), sizeOf(after)];
-  return after < 1e6 ? [`${megabytes(before)} MB`, sizeOf(after)] : [megabytes(before), `${megabytes(after)} MB`];
+  if (before < 1e6) return [`${Math.round(before / 1e3)}`, sizeOf(Math.max(after, 1000))];
+  return [(before / 1e6).toFixed(1), `${(after / 1e6).toFixed(after < 1e6 ? 2 : 1)} MB`];
 }

@@ -14,7 +14,7 @@ const WORDS = {
 
   // Sign-in
   signIn: ['登录', 'Sign in'],
-  signInLead: ['登录后开始创作', 'Sign in to start'],
+  signInLead: ['登录后即可生成图片、查看历史', 'Make pictures and find your history again'],
   signInAgain: ['登录已过期', 'Your session has ended'],
   signInAgainLead: ['重新登录后会继续刚才的生成，内容都还在。', 'Sign in again and your request goes on. Nothing is lost.'],
   email: ['邮箱', 'E-mail'],
@@ -115,9 +115,9 @@ const WORDS = {
   received: ['{0@s}', '{0@s}'],
   cancel: ['取消', 'Cancel'],
   retry: ['重试', 'Try again'],
-  edit: ['修改内容', 'Change the request'],
+  edit: ['修改内容', 'Edit request'],
   again: ['再来一次', 'Once more'],
-  retryIn: ['{0} 秒后可重试', 'Available again in {0} s'],
+  retryIn: ['{0} 秒后可重试', 'Try again in {0} s'],
   draft: ['草稿', 'Draft'],
   blankFrame: ['未曝光', 'Unexposed'],
   frame: ['第 {0} 张', 'Picture {0}'],

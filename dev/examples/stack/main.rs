@@ -132,7 +132,7 @@ async fn serve(options: ServeArgs) -> io::Result<()> {
         io::Error::new(error.kind(), format!("port {port} of 127.0.0.1 cannot be opened ({error}); try --port 0"))
     })?;
     let address = listener.local_addr()?;
-    let host = options.host.map(page::on_network).transpose()?.filter(|host| !host.is_loopback());
+    let host = options.host.map(page::on_network).transpose()?.filter(|host| *host != Ipv4Addr::LOCALHOST);
     let environment = if options.real { StackEnvironment::with_file()? } else { StackEnvironment::of_process() };
     let tables = serve::tables(&options, &environment)?;
     if host.is_some() && options.real && !serve::has_own_users(&environment) {
