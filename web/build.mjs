@@ -1,8 +1,17 @@
-// Writes dist/ anew from src/, so that a file whose source is gone does not stay.
+// Writes dist/ anew: the package from src/, and the page from demo/. A file whose source is gone does not stay.
 import { execFileSync } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { copyFileSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
 
 const here = fileURLToPath(new URL('.', import.meta.url));
+const tsc = (project) => execFileSync(`${here}node_modules/.bin/tsc`, ['--project', project], { stdio: 'inherit' });
 rmSync(`${here}dist`, { recursive: true, force: true });
-execFileSync(`${here}node_modules/.bin/tsc`, ['--project', here], { stdio: 'inherit' });
+tsc(here);
+
+tsc(`${here}demo`);
+await build({
+  absWorkingDir: `${here}demo`, entryPoints: ['app.ts', '../src/photos-worker.ts', 'style.css'], outdir: `${here}dist/demo`, entryNames: '[name]',
+  bundle: true, minify: true, format: 'esm', target: 'es2022', charset: 'utf8', legalComments: 'none', logLevel: 'warning',
+});
+for (const file of ['index.html', 'icon.svg', 'config.json', 'vercel.json']) copyFileSync(`${here}demo/${file}`, `${here}dist/demo/${file}`);

@@ -23,6 +23,7 @@ use serde_json::json;
 use self::event::ArkEvent;
 use self::link::ArkLink;
 use self::request::{SeedreamRequest, SizeTier};
+use crate::drawings::Drawings;
 use crate::input::Refused;
 use crate::picture::Picture;
 use crate::timed_body::{self, TimedWrite};
@@ -45,11 +46,16 @@ pub struct ArkOptions {
 
 /// The routes of ARK and of its storage.
 pub fn routes(options: ArkOptions) -> Router {
+    routes_with_drawings(options, Drawings::default())
+}
+
+/// As [`routes`], and each fetched picture is added to `drawings`.
+pub fn routes_with_drawings(options: ArkOptions, drawings: Drawings) -> Router {
     Router::new()
         .route("/api/v3/images/generations", post(generations))
         .route("/ark-files/{name}", get(file))
         .layer(DefaultBodyLimit::max(MAX_REQUEST_BYTES))
-        .with_state(Arc::new(options))
+        .with_state((Arc::new(options), drawings))
 }
 
 /// The picture behind a link: number `index` (from 0) for `prompt` at size `2K`, a JPEG of 2496 x 1664 pixels.
@@ -58,7 +64,7 @@ pub fn picture_for(prompt: &str, index: u32) -> Picture {
 }
 
 async fn generations(
-    State(options): State<Arc<ArkOptions>>,
+    State((options, _)): State<(Arc<ArkOptions>, Drawings)>,
     headers: HeaderMap,
     body: Bytes,
 ) -> Result<Response, ArkRefusal> {
@@ -95,7 +101,7 @@ fn answer(speed: f64, host: &str, request: &SeedreamRequest) -> Response {
 
 /// Draws the picture of a link. The same link always gives the same bytes, so no picture is stored.
 async fn file(
-    State(options): State<Arc<ArkOptions>>,
+    State((options, drawings)): State<(Arc<ArkOptions>, Drawings)>,
     Path(name): Path<String>,
     RawQuery(query): RawQuery,
 ) -> Result<Response, ArkStorageRefusal> {
@@ -107,6 +113,7 @@ async fn file(
     if options.log {
         picture.log("ARK fake drew");
     }
+    drawings.add(&picture);
     Ok(([(header::CONTENT_TYPE, picture.media_type)], picture.bytes).into_response())
 }
 

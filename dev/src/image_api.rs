@@ -31,9 +31,10 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use bytes::Bytes;
 
-use self::answer_pictures::AnswerPictures;
+use self::answer_pictures::{AnswerPictures, Report};
 use self::refusal::{ImageApiRefusal, Vendor};
 use self::request::ImageRequest;
+use crate::drawings::Drawings;
 use crate::picture::{Picture, PictureFormat, draw};
 use crate::shape::{Protocol, Shape};
 
@@ -55,12 +56,12 @@ pub struct ImageApiOptions {
 
 /// The relay's routes. The same prompt always returns the same picture.
 pub fn routes(options: ImageApiOptions) -> Router {
-    router(Relay { options, drawn_before: None })
+    router(Relay { options, drawn_before: None, drawings: None })
 }
 
-/// As [`routes`], but a repeated prompt returns another picture each time.
-pub fn routes_that_vary(options: ImageApiOptions) -> Router {
-    router(Relay { options, drawn_before: Some(Mutex::default()) })
+/// As [`routes`], but a repeated prompt returns another picture each time, and each picture is added to `drawings`.
+pub fn routes_that_vary(options: ImageApiOptions, drawings: Drawings) -> Router {
+    router(Relay { options, drawn_before: Some(Mutex::default()), drawings: Some(drawings) })
 }
 
 /// The picture for `prompt` without further settings: a PNG of 1024 x 1024 pixels. A second picture of the same answer,
@@ -86,6 +87,7 @@ struct Relay {
     options: ImageApiOptions,
     /// Number of pictures drawn for each prompt. `None` if repeated prompts return the same picture.
     drawn_before: Option<Mutex<HashMap<String, u32>>>,
+    drawings: Option<Drawings>,
 }
 
 impl Relay {
@@ -114,8 +116,13 @@ impl Relay {
         let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
         let host = host.ok_or_else(|| vendor.request(&"no Host header"))?;
         let number = self.number_for(&request.prompt, shape.pictures());
-        let pictures = AnswerPictures::new(&request.prompt, number, request.size, host, self.options.log);
+        let pictures = AnswerPictures::new(&request.prompt, number, request.size, host, self.report());
         Ok(answer::play(shape, request, pictures, self.options.speed))
+    }
+
+    /// Where the pictures of an answer are reported.
+    fn report(&self) -> Report {
+        Report { log: self.options.log, drawings: self.drawings.clone() }
     }
 
     /// Reserves `count` picture numbers for this prompt and returns the first.
@@ -178,8 +185,8 @@ async fn generate_content(
 /// Draws the picture of a link. The same link always gives the same bytes, so no picture is stored.
 async fn file(State(relay): State<Arc<Relay>>, Path(name): Path<String>) -> Result<Response, StatusCode> {
     let (sketch, size) = link::parse(&name).ok_or(StatusCode::NOT_FOUND)?;
-    let log = relay.options.log;
-    let drawn = tokio::task::spawn_blocking(move || answer_pictures::finished(&sketch, size, log)).await;
+    let report = relay.report();
+    let drawn = tokio::task::spawn_blocking(move || answer_pictures::finished(&sketch, size, &report)).await;
     let Picture { media_type, bytes, .. } = drawn.map_err(|_| StatusCode::INTERNAL_SERVER_ERROR)?;
     Ok(([(header::CONTENT_TYPE, media_type)], bytes).into_response())
 }

@@ -44,21 +44,26 @@
 //! | `line_shortener.rs` | shortens long lines for a terminal |
 //! | `timed_body.rs` | response bodies as timed writes |
 //! | `server.rs` | serves a router on a socket |
-//! | `page.html` | the page of the local stack, with a form per route |
+//! | `page.rs` | the create page |
+//! | `fault.rs` | faults that the page chooses |
+//! | `drawings.rs` | the pictures that were drawn last |
 
 #![forbid(unsafe_code)]
 
 pub mod ark;
 pub mod canary;
 pub mod client;
+pub mod drawings;
 pub mod dynamodb;
 mod engine_client;
+pub mod fault;
 pub mod function;
 pub mod function_url;
 pub mod image_api;
 mod input;
 mod landscape;
 pub mod line_shortener;
+pub mod page;
 pub mod picture;
 mod pixel_font;
 pub mod runtime_api;
@@ -75,17 +80,3 @@ pub mod user;
 
 pub use server::{RunningServer, serve, start};
 pub use shape::{Protocol, Shape, UnknownShape};
-
-/// The page that the local stack serves at `/`: one file that loads nothing else.
-///
-/// It offers every [`Shape`] of `model`. Without a model it offers none: real upstreams have no shapes.
-pub fn page(model: Option<&str>) -> String {
-    let options = model.iter().flat_map(|model| {
-        let option = move |shape: &Shape| {
-            let description = shape.description();
-            format!("<option value=\"{model}@{shape}\" lang=\"en\" title=\"{description}\">{shape}</option>")
-        };
-        Shape::ALL.iter().map(option)
-    });
-    include_str!("page.html").replace("<!-- shapes -->", &options.collect::<String>())
-}

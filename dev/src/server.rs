@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 
 /// Serves `router` on `listener` until the process ends.
 ///
-/// Sets `TCP_NODELAY`: with Nagle's algorithm an event would wait for the acknowledgement of the previous one.
+/// A handler can ask for the client's address with `ConnectInfo`. Sets `TCP_NODELAY`: with Nagle's algorithm an event would wait for the acknowledgement of the previous one.
 ///
 /// # Errors
 /// None today: a failed connection is dropped, and the next one is accepted.
@@ -19,7 +19,7 @@ pub async fn serve(listener: TcpListener, router: Router) -> io::Result<()> {
         // This fails on a closed socket, and so does the read that follows.
         let _ = socket.set_nodelay(true);
     });
-    axum::serve(listener, router).await
+    axum::serve(listener, router.into_make_service_with_connect_info::<SocketAddr>()).await
 }
 
 /// A router that listens on a free port of 127.0.0.1. It ends when dropped.

@@ -7,13 +7,14 @@ mod check;
 mod check_bucket;
 mod credits;
 mod environment;
+mod page;
 mod serve;
 mod setup;
 mod smoke;
 mod stores;
 
 use std::io::{self, IsTerminal, Write};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -41,6 +42,10 @@ struct ServeArgs {
     /// Port on 127.0.0.1; 0 selects a free one.
     #[arg(long, default_value_t = 8787)]
     port: u16,
+    /// Also listen on this address of this machine, for a phone on the same network; 0.0.0.0 finds it. Everyone on that
+    /// network can then use the stack.
+    #[arg(long, value_name = "ADDRESS")]
+    host: Option<IpAddr>,
     /// Speed of the fake upstreams: 1 is that of real ones, 10 is ten times as fast, `inf` never waits.
     #[arg(long, default_value_t = 1.0, value_parser = speed)]
     speed: f64,
@@ -57,6 +62,9 @@ struct ServeArgs {
     /// SUPABASE_URL if it is set there, otherwise the demo users.
     #[arg(long)]
     real: bool,
+    /// Publishable key of the project in SUPABASE_URL. The page signs in with it.
+    #[arg(long, value_name = "KEY", default_value = "")]
+    supabase_key: String,
 }
 
 #[derive(Subcommand)]
@@ -126,11 +134,33 @@ async fn serve(options: ServeArgs) -> io::Result<()> {
         io::Error::new(error.kind(), format!("port {port} of 127.0.0.1 cannot be opened ({error}); try --port 0"))
     })?;
     let address = listener.local_addr()?;
+    let host = options.host.map(page::on_network).transpose()?.filter(|host| *host != Ipv4Addr::LOCALHOST);
     let environment = if options.real { StackEnvironment::with_file()? } else { StackEnvironment::of_process() };
     let stores = Stores::start(&options, &environment).await?;
-    let router = serve::routes(&options, &environment, address, &stores);
-    serve::announce(&options, &environment, address, &stores)?;
-    dev::serve(listener, router).await
+    if host.is_some() && options.real && !serve::has_own_users(&environment) {
+        return Err(io::Error::other(
+            "--host with --real needs SUPABASE_URL: anyone on the network could spend money as a demo user",
+        ));
+    }
+    let router = serve::routes(&options, &environment, address, host, &stores);
+    let on_network = match host {
+        None => None,
+        Some(host) => Some(TcpListener::bind((host, address.port())).await.map_err(|error| {
+            io::Error::new(error.kind(), format!("port {} of {host} cannot be opened ({error})", address.port()))
+        })?),
+    };
+    serve::announce(&options, &environment, address, host, &stores)?;
+    match on_network {
+        None => dev::serve(listener, router).await,
+        Some(other) => tokio::try_join!(dev::serve(listener, router.clone()), dev::serve(other, router)).map(|_| ()),
+    }
+}
+
+impl Default for ServeArgs {
+    fn default() -> Self {
+        let (shape, speed) = (Shape::Deltas, 1.0);
+        Self { port: 0, host: None, speed, shape, data: None, quiet: false, real: false, supabase_key: String::new() }
+    }
 }
 
 /// The names of the shapes, with their descriptions.

@@ -1,18 +1,20 @@
 //! Serves the routes, the fakes and the page on one port.
 
 use std::io::{self, Write};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::extract::{ConnectInfo, Request};
 use axum::http::{self, HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::map_request;
-use axum::response::{Html, IntoResponse, Response};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use dev::Shape;
+use dev::drawings::Drawings;
+use dev::fault::StackFaults;
 use dev::secrets::Vault;
 use dev::supabase::Project;
 use shared::edge::{Invocation, MAX_BODY_BYTES};
@@ -20,6 +22,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::ServeArgs;
 use crate::environment::{FILE, StackEnvironment};
+use crate::page::{self, PageSettings};
 use crate::stores::Stores;
 
 /// The key of the fake upstreams. It is valid nowhere else.
@@ -39,15 +42,17 @@ pub(crate) const TABLES_AT: &str = "/dev/tables";
 /// Header of that response with the credits of a new user.
 pub(crate) const CREDITS_INITIAL: &str = "x-credits-initial";
 
-/// The router of the stack.
+/// The router of the stack. `host` is its address on the network.
 pub(crate) fn routes(
     options: &ServeArgs,
     environment: &StackEnvironment,
     address: SocketAddr,
+    host: Option<IpAddr>,
     stores: &Stores,
 ) -> Router {
     let (speed, log, tables) = (options.speed, !options.quiet, stores.tables());
     let has_own_users = has_own_users(environment);
+    let project = environment.get("SUPABASE_URL").map(|url| (url, options.supabase_key.as_str()));
     let of_each_shape = |model| Shape::ALL.iter().map(move |shape| format!("{model}@{shape}"));
     let models = [MODEL, MODEL_WITH_DRAFTS].into_iter().flat_map(of_each_shape);
     let models = models.chain([MODEL_WITH_DRAFTS.to_owned()]).collect::<Vec<_>>().join(",");
@@ -99,25 +104,42 @@ pub(crate) fn routes(
     });
     let vault = Vault::default();
     vault.put(SECRET_ID, KEY);
-    let users = if has_own_users { Router::new() } else { demo_users(address) };
-    let users = users.layer(cors(&[&ALLOWED_HEADERS[..], &["x-supabase-api-version"]].concat()));
+    let demo_project = (!has_own_users).then(Project::new);
+    let users = demo_project.clone().map_or_else(Router::new, |project| demo_users(project, address));
+    let users = users.layer(cors(&[&ALLOWED_HEADERS[..], &["x-supabase-api-version"]].concat(), host));
     let image_api = dev::image_api::ImageApiOptions { key: KEY.into(), shape: options.shape, speed, log };
     let credits_initial = environment("CREDITS_INITIAL").unwrap_or_default();
+    let page = page::config(&PageSettings {
+        project,
+        models: match options.real {
+            true => environment("IMAGE_MODELS").iter().flat_map(|names| names.split(',')).map(str::to_owned).collect(),
+            false => vec![MODEL.to_owned(), MODEL_WITH_DRAFTS.to_owned()],
+        },
+        face_swap_pictures: environment("ARK_MAX_IMAGES").and_then(|count| count.parse().ok()),
+        has_fakes: !options.real,
+    });
     let tables_at =
         get(move || async { tables.map(|at| ([(CREDITS_INITIAL, credits_initial)], at)).ok_or(StatusCode::NOT_FOUND) });
-    let page = ([(header::CACHE_CONTROL, "no-store")], Html(dev::page((!options.real).then_some(MODEL))));
-    Router::new()
-        .route("/", get(page))
-        .route(TABLES_AT, tables_at)
-        .merge(dev::secrets::routes(vault))
+    let service = Router::new()
         .route("/api/generate-stream", generate.clone())
         .route("/api/v1/faceflip/generate/stream", faceflip)
         .route("/api/generations", generations.clone())
         .route("/api/generations/{*task_id}", generations)
-        .fallback_service(generate.with_state(()))
-        .merge(dev::image_api::routes_that_vary(image_api))
-        .merge(dev::ark::routes(dev::ark::ArkOptions { key: KEY.into(), speed, log }))
-        .layer(cors(&ALLOWED_HEADERS))
+        .fallback_service(generate.with_state(()));
+    let drawings = Drawings::default();
+    let ark = dev::ark::ArkOptions { key: KEY.into(), speed, log };
+    let upstreams = dev::image_api::routes_that_vary(image_api, drawings.clone())
+        .merge(dev::ark::routes_with_drawings(ark, drawings.clone()));
+    let faults = StackFaults::new(speed);
+    faults
+        .at_service(service)
+        .merge(faults.at_upstream(upstreams))
+        .merge(dev::page::routes(&page))
+        .merge(dev::drawings::routes(drawings))
+        .merge(page::hooks(address, demo_project))
+        .route(TABLES_AT, tables_at)
+        .merge(dev::secrets::routes(vault))
+        .layer(cors(&ALLOWED_HEADERS, host))
         .merge(users)
 }
 
@@ -126,19 +148,19 @@ const MODEL: &str = "gemini-2.5-flash-image";
 const MODEL_WITH_DRAFTS: &str = "gemini-3-pro-image";
 
 /// Whether a Supabase project replaces the demo users.
-fn has_own_users(environment: &StackEnvironment) -> bool {
+pub(crate) fn has_own_users(environment: &StackEnvironment) -> bool {
     environment.get("SUPABASE_URL").is_some()
 }
 
 /// The fake of Supabase. The issuer in its tokens is `address`, also if the page was opened as `localhost`.
-fn demo_users(address: SocketAddr) -> Router {
+fn demo_users(project: Project, address: SocketAddr) -> Router {
     let set_host = move |mut request: Request| async move {
         if let Ok(host) = HeaderValue::try_from(address.to_string()) {
             request.headers_mut().insert(header::HOST, host);
         }
         request
     };
-    dev::supabase::routes(Project::new()).layer(map_request(set_host))
+    dev::supabase::routes(project).layer(map_request(set_host))
 }
 
 /// Passes a request to a handler as the function's `main` does: with the whole body, up to the platform's limit.
@@ -147,8 +169,8 @@ where
     F: Future<Output = http::Response<shared::edge::Body>>,
 {
     let (mut parts, body) = request.into_parts();
-    // The stack listens on loopback only.
-    parts.extensions.insert(Invocation::new(None, Some("127.0.0.1")));
+    let source = parts.extensions.get::<ConnectInfo<SocketAddr>>().map(|ConnectInfo(peer)| peer.ip().to_string());
+    parts.extensions.insert(Invocation::new(None, source.as_deref()));
     // Bodies slightly over the limit reach the handler, which answers with the limit; larger ones are refused here, as
     // the platform does.
     match axum::body::to_bytes(body, MAX_BODY_BYTES + MAX_BODY_BYTES / 4).await {
@@ -164,11 +186,13 @@ const ALLOWED_HEADERS: [&str; 7] =
 const EXPOSED_HEADERS: [&str; 5] = ["x-task-id", "x-request-id", "retry-after", "ratelimit", "ratelimit-policy"];
 
 /// The CORS settings of the Function URLs, for pages on any port of this machine.
-fn cors(allowed_headers: &[&'static str]) -> CorsLayer {
+fn cors(allowed_headers: &[&'static str], host: Option<IpAddr>) -> CorsLayer {
     let names = |names: &[&'static str]| names.iter().copied().map(HeaderName::from_static).collect::<Vec<_>>();
-    let is_local = |origin: &HeaderValue, _: &_| {
+    let on_network = host.map(|host| format!("http://{}", SocketAddr::new(host, 1).to_string().trim_end_matches('1')));
+    let is_local = move |origin: &HeaderValue, _: &_| {
         let origin = origin.to_str().unwrap_or_default();
-        ["http://localhost:", "http://127.0.0.1:"].iter().any(|start| origin.starts_with(start))
+        let starts = ["http://localhost:", "http://127.0.0.1:"].into_iter().chain(on_network.as_deref());
+        starts.into_iter().any(|start| origin.starts_with(start))
     };
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_local))
@@ -186,6 +210,7 @@ pub(crate) fn announce(
     options: &ServeArgs,
     environment: &StackEnvironment,
     address: SocketAddr,
+    host: Option<IpAddr>,
     stores: &Stores,
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
@@ -226,6 +251,10 @@ pub(crate) fn announce(
         let to_a_file = "-fL -H 'accept: image/*' -o picture.png -w 'picture.png: %{size_download} bytes\\n'";
         writeln!(out, "To a file:   {}", post("/api/generate-image", generate, to_a_file))?;
         writeln!(out, "From links:  {}", post("/api/v1/faceflip/generate/stream", faceflip, shorten))?;
+        if let Some(host) = host {
+            let page = format!("http://{}/", SocketAddr::new(host, address.port()));
+            writeln!(out, "{}\nOn a phone:  {page}", page::qr_code(&page)?)?;
+        }
     }
     writeln!(out, "listening on http://{address}")?;
     out.flush()

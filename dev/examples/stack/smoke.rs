@@ -140,12 +140,12 @@ async fn sign_in(client: &Client, base: &str) -> Option<String> {
 }
 
 async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<(String, Option<Stores>)> {
-    let options = ServeArgs { port: 0, speed: 20.0, shape: dev::Shape::Deltas, data: None, quiet: true, real: false };
+    let options = ServeArgs { speed: 20.0, quiet: true, ..ServeArgs::default() };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let environment = StackEnvironment::of_process();
     let stores = Stores::start(&options, &environment).await?;
-    let router = serve::routes(&options, &environment, address, &stores);
+    let router = serve::routes(&options, &environment, address, None, &stores);
     stack.spawn(dev::serve(listener, router));
     Ok((format!("http://{address}"), Some(stores)))
 }

@@ -2,10 +2,18 @@
 
 use super::link;
 use super::size::Size;
+use crate::drawings::Drawings;
 use crate::picture::{Picture, PictureFormat, Sketch};
 
 /// Side lengths of the drafts, in quarters of the picture's.
 const DRAFT_QUARTERS: [u32; 2] = [1, 2];
+
+/// Where finished pictures are reported.
+pub(crate) struct Report {
+    /// Whether each one is logged on standard error.
+    pub(crate) log: bool,
+    pub(crate) drawings: Option<Drawings>,
+}
 
 /// The pictures of one answer.
 pub(crate) struct AnswerPictures {
@@ -15,22 +23,22 @@ pub(crate) struct AnswerPictures {
     size: Size,
     /// The host in the links.
     host: String,
-    log: bool,
+    report: Report,
 }
 
 impl AnswerPictures {
-    pub(crate) fn new(prompt: &str, number: u32, size: Size, host: &str, log: bool) -> Self {
-        Self { prompt: prompt.to_owned(), number, size, host: host.to_owned(), log }
+    pub(crate) fn new(prompt: &str, number: u32, size: Size, host: &str, report: Report) -> Self {
+        Self { prompt: prompt.to_owned(), number, size, host: host.to_owned(), report }
     }
 
     /// The first picture.
     pub(crate) fn picture(&self) -> Picture {
-        finished(&self.sketch(), self.size, self.log)
+        finished(&self.sketch(), self.size, &self.report)
     }
 
     /// The second picture for the same prompt.
     pub(crate) fn further(&self) -> Picture {
-        finished(&Sketch::new(&self.prompt, self.number + 1), self.size, self.log)
+        finished(&Sketch::new(&self.prompt, self.number + 1), self.size, &self.report)
     }
 
     /// The drafts of the first picture, in the order in which they are sent.
@@ -61,11 +69,14 @@ impl AnswerPictures {
     }
 }
 
-/// Draws a sketch as a PNG, and logs it if `log` is set.
-pub(crate) fn finished(sketch: &Sketch, size: Size, log: bool) -> Picture {
+/// Draws a sketch as a PNG, and reports it.
+pub(crate) fn finished(sketch: &Sketch, size: Size, report: &Report) -> Picture {
     let picture = sketch.draw(PictureFormat::Png, size.width, size.height);
-    if log {
+    if report.log {
         picture.log("image API fake drew");
+    }
+    if let Some(drawings) = &report.drawings {
+        drawings.add(&picture);
     }
     picture
 }

@@ -419,6 +419,170 @@ async fn pages_on_any_port_of_this_machine_may_call_every_route() {
     fs::remove_dir_all(folder).unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_page_is_configured_for_the_fakes_or_for_a_project() {
+    let folder = folder("page");
+    type Row<'a> = (&'a [&'a str], bool, (usize, bool, bool));
+    let rows: [Row<'_>; 4] = [
+        (&[], false, (3, true, true)),
+        (&["--supabase-key", "sb_publishable_x"], true, (0, true, true)),
+        (&["--real"], false, (3, false, true)),
+        (&["--real", "--supabase-key", "sb_publishable_x"], true, (0, false, false)),
+    ];
+    for (arguments, has_project, (users, has_shapes, is_local)) in rows {
+        let mut command = stack(&folder);
+        command.args(arguments).args(["--quiet", "--speed", "inf"]);
+        if has_project {
+            command.env("SUPABASE_URL", "https://abc.supabase.co");
+        }
+        let (child, said) = start(command);
+        let address = said.trim_end().rsplit(' ').next().unwrap();
+        let get = async |path: &str| reqwest::get(format!("{address}{path}")).await.unwrap();
+        let page = get("/").await;
+        assert_eq!(page.headers()["content-security-policy"], "frame-ancestors 'none'");
+        let page = page.text().await.unwrap();
+        assert!(page.contains("default-src 'none'; script-src 'self'") && !page.contains("unsafe"), "{page}");
+        for file in ["/app.js", "/photos-worker.js", "/style.css", "/icon.svg"] {
+            assert!(page.contains(&file[1..]) || file == "/photos-worker.js", "{file}");
+            assert_eq!(get(file).await.status(), 200, "{file}");
+        }
+        let config: Value = serde_json::from_slice(&get("/config.json").await.bytes().await.unwrap()).unwrap();
+        let expected = if has_project { ("https://abc.supabase.co", "sb_publishable_x") } else { ("", "local") };
+        assert_eq!((&config["supabase"]["url"], &config["supabase"]["key"]), (&json!(expected.0), &json!(expected.1)));
+        assert_eq!(config["local"].is_object(), is_local, "{config}");
+        let count = |name: &str| config["local"][name].as_array().map_or(0, Vec::len);
+        assert_eq!((count("users"), count("shapes") > 30, count("faults") > 5), (users, has_shapes, has_shapes));
+        stop(child);
+    }
+    fs::remove_dir_all(folder).unwrap();
+}
+
+/// Events of a stream, or the code of a refusal; `cut` if it ends without a terminal event.
+async fn ending(request: reqwest::RequestBuilder) -> String {
+    let Ok(response) = request.send().await else { return "offline".to_owned() };
+    let mut response = response;
+    let mut body = Vec::new();
+    while let Ok(Some(piece)) = response.chunk().await {
+        body.extend_from_slice(&piece);
+    }
+    let text = String::from_utf8_lossy(&body);
+    let is_whole = text.contains("event: done") && text.ends_with("\n\n");
+    let code =
+        text.rsplit("\"code\":\"").next().filter(|_| text.contains("\"code\"")).and_then(|rest| rest.split('"').next());
+    match (is_whole, code) {
+        (true, code) => code.map_or("done".to_owned(), |code| format!("done, {code}")),
+        (false, Some(code)) => code.to_owned(),
+        (false, None) => format!("{} cut", response.status().as_u16()),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_chooses_its_fault() {
+    let folder = folder("faults");
+    let mut command = stack(&folder);
+    command.args(["--quiet", "--speed", "20"]).env("RL_LIMIT", "50");
+    let (child, said) = start(command);
+    let address = said.trim_end().rsplit(' ').next().unwrap();
+    let client = reqwest::Client::new();
+    let user = json!({"email": "demo@example.com", "password": "demo"}).to_string();
+    let sign_in = client.post(format!("{address}/auth/v1/token?grant_type=password")).body(user);
+    let session: Value = serde_json::from_slice(&sign_in.send().await.unwrap().bytes().await.unwrap()).unwrap();
+    let token = session["access_token"].as_str().unwrap();
+    let ask = async |path: &str, fault: &str, body: Value| {
+        let request = client.post(format!("{address}{path}")).bearer_auth(token).header("x-dev-fault", fault);
+        ending(request.header("content-type", "application/json").body(body.to_string())).await
+    };
+    let pictures = |n: u32| json!({"prompt": "a lake", "format": "events", "n": n});
+    let photo = |task: &str| json!({"urls": ["https://example.com/a.jpg"], "task_id": task});
+    for (fault, expected) in [
+        ("cut", "200 cut"),
+        ("offline", "offline"),
+        ("platform-502", "502 cut"),
+        ("upstream-cut", "stream_interrupted"),
+        ("upstream-busy", "upstream_busy"),
+        ("moderated", "content_rejected"),
+        ("no-picture", "no_image"),
+        ("upstream-slow", "done"),
+    ] {
+        assert_eq!(ask("/api/generate-stream", fault, pictures(1)).await, expected, "{fault}");
+    }
+    assert_eq!(ask("/api/generate-stream", "upstream-cut", pictures(2)).await, "done, stream_interrupted");
+    assert_eq!(ask("/api/generate-stream", "thunder", pictures(1)).await, "400 cut");
+    let faceflip = "/api/v1/faceflip/generate/stream";
+    for (fault, expected) in [("cut", "200 cut"), ("moderated", "content_rejected"), ("upstream-cut", "done")] {
+        assert_eq!(ask(faceflip, fault, photo(fault)).await, expected, "faceflip, {fault}");
+    }
+    stop(child);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn drawn_pictures_can_be_compared_with_those_that_arrived() {
+    let folder = folder("drawings");
+    let (child, address) = started(&folder, &[]);
+    let drawings = async |after: &str| -> Vec<Value> {
+        let list = reqwest::get(format!("{address}/dev/drawings?after={after}")).await.unwrap();
+        serde_json::from_slice(&list.bytes().await.unwrap()).unwrap()
+    };
+    assert_eq!(drawings("0").await, Vec::<Value>::new());
+    assert_eq!(ask(&address, None).await, [200, 200]);
+    let drawn = drawings("0").await;
+    assert_eq!(drawn.len(), 1, "ARK's pictures are drawn when their links are fetched");
+    let picture = reqwest::get(format!("{address}/dev/drawings/1")).await.unwrap().bytes().await.unwrap();
+    assert_eq!(drawn[0]["bytes"].as_u64().unwrap(), picture.len() as u64);
+    assert_eq!(drawn[0]["sha256"], dev::image_api::picture_for("a lake").sha256);
+    assert_eq!(drawings("1").await, Vec::<Value>::new());
+    stop(child);
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_address_serves_a_phone() {
+    let folder = folder("host");
+    let mut command = stack(&folder);
+    command.args(["--host", "127.0.0.2", "--speed", "inf"]);
+    let (child, said) = start(command);
+    let address = said.trim_end().rsplit(' ').next().unwrap();
+    let on_network = address.replace("127.0.0.1", "127.0.0.2");
+    assert!(said.contains(&format!("On a phone:  {on_network}/\n")), "{said}");
+    assert!(said.lines().filter(|line| line.contains('█')).count() > 10, "a QR code: {said}");
+    let client = reqwest::Client::new();
+    for (origin, is_allowed) in [("http://127.0.0.2:3000", true), ("http://127.0.0.3:3000", false)] {
+        let response =
+            client.get(format!("{on_network}/api/generations")).header("origin", origin).send().await.unwrap();
+        assert_eq!(response.headers().contains_key("access-control-allow-origin"), is_allowed, "{origin}");
+    }
+    // A phone cannot follow links to this machine's loopback address.
+    for (target, status) in [
+        (format!("{address}/icon.svg"), 200),
+        ("http://127.0.0.1:9/icon.svg".to_owned(), 403),
+        ("http://example.com/".to_owned(), 403),
+    ] {
+        let link = reqwest::Url::parse_with_params(&format!("{on_network}/dev/link"), [("to", &target)]).unwrap();
+        assert_eq!(reqwest::get(link).await.unwrap().status().as_u16(), status, "{target}");
+    }
+    stop(child);
+    let (well, said) = run(&folder, &["--real", "--host", "127.0.0.2"], "");
+    assert!(!well && said.contains("needs SUPABASE_URL"), "{said}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_token_is_refused_as_expired() {
+    let folder = folder("expired");
+    let (child, address) = started(&folder, &[]);
+    let expired = reqwest::get(format!("{address}/dev/expired-token?email=demo%2Banna%40example.com")).await.unwrap();
+    let token = expired.text().await.unwrap();
+    let response =
+        reqwest::Client::new().get(format!("{address}/api/generations")).bearer_auth(token).send().await.unwrap();
+    assert_eq!(response.status(), 401);
+    let problem: Value = serde_json::from_slice(&response.bytes().await.unwrap()).unwrap();
+    assert_eq!(problem["code"], "token_expired");
+    stop(child);
+    fs::remove_dir_all(folder).unwrap();
+}
+
 /// A stack on a free port with these arguments, and its address.
 fn started(folder: &PathBuf, arguments: &[&str]) -> (std::process::Child, String) {
     let mut child = stack(folder).args(["--port", "0", "--quiet", "--speed", "inf"]).args(arguments).spawn().unwrap();

@@ -33,7 +33,7 @@ export function pictureEvents(index, png, deltaBytes = 12288) {
 }
 
 export function doneOf(index, png) {
-  return { index, media_type: 'image/png', bytes: png.length, sha256: sha256(png), width: 8, height: 8 };
+  return { index, media_type: 'image/png', bytes: png.length, sha256: sha256(png), width: png.width ?? 8, height: png.height ?? 8 };
 }
 
 export function problem(code, status, more = {}) {
@@ -56,7 +56,7 @@ export async function readBody(request) {
  * Starts a gateway. `script` handlers answer the next requests of a route instead of it:
  * `gateway.next('POST /api/generate-stream', (request, response) => …)`.
  */
-export async function startGateway({ keepPictures = true, pictureBytes = 4000, workMs = 30, pauseMs = 0, token } = {}) {
+export async function startGateway({ keepPictures = true, pictureBytes = 4000, workMs = 30, pauseMs = 0, token, makePicture = () => makePng(pictureBytes) } = {}) {
   const tasks = new Map();
   const scripts = [];
   const requests = [];
@@ -75,7 +75,7 @@ export async function startGateway({ keepPictures = true, pictureBytes = 4000, w
       for (let index = 0; index < task.n; index++) gateway.upstreamCalls++;
       await sleep(workMs);
       for (let index = 0; index < task.n && !task.cancelled; index++) {
-        const png = makePng(pictureBytes);
+        const png = makePicture(index);
         for (const event of pictureEvents(index, png, 1536)) {
           add(event);
           if (pauseMs) await sleep(pauseMs);

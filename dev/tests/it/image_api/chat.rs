@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use dev::drawings::Drawings;
 use dev::image_api::{ImageApiOptions, picture_for, routes, routes_that_vary};
 use dev::picture::{PictureFormat, draw};
 use dev::{RunningServer, Shape, start};
@@ -92,7 +93,7 @@ async fn at_speed_1_the_role_comes_at_once_and_the_picture_takes_its_time() {
 
 #[tokio::test]
 async fn with_variation_a_repeated_prompt_gets_the_next_picture() {
-    let relay = start(routes_that_vary(options(Shape::Whole))).await.unwrap();
+    let relay = start(routes_that_vary(options(Shape::Whole), Drawings::default())).await.unwrap();
     let mut another = request("m");
     another["messages"][0]["content"][0]["text"] = json!("another");
     for (body, prompt, variant) in [

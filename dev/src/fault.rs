@@ -1,0 +1,213 @@
+//! Faults of the local stack, chosen by the header `x-dev-fault` of a request.
+//!
+//! A fault lies between the page and the service, or at the upstream. The latter meets the next upstream call: of four
+//! pictures at once, one.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::{Router, http};
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt, future, stream};
+use serde_json::json;
+
+/// The header of a request that chooses a fault by its name.
+pub const FAULT_HEADER: &str = "x-dev-fault";
+
+/// Bytes of a picture that arrive before a cut.
+const BYTES_BEFORE_CUT: usize = 800 * 1024;
+/// Delay of a slow upstream, at speed 1.
+const SLOW: Duration = Duration::from_secs(30);
+
+macro_rules! faults {
+    ($($fault:ident $name:literal $description:literal)*) => {
+        /// What breaks.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum StackFault {
+            $(#[doc = concat!("`", $name, "`: ", $description, ".")] $fault,)*
+        }
+
+        impl StackFault {
+            /// Every fault.
+            pub const ALL: &[Self] = &[$(Self::$fault,)*];
+
+            /// The name in the header.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$fault => $name,)* }
+            }
+
+            /// What breaks, without a full stop.
+            pub fn description(self) -> &'static str {
+                match self { $(Self::$fault => $description,)* }
+            }
+        }
+    };
+}
+
+faults! {
+    Cut "cut" "the connection to the page breaks in the middle of the first picture, or before the event `done`"
+    Stall "stall" "the same, but the connection stays open and nothing more is sent"
+    Offline "offline" "the connection is closed without a response"
+    Platform "platform-502" "502 without a problem document, as AWS sends it for a crashed function"
+    UpstreamCut "upstream-cut" "the upstream's answer breaks off in its first picture, on ARK after it"
+    UpstreamBusy "upstream-busy" "the upstream answers 503"
+    UpstreamSlow "upstream-slow" "the upstream answers after 30 seconds"
+    Moderated "moderated" "the upstream's moderation refuses the request"
+    NoPicture "no-picture" "the upstream sends text and no picture"
+}
+
+impl fmt::Display for StackFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for StackFault {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        let found = Self::ALL.iter().find(|fault| fault.name() == name);
+        found.copied().ok_or_else(|| format!("unknown fault `{name}`"))
+    }
+}
+
+/// The fault that the next upstream call meets, and the speed of the upstreams.
+#[derive(Clone, Debug)]
+pub struct StackFaults {
+    at_upstream: Arc<Mutex<Option<StackFault>>>,
+    speed: f64,
+}
+
+impl StackFaults {
+    /// No fault. `speed` divides the delays.
+    pub fn new(speed: f64) -> Self {
+        Self { at_upstream: Arc::default(), speed }
+    }
+
+    /// The routes of the service, with the fault that a request names.
+    pub fn at_service(&self, routes: Router) -> Router {
+        routes.layer(middleware::from_fn_with_state(self.clone(), service))
+    }
+
+    /// The routes of the fake upstreams, with the fault that the service's request has named.
+    pub fn at_upstream(&self, routes: Router) -> Router {
+        routes.layer(middleware::from_fn_with_state(self.clone(), upstream))
+    }
+
+    fn next(&self) -> std::sync::MutexGuard<'_, Option<StackFault>> {
+        self.at_upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn service(State(faults): State<StackFaults>, mut request: Request, next: Next) -> Response {
+    let Some(name) = request.headers_mut().remove(FAULT_HEADER) else { return next.run(request).await };
+    let fault = name.to_str().unwrap_or_default().parse();
+    match fault {
+        Err(unknown) => (StatusCode::BAD_REQUEST, unknown).into_response(),
+        // A body that fails at once closes the connection; the head is not written before the first byte.
+        Ok(StackFault::Offline) => Body::from_stream(stream::iter([Err::<Bytes, _>(cut_off())])).into_response(),
+        Ok(StackFault::Platform) => (StatusCode::BAD_GATEWAY, "Internal Server Error").into_response(),
+        Ok(fault @ (StackFault::Cut | StackFault::Stall)) => {
+            let (head, body) = next.run(request).await.into_parts();
+            let pieces = body.into_data_stream().map(|piece| piece.map_err(io::Error::other));
+            Response::from_parts(head, broken(pieces, fault))
+        }
+        Ok(fault) => {
+            *faults.next() = Some(fault);
+            next.run(request).await
+        }
+    }
+}
+
+/// The pieces up to a part of the first picture. A cut then fails, a stall waits.
+fn broken(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static, fault: StackFault) -> Body {
+    let mut picture_bytes = None;
+    let before = pieces.take_while(move |piece| {
+        let piece = piece.as_deref().unwrap_or_default();
+        if let Some(bytes) = &mut picture_bytes {
+            *bytes += piece.len();
+        } else if contains(piece, b"event: image.") {
+            picture_bytes = Some(piece.len());
+        }
+        let is_over = picture_bytes.is_some_and(|bytes| bytes > BYTES_BEFORE_CUT);
+        future::ready(!is_over && !contains(piece, b"event: done"))
+    });
+    let end = stream::once(async move {
+        match fault {
+            StackFault::Stall => future::pending().await,
+            _ => Err(cut_off()),
+        }
+    });
+    Body::from_stream(before.chain(end))
+}
+
+fn contains(piece: &[u8], text: &[u8]) -> bool {
+    piece.windows(text.len()).any(|window| window == text)
+}
+
+fn cut_off() -> io::Error {
+    io::Error::other("the fault `cut`")
+}
+
+async fn upstream(State(faults): State<StackFaults>, request: Request, next: Next) -> Response {
+    let fault = if request.method() == http::Method::POST { faults.next().take() } else { None };
+    let is_ark = request.uri().path().starts_with("/api/v3/");
+    match fault {
+        Some(StackFault::UpstreamBusy) => {
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", "The service is overloaded.")
+        }
+        Some(StackFault::Moderated) => {
+            let code = if is_ark { "InputTextSensitiveContentDetected" } else { "content_policy_violation" };
+            refuse(StatusCode::BAD_REQUEST, code, "The request was refused by the safety system.")
+        }
+        Some(StackFault::NoPicture) => {
+            let text = r#"data: {"choices":[{"index":0,"delta":{"role":"assistant","content":"我不能画这个。"},"finish_reason":"stop"}]}"#;
+            let body = if is_ark { "data: [DONE]\n\n".to_owned() } else { format!("{text}\n\ndata: [DONE]\n\n") };
+            ([(header::CONTENT_TYPE, "text/event-stream")], body).into_response()
+        }
+        Some(StackFault::UpstreamSlow) => {
+            tokio::time::sleep(SLOW.div_f64(faults.speed)).await;
+            next.run(request).await
+        }
+        Some(StackFault::UpstreamCut) => {
+            let (head, body) = next.run(request).await.into_parts();
+            let mut bytes = 0;
+            let before =
+                body.into_data_stream().map(|piece| piece.map_err(io::Error::other)).take_while(move |piece| {
+                    let is_over = bytes > if is_ark { 0 } else { BYTES_BEFORE_CUT };
+                    bytes += piece.as_ref().map_or(0, Bytes::len);
+                    future::ready(!is_over)
+                });
+            let end = stream::iter([Err(cut_off())]);
+            Response::from_parts(head, Body::from_stream(before.chain(end)))
+        }
+        _ => next.run(request).await,
+    }
+}
+
+fn refuse(status: StatusCode, code: &str, message: &str) -> Response {
+    let body = json!({"error": {"code": code, "message": message, "type": code, "param": null}}).to_string();
+    (status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_parses_from_its_name() {
+        for fault in StackFault::ALL {
+            assert_eq!(fault.to_string().parse(), Ok(*fault));
+            assert!(!fault.description().is_empty());
+        }
+        assert!("thunder".parse::<StackFault>().is_err());
+    }
+}

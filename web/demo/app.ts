@@ -1,0 +1,360 @@
+// Puts the page together: settings, session, the form, the strip and the history.
+import { createImageClient, type GeneratedImage, type ImageClient, type ImageRun, type ImageStreamError } from '../src/index.js';
+import { createBench, type Bench } from './bench.js';
+import { createComposer } from './composer.js';
+import { loadConfig, type Config } from './config.js';
+import { button, h, icon, label, say, translate } from './dom.js';
+import { needsNewKey } from './failures.js';
+import { createHistory } from './history.js';
+import * as memory from './memory.js';
+import type { PageRequest } from './memory.js';
+import { createPictureActions } from './pictures.js';
+import { createSession } from './session.js';
+import { createSignIn } from './sign-in.js';
+import { createStrip } from './strip.js';
+import { createViewer, type ViewedPicture } from './viewer.js';
+import { currentLanguage, locale, setLanguage, t, type Language } from './words.js';
+
+const root = document.querySelector('#app')!;
+const narrow = matchMedia('(max-width: 61.99rem)');
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
+const dark = matchMedia('(prefers-color-scheme: dark)');
+
+/** 128 random bits. `crypto.randomUUID` is missing on a page without TLS. */
+const newTaskId = (): string => crypto.getRandomValues(new Uint32Array(4)).join('-');
+
+function chooseLanguage(language: Language): void {
+  setLanguage(language);
+  document.documentElement.lang = locale();
+  document.title = t('name');
+  translate(document);
+}
+
+function chooseTheme(theme: 'light' | 'dark'): void {
+  document.documentElement.dataset.theme = theme;
+}
+
+function createHeader(tools: HTMLElement): HTMLElement {
+  const language = h('button', {
+    type: 'button', class: 'button plain', say: 'otherLanguage', label: 'switchLanguage',
+    onclick() {
+      const next = currentLanguage() === 'zh' ? 'en' : 'zh';
+      memory.setSetting('language', next);
+      chooseLanguage(next);
+      language.lang = next === 'zh' ? 'en' : 'zh-CN';
+    },
+  });
+  language.lang = currentLanguage() === 'zh' ? 'en' : 'zh-CN';
+  const light = h('button', {
+    type: 'button', class: 'icon-button light-switch',
+    onclick() {
+      const next = document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark';
+      memory.setSetting('theme', next);
+      chooseTheme(next);
+      name();
+    },
+  }, icon('sun'), icon('moon'));
+  const name = (): void => label(light, document.documentElement.dataset.theme === 'dark' ? 'lightOn' : 'lightOff');
+  name();
+  dark.addEventListener('change', () => {
+    if (!memory.setting('theme')) chooseTheme(dark.matches ? 'dark' : 'light');
+    name();
+  });
+  return h('header', { class: 'top' }, h('h1', { class: 'brand' }, h('span', { class: 'brand-mark', 'aria-hidden': 'true' }), h('span', { say: 'name' })), h('div', { class: 'top-tools' }, tools, language, light));
+}
+
+async function main(): Promise<void> {
+  chooseTheme(memory.setting('theme') ?? (dark.matches ? 'dark' : 'light'));
+  chooseLanguage(memory.setting('language') ?? (/^zh\b/.test(navigator.language) ? 'zh' : 'en'));
+  const tools = h('div', { class: 'account' });
+  const stage = h('main', { class: 'stage', 'aria-busy': 'true' });
+  root.replaceChildren(createHeader(tools), stage);
+  let config: Config;
+  try {
+    config = await loadConfig();
+  } catch {
+    stage.replaceChildren(h('p', { class: 'page-problem', role: 'alert', say: 'brokenConfig' }));
+    return;
+  }
+  startPage(config, tools, stage);
+}
+
+function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void {
+  const session = createSession(config, () => askAgain());
+  let cached: { language: Language; client: ImageClient } | undefined;
+  let bench: Bench | undefined;
+  /** The request that waits for a new sign-in. */
+  let waiting: PageRequest | undefined;
+
+  /** Adds the fault that the bench has chosen to a POST. */
+  const sendWithFault: typeof fetch = (input, init) => {
+    const fault = init?.method === 'POST' && bench?.fault();
+    return fetch(input, fault ? { ...init, headers: { ...(init.headers as object), 'x-dev-fault': fault } } : init);
+  };
+
+  function client(): ImageClient {
+    const language = currentLanguage();
+    if (cached?.language !== language) {
+      const options = { url: config.api ?? '', token: session.token, language, retry: { maxRetryAfterMs: 2000 } };
+      cached = { language, client: createImageClient({ ...options, ...(config.local && { fetch: sendWithFault }) }) };
+    }
+    return cached!.client;
+  }
+
+  const pictures = createPictureActions(config, client, (photo) => composer.addPhotos([photo]));
+  const actions = {
+    ...pictures,
+    client,
+    open: (picture: Parameters<typeof viewer.open>[1]): void => viewer.open(viewed(), picture),
+  };
+
+  const viewer = createViewer(pictures, async (taskId) => {
+    await client().erasePictures(taskId);
+    if (strip.request()?.taskId === taskId) strip.reset();
+    history.forget(taskId);
+  });
+
+  const rate = h('p', { class: 'rate' });
+  const credits = h('p', { class: 'credits' });
+  const composer = createComposer(config, h('div', { class: 'limits' }, rate, credits), (draft) => void send({ ...draft, taskId: newTaskId(), at: Date.now() }));
+  const history = createHistory(actions);
+  const strip = createStrip({
+    ...actions,
+    run({ mode, prompt, n, ratio, model, photos, taskId }): ImageRun {
+      const images = photos.map((photo) => ('url' in photo ? photo.url : photo.blob));
+      if (mode === 'faces') return client().faceflip({ urls: images, taskId, ...(prompt && { prompt }) });
+      const chosen = bench ? bench.model(model) : model;
+      return client().generate({ prompt, n, images, ...(ratio && { aspectRatio: ratio }), ...(chosen && { model: chosen }) }, { taskId });
+    },
+    retry: (request) => void send(request),
+    again: (request) => void send({ ...request, taskId: newTaskId(), at: Date.now() }),
+    edit() {
+      composer.element.scrollIntoView({ behavior: calm.matches ? 'auto' : 'smooth', block: 'start' });
+      composer.focus();
+    },
+    example: (prompt) => composer.setPrompt(prompt),
+    onState: (isRunning) => composer.setState(isRunning ? 'running' : 'ready'),
+    onDone({ taskId }, { images }) {
+      learn(images);
+      history.end(taskId, 'succeeded', images);
+      void memory.forgetRequest();
+      void afterRun();
+    },
+    onFailure(request, error) {
+      memory.keepFailure(request.taskId, error.code);
+      if (error.retryAfterMs) hold(error);
+      // A refusal made no task.
+      history.end(request.taskId, error.status ? undefined : 'failed', error.images, error.code);
+      if (error.status === 401) waiting = request;
+      void afterRun();
+    },
+  });
+
+  async function afterRun(): Promise<void> {
+    await refresh();
+    await bench?.compare(strip.pictures());
+  }
+
+  /** Whether the service keeps pictures is seen in its answers. */
+  function learn(images: readonly GeneratedImage[]): void {
+    if (images.some(({ urlExpires }) => urlExpires)) memory.setSetting('keepsPictures', true);
+  }
+
+  async function send(request: PageRequest): Promise<void> {
+    const next = needsNewKey((await memory.lastRequest(userId()))?.failure ?? '') ? { ...request, taskId: newTaskId() } : request;
+    await memory.keepRequest(next, userId());
+    waiting = undefined;
+    bench?.begin();
+    history.begin(next.taskId, next.mode === 'faces' ? '/faceflip' : '/generate', next.at);
+    const run = strip.start(next, true);
+    showStrip();
+    await run;
+  }
+
+  function showStrip(): void {
+    if (narrow.matches || strip.element.getBoundingClientRect().top < 0) strip.element.scrollIntoView({ behavior: calm.matches ? 'auto' : 'smooth', block: 'start' });
+  }
+
+  const userId = (): string => session.user()?.id ?? '';
+
+  let holdTimer: ReturnType<typeof setInterval> | undefined;
+
+  /** No retry before the service allows one, and after a 429 no other request either. */
+  function hold({ status, retryAfterMs = 0 }: ImageStreamError): void {
+    const until = Date.now() + retryAfterMs;
+    const tick = (): void => {
+      const seconds = Math.max(0, Math.ceil((until - Date.now()) / 1000));
+      strip.hold(seconds);
+      if (status === 429) composer.hold(seconds);
+      if (!seconds) clearInterval(holdTimer);
+    };
+    clearInterval(holdTimer);
+    holdTimer = setInterval(tick, 250);
+    tick();
+  }
+
+  // What is left of the limit and of the credits.
+  let rateTimer: ReturnType<typeof setTimeout> | undefined;
+
+  function showLimits(page: Awaited<ReturnType<ImageClient['generations']>> | undefined): void {
+    if (!page) return;
+    learn(page.items.flatMap((item) => item.pictures ?? []));
+    credits.textContent = '';
+    if (page.credits !== undefined) say(credits, 'creditsLeft', page.credits);
+    clearTimeout(rateTimer);
+    rate.replaceChildren();
+    if (!page.rate) return;
+    const { limit, remaining, resetMs } = page.rate;
+    const pips = Array.from({ length: limit > 10 ? 0 : limit }, (_, index) => h('span', { class: 'pip', 'data-left': `${index < remaining}` }));
+    rate.append(...(pips.length ? [h('span', { class: 'pips', 'aria-hidden': 'true' }, ...pips)] : []), h('span', { say: ['callsLeft', remaining, limit] }));
+    if (remaining < limit && resetMs > 0) rateTimer = setTimeout(() => document.visibilityState === 'visible' && void client().generations({ limit: 1 }).then(showLimits, () => {}), Math.max(resetMs, 1000) + 200);
+  }
+
+  async function refresh(): Promise<void> {
+    showLimits(await history.load());
+  }
+
+  function viewed(): ViewedPicture[] {
+    const request = strip.request();
+    const logged = history.sheets().flatMap(({ item, pictures, caption }) =>
+      pictures.map((picture, index) => {
+        const expires = item.pictures?.[index]?.expires;
+        return { picture, caption, isKept: !!item.pictures?.length, ...(expires && { expires }) };
+      }),
+    );
+    // The pictures of a run that has not ended are not on the sheet yet.
+    const own = strip.pictures().filter(({ src }) => !logged.some(({ picture }) => picture.src === src));
+    return [...own.map((picture) => ({ picture, caption: request?.prompt || undefined, isKept: false })), ...logged];
+  }
+
+  // Signed in and out
+  const email = h('p', { class: 'menu-email' });
+  const menu = h(
+    'details',
+    { class: 'menu' },
+    h('summary', { class: 'icon-button', label: 'account', hint: 'account' }, icon('person')),
+    h('div', { class: 'menu-body' }, email, button('quiet', undefined, 'signOut', () => void signOut()), h('p', { class: 'menu-note', say: 'signOutNote' })),
+  );
+  menu.addEventListener('focusout', ({ relatedTarget }) => {
+    if (relatedTarget && !menu.contains(relatedTarget as Node)) menu.open = false;
+  });
+  const signIn = createSignIn(config, session, () => void enter());
+  const gate = h('dialog', { class: 'again', label: 'signInAgain' });
+  document.body.append(gate);
+  const work = h('div', { class: 'work' }, h('div', { class: 'desk' }, composer.element), h('div', { class: 'table' }, strip.element, history.element));
+  let shownUser = '';
+
+  function leave(): void {
+    tools.replaceChildren();
+    signIn.show(false);
+    strip.reset();
+    history.clear();
+    stage.replaceChildren(h('div', { class: 'front' }, h('div', { class: 'film front-film', 'aria-hidden': 'true' }, h('div', { class: 'edge-marks' }), h('div', { class: 'gate' }, h('div', { class: 'hero' }, h('p', { class: 'hero-title', say: 'readyTitle' }), h('p', { class: 'hero-lead', say: 'readyLead' })))), signIn.element));
+    shownUser = '';
+  }
+
+  async function enter(): Promise<void> {
+    const user = session.user()!;
+    memory.setSetting('signedOut', undefined);
+    gate.close();
+    if (shownUser === user.id) {
+      // The session had ended in the middle of the work.
+      const request = waiting;
+      if (request) void send(request);
+      else void refresh();
+      return;
+    }
+    shownUser = user.id;
+    email.textContent = user.email;
+    tools.replaceChildren(menu);
+    bench?.showUser(user.email);
+    strip.reset();
+    history.clear();
+    const last = await memory.lastRequest(user.id);
+    stage.replaceChildren(work);
+    if (last) {
+      composer.set(last);
+      if (!last.failure) void strip.start(last, false);
+      else if (last.failure !== 'cancelled') strip.showFailure(last, last.failure);
+      if (last.failure !== 'cancelled') showStrip();
+    }
+    await refresh();
+  }
+
+  /** The session has ended while the page was in use: the work stays, and goes on after the next sign-in. */
+  function askAgain(): void {
+    if (gate.open) return;
+    signIn.show(true);
+    gate.replaceChildren(signIn.element);
+    gate.showModal();
+  }
+
+  async function signOut(): Promise<void> {
+    menu.open = false;
+    memory.setSetting('signedOut', true);
+    await memory.forgetUser();
+    await session.signOut();
+    leave();
+  }
+
+  async function switchUser(address: string): Promise<void> {
+    await memory.forgetUser();
+    await session.signOut();
+    try {
+      await session.signIn(address, config.local!.password);
+      memory.setSetting('email', address);
+      await enter();
+    } catch {
+      leave();
+    }
+  }
+
+  if (config.local) {
+    bench = createBench(config.local, session, pictures, switchUser);
+    work.firstElementChild!.append(bench.element);
+  }
+
+  addEventListener('keydown', (event) => {
+    if (event.key !== 'Escape' || event.isComposing || document.querySelector('dialog[open]')) return;
+    if (menu.open) menu.open = false;
+    else strip.cancel();
+  });
+  addEventListener('paste', ({ clipboardData }) => {
+    const files = [...(clipboardData?.files ?? [])];
+    if (files.length && shownUser) void composer.addPhotos(files);
+  });
+  let dragged = 0;
+  const hasFiles = ({ dataTransfer }: DragEvent): boolean => !!dataTransfer?.types.includes('Files') && !!shownUser;
+  const drag = (depth: number): void => {
+    dragged = depth;
+    document.body.toggleAttribute('data-drag', depth > 0);
+  };
+  addEventListener('dragenter', (event) => hasFiles(event) && drag(dragged + 1));
+  addEventListener('dragleave', (event) => hasFiles(event) && drag(Math.max(0, dragged - 1)));
+  addEventListener('dragover', (event) => hasFiles(event) && event.preventDefault());
+  addEventListener('drop', (event) => {
+    if (!hasFiles(event)) return;
+    event.preventDefault();
+    drag(0);
+    void composer.addPhotos([...event.dataTransfer!.files]);
+  });
+  addEventListener('beforeunload', (event) => {
+    // Where pictures are kept, a closed tab loses none.
+    if (strip.isRunning() && !memory.setting('keepsPictures')) event.preventDefault();
+  });
+  setInterval(() => void memory.forgetOld(), 3600_000);
+
+  void (async () => {
+    const { local } = config;
+    let isIn = await session.restore();
+    // The local stack signs the demo user in, unless the user has signed out in this browser.
+    if (!isIn && local && !memory.setting('signedOut')) {
+      isIn = await session.signIn(memory.setting('email') ?? local.users[0]!, local.password).then(() => true, () => false);
+    }
+    stage.removeAttribute('aria-busy');
+    if (isIn) await enter();
+    else leave();
+  })();
+}
+
+void main();

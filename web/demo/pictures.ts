@@ -1,0 +1,87 @@
+// What a user does with a picture: save it, copy it, use it again.
+import type { GeneratedImage, ImageClient } from '../src/index.js';
+import { reachable, type Config } from './config.js';
+import { h, notify } from './dom.js';
+
+/** A picture on the page. */
+export interface ShownPicture {
+  image: GeneratedImage;
+  /** For an `<img>`. */
+  src: string;
+}
+
+/** What the page does with pictures, for its views. */
+export interface PictureActions {
+  show(image: GeneratedImage): ShownPicture;
+  bytes(image: GeneratedImage): Promise<Blob>;
+  download(picture: ShownPicture): Promise<void>;
+  copy(picture: ShownPicture): Promise<void>;
+  /** Adds the picture to the photos of the form. */
+  useAsReference(picture: ShownPicture): Promise<void>;
+}
+
+/** Whether this browser lets a page copy pictures: on the device itself or over TLS. */
+export const canCopy = (): boolean => typeof ClipboardItem !== 'undefined' && !!navigator.clipboard?.write;
+
+const sources = new WeakMap<Blob, string>();
+
+/** The object URL of a blob. Pictures on the page stay until it is left, so none is revoked. */
+function sourceOf(blob: Blob): string {
+  const known = sources.get(blob) ?? URL.createObjectURL(blob);
+  sources.set(blob, known);
+  return known;
+}
+
+const EXTENSIONS: Record<string, string> = { 'image/jpeg': 'jpg', 'image/webp': 'webp' };
+
+export function createPictureActions(config: Config, client: () => ImageClient, addPhoto: (photo: Blob | string) => Promise<void>): PictureActions {
+  async function bytes(image: GeneratedImage): Promise<Blob> {
+    if (image.blob) return image.blob;
+    const link = reachable(image.url!, config);
+    // A link of the local stack that is not this device's own is fetched by the stack.
+    if (link !== image.url) return (await fetch(link)).blob();
+    return client().blob(image);
+  }
+
+  return {
+    show: (image) => ({ image, src: image.blob ? sourceOf(image.blob) : reachable(image.url!, config) }),
+    bytes,
+    async download({ image, src }) {
+      try {
+        const blob = await bytes(image);
+        const name = `${image.taskId.slice(0, 8)}-${image.index + 1}.${EXTENSIONS[blob.type] ?? 'png'}`;
+        h('a', { href: sourceOf(blob), download: name }).click();
+      } catch {
+        // The host of the link lets no page read its pictures.
+        h('a', { href: src, target: '_blank', rel: 'noreferrer' }).click();
+        notify('openedInTab');
+      }
+    },
+    async copy({ image }) {
+      try {
+        // Safari wants the item at once and its bytes later. Only PNG can be copied everywhere.
+        await navigator.clipboard.write([new ClipboardItem({ 'image/png': bytes(image).then(toPng) })]);
+        notify('copied');
+      } catch {
+        await navigator.clipboard.writeText(image.url ?? '').then(
+          () => notify(image.url ? 'copiedLink' : 'copyFailed'),
+          () => notify('copyFailed'),
+        );
+      }
+    },
+    async useAsReference({ image }) {
+      // Where the bytes cannot be read, the service passes the link on.
+      await addPhoto(await bytes(image).catch(() => image.url!));
+      notify('addedReference');
+    },
+  };
+}
+
+async function toPng(blob: Blob): Promise<Blob> {
+  if (blob.type === 'image/png') return blob;
+  const bitmap = await createImageBitmap(blob);
+  const canvas = h('canvas', { width: bitmap.width, height: bitmap.height });
+  canvas.getContext('2d')!.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return new Promise((resolve, reject) => canvas.toBlob((png) => (png ? resolve(png) : reject(new Error('no PNG'))), 'image/png'));
+}

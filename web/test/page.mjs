@@ -1,0 +1,518 @@
+// The create page in Chromium, against the real local stack, and against the fake gateway where a state needs a service
+// that keeps pictures. `node test/page.mjs <stack binary> <folder for screenshots> [word in the names of the tests]`
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { makeLandscape, startPage } from './support/page-server.mjs';
+import { startBrowser, startStack } from './support/page-driver.mjs';
+
+const [binary, shots, only = ''] = process.argv.slice(2);
+const browser = await startBrowser(shots);
+const tests = [];
+const test = (name, run) => tests.push({ name, run });
+
+/** A stack for each setting, started when it is needed. */
+const stacks = new Map();
+async function stackWith(variables = {}, speed = 2) {
+  const key = JSON.stringify([variables, speed]);
+  if (!stacks.has(key)) stacks.set(key, startStack(binary, ['--speed', `${speed}`], { RL_LIMIT: '1000', CREDITS: 'on', CREDITS_INITIAL: '400', ...variables }));
+  return stacks.get(key);
+}
+
+/** What the stack offers. A test that needs more is skipped, and named. */
+async function offersOf({ url }) {
+  const session = await (await fetch(`${url}/auth/v1/token?grant_type=password`, { method: 'POST', body: '{"email":"demo@example.com","password":"demo"}' })).json();
+  const headers = { authorization: `Bearer ${session.access_token}` };
+  const refresh = await fetch(`${url}/auth/v1/token?grant_type=refresh_token`, { method: 'POST', body: JSON.stringify({ refresh_token: session.refresh_token }) });
+  const remove = await fetch(`${url}/api/generations/unknown`, { method: 'DELETE', headers });
+  return { refresh: refresh.ok, cancel: remove.status === 404 };
+}
+
+const post = (page, path) => {
+  const sent = [];
+  page.on('request', (request) => request.method() === 'POST' && request.url().includes(path) && sent.push(request));
+  return sent;
+};
+const prompts = { zh: '雨夜的上海弄堂，霓虹倒影', en: 'A Shanghai lane in the rain' };
+async function generate({ page, texts, press }, { count = 1, ratio = '', prompt = prompts[texts.zh ? 'zh' : 'en'] } = {}) {
+  await page.locator('#prompt').fill(prompt);
+  await page.locator(`[name=count][value="${count}"]`).check();
+  await page.locator(`[name=ratio][value="${ratio}"]`).check();
+  await press('生成', 'Generate');
+}
+const fault = async (page, name) => {
+  if (!(await page.locator('.bench').getAttribute('open').then((open) => open !== null))) await page.locator('.bench summary').click();
+  await page.locator('#bench-fault').selectOption(name);
+};
+/** Everything that the browser keeps, as text. */
+const kept = (page) =>
+  page.evaluate(async () => {
+    const photos = await new Promise((resolve) => {
+      const opening = indexedDB.open('darkroom', 1);
+      opening.onupgradeneeded = () => opening.result.createObjectStore('photos');
+      opening.onsuccess = () => (opening.result.transaction('photos').objectStore('photos').count().onsuccess = ({ target }) => resolve(target.result));
+    });
+    return { photos, text: JSON.stringify({ ...localStorage, ...sessionStorage }) };
+  });
+const widths = (page, selector) => page.locator(selector).evaluateAll((images) => images.map((image) => image.naturalWidth));
+
+test('one picture is shown while it arrives, and is the one that was drawn', async () => {
+  const { url } = await stackWith({}, 1);
+  const view = await browser.open(url);
+  const { page, check, checkShifts, strip } = view;
+  await page.locator('.sheet-note-title').first().waitFor();
+  await check('ready');
+  const sent = post(page, '/api/generate-stream');
+  await page.locator('.bench summary').click();
+  await generate(view, { ratio: '4:3' });
+  await page.locator('.frame[data-state=receiving] img').waitFor();
+  await check('receiving', { full: false });
+  await strip('done');
+  await page.locator('.pair').waitFor();
+  assert.deepEqual(await page.locator('.verdict').allTextContents(), ['一致']);
+  await checkShifts('a picture that grows');
+  await check('done');
+  assert.equal(sent.length, 1);
+  assert.deepEqual(JSON.parse(sent[0].postData()), { prompt: prompts.zh, n: 1, model: 'gemini-2.5-flash-image', image_inputs: [], aspect_ratio: '4:3', format: 'events' });
+  const [width] = await widths(page, '.frame img');
+  assert.ok(width > 1000, `${width} px`);
+  const token = sent[0].headers().authorization.slice('Bearer '.length);
+  const { photos, text } = await kept(page);
+  assert.ok(photos === 0 && text.includes(prompts.zh) && !text.includes(token), 'the caption stays, the request and the token do not');
+  assert.ok(!text.includes('darkroom.last'));
+
+  await page.locator('.frame .plate').click();
+  await page.locator('.viewer[open] img').waitFor();
+  await check('viewer', { full: false });
+  const [download] = await Promise.all([page.waitForEvent('download'), page.locator('.viewer').getByRole('button', { name: '下载' }).click()]);
+  const file = readFileSync(await download.path());
+  assert.ok(file.subarray(1, 4).toString() === 'PNG' && file.length > 500_000);
+  await page.locator('.viewer').getByRole('button', { name: '复制' }).click();
+  await page.getByText('已复制图片').first().waitFor();
+  assert.deepEqual(await page.evaluate(async () => (await navigator.clipboard.read())[0].types), ['image/png']);
+  await page.locator('.viewer').getByRole('button', { name: '用作参考' }).click();
+  await page.locator('.slot.photo').waitFor();
+  await generate(view);
+  await strip('running');
+  await strip('done');
+  assert.match(JSON.parse(sent[1].postData()).image_inputs[0], /^data:image\/(png|jpeg);base64,/);
+  assert.deepEqual(await page.locator('.card .card-caption').allTextContents(), [prompts.zh, prompts.zh]);
+  await view.close();
+});
+
+test('four pictures arrive at once', async () => {
+  const { url } = await stackWith({}, 1);
+  const view = await browser.open(url, { language: 'en', theme: 'dark' });
+  const { page, check, checkShifts, strip } = view;
+  await page.locator('.composer').waitFor();
+  await generate(view, { count: 4, ratio: '16:9' });
+  await page.locator('.frame[data-state=receiving] img').nth(3).waitFor();
+  await check('four-receiving', { full: false });
+  await strip('done');
+  await checkShifts('four pictures that grow');
+  assert.equal((await widths(page, '.frame img')).filter((width) => width > 1000).length, 4);
+  await check('four-done');
+  // One fails, the others stay.
+  await fault(page, 'upstream-cut');
+  await generate(view, { count: 4 });
+  await strip('running');
+  await strip('done');
+  assert.equal(await page.locator('.frame[data-state=failed]').count(), 1);
+  assert.equal(await page.locator('.frame[data-state=whole]').count(), 3);
+  await page.getByText('3 finished and 1 failed').first().waitFor();
+  await check('four-partly');
+  await view.close();
+});
+
+test('a face swap from links and photos', async () => {
+  const { url } = await stackWith({});
+  const view = await browser.open(url, { language: 'zh', width: 360 });
+  const { page, check, checkShifts, strip, press } = view;
+  await page.locator('.modes [value=faces]').check();
+  await press('生成', 'Generate');
+  await page.getByText('请添加至少一张照片或一个链接').waitFor();
+  await page.locator('#links').fill('https://example.com/image1.jpg\nhttp://example.com/image2.jpg');
+  await press('生成', 'Generate');
+  await page.getByText('第 2 行不是 https 链接').waitFor();
+  await check('faces-problem');
+  await page.locator('#links').fill('https://example.com/image1.jpg');
+  await page.locator('.field:not([hidden]) > .tray input[type=file]').setInputFiles({ name: 'face.png', mimeType: 'image/png', buffer: makeLandscape('face', 2600, 1300) });
+  await page.locator('.slot.photo').waitFor();
+  const sent = post(page, '/faceflip/');
+  await press('生成', 'Generate');
+  await strip('running');
+  await page.locator('.frame[data-state=whole]').first().waitFor();
+  await strip('done');
+  await checkShifts('a face swap');
+  const { urls, task_id } = JSON.parse(sent[0].postData());
+  assert.ok(urls[0] === 'https://example.com/image1.jpg' && /^data:image/.test(urls[1]) && task_id);
+  await page.locator('.frame img').nth(2).waitFor();
+  assert.equal((await widths(page, '.frame img')).filter((width) => width > 1000).length, 3);
+  await check('faces-done');
+  await view.close();
+});
+
+test('a phone on the same network reaches the page and every picture', async () => {
+  const stack = await startStack(binary, ['--speed', '10', '--host', '127.0.0.2']);
+  const view = await browser.open(stack.url.replace('127.0.0.1', '127.0.0.2'), { language: 'en', width: 360 });
+  const { page, strip, press } = view;
+  await page.locator('.modes [value=faces]').check();
+  await page.locator('#links').fill('https://example.com/image1.jpg');
+  await press('生成', 'Generate');
+  await strip('done');
+  // The links of the fakes lead to 127.0.0.1, which a phone does not reach.
+  await page.locator('.frame img').nth(2).waitFor();
+  const sources = await page.locator('.frame img').evaluateAll((images) => images.map(({ src }) => new URL(src).host));
+  assert.deepEqual([...new Set(sources)], [new URL(page.url()).host]);
+  assert.equal((await widths(page, '.frame img')).filter((width) => width > 1000).length, 3);
+  await view.close();
+  stack.close();
+});
+
+test('photos are scaled down, counted and kept in order', async () => {
+  const { url } = await stackWith({});
+  const view = await browser.open(url, { language: 'en' });
+  const { page, check, press } = view;
+  const input = page.locator('.field:not([hidden]) > .tray input[type=file]');
+  const photo = (name, seed) => ({ name, mimeType: 'image/png', buffer: makeLandscape(seed, 2400, 1600) });
+  await input.setInputFiles([photo('a.png', 1), photo('b.png', 2)]);
+  await page.locator('.slot.busy').first().waitFor();
+  await page.locator('.slot.photo').nth(1).waitFor();
+  assert.match(await page.locator('.slot.photo .size').first().textContent(), /^\d+\.\d → [01]\.\d+ MB$/);
+  await input.setInputFiles([photo('c.png', 3), photo('d.png', 4)]);
+  await page.getByText('At most 3 photos').waitFor();
+  await page.locator('.slot.photo').nth(2).waitFor();
+  await page.locator('#prompt').fill('x'.repeat(4001));
+  await press('生成', 'Generate');
+  await page.getByText('The prompt may have 4000 characters at most').waitFor();
+  assert.ok(await page.locator('#prompt').evaluate((field) => field === document.activeElement));
+  // The sentences below the fields answer an input; a test's files and keys are none.
+  await page.evaluate(() => globalThis.shifts.splice(0));
+  await check('full');
+  await page.getByRole('button', { name: 'Remove photo 2' }).click();
+  assert.equal(await page.locator('.slot.photo').count(), 2);
+  await input.setInputFiles([{ name: 'x.heic', mimeType: 'image/heic', buffer: Buffer.from('000000186674797068656963', 'hex') }]);
+  await page.getByText('This browser cannot read HEIC').waitFor();
+  // Pasted and dropped.
+  await page.evaluate((bytes) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(bytes)], 'p.png', { type: 'image/png' }));
+    dispatchEvent(Object.assign(new ClipboardEvent('paste', { clipboardData: transfer, bubbles: true })));
+  }, [...makeLandscape('pasted', 60, 60)]);
+  await page.locator('.slot.photo').nth(2).waitFor();
+  await page.getByRole('button', { name: 'Remove photo 1' }).click();
+  await page.evaluate((bytes) => {
+    const transfer = new DataTransfer();
+    transfer.items.add(new File([new Uint8Array(bytes)], 'p.png', { type: 'image/png' }));
+    for (const type of ['dragenter', 'dragover', 'drop']) document.querySelector('.film').dispatchEvent(new DragEvent(type, { dataTransfer: transfer, bubbles: true, cancelable: true }));
+  }, [...makeLandscape('dropped', 60, 60)]);
+  await page.locator('.slot.photo').nth(2).waitFor();
+  await view.close();
+});
+
+test('after a 429 nothing can be sent until the service allows it', async () => {
+  const { url } = await stackWith({ RL_LIMIT: '1', RL_WINDOW_MS: '12000' }, 'inf');
+  const view = await browser.open(url, { language: 'zh' });
+  const { page, check, checkShifts, strip, press } = view;
+  await page.locator('.pip').waitFor();
+  await generate(view);
+  await strip('done');
+  await generate(view);
+  await strip('failed');
+  await page.getByText('生成太频繁').first().waitFor();
+  const sent = post(page, '/api/generate-stream');
+  const [submit, retry] = [page.locator('.generate'), page.locator('.strip-actions .primary')];
+  assert.equal(await submit.getAttribute('aria-disabled'), 'true');
+  assert.equal(await retry.getAttribute('aria-disabled'), 'true');
+  const seconds = async () => +/\d+/.exec(await retry.textContent())?.[0];
+  const first = await seconds();
+  assert.ok(first > 0 && first <= 12);
+  assert.ok(!(await page.locator('[role=alert]:visible').allTextContents()).some((text) => text.includes(`${first} 秒`)), 'the number is outside the alert');
+  await submit.click({ force: true });
+  await retry.click({ force: true });
+  await page.keyboard.press('Control+Enter');
+  await check('rate-limited');
+  assert.ok((await seconds()) < first, 'the number counts down');
+  assert.equal(sent.length, 0);
+  await page.locator('.generate[aria-disabled=false]').waitFor({ timeout: 15_000 });
+  await checkShifts('the countdown');
+  await press('重试', 'Try again');
+  await strip('done');
+  assert.equal(sent.length, 1);
+  await view.close();
+});
+
+test('a stream that is cut goes on from the log, and can be tried again after a reload', async () => {
+  const { url } = await stackWith({}, 1);
+  const view = await browser.open(url, { language: 'en' });
+  const { page, check, checkShifts, strip, press } = view;
+  await page.locator('.composer').waitFor();
+  await page.locator('.field:not([hidden]) > .tray input[type=file]').setInputFiles({ name: 'p.png', mimeType: 'image/png', buffer: makeLandscape('photo', 900, 600) });
+  await page.locator('.slot.photo').waitFor();
+  await fault(page, 'cut');
+  const sent = post(page, '/api/generate-stream');
+  await generate(view);
+  await page.getByText('The connection was lost').first().waitFor();
+  await checkShifts('a cut stream');
+  await check('resumed', { full: false });
+  if (await page.locator('.strip[data-state=done], .strip[data-state=failed]').first().waitFor({ timeout: 60_000 }).then(() => page.locator('.strip[data-state=failed]').count())) {
+    await check('interrupted');
+    assert.equal((await kept(page)).photos, 1);
+    await page.reload();
+    await strip('failed');
+    assert.equal(await page.locator('#prompt').inputValue(), prompts.en);
+    await page.locator('.slot.photo').waitFor();
+    await check('failed-before-reload');
+    await press('重试', 'Try again');
+    await strip('done');
+    assert.equal(sent[1].headers()['idempotency-key'], sent[0].headers()['idempotency-key']);
+    assert.deepEqual(JSON.parse(sent[1].postData()).image_inputs, JSON.parse(sent[0].postData()).image_inputs, 'the same photo');
+  }
+  const { photos, text } = await kept(page);
+  assert.ok(photos === 0 && !text.includes('darkroom.last'), 'deleted on success');
+  await view.close();
+});
+
+test('a page that is reloaded in the middle follows its task', async () => {
+  const { url } = await stackWith({}, 0.5);
+  const view = await browser.open(url, { language: 'zh', width: 768 });
+  const { page, check, strip } = view;
+  await page.locator('.composer').waitFor();
+  const sent = post(page, '/api/generate-stream');
+  await generate(view);
+  await page.locator('.frame[data-state=receiving]').waitFor();
+  await page.reload();
+  // A service that ends the task with its reader has an end at once; another one is followed.
+  await page.locator('.strip:not([data-state=ready])').waitFor();
+  assert.equal(await page.locator('#prompt').inputValue(), prompts.zh);
+  await check('reloaded', { full: false });
+  await page.locator('.strip[data-state=done], .strip[data-state=failed]').first().waitFor({ timeout: 60_000 });
+  assert.equal(sent.length, 1);
+  await check('reloaded-end');
+  await view.close();
+});
+
+test('failures have a sentence in each language, and a retry where it helps', async () => {
+  const { url } = await stackWith({});
+  const view = await browser.open(url, { language: 'zh' });
+  const { page, check, texts } = view;
+  await page.locator('.composer').waitFor();
+  for (const [name, sentence, canRetry] of [
+    ['moderated', '内容未通过审核', false],
+    ['no-picture', '模型没有返回图片', true],
+    ['upstream-busy', '模型繁忙', true],
+    ['platform-502', '服务暂时不可用', true],
+  ]) {
+    await fault(page, name);
+    await generate(view);
+    await page.locator('.failure-title', { hasText: sentence }).waitFor();
+    assert.equal(await page.locator('.strip-actions .primary').isVisible(), canRetry, name);
+    if (name === 'moderated') await check('refused');
+  }
+  await page.locator('.failure summary').click();
+  assert.match(await page.locator('.failure dd').first().textContent(), /^(http_502|upstream_busy)$/);
+  // The other language, without a reload.
+  await page.getByRole('button', { name: 'Switch to English' }).click();
+  texts.zh = false;
+  assert.equal(await page.locator('.failure-title').textContent(), 'The service is not available');
+  assert.equal(await page.title(), 'Darkroom');
+  await view.close();
+});
+
+test('a service that cannot be reached is no loss', async ({ cancel }) => {
+  if (!cancel) return 'the log does not say `task_not_found`';
+  const { url } = await stackWith({});
+  const view = await browser.open(url, { language: 'en' });
+  await view.page.locator('.composer').waitFor();
+  await fault(view.page, 'offline');
+  await generate(view);
+  await view.page.locator('.failure-title', { hasText: 'No connection' }).waitFor({ timeout: 30_000 });
+  await fault(view.page, '');
+  await view.press('重试', 'Try again');
+  await view.strip('done');
+  await view.close();
+});
+
+test('a session that has ended asks for sign-in, and the request goes on', async () => {
+  const { url } = await stackWith({});
+  const view = await browser.open(url, { language: 'en' });
+  const { page, check, strip, press } = view;
+  await page.locator('.composer').waitFor();
+  await page.locator('.bench summary').click();
+  await press('会话失效', 'End the session');
+  await page.getByText('The session was ended').first().waitFor();
+  await generate(view);
+  await page.locator('dialog.again[open]').waitFor();
+  await check('signed-out-again', { full: false });
+  await page.locator('dialog.again .primary').click();
+  await strip('done');
+  await page.locator('.menu summary').click();
+  await check('menu', { full: false });
+  await press('退出登录', 'Sign out');
+  await page.locator('.front').waitFor();
+  assert.ok(!(await kept(page)).text.includes(prompts.en), 'captions are deleted');
+  await page.locator('#password').fill('wrong');
+  await press('登录', 'Sign in');
+  await page.getByText('The e-mail or password is wrong').waitFor();
+  await check('signed-out');
+  await page.reload();
+  await page.locator('.front').waitFor();
+  await page.locator('#email').fill('demo+anna@example.com');
+  await press('登录', 'Sign in');
+  await page.locator('.composer').waitFor();
+  assert.equal(await page.locator('.menu-email').textContent(), 'demo+anna@example.com');
+  assert.equal(await page.locator('.card:not(.skeleton)').count(), 0, 'another user has another history');
+  await view.close();
+});
+
+test('an expired token is refreshed, and nobody notices', async ({ refresh }) => {
+  if (!refresh) return 'the stand-in cannot refresh tokens';
+  const { url } = await stackWith({});
+  const view = await browser.open(url);
+  await view.page.locator('.composer').waitFor();
+  await view.page.locator('.bench summary').click();
+  await view.press('令牌过期', 'Expire the token');
+  await view.page.getByText('令牌已换成过期的').first().waitFor();
+  await generate(view);
+  await view.strip('done');
+  assert.equal(await view.page.locator('dialog[open]').count(), 0);
+  await view.close();
+});
+
+test('cancel stops the page, and says whether the service stops too', async ({ cancel }) => {
+  const { url } = await stackWith({}, 1);
+  const view = await browser.open(url, { language: 'en' });
+  const { page, check, checkShifts, strip } = view;
+  await page.locator('.composer').waitFor();
+  await generate(view);
+  await page.locator('.frame[data-state=receiving] img').waitFor();
+  await page.keyboard.press('Escape');
+  await strip('cancelled');
+  await page.getByText(cancel ? 'The service has stopped too' : /The service has stopped too|Stopped receiving/).first().waitFor();
+  await checkShifts('cancel');
+  await check('cancelled');
+  assert.equal(await page.locator('.frame img').count(), 0, 'an unfinished picture is taken away');
+  await view.close();
+});
+
+test('pictures that are kept come back after a reload, and can be erased', async () => {
+  const server = await startPage({ workMs: 300, pauseMs: 2 });
+  const view = await browser.open(server.url, { language: 'en' });
+  const { page, check, checkShifts, strip, press, say } = view;
+  await page.locator('.front').waitFor();
+  await page.getByRole('button', { name: 'Use a code by e-mail' }).click();
+  await page.locator('#email').fill('someone@example.com');
+  await press('发送验证码', 'Send a code');
+  await page.getByText('A code was sent to someone@example.com').waitFor();
+  await check('code');
+  await page.locator('#code').fill('123456');
+  await press('登录', 'Sign in');
+  await page.locator('.composer').waitFor();
+  await generate(view, { count: 2 });
+  await page.locator('.frame[data-state=receiving]').first().waitFor();
+  await page.reload();
+  await strip('done');
+  await checkShifts('resumed after a reload');
+  assert.equal((await widths(page, '.frame img')).filter(Boolean).length, 2, 'the pictures come from the log');
+  assert.equal(server.gateway.upstreamCalls, 2);
+  assert.equal((await kept(page)).text.includes('"access"'), false, 'the access token is not stored');
+  await press('再来一次', 'Once more');
+  await strip('running');
+  await strip('done');
+  await page.reload();
+  await page.locator('.mosaic img').nth(3).waitFor();
+  assert.equal(await page.locator('.card').count(), 2);
+  await check('history');
+  await page.locator('.mosaic-open').first().click();
+  const [erase, sure] = [say('删除保存的图片', 'Erase the kept pictures'), say('再按一次，永久删除', 'Press again to erase permanently')];
+  await check('viewer-kept', { full: false });
+  await page.getByRole('button', { name: erase }).click();
+  await page.getByRole('button', { name: sure }).click();
+  await page.getByText('The pictures were erased').first().waitFor();
+  await page.getByText('expired or were erased').waitFor();
+  assert.ok(server.gateway.requests.some(({ method, path }) => method === 'DELETE' && path.endsWith('/pictures')));
+  // Cancel, where the service stops too.
+  await generate(view, { count: 4 });
+  await page.locator('.frame[data-state=receiving]').first().waitFor();
+  await press('取消', 'Cancel');
+  await page.getByText('The service has stopped too').first().waitFor();
+  await view.close();
+  await server.close();
+});
+
+test('the log is slow, empty or down', async () => {
+  const server = await startPage();
+  const view = await browser.open(server.url, { language: 'zh' });
+  const { page, check, checkShifts, press } = view;
+  let answer;
+  server.gateway.next('GET /api/generations', (_request, response) => (answer = response));
+  await page.locator('#email').fill('someone@example.com');
+  await page.locator('#password').fill('demo');
+  await press('登录', 'Sign in');
+  await page.locator('.skeleton').first().waitFor();
+  await check('loading');
+  answer.writeHead(503, { 'content-type': 'application/problem+json' }).end('{"code":"limiter_unavailable","error":"x"}');
+  await page.getByText('历史暂时无法读取').waitFor();
+  await checkShifts('a failed history');
+  await check('history-failed');
+  await page.locator('.history').getByRole('button', { name: '重试' }).click();
+  await page.getByText('还没有作品').waitFor();
+  await view.close();
+  await server.close();
+});
+
+test('the page works with the keyboard alone, and without motion', async () => {
+  const { url } = await stackWith({});
+  const view = await browser.open(url, { language: 'en', calm: true });
+  const { page, strip } = view;
+  await page.locator('.composer').waitFor();
+  const status = [];
+  await page.exposeFunction('heard', (text) => status.push(text));
+  await page.evaluate(() => new MutationObserver(() => globalThis.heard(document.querySelector('[role=status]').textContent)).observe(document.querySelector('[role=status]'), { childList: true, characterData: true, subtree: true }));
+  await page.locator('#prompt').focus();
+  await page.keyboard.type('A lake');
+  await page.keyboard.press('Control+Enter');
+  await strip('running');
+  assert.equal(await page.evaluate(() => document.getAnimations().length), 0);
+  assert.equal(await page.locator('[aria-current=step]').count(), 1);
+  await strip('done');
+  assert.ok(status.length >= 3 && status.length <= 8, `a screen reader hears ${JSON.stringify(status)}`);
+  await page.locator('.frame .plate').focus();
+  await page.keyboard.press('Enter');
+  await page.locator('.viewer[open]').waitFor();
+  await page.keyboard.press('Escape');
+  assert.ok(await page.locator('.frame .plate').evaluate((plate) => plate === document.activeElement), 'the focus returns');
+  for (const selector of ['button', 'summary', '.option', 'select', 'a']) {
+    for (const box of await page.locator(`${selector}:visible`).evaluateAll((all) => all.map((one) => one.getBoundingClientRect().toJSON()))) {
+      assert.ok(Math.min(box.width, box.height) >= 24, `${selector} of ${box.width} × ${box.height}`);
+    }
+  }
+  await view.close();
+});
+
+let failed = 0;
+const skipped = [];
+const began = Date.now();
+const offers = await offersOf(await stackWith({}));
+const waiting = tests.filter(({ name }) => name.includes(only));
+/** Two tests at a time: a test waits for the upstream most of its time. */
+async function runAll() {
+  for (let next = waiting.shift(); next; next = waiting.shift()) {
+    const { name, run } = next;
+    const from = Date.now();
+    try {
+      const reason = await run(offers);
+      if (reason) skipped.push(`${name}: ${reason}`);
+      console.log(`${reason ? 'skipped' : 'ok'} ${name} (${((Date.now() - from) / 1000).toFixed(1)} s)`);
+    } catch (error) {
+      failed++;
+      console.error(`FAILED ${name}\n${error.stack}`);
+    }
+  }
+}
+await Promise.all([runAll(), runAll()]);
+for (const stack of stacks.values()) (await stack).close();
+await browser.close();
+const { states, screenshots, axeRuns, shifts } = browser.totals;
+console.log(`${states} states, ${screenshots} screenshots, ${axeRuns} axe runs, ${shifts} layout shifts, ${((Date.now() - began) / 1000).toFixed(0)} s`);
+if (skipped.length) console.log(`skipped:\n  ${skipped.join('\n  ')}`);
+process.exit(failed ? 1 : 0);
