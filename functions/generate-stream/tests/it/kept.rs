@@ -449,3 +449,18 @@ async fn a_slow_store_does_not_delay_the_stream() {
     assert_eq!(events(&rest).iter().filter(|event| event.name == "image.stored").count(), 3);
     assert_eq!(stand.proxy.calls_to("PUT"), 3);
 }
+
+/// A user can make a chat model write any link.
+#[tokio::test]
+async fn a_link_in_a_model_s_text_is_never_fetched() {
+    let (stand, user) = (KeptStand::new().await, User::new("link-in-text"));
+    let files = Upstream::plays(Transcript { content_type: "image/png", ..Transcript::events(png(1)) }).await;
+    let text = format!("![image]({}/a.png)", files.url);
+    let said =
+        format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\ndata: [DONE]\n\n");
+    let upstream = Upstream::plays(Transcript::events(said)).await;
+    let app = stand.app(&upstream, &[("PICTURE_LINK_HOSTS", "127.0.0.1")]);
+    let reply = ask(&app, keyed(&user, STREAM, json!({"prompt": "x", "format": "events"}))).await;
+    assert_eq!((reply.ending().as_str(), named(&reply, "image.done").len()), ("done", 1), "the link is passed on");
+    assert_eq!((files.requests(), stand.proxy.calls()), (0, 0));
+}
