@@ -24,8 +24,13 @@
 //! | `dynamodb.rs` | DynamoDB: an engine in this process, in memory or in a folder |
 //! | `dynamodb/table.rs` | the schemas of the tables |
 //! | `dynamodb/proxy.rs` | a proxy before an engine: counts requests, and fails as DynamoDB does |
+//! | `s3.rs` | S3: an engine in this process, in memory or in a folder |
+//! | `s3/objects.rs`, `s3/service.rs` | the stored objects, and S3's operations on them |
+//! | `s3/proxy.rs` | a proxy before an engine: counts requests, and fails as S3 does |
+//! | `engine_client.rs` | forwards a request to an engine, for both proxies |
 //! | `supabase.rs` | Supabase Auth: the key set, with key rotation and failures |
-//! | `supabase/sign_in.rs` | sign-in with a password |
+//! | `supabase/sign_in.rs`, `supabase/sign_up.rs`, `supabase/session.rs` | what supabase-js calls |
+//! | `supabase/accounts.rs` | users, sessions and codes |
 //! | `supabase/key.rs` | signing keys, and tokens signed with them |
 //! | `tables.rs` | the two tables on an engine |
 //! | `user.rs` | a signed-in user, for tests of something else |
@@ -50,6 +55,7 @@ pub mod canary;
 pub mod client;
 pub mod drawings;
 pub mod dynamodb;
+mod engine_client;
 pub mod fault;
 pub mod function;
 pub mod function_url;
@@ -61,6 +67,7 @@ pub mod page;
 pub mod picture;
 mod pixel_font;
 pub mod runtime_api;
+pub mod s3;
 pub mod samples;
 pub mod secrets;
 mod server;

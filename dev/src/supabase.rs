@@ -1,11 +1,24 @@
-//! Supabase Auth, as far as a signed-in user's token goes: the key set, and sign-in with a password.
+//! Supabase Auth: the key set, and what supabase-js calls to sign a user in and out.
 //!
-//! `GET /auth/v1/.well-known/jwks.json` and `POST /auth/v1/token?grant_type=password`. The users are
-//! `demo@example.com` and every `demo+<word>@example.com`; the password is `demo`. An `apikey`
-//! header is neither needed nor looked at. The real one also refreshes tokens, signs out and more.
+//! | Route | supabase-js |
+//! |---|---|
+//! | `GET /auth/v1/.well-known/jwks.json` | `getClaims` |
+//! | `POST /auth/v1/token?grant_type=password` | `signInWithPassword` |
+//! | `POST /auth/v1/token?grant_type=refresh_token` | `refreshSession`, and every call with an old token |
+//! | `POST /auth/v1/signup` | `signUp`, `signInAnonymously` |
+//! | `POST /auth/v1/otp`, `POST /auth/v1/verify` | `signInWithOtp`, `verifyOtp` with a code; the code is logged |
+//! | `GET /auth/v1/user` | `getUser` |
+//! | `POST /auth/v1/logout` | `signOut` |
+//!
+//! `demo@example.com` and every `demo+<word>@example.com` are users with the password `demo`; others sign up. An
+//! `apikey` header is neither needed nor read. Links in e-mails, phone numbers, other providers, changes of a user and
+//! factors are left out. Errors and their messages are those of <https://github.com/supabase/auth>.
 
+mod accounts;
 mod key;
+mod session;
 mod sign_in;
+mod sign_up;
 
 use std::io;
 use std::iter;
@@ -23,6 +36,7 @@ use bytes::Bytes;
 use futures_util::stream;
 use serde_json::{Value, json};
 
+use self::accounts::Accounts;
 use self::key::Key;
 pub use self::key::{Algorithm, legacy_token};
 
@@ -32,7 +46,7 @@ const MOVED_KEY_SET: &str = "/auth/v1/.well-known/moved/jwks.json";
 /// What [`Fault::Huge`] adds.
 const PADDING_BYTES: usize = 200_000;
 
-/// A project's Auth, for whoever turns its keys and for the fake that answers.
+/// A project's Auth. A test keeps a clone to rotate its keys, the fake another one to answer.
 #[derive(Clone, Debug)]
 pub struct Project(Arc<Mutex<Contents>>);
 
@@ -41,6 +55,7 @@ struct Contents {
     in_use: Key,
     /// Oldest first.
     previously_used: Vec<Key>,
+    accounts: Accounts,
     /// Answered instead of the real key set.
     list: Option<Value>,
     fault: Option<Fault>,
@@ -61,7 +76,7 @@ pub enum Fault {
     Html,
     /// Leads elsewhere (302), where a good key set is answered.
     Redirect,
-    /// About 200 KB (200): white space behind the key set, its length not said before.
+    /// About 200 KB (200): white space behind the key set, without a `Content-Length`.
     Huge,
     /// The connection is dropped in the middle of the body (200).
     Drop,
@@ -73,6 +88,7 @@ impl Project {
         Self(Arc::new(Mutex::new(Contents {
             in_use: Key::generate(Algorithm::Es256),
             previously_used: Vec::new(),
+            accounts: Accounts::default(),
             list: None,
             fault: None,
             delay: Duration::ZERO,
@@ -85,7 +101,12 @@ impl Project {
     ///
     /// `user` is an e-mail address, and who it is: the same address is the same `sub`.
     pub fn claims(issuer: &str, user: &str) -> Value {
-        sign_in::claims(issuer, user)
+        sign_in::claims(issuer, Some(user), "password", &json!({}))
+    }
+
+    /// The last code that was sent to this address, if it was not used yet.
+    pub fn code(&self, email: &str) -> Option<String> {
+        self.contents().accounts.code(email)
     }
 
     /// A token with these claims, signed with the key in use.
@@ -156,12 +177,16 @@ impl Default for Project {
 }
 
 impl Contents {
+    /// Newest first.
+    fn keys(&self) -> impl Iterator<Item = &Key> {
+        iter::once(&self.in_use).chain(self.previously_used.iter().rev())
+    }
+
     fn key_set(&self) -> String {
         if let Some(list) = &self.list {
             return list.to_string();
         }
-        let keys = iter::once(&self.in_use).chain(self.previously_used.iter().rev());
-        let listed: Vec<Value> = keys.filter(|key| key.listed).map(Key::jwk).collect();
+        let listed: Vec<Value> = self.keys().filter(|key| key.listed).map(Key::jwk).collect();
         json!({"keys": listed}).to_string()
     }
 }
@@ -172,6 +197,11 @@ pub fn routes(project: Project) -> Router {
         .route(KEY_SET, get(key_set))
         .route(MOVED_KEY_SET, get(moved_key_set))
         .route("/auth/v1/token", post(sign_in::token))
+        .route("/auth/v1/signup", post(sign_up::sign_up))
+        .route("/auth/v1/otp", post(sign_up::send_code))
+        .route("/auth/v1/verify", post(sign_up::verify_code))
+        .route("/auth/v1/user", get(session::user))
+        .route("/auth/v1/logout", post(session::log_out))
         .with_state(project)
 }
 

@@ -8,11 +8,13 @@
 
 mod ark;
 mod image_api;
+mod pictures;
 mod reader;
 mod variables;
 
 pub use ark::ArkConfig;
 pub use image_api::{ImageApiConfig, ImageApiMode};
+pub use pictures::{BucketConfig, BucketKey, PicturesConfig};
 pub use reader::{Mistake, Mistakes};
 pub use variables::{AllowedValues, VARIABLES, Variable};
 
@@ -52,6 +54,8 @@ pub struct CommonConfig {
     pub sign_in: SignInConfig,
     /// Limits, credits and log.
     pub ledger: LedgerConfig,
+    /// Pictures that are kept.
+    pub pictures: PicturesConfig,
     /// A Secrets Manager other than AWS's.
     pub secrets_endpoint: Option<Url>,
 }
@@ -90,9 +94,12 @@ impl CommonConfig {
     }
 
     fn read(reader: &mut EnvReader<'_>, requires_sign_in: bool) -> Self {
+        let sign_in = SignInConfig::read(reader, requires_sign_in);
+        let ledger = LedgerConfig::read(reader);
         Self {
-            sign_in: SignInConfig::read(reader, requires_sign_in),
-            ledger: LedgerConfig::read(reader),
+            sign_in,
+            pictures: PicturesConfig::read(reader, ledger.log_days),
+            ledger,
             secrets_endpoint: reader.optional_url(&variables::AWS_ENDPOINT_URL_SECRETS_MANAGER),
         }
     }
@@ -270,6 +277,8 @@ pub struct Timing {
     pub ping: Duration,
     /// The longest time that a client may read nothing.
     pub client_stall: Duration,
+    /// The time between two looks at whether a running task was cancelled.
+    pub cancel_poll: Duration,
     /// For connecting to the upstream.
     pub connect: Duration,
     /// For the head of the upstream's answer.
@@ -288,6 +297,7 @@ impl Timing {
             head_hold: reader.duration(&variables::HEAD_HOLD_MS),
             ping: reader.duration(&variables::PING_MS),
             client_stall: reader.duration(&variables::CLIENT_STALL_MS),
+            cancel_poll: reader.duration(&variables::CANCEL_POLL_MS),
             connect: reader.duration(&variables::UPSTREAM_CONNECT_MS),
             head: reader.duration(&variables::UPSTREAM_HEAD_MS),
             idle: reader.duration(&variables::UPSTREAM_IDLE_MS),

@@ -18,8 +18,11 @@ pub use app::{App, FromEnvironment, Generator};
 pub use clock::unix_seconds;
 pub use secrets::KeyStore;
 pub use sign_in::SignIn;
-pub use store::{Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, Rate, RateLimiter, Refused};
+pub use store::{
+    Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, PictureError, Pictures, Rate, RateLimiter,
+    Refused, Stopping,
+};
 pub use upstream::{
-    CallLabels, Ended, FormFile, KeyAs, Output, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer,
+    CallLabels, Delivered, FormFile, KeyAs, Output, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer,
     UpstreamCalls, run,
 };

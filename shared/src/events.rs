@@ -3,19 +3,25 @@
 //! Every event has an `id:` and an `event:` line, and repeats its name in the data:
 //! `{"event":"…","data":{…}}`.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::Serialize;
 
-use crate::media;
+use crate::held::{Base64Slices, HeldContent, HeldPicture};
+use crate::kept_picture::SignedLink;
+use crate::media::{self, WholeImage};
 use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
 use crate::problem::{Code, Lang, Problem};
 use crate::sse;
+use crate::timestamp::rfc3339;
 use crate::update::{Update, Usage};
 
 /// Bytes of a picture in one `image.delta`: a multiple of three, so that every piece but the last needs no padding.
 pub const MAX_DELTA_BYTES: usize = 12 * 1024;
+/// [`Events::take`] returns about this many bytes of a held picture at a time.
+const MAX_TAKE_BYTES: usize = 64 * 1024;
 
 /// The padding comment at the start of every event stream: Safari delivers nothing before it has read about 1 KiB.
 pub fn padding(out: &mut Vec<u8>) {
@@ -46,7 +52,13 @@ pub struct Events {
     lang: Lang,
     style: EventStyle,
     ids: Ids,
+    /// Pictures are delivered as links to their copies in the bucket.
+    as_links: bool,
+    /// Slots whose pictures are delivered as bytes although `as_links` is set.
+    inline_slots: Vec<u32>,
     pictures: Vec<OpenPicture>,
+    /// Held pictures to write; the first one may be written in part.
+    queue: VecDeque<QueuedPicture>,
     out: Vec<u8>,
 }
 
@@ -55,6 +67,16 @@ pub struct Events {
 struct OpenPicture {
     slot: u32,
     waiting: Vec<u8>,
+}
+
+/// A held picture that is written in deltas.
+#[derive(Debug)]
+struct QueuedPicture {
+    slot: u32,
+    draft: bool,
+    image: WholeImage,
+    slices: Base64Slices,
+    has_begun: bool,
 }
 
 #[derive(Serialize)]
@@ -106,6 +128,8 @@ struct ImageDoneData<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    url_expires: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     width: Option<u32>,
@@ -114,6 +138,13 @@ struct ImageDoneData<'a> {
     /// Sent only if true: the upstream may mark a draft only behind the picture, after `image.start` was sent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     draft: bool,
+}
+
+#[derive(Serialize)]
+struct ImageStoredData<'a> {
+    index: u32,
+    url: &'a str,
+    url_expires: String,
 }
 
 #[derive(Serialize)]
@@ -171,7 +202,24 @@ impl Ids {
 impl Events {
     /// The events of one task, in one language.
     pub fn new(task_id: String, lang: Lang, style: EventStyle) -> Self {
-        Self { task_id, lang, style, ids: Ids::default(), pictures: Vec::new(), out: Vec::new() }
+        Self {
+            task_id,
+            lang,
+            style,
+            ids: Ids::default(),
+            as_links: false,
+            inline_slots: Vec::new(),
+            pictures: Vec::new(),
+            queue: VecDeque::new(),
+            out: Vec::new(),
+        }
+    }
+
+    /// Delivers pictures as links to their copies in the bucket: each picture is one `image.done` after [`Self::stored`],
+    /// or is written as bytes after [`Self::not_stored`].
+    #[must_use]
+    pub fn as_links(self) -> Self {
+        Self { as_links: true, ..self }
     }
 
     /// The task was accepted.
@@ -198,8 +246,12 @@ impl Events {
         write(&mut self.out, &self.ids, "process", ProcessData { task_id: &self.task_id, message, elapsed_ms });
     }
 
-    /// Writes an update that [`Outcome::note`](crate::outcome::Outcome::note) has returned.
-    pub fn update(&mut self, update: &Update<'_>) {
+    /// Writes an update that [`Outcome::note`](crate::outcome::Outcome::note) has returned. Returns whether the picture
+    /// that begins with it must be held, because it is delivered as a link.
+    pub fn update(&mut self, update: &Update<'_>) -> bool {
+        if update.is_of_bytes() && self.is_link(update.slot()) {
+            return true;
+        }
         match *update {
             Update::Text { slot: index, text } => write(&mut self.out, &self.ids, "text", TextData { index, text }),
             Update::ImageStarted { slot, media_type, draft, .. } => {
@@ -212,17 +264,45 @@ impl Events {
             Update::ImageFinished { slot, draft, ref image } => {
                 self.flush_slot(slot);
                 self.pictures.retain(|picture| picture.slot != slot);
-                let source = ImageSource::Inline(image.clone());
-                self.image_done(&DeliveredImage { slot, source, draft });
+                self.image_done(&DeliveredImage::new(slot, ImageSource::Inline(image.clone()), draft));
             }
             Update::ImageLinked { slot, url, pixels, draft } => {
                 let source = ImageSource::Link { url: url.to_owned(), pixels };
-                self.image_done(&DeliveredImage { slot, source, draft });
+                self.image_done(&DeliveredImage::new(slot, source, draft));
             }
             Update::ImageRejected { slot, .. } | Update::ImageRepeated { slot } => {
                 self.pictures.retain(|picture| picture.slot != slot);
             }
             Update::ImageFailed { .. } | Update::Usage(_) | Update::Stopped(_) | Update::Failed(_) | Update::Done => {}
+        }
+        false
+    }
+
+    /// The next picture of this slot cannot be held: it is delivered as bytes.
+    pub fn deliver_inline(&mut self, slot: u32) {
+        if self.as_links && self.is_link(Some(slot)) {
+            self.inline_slots.push(slot);
+        }
+    }
+
+    /// A picture is in the bucket.
+    pub fn stored(&mut self, image: &DeliveredImage) {
+        let Some(SignedLink { url, expires_ms }) = &image.kept else { return };
+        match image.source {
+            ImageSource::Inline(_) if self.is_link(Some(image.slot)) => self.image_done(image),
+            _ => {
+                let data = ImageStoredData { index: image.slot, url, url_expires: rfc3339(*expires_ms) };
+                write(&mut self.out, &self.ids, "image.stored", data);
+            }
+        }
+    }
+
+    /// A picture that was to be delivered as a link could not be stored: it is delivered as bytes.
+    pub fn not_stored(&mut self, picture: HeldPicture) {
+        let HeldPicture { slot, draft, content, .. } = picture;
+        if let HeldContent::Inline { image, bytes } = content {
+            let slices = Base64Slices::new(bytes);
+            self.queue.push_back(QueuedPicture { slot, draft, image, slices, has_begun: false });
         }
     }
 
@@ -251,14 +331,13 @@ impl Events {
         let (urls, generated_images) = match &self.style {
             EventStyle::Generate { .. } => (None, None),
             EventStyle::Faceflip { size, urls } => {
-                let links = success.images.iter().filter_map(|image| match &image.source {
-                    ImageSource::Link { url, .. } => Some(GeneratedImage { url, size }),
-                    ImageSource::Inline(_) => None,
-                });
+                let links = success.images.iter().filter_map(DeliveredImage::link);
+                let links = links.map(|(url, _)| GeneratedImage { url, size });
                 (Some(urls.as_slice()), Some(links.collect()))
             }
         };
-        let images = success.images.iter().map(|image| ImageDoneData::new(image, &self.style, None)).collect();
+        let images = success.images.iter().map(|image| ImageDoneData::new(image, &self.style, None).with_copy(image));
+        let images = images.collect();
         let (task_id, usage) = (self.task_id.as_str(), success.usage);
         let data = DoneData { urls, generated_images, task_id, images, failed, usage, credits_remaining };
         write(&mut self.out, &self.ids, "done", data);
@@ -284,9 +363,31 @@ impl Events {
         &self.task_id
     }
 
-    /// The bytes written since the last call.
+    /// The next bytes to send; empty when there are none.
     pub fn take(&mut self) -> Vec<u8> {
+        while self.out.len() < MAX_TAKE_BYTES && self.write_queue() {}
         std::mem::take(&mut self.out)
+    }
+
+    /// Writes the next event of the queue; `false` if the queue is empty.
+    fn write_queue(&mut self) -> bool {
+        let Some(QueuedPicture { slot, draft, image, slices, has_begun }) = self.queue.front_mut() else {
+            return false;
+        };
+        if !std::mem::replace(has_begun, true) {
+            let data = ImageStartData { index: *slot, media_type: image.media_type.as_str(), draft: *draft };
+            write(&mut self.out, &self.ids, "image.start", data);
+        } else if let Some(bytes) = slices.next_bytes(MAX_DELTA_BYTES) {
+            write_delta(&mut self.out, &self.ids, *slot, bytes);
+        } else if let Some(QueuedPicture { slot, draft, image, .. }) = self.queue.pop_front() {
+            self.image_done(&DeliveredImage::new(slot, ImageSource::Inline(image), draft));
+        }
+        true
+    }
+
+    /// Whether the slot's picture is delivered as a link.
+    fn is_link(&self, slot: Option<u32>) -> bool {
+        self.as_links && slot.is_some_and(|slot| !self.inline_slots.contains(&slot))
     }
 
     fn bytes(&mut self, slot: u32, mut bytes: &[u8]) {
@@ -318,7 +419,10 @@ impl Events {
             EventStyle::Generate { .. } => None,
             EventStyle::Faceflip { .. } => Some(self.task_id.as_str()),
         };
-        write(&mut self.out, &self.ids, "image.done", ImageDoneData::new(image, &self.style, task_id));
+        let data = ImageDoneData::new(image, &self.style, task_id);
+        // The upstream's own link was sent with this event before there was a copy.
+        let data = if matches!(image.source, ImageSource::Inline(_)) { data.with_copy(image) } else { data };
+        write(&mut self.out, &self.ids, "image.done", data);
     }
 }
 
@@ -331,6 +435,7 @@ impl<'a> ImageDoneData<'a> {
             bytes: None,
             sha256: None,
             url: None,
+            url_expires: None,
             size: None,
             width: None,
             height: None,
@@ -342,6 +447,9 @@ impl<'a> ImageDoneData<'a> {
                 done.bytes = Some(whole.bytes);
                 done.sha256 = Some(whole.sha256_hex());
                 (done.width, done.height) = (Some(whole.width), Some(whole.height));
+                if let (EventStyle::Faceflip { size, .. }, Some(_)) = (style, &image.kept) {
+                    done.size = Some(size.clone());
+                }
             }
             ImageSource::Link { url, pixels } => {
                 done.url = Some(url);
@@ -353,6 +461,16 @@ impl<'a> ImageDoneData<'a> {
             }
         }
         done
+    }
+
+    /// With the link to the copy in the bucket, where there is one.
+    #[must_use]
+    fn with_copy(mut self, image: &'a DeliveredImage) -> Self {
+        if let Some(SignedLink { url, expires_ms }) = &image.kept {
+            self.url = Some(url);
+            self.url_expires = Some(rfc3339(*expires_ms));
+        }
+        self
     }
 }
 

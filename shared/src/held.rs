@@ -1,6 +1,8 @@
-//! Pictures that wait until they are whole and final: for chat chunks and for the one-shot answer.
+//! Pictures that are held until they are whole and final: for chat chunks, for the one-shot answer and for the bucket.
 
-use crate::media::{self, sniff::MediaType};
+use bytes::Bytes;
+
+use crate::media::{self, WholeImage};
 use crate::outcome::supersedes;
 use crate::update::Update;
 
@@ -12,13 +14,17 @@ const SLICE_BYTES: usize = 48 * 1024;
 /// The final picture of each slot so far, and the unfinished one.
 #[derive(Debug, Default)]
 pub struct HeldPictures {
-    arriving: Vec<HeldPicture>,
+    /// Also pictures that the output does not need are held, for the bucket.
+    holds_all: bool,
+    arriving: Vec<ArrivingPicture>,
     whole: Vec<HeldPicture>,
-    /// Slots whose picture did not fit.
+    /// Slots whose picture did not fit although the output needs it.
     lost: Vec<u32>,
+    /// Bytes of released pictures that are still being stored.
+    released_bytes: usize,
 }
 
-/// A picture that was held.
+/// A picture that is held.
 #[derive(Debug)]
 pub struct HeldPicture {
     /// The request's slot.
@@ -27,70 +33,119 @@ pub struct HeldPicture {
     pub draft: bool,
     /// The content.
     pub content: HeldContent,
+    /// The output needs it. Otherwise only the bucket does.
+    is_wanted: bool,
 }
 
 /// The content of a held picture.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub enum HeldContent {
     /// Its bytes.
     Inline {
-        /// Sniffed from the bytes.
-        media_type: MediaType,
+        /// Its type, size and hash.
+        image: WholeImage,
         /// Decoded.
-        bytes: Vec<u8>,
+        bytes: Bytes,
     },
     /// A link, as the upstream wrote it.
     Link(String),
 }
 
+#[derive(Debug)]
+struct ArrivingPicture {
+    slot: u32,
+    is_wanted: bool,
+    bytes: Vec<u8>,
+}
+
 impl HeldPictures {
-    /// Records an update that [`Outcome::note`](crate::outcome::Outcome::note) has returned.
-    pub fn update(&mut self, update: &Update<'_>) {
+    /// Holds every picture until it is released.
+    pub fn for_bucket() -> Self {
+        Self { holds_all: true, ..Self::default() }
+    }
+
+    /// Records an update that [`Outcome::note`](crate::outcome::Outcome::note) has returned. `is_wanted`: the output
+    /// needs the picture that begins with this update.
+    pub fn update(&mut self, update: &Update<'_>, is_wanted: bool) {
         match *update {
-            Update::ImageStarted { slot, media_type, draft } => {
+            Update::ImageStarted { slot, .. } => {
                 self.discard(slot);
-                let content = HeldContent::Inline { media_type, bytes: Vec::new() };
-                self.arriving.push(HeldPicture { slot, draft, content });
-            }
-            Update::ImageBytes { slot, bytes } => self.append(slot, bytes),
-            Update::ImageFinished { slot, draft, .. } => {
-                if let Some(at) = self.arriving.iter().position(|picture| picture.slot == slot) {
-                    let picture = self.arriving.swap_remove(at);
-                    self.keep(HeldPicture { draft, ..picture });
+                if is_wanted || self.holds_all {
+                    self.arriving.push(ArrivingPicture { slot, is_wanted, bytes: Vec::new() });
                 }
             }
-            Update::ImageLinked { slot, url, draft, .. } => {
-                self.keep(HeldPicture { slot, draft, content: HeldContent::Link(url.to_owned()) });
+            Update::ImageBytes { slot, bytes } => self.append(slot, bytes),
+            Update::ImageFinished { slot, draft, ref image } => {
+                if let Some(at) = self.arriving.iter().position(|picture| picture.slot == slot) {
+                    let ArrivingPicture { is_wanted, bytes, .. } = self.arriving.swap_remove(at);
+                    let content = HeldContent::Inline { image: image.clone(), bytes: bytes.into() };
+                    self.keep(HeldPicture { slot, draft, content, is_wanted });
+                }
+            }
+            Update::ImageLinked { slot, url, draft, .. } if is_wanted || self.holds_all => {
+                self.keep(HeldPicture { slot, draft, content: HeldContent::Link(url.to_owned()), is_wanted });
             }
             Update::ImageRejected { slot, .. } | Update::ImageRepeated { slot } => self.discard(slot),
             _ => {}
         }
     }
 
-    /// Removes and returns the whole pictures of these slots, in slot order.
+    /// Whether a further picture of `max_bytes` certainly fits beside those that are held or may still grow to that size.
+    pub fn has_room_for(&self, max_bytes: usize) -> bool {
+        let growing = self.arriving.iter().map(|picture| picture.bytes.len().max(max_bytes)).sum::<usize>();
+        self.whole_bytes() + self.released_bytes + growing + max_bytes <= MAX_HELD_BYTES
+    }
+
+    /// The whole pictures of these slots, in slot order.
+    pub fn whole(&self, is_due: impl Fn(u32) -> bool) -> impl Iterator<Item = &HeldPicture> {
+        let mut due: Vec<_> = self.whole.iter().filter(|picture| is_due(picture.slot)).collect();
+        due.sort_by_key(|picture| picture.slot);
+        due.into_iter()
+    }
+
+    /// Removes and returns the whole pictures of these slots that the output needs, in slot order.
     pub fn take(&mut self, is_due: impl Fn(u32) -> bool) -> Vec<HeldPicture> {
         let (mut due, kept): (Vec<_>, _) =
-            std::mem::take(&mut self.whole).into_iter().partition(|picture| is_due(picture.slot));
+            std::mem::take(&mut self.whole).into_iter().partition(|picture| picture.is_wanted && is_due(picture.slot));
         self.whole = kept;
         due.sort_by_key(|picture| picture.slot);
         due
     }
 
-    /// The slots whose final picture is not held because the request's pictures are more than [`MAX_HELD_BYTES`].
+    /// Gives up the bytes of a whole picture that the output does not need. The slot is still known to have it. Returns
+    /// their number, which counts as held until [`Self::stored`] is called with it.
+    pub fn release(&mut self, slot: u32) -> usize {
+        let unwanted = self.whole.iter_mut().find(|picture| picture.slot == slot && !picture.is_wanted);
+        let Some(HeldContent::Inline { bytes, .. }) = unwanted.map(|picture| &mut picture.content) else { return 0 };
+        let released = std::mem::take(bytes).len();
+        self.released_bytes += released;
+        released
+    }
+
+    /// The storing of a released picture has ended.
+    pub fn stored(&mut self, released: usize) {
+        self.released_bytes -= released.min(self.released_bytes);
+    }
+
+    /// The slots whose final picture is not held for the output because the request's pictures are more than
+    /// [`MAX_HELD_BYTES`].
     pub fn lost(&self) -> &[u32] {
         &self.lost
     }
 
     fn append(&mut self, slot: u32, more: &[u8]) {
-        let has_room = self.bytes() + more.len() <= MAX_HELD_BYTES;
+        let arriving = self.arriving.iter().map(|picture| picture.bytes.len()).sum::<usize>();
+        let has_room = self.whole_bytes() + self.released_bytes + arriving + more.len() <= MAX_HELD_BYTES;
         let Some(at) = self.arriving.iter().position(|picture| picture.slot == slot) else { return };
-        match self.arriving.get_mut(at).map(|picture| &mut picture.content) {
-            Some(HeldContent::Inline { bytes, .. }) if has_room => bytes.extend_from_slice(more),
+        match self.arriving.get_mut(at) {
+            Some(picture) if has_room => picture.bytes.extend_from_slice(more),
             _ => {
-                self.arriving.swap_remove(at);
+                let picture = self.arriving.swap_remove(at);
                 // The earlier picture of the slot is no longer the final one.
                 self.whole.retain(|picture| picture.slot != slot);
-                self.lost.push(slot);
+                if picture.is_wanted {
+                    self.lost.push(slot);
+                }
             }
         }
     }
@@ -110,14 +165,13 @@ impl HeldPictures {
         self.arriving.retain(|picture| picture.slot != slot);
     }
 
-    fn bytes(&self) -> usize {
-        let pictures = self.arriving.iter().chain(&self.whole);
-        pictures.map(|picture| picture.content.bytes().len()).sum()
+    fn whole_bytes(&self) -> usize {
+        self.whole.iter().map(|picture| picture.content.bytes().len()).sum()
     }
 }
 
 impl HeldContent {
-    /// The decoded bytes; none for a link.
+    /// The decoded bytes; none for a link, or if they were released.
     pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Inline { bytes, .. } => bytes,
@@ -129,13 +183,13 @@ impl HeldContent {
 /// Encodes bytes as base64 in slices, so that the whole text never exists at once.
 #[derive(Debug, Default)]
 pub struct Base64Slices {
-    bytes: Vec<u8>,
+    bytes: Bytes,
     encoded: usize,
 }
 
 impl Base64Slices {
     /// Starts at the first byte.
-    pub fn new(bytes: Vec<u8>) -> Self {
+    pub fn new(bytes: Bytes) -> Self {
         Self { bytes, encoded: 0 }
     }
 
@@ -156,7 +210,7 @@ impl Base64Slices {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::media::{ImageRejection, WholeImage};
+    use crate::media::{ImageRejection, sniff::MediaType};
 
     fn start(slot: u32, draft: bool) -> Update<'static> {
         Update::ImageStarted { slot, media_type: MediaType::Png, draft }
@@ -170,7 +224,7 @@ mod tests {
     /// Slots and contents, in the order in which they are removed.
     fn taken(held: &mut HeldPictures) -> Vec<(u32, String)> {
         let text = |content: HeldContent| match content {
-            HeldContent::Inline { bytes, .. } => String::from_utf8(bytes).unwrap(),
+            HeldContent::Inline { bytes, .. } => String::from_utf8(bytes.to_vec()).unwrap(),
             HeldContent::Link(url) => url,
         };
         held.take(|_| true).into_iter().map(|picture| (picture.slot, text(picture.content))).collect()
@@ -235,7 +289,7 @@ mod tests {
         ];
         for (updates, expected) in rows {
             let mut held = HeldPictures::default();
-            updates.iter().for_each(|update| held.update(update));
+            updates.iter().for_each(|update| held.update(update, true));
             let expected: Vec<_> = expected.iter().map(|(slot, text)| (*slot, (*text).to_owned())).collect();
             assert_eq!(taken(&mut held), expected, "{updates:?}");
             assert!(held.lost().is_empty());
@@ -247,21 +301,55 @@ mod tests {
         let big = vec![0; MAX_HELD_BYTES / 2];
         let mut held = HeldPictures::default();
         for slot in [0, 1] {
-            held.update(&start(slot, false));
-            held.update(&Update::ImageBytes { slot, bytes: &big });
-            held.update(&finish(slot, false));
+            held.update(&start(slot, false), true);
+            held.update(&Update::ImageBytes { slot, bytes: &big }, true);
+            held.update(&finish(slot, false), true);
         }
-        held.update(&start(1, false));
-        held.update(&Update::ImageBytes { slot: 1, bytes: b"x" });
-        held.update(&finish(1, false));
+        held.update(&start(1, false), true);
+        held.update(&Update::ImageBytes { slot: 1, bytes: b"x" }, true);
+        held.update(&finish(1, false), true);
         assert_eq!(held.lost(), [1]);
         // The bytes of slot 1 are free again.
-        held.update(&start(1, false));
-        held.update(&Update::ImageBytes { slot: 1, bytes: b"x" });
-        held.update(&finish(1, false));
+        held.update(&start(1, false), true);
+        held.update(&Update::ImageBytes { slot: 1, bytes: b"x" }, true);
+        held.update(&finish(1, false), true);
         assert!(held.lost().is_empty());
         let slots: Vec<_> = held.take(|_| true).iter().map(|picture| picture.slot).collect();
         assert_eq!(slots, [0, 1]);
+    }
+
+    #[test]
+    fn a_picture_for_the_bucket_alone_is_held_until_it_is_released() {
+        let mut held = HeldPictures::for_bucket();
+        for (slot, is_wanted) in [(0, false), (1, true)] {
+            held.update(&start(slot, false), is_wanted);
+            held.update(&Update::ImageBytes { slot, bytes: b"abc" }, false);
+            held.update(&finish(slot, false), false);
+        }
+        assert_eq!((held.release(0), held.release(1)), (3, 0), "the output still needs the second one");
+        // A draft does not replace the final picture, although its bytes are gone.
+        held.update(&start(0, true), false);
+        held.update(&finish(0, true), false);
+        assert!(held.whole(|slot| slot == 0).all(|picture| !picture.draft));
+        assert_eq!(taken(&mut held), [(1, "abc".to_owned())]);
+        let mut other = HeldPictures::default();
+        other.update(&start(0, false), false);
+        other.update(&finish(0, false), false);
+        assert_eq!(other.whole(|_| true).count(), 0, "no part of the request needs it");
+    }
+
+    #[test]
+    fn a_released_picture_counts_until_it_is_stored() {
+        let mut held = HeldPictures::for_bucket();
+        assert!(held.has_room_for(MAX_HELD_BYTES));
+        held.update(&start(0, false), false);
+        assert!(!held.has_room_for(MAX_HELD_BYTES / 2 + 1), "the one that arrives may become as large");
+        held.update(&Update::ImageBytes { slot: 0, bytes: b"abc" }, false);
+        held.update(&finish(0, false), false);
+        let released = held.release(0);
+        assert!(!held.has_room_for(MAX_HELD_BYTES));
+        held.stored(released);
+        assert!(held.has_room_for(MAX_HELD_BYTES));
     }
 
     #[test]
@@ -270,7 +358,7 @@ mod tests {
             let bytes: Vec<u8> = (0..length).map(|at| at as u8).collect();
             let (mut whole, mut joined) = (Vec::new(), Vec::new());
             media::encode(&bytes, &mut whole);
-            let mut slices = Base64Slices::new(bytes);
+            let mut slices = Base64Slices::new(bytes.into());
             while slices.write(&mut joined) {}
             assert!(joined == whole, "{length} bytes");
         }

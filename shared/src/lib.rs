@@ -11,8 +11,10 @@ pub mod held;
 pub mod image_url;
 pub mod input;
 pub mod json;
+pub mod kept_picture;
 pub mod media;
 pub mod outcome;
+pub mod picture_key;
 pub mod problem;
 pub mod rate_limit;
 #[cfg(debug_assertions)]
@@ -22,5 +24,6 @@ mod scan;
 pub mod secret;
 pub mod sse;
 pub mod task;
+pub mod timestamp;
 pub mod update;
 pub mod upstream;

@@ -1,5 +1,6 @@
 //! How an answer ended: which pictures are whole, or which failure it was. Exactly one verdict.
 
+use crate::kept_picture::SignedLink;
 use crate::media::{ImageRejection, WholeImage};
 use crate::problem::Code;
 use crate::update::{Nth, Stop, Update, Usage};
@@ -34,6 +35,8 @@ pub struct DeliveredImage {
     pub source: ImageSource,
     /// The upstream marks it as not final.
     pub draft: bool,
+    /// The copy in the bucket, where there is one.
+    pub kept: Option<SignedLink>,
 }
 
 /// Where a whole picture is.
@@ -66,7 +69,8 @@ pub struct Tally {
     pub unused_calls: u32,
     /// Pictures that were not delivered because of the user's own input.
     pub own_faults: u32,
-    /// Calls without a whole picture that were dropped because the client left, after their request had been sent.
+    /// Calls without a whole picture that were dropped because the client left or cancelled, after their request had
+    /// been sent.
     pub abandoned_calls: u32,
 }
 
@@ -82,6 +86,7 @@ impl Tally {
                 self.abandoned_calls += u32::from(is_sent);
                 self.unused_calls += u32::from(!is_sent);
             }
+            Err(Failure::Cancelled) => self.abandoned_calls += u32::from(is_sent),
             Err(failure) => {
                 self.own_faults += u32::from(failure.is_users_fault());
                 self.unused_calls += u32::from(failure.token() == TokenPolicy::Refund && !has_content);
@@ -141,15 +146,11 @@ impl Outcome {
             }
             Update::ImageFinished { slot, draft, image } => {
                 self.close(*slot);
-                return self.keep(DeliveredImage {
-                    slot: *slot,
-                    draft: *draft,
-                    source: ImageSource::Inline(image.clone()),
-                });
+                return self.keep(DeliveredImage::new(*slot, ImageSource::Inline(image.clone()), *draft));
             }
             Update::ImageLinked { slot, url, pixels, draft } => {
                 let source = ImageSource::Link { url: (*url).to_owned(), pixels: *pixels };
-                return self.keep(DeliveredImage { slot: *slot, draft: *draft, source });
+                return self.keep(DeliveredImage::new(*slot, source, *draft));
             }
             Update::ImageRejected { slot, why } => {
                 self.close(*slot);
@@ -214,7 +215,11 @@ impl Outcome {
             AnswerEnd::Failed(failure) => Some(failure),
             AnswerEnd::Clean => None,
         });
-        let broken = self.open.into_iter().map(|slot| FailedSlot { slot, failure: Failure::Truncated });
+        let broken = match end {
+            AnswerEnd::Failed(Failure::Cancelled) => Failure::Cancelled,
+            _ => Failure::Truncated,
+        };
+        let broken = self.open.into_iter().map(|slot| FailedSlot { slot, failure: broken });
         let mut failed: Vec<FailedSlot> = Vec::new();
         // The upstream's own report of a failed picture outweighs what its bytes looked like.
         for new in self.failed.into_iter().chain(broken).chain(self.rejected) {
@@ -320,6 +325,20 @@ fn weightier(a: Failure, b: Failure) -> Failure {
 }
 
 impl DeliveredImage {
+    /// A picture without a copy in the bucket.
+    pub fn new(slot: u32, source: ImageSource, draft: bool) -> Self {
+        Self { slot, source, draft, kept: None }
+    }
+
+    /// The link to it and when that expires, where it is known: to the copy in the bucket, or else the upstream's.
+    pub fn link(&self) -> Option<(&str, Option<u64>)> {
+        match (&self.kept, &self.source) {
+            (Some(SignedLink { url, expires_ms }), _) => Some((url, Some(*expires_ms))),
+            (None, ImageSource::Link { url, .. }) => Some((url, None)),
+            (None, ImageSource::Inline(_)) => None,
+        }
+    }
+
     /// Pictures with equal bytes are one picture, in any slot: some relays send every picture twice.
     fn is_same_as(&self, other: &DeliveredImage) -> bool {
         match (&self.source, &other.source) {

@@ -62,9 +62,11 @@ catalogue! {
     AnonymousNotAllowed   "anonymous_not_allowed"    403 None,         "匿名用户无法使用此功能，请先注册" "Anonymous users cannot use this feature";
     OauthClientNotAllowed "oauth_client_not_allowed" 403 None,         "该应用无权调用此接口" "This application may not call the API";
     RouteNotFound         "route_not_found"          404 None,         "接口不存在" "No such endpoint";
+    TaskNotFound          "task_not_found"           404 None,         "没有这个任务" "No such task";
     MethodNotAllowed      "method_not_allowed"       405 None,         "不支持的请求方法" "Method not allowed";
     TaskInProgress        "task_in_progress"         409 Some(1_000),  "相同任务正在处理中" "This task is already running";
     TaskAlreadyCompleted  "task_already_completed"   409 None,         "该任务已完成" "This task is already completed";
+    Cancelled             "cancelled"                409 None,         "任务已取消" "The task was cancelled";
     PayloadTooLarge       "payload_too_large"        413 None,         "请求内容过大（上限 6 MB）" "The request is too large (6 MB limit)";
     ImageTooLarge         "image_too_large"          413 None,         "图片尺寸过大" "An image is too large";
     UnsupportedMediaType  "unsupported_media_type"   415 None,         "不支持的内容类型" "Unsupported content type";

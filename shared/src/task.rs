@@ -1,8 +1,9 @@
 //! The life of a task: new → running → succeeded or failed, and the answer to a repeated key.
 //!
 //! Its owner names a task: by `Idempotency-Key`, or by the `task_id` of faceflip. A task is run again only after it
-//! failed, or after the lease of its last run; no result is charged twice.
+//! failed, or after the lease of its last run if that run kept no picture; no result is charged twice.
 
+use crate::kept_picture::KeptPicture;
 use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
 use crate::problem::Code;
 use crate::update::Usage;
@@ -13,7 +14,7 @@ use sha2::{Digest, Sha256};
 use time::PrimitiveDateTime;
 use time::macros::format_description;
 
-/// A link is not delivered again if it expires sooner than this.
+/// A link or a kept picture is not delivered again if it expires sooner than this.
 const LINK_MARGIN_MS: u64 = 600_000;
 /// The life of a link that does not state one: ARK promises
 /// [24 hours](https://www.volcengine.com/docs/82379/1541523).
@@ -40,8 +41,14 @@ pub struct TaskRecord {
     pub run: String,
     /// The [`fingerprint`] of the request.
     pub fingerprint: String,
-    /// The result, where it consists of links.
-    pub links: Option<StoredLinks>,
+    /// What a repeated key delivers again, beside the kept pictures.
+    pub result: Option<StoredResult>,
+    /// The pictures in the bucket. A running task has the ones so far.
+    pub pictures: Vec<KeptPicture>,
+    /// The owner has asked the run to stop.
+    pub is_cancelled: bool,
+    /// The credits that the last run has spent, where generations cost some.
+    pub credits: Option<u32>,
 }
 
 /// The state of a task.
@@ -68,56 +75,94 @@ pub enum Repeat {
     Ours,
     /// Another request runs it.
     InProgress,
-    /// It has succeeded, and its links are still valid.
-    Replay(Success),
+    /// It has succeeded, and its pictures can be delivered again.
+    Replay(Box<Replay>),
     /// It has succeeded, and its pictures cannot be delivered again.
     Completed,
     /// The key belongs to a request with other content.
     Reused,
-    /// It may be run again: it failed, or its lease is over.
+    /// It may be run again: it failed, or its lease is over and no picture was kept.
     Again,
+}
+
+/// A result that is delivered again.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Replay {
+    /// The result. Its pictures have no links to their copies yet, because these are signed for each answer.
+    pub success: Success,
+    /// The copies of its pictures in the bucket.
+    pub kept: Vec<KeptPicture>,
+    /// The id of the run that made them.
+    pub run: String,
 }
 
 impl TaskRecord {
     /// The meaning of this key in another request, which would run the task as `run`.
     pub fn repeat(&self, fingerprint: &str, run: &str, now_ms: u64) -> Repeat {
+        if self.run == run {
+            return Repeat::Ours;
+        }
+        if self.fingerprint != fingerprint {
+            return Repeat::Reused;
+        }
+        match self.state_at(now_ms) {
+            TaskState::Running { .. } => Repeat::InProgress,
+            TaskState::Failed { .. } => Repeat::Again,
+            TaskState::Succeeded => match self.replay(now_ms) {
+                Some(replay) => Repeat::Replay(Box::new(replay)),
+                None => Repeat::Completed,
+            },
+        }
+    }
+
+    /// The state that its owner receives at this time. A task that runs beyond its lease has ended without its record:
+    /// it succeeded if a picture was kept, or else it failed.
+    pub fn state_at(&self, now_ms: u64) -> TaskState {
         match self.state {
-            _ if self.run == run => Repeat::Ours,
-            _ if self.fingerprint != fingerprint => Repeat::Reused,
-            TaskState::Running { lease_ms } if lease_ms > now_ms => Repeat::InProgress,
-            TaskState::Running { .. } | TaskState::Failed { .. } => Repeat::Again,
-            TaskState::Succeeded => {
-                match self.links.as_ref().and_then(|links| links.success(self.updated_ms, now_ms)) {
-                    Some(success) => Repeat::Replay(success),
-                    None => Repeat::Completed,
-                }
+            TaskState::Running { lease_ms } if lease_ms <= now_ms => match self.pictures.is_empty() {
+                true => TaskState::Failed { code: Some(Code::InternalError) },
+                false => TaskState::Succeeded,
+            },
+            state => state,
+        }
+    }
+
+    /// The number of whole pictures so far, also of a run that died before it recorded its end.
+    pub fn images_made(&self) -> u32 {
+        self.images.max(u32::try_from(self.pictures.len()).unwrap_or(u32::MAX))
+    }
+
+    /// The result, if it can be delivered again: the upstream's links while they are valid, and the kept pictures that are
+    /// still in the bucket.
+    fn replay(&self, now_ms: u64) -> Option<Replay> {
+        let is_there = |picture: &&KeptPicture| picture.expires_ms.saturating_sub(LINK_MARGIN_MS) > now_ms;
+        let kept: Vec<_> = self.pictures.iter().filter(is_there).cloned().collect();
+        let result = self.result.as_ref();
+        let mut images = result.map(|result| result.valid_links(self.updated_ms, now_ms)).unwrap_or_default();
+        for KeptPicture { slot, draft, image, .. } in &kept {
+            if images.iter().all(|link| link.slot != *slot) {
+                images.push(DeliveredImage::new(*slot, ImageSource::Inline(image.clone()), *draft));
             }
         }
+        if images.is_empty() {
+            return None;
+        }
+        images.sort_by_key(|image| image.slot);
+        let (failed, usage) = result.map(StoredResult::rest).unwrap_or_default();
+        let success = Success { images, failed, usage, cut_short: None };
+        Some(Replay { success, kept, run: self.run.clone() })
     }
 }
 
 impl Repeat {
     /// The answer without a run: the earlier result, or the code of a refusal. `None` if this request runs the task.
-    pub fn answer(self) -> Option<Result<Success, Code>> {
+    pub fn answer(self) -> Option<Result<Replay, Code>> {
         match self {
             Repeat::Ours | Repeat::Again => None,
-            Repeat::Replay(success) => Some(Ok(success)),
+            Repeat::Replay(replay) => Some(Ok(*replay)),
             Repeat::InProgress => Some(Err(Code::TaskInProgress)),
             Repeat::Completed => Some(Err(Code::TaskAlreadyCompleted)),
             Repeat::Reused => Some(Err(Code::TaskIdReused)),
-        }
-    }
-}
-
-impl TaskState {
-    /// The state that its owner receives at this time: a task that runs beyond its lease has failed.
-    #[must_use]
-    pub fn at(self, now_ms: u64) -> Self {
-        match self {
-            TaskState::Running { lease_ms } if lease_ms <= now_ms => {
-                TaskState::Failed { code: Some(Code::InternalError) }
-            }
-            state => state,
         }
     }
 }
@@ -133,9 +178,9 @@ pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// The stored form of a success that consists of links.
+/// The stored form of a success, without the pictures whose bytes were in the answer.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct StoredLinks {
+pub struct StoredResult {
     images: Vec<StoredLink>,
     failed: Vec<StoredFailure>,
     usage: Option<Usage>,
@@ -154,45 +199,48 @@ struct StoredFailure {
     class: String,
 }
 
-impl StoredLinks {
-    /// The links of a success; `None` if a picture of it is no link.
-    pub fn of(success: &Success) -> Option<Self> {
+impl StoredResult {
+    /// The links, failures and token counts of a success.
+    pub fn of(success: &Success) -> Self {
         let link = |image: &DeliveredImage| match &image.source {
             ImageSource::Link { url, pixels } => {
                 Some(StoredLink { slot: image.slot, url: url.clone(), pixels: *pixels })
             }
             ImageSource::Inline(_) => None,
         };
-        let images = success.images.iter().map(link).collect::<Option<_>>()?;
         let lost = |failed: &FailedSlot| StoredFailure { slot: failed.slot, class: failed.failure.class().to_owned() };
-        Some(Self { images, failed: success.failed.iter().map(lost).collect(), usage: success.usage })
+        Self {
+            images: success.images.iter().filter_map(link).collect(),
+            failed: success.failed.iter().map(lost).collect(),
+            usage: success.usage,
+        }
     }
 
-    /// The addresses.
+    /// The upstream's links.
     pub fn urls(&self) -> impl Iterator<Item = &str> {
         self.images.iter().map(|link| link.url.as_str())
     }
 
-    /// The success, while all of its links are valid. `made_ms` is the time at which they were made.
-    fn success(&self, made_ms: u64, now_ms: u64) -> Option<Success> {
-        let lives = |link: &StoredLink| expiry_ms(&link.url, made_ms).saturating_sub(LINK_MARGIN_MS) > now_ms;
-        if !self.images.iter().all(lives) {
-            return None;
+    /// The pictures behind the links; none unless all links are valid. `made_ms` is the time at which they were made.
+    fn valid_links(&self, made_ms: u64, now_ms: u64) -> Vec<DeliveredImage> {
+        let is_valid = |link: &StoredLink| expiry_ms(&link.url, made_ms).saturating_sub(LINK_MARGIN_MS) > now_ms;
+        if !self.images.iter().all(is_valid) {
+            return Vec::new();
         }
         let image = |link: &StoredLink| {
             let source = ImageSource::Link { url: link.url.clone(), pixels: link.pixels };
-            DeliveredImage { slot: link.slot, source, draft: false }
+            DeliveredImage::new(link.slot, source, false)
         };
+        self.images.iter().map(image).collect()
+    }
+
+    /// What failed beside the pictures, and the token counts.
+    fn rest(&self) -> (Vec<FailedSlot>, Option<Usage>) {
         let failed = |lost: &StoredFailure| {
             let failure = Failure::ALL.iter().find(|failure| failure.class() == lost.class)?;
             Some(FailedSlot { slot: lost.slot, failure: *failure })
         };
-        Some(Success {
-            images: self.images.iter().map(image).collect(),
-            failed: self.failed.iter().filter_map(failed).collect(),
-            usage: self.usage,
-            cut_short: None,
-        })
+        (self.failed.iter().filter_map(failed).collect(), self.usage)
     }
 }
 

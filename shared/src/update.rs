@@ -98,6 +98,18 @@ impl Update<'_> {
         self
     }
 
+    /// Whether the update is about a picture whose bytes are in the answer.
+    pub fn is_of_bytes(&self) -> bool {
+        matches!(
+            self,
+            Update::ImageStarted { .. }
+                | Update::ImageBytes { .. }
+                | Update::ImageFinished { .. }
+                | Update::ImageRejected { .. }
+                | Update::ImageRepeated { .. }
+        )
+    }
+
     /// The slot of the update, if it has one.
     pub fn slot(&self) -> Option<u32> {
         match *self {

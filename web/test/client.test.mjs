@@ -189,7 +189,7 @@ for (const [name, parts] of [
   ['image.done without image.start', [typed('image.done', doneOf(0, makePng()))]],
   ['image.delta without image.start', [typed('image.delta', { index: 0, b64: 'AAAA' })]],
   ['image.done with another length', [...pictureEvents(0, makePng(100)).slice(0, 2), typed('image.done', doneOf(0, makePng(101)))]],
-  ['base64 that is none', [typed('image.start', { index: 0 }), typed('image.delta', { index: 0, b64: '*' })]],
+  ['base64 that is not valid', [typed('image.start', { index: 0 }), typed('image.delta', { index: 0, b64: '*' })]],
   ['b64 of another type', [typed('image.start', { index: 0 }), typed('image.delta', { index: 0, b64: 7 })]],
   ['malformed JSON', ['event: start\ndata: {"event":\n\n']],
   ['done with a picture that never came', [typed('done', { images: [doneOf(0, makePng())], failed: [] })]],

@@ -30,7 +30,9 @@ async function startProxy(port, rate, next) {
     upstream.on('close', () => client.end());
     const fault = next() < rate ? Object.keys(faults)[Math.floor(next() * 5)] : undefined;
     if (fault) faults[fault]++;
-    if (fault === 'refused') return client.resetAndDestroy();
+    // Node cannot reset a socket that is ending: it would never close, and the process would never exit.
+    const reset = () => (client.writableEnded ? client.destroy() : client.resetAndDestroy());
+    if (fault === 'refused') return reset();
     if (fault === 'request cut') {
       client.once('data', (piece) => {
         upstream.write(piece.subarray(0, Math.floor(next() * piece.length)));
@@ -46,7 +48,7 @@ async function startProxy(port, rate, next) {
       left -= piece.length;
       if (left > 0) return;
       if (fault === 'answer cut') client.end();
-      if (fault === 'answer reset') setTimeout(() => client.resetAndDestroy(), 10);
+      if (fault === 'answer reset') setTimeout(reset, 10);
     });
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));

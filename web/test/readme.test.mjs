@@ -13,7 +13,10 @@ const GLOBALS = `
   declare const file: File;
   declare function show(index: number, picture: Blob): void;
 `;
-const SUPABASE = `export declare const supabase: { auth: { getSession(): Promise<{ data: { session: { access_token: string } | null } }> } };`;
+const SUPABASE = `
+  type Answer = Promise<{ data: { session: { access_token: string } | null } }>;
+  export declare const supabase: { auth: { getSession(): Answer; refreshSession(): Answer } };
+`;
 
 const texts = ['README.md', 'README.zh-CN.md'].map((name) => readFileSync(join(WEB, name), 'utf8'));
 const blocks = (text) => [...text.matchAll(/^```(tsx?)\n([^]*?)^```/gm)].map(([, kind, code]) => ({ kind, code }));

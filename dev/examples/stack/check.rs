@@ -1,4 +1,4 @@
-//! `cargo dev check`: checks the variables for the real upstreams, and that users' tokens can be verified.
+//! `cargo dev check`: checks the variables for the real upstreams, that users' tokens can be verified, and the bucket.
 
 use std::io::{self, Write};
 
@@ -6,6 +6,7 @@ use shared::config::{CommonConfig, FaceflipConfig, FunctionConfig, GenerateConfi
 use shared::edge::SignIn;
 use shared::problem::Code;
 
+use crate::check_bucket;
 use crate::environment::StackEnvironment;
 
 /// Prints the result for each route. Returns whether all are ready.
@@ -14,12 +15,19 @@ pub(crate) async fn run() -> io::Result<bool> {
     let mut out = io::stdout().lock();
     let generate = report::<GenerateConfig>(&mut out, "POST /api/generate-stream", &environment).await?;
     let faceflip = report::<FaceflipConfig>(&mut out, "POST /api/v1/faceflip/generate/stream", &environment).await?;
-    if generate && faceflip {
-        writeln!(out, "Next: cargo dev --real (calls the real upstreams; this costs money)")?;
-    } else {
-        writeln!(out, "Next: cargo dev setup (asks for addresses and keys)")?;
-    }
-    Ok(generate && faceflip)
+    let bucket = check_bucket::run(&environment, |name| variable(&environment, name)).await;
+    let (result, line) = match &bucket {
+        Ok(line) => (CheckResult::Ready, line),
+        Err(line) => (CheckResult::Wrong, line),
+    };
+    write(&mut out, result, "pictures", std::slice::from_ref(line))?;
+    let next = match (generate && faceflip, bucket.is_ok()) {
+        (true, true) => "cargo dev --real (calls the real upstreams; this costs money)",
+        (true, false) => "correct the variables of the bucket, or set PICTURES_BUCKET to nothing",
+        (false, _) => "cargo dev setup (asks for addresses and keys)",
+    };
+    writeln!(out, "Next: {next}")?;
+    Ok(generate && faceflip && bucket.is_ok())
 }
 
 /// The result for a route: ready, a key is missing, or a value is wrong.
@@ -36,13 +44,7 @@ async fn report<C: FunctionConfig>(
     environment: &StackEnvironment,
 ) -> io::Result<bool> {
     let has_demo_users = environment.get("SUPABASE_URL").is_none();
-    // `--real` uses the fakes of Supabase and DynamoDB if no project and no tables are set. Ports do not matter here.
-    let tables = |name: &str| dev::tables::VARIABLES.iter().find(|(known, _)| *known == name);
-    let fake = |name: &str| match name {
-        "SUPABASE_URL" => Some("http://127.0.0.1:8787".to_owned()),
-        name => tables(name).map(|(_, table)| (*table).to_owned()),
-    };
-    let (result, lines) = match C::from_env(&|name| environment.get(name).or_else(|| fake(name))) {
+    let (result, lines) = match C::from_env(&|name| variable(environment, name)) {
         Err(mistakes) => {
             let lines = mistakes.0.iter().map(|mistake| format!("{} {}", mistake.variable, mistake.message));
             (CheckResult::Wrong, lines.collect())
@@ -59,14 +61,31 @@ async fn report<C: FunctionConfig>(
             (key.max(users), of_key.into_iter().chain([of_users]).chain(open).collect::<Vec<_>>())
         }
     };
+    write(out, result, route, &lines)?;
+    Ok(result == CheckResult::Ready)
+}
+
+fn write(out: &mut impl Write, result: CheckResult, name: &str, lines: &[String]) -> io::Result<()> {
     let word = match result {
         CheckResult::Ready => "ready",
         CheckResult::Missing => "missing",
         CheckResult::Wrong => "wrong",
     };
-    writeln!(out, "{word:<7}  {route}")?;
-    lines.iter().try_for_each(|line| writeln!(out, "         {line}"))?;
-    Ok(result == CheckResult::Ready)
+    writeln!(out, "{word:<7}  {name}")?;
+    lines.iter().try_for_each(|line| writeln!(out, "         {line}"))
+}
+
+/// A variable as a function with `--real` has it, which uses the fakes of Supabase and DynamoDB if no project and no
+/// tables are set. Their ports do not matter here.
+fn variable(environment: &StackEnvironment, name: &str) -> Option<String> {
+    let fake = || match name {
+        "SUPABASE_URL" => Some("http://127.0.0.1:8787".to_owned()),
+        name => {
+            let table = dev::tables::VARIABLES.iter().find(|(known, _)| *known == name);
+            table.map(|(_, table)| (*table).to_owned())
+        }
+    };
+    environment.get(name).or_else(fake)
 }
 
 /// Which users may call, and whether their tokens can be verified.

@@ -14,6 +14,7 @@ pub(crate) const FILE: &str = ".env";
 /// The product's variables with a value, and a record of those that were read.
 pub(crate) struct StackEnvironment {
     process: BTreeMap<String, String>,
+    empty: BTreeSet<String>,
     file: BTreeMap<String, String>,
     used: RefCell<BTreeSet<String>>,
 }
@@ -22,8 +23,9 @@ impl StackEnvironment {
     /// Reads the variables of the process only.
     pub(crate) fn of_process() -> Self {
         #[expect(clippy::disallowed_methods, reason = "the only place that reads the environment")]
-        let process = std::env::vars().filter(|(name, value)| is_ours(name) && !value.is_empty()).collect();
-        Self { process, file: BTreeMap::new(), used: RefCell::default() }
+        let ours = std::env::vars().filter(|(name, _)| is_ours(name));
+        let (empty, process): (BTreeMap<_, _>, _) = ours.partition(|(_, value)| value.is_empty());
+        Self { process, empty: empty.into_keys().collect(), file: BTreeMap::new(), used: RefCell::default() }
     }
 
     /// Reads `.env` too. A missing file is allowed; an invalid line is an error.
@@ -38,6 +40,12 @@ impl StackEnvironment {
             return Some(value.clone());
         }
         self.file.get(name).filter(|value| !value.is_empty()).cloned()
+    }
+
+    /// Whether the variable is set, and to nothing.
+    pub(crate) fn is_set_empty(&self, name: &str) -> bool {
+        let in_file = || !self.process.contains_key(name) && self.file.get(name).is_some_and(String::is_empty);
+        self.empty.contains(name) || in_file()
     }
 
     /// A variable of the process with a loopback URL.

@@ -4,12 +4,14 @@
 //! with `--real`.
 
 mod check;
+mod check_bucket;
 mod credits;
 mod environment;
 mod page;
 mod serve;
 mod setup;
 mod smoke;
+mod stores;
 
 use std::io::{self, IsTerminal, Write};
 use std::net::{IpAddr, Ipv4Addr};
@@ -19,10 +21,10 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use dev::Shape;
-use dev::dynamodb::Engine;
 use tokio::net::TcpListener;
 
 use environment::StackEnvironment;
+use stores::Stores;
 
 /// Run the whole product on this machine. Then open the printed address in a browser, or paste a printed command.
 #[derive(Parser)]
@@ -50,7 +52,7 @@ struct ServeArgs {
     /// How the fake upstreams send a picture. A request overrides it with the model `<model>@<shape>`.
     #[arg(long, default_value_t = Shape::Deltas, value_parser = shapes())]
     shape: Shape,
-    /// Store limits, log and credits in this folder. Without it they are lost when the stack ends.
+    /// Store limits, log, credits and pictures in this folder. Without it they are lost when the stack ends.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Print the address only.
@@ -69,7 +71,7 @@ struct ServeArgs {
 enum StackAction {
     /// Ask for addresses and keys and write them to `.env`.
     Setup,
-    /// Check that the environment and `.env` have everything for the real upstreams.
+    /// Check that the environment and `.env` have everything for the real upstreams, and try PICTURES_BUCKET.
     Check,
     /// Manage the users' credits. They are used with CREDITS=on.
     Credits {
@@ -134,20 +136,20 @@ async fn serve(options: ServeArgs) -> io::Result<()> {
     let address = listener.local_addr()?;
     let host = options.host.map(page::on_network).transpose()?.filter(|host| *host != Ipv4Addr::LOCALHOST);
     let environment = if options.real { StackEnvironment::with_file()? } else { StackEnvironment::of_process() };
-    let tables = serve::tables(&options, &environment)?;
+    let stores = Stores::start(&options, &environment).await?;
     if host.is_some() && options.real && !serve::has_own_users(&environment) {
         return Err(io::Error::other(
             "--host with --real needs SUPABASE_URL: anyone on the network could spend money as a demo user",
         ));
     }
-    let router = serve::routes(&options, &environment, address, host, tables.as_ref().map(Engine::url));
+    let router = serve::routes(&options, &environment, address, host, &stores);
     let on_network = match host {
         None => None,
         Some(host) => Some(TcpListener::bind((host, address.port())).await.map_err(|error| {
             io::Error::new(error.kind(), format!("port {} of {host} cannot be opened ({error})", address.port()))
         })?),
     };
-    serve::announce(&options, &environment, address, host)?;
+    serve::announce(&options, &environment, address, host, &stores)?;
     match on_network {
         None => dev::serve(listener, router).await,
         Some(other) => tokio::try_join!(dev::serve(listener, router.clone()), dev::serve(other, router)).map(|_| ()),

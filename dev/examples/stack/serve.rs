@@ -14,7 +14,6 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use dev::Shape;
 use dev::drawings::Drawings;
-use dev::dynamodb::{Engine, Place};
 use dev::fault::StackFaults;
 use dev::secrets::Vault;
 use dev::supabase::Project;
@@ -24,6 +23,7 @@ use tower_http::cors::{AllowOrigin, CorsLayer};
 use crate::ServeArgs;
 use crate::environment::{FILE, StackEnvironment};
 use crate::page::{self, PageSettings};
+use crate::stores::Stores;
 
 /// The key of the fake upstreams. It is valid nowhere else.
 const KEY: &str = "local-stack";
@@ -42,29 +42,15 @@ pub(crate) const TABLES_AT: &str = "/dev/tables";
 /// Header of that response with the credits of a new user.
 pub(crate) const CREDITS_INITIAL: &str = "x-credits-initial";
 
-/// Starts the tables, unless the environment names another DynamoDB.
-pub(crate) fn tables(options: &ServeArgs, environment: &StackEnvironment) -> io::Result<Option<Engine>> {
-    let is_elsewhere = match options.real {
-        // With `--real` these variables name tables at AWS.
-        true => ["AWS_ENDPOINT_URL_DYNAMODB", "LEDGER_TABLE"].iter().any(|name| environment.get(name).is_some()),
-        false => environment.loopback("AWS_ENDPOINT_URL_DYNAMODB").is_some(),
-    };
-    if is_elsewhere {
-        return Ok(None);
-    }
-    let place = options.data.clone().map_or(Place::Memory, Place::Folder);
-    dev::tables::start(place).map(Some)
-}
-
-/// The router of the stack. `host` is its address on the network; `tables` is that of its own tables, if it started any.
+/// The router of the stack. `host` is its address on the network.
 pub(crate) fn routes(
     options: &ServeArgs,
     environment: &StackEnvironment,
     address: SocketAddr,
     host: Option<IpAddr>,
-    tables: Option<String>,
+    stores: &Stores,
 ) -> Router {
-    let (speed, log) = (options.speed, !options.quiet);
+    let (speed, log, tables) = (options.speed, !options.quiet, stores.tables());
     let has_own_users = has_own_users(environment);
     let project = environment.get("SUPABASE_URL").map(|url| (url, options.supabase_key.as_str()));
     let of_each_shape = |model| Shape::ALL.iter().map(move |shape| format!("{model}@{shape}"));
@@ -78,6 +64,7 @@ pub(crate) fn routes(
         "IMAGE_CHAT_MODEL" | "IMAGE_IMAGES_MODEL" | "IMAGE_GEMINI_MODEL" => Some(MODEL.into()),
         "IMAGE_MODELS" => Some(models.clone()),
         "AWS_ENDPOINT_URL_DYNAMODB" => tables.clone(),
+        "PICTURE_LINK_HOSTS" => Some("127.0.0.1".into()),
         name => {
             let table = dev::tables::VARIABLES.iter().find(|(known, _)| *known == name);
             table.map(|(_, table)| (*table).to_owned())
@@ -85,10 +72,12 @@ pub(crate) fn routes(
     };
     // Without `--real` no call may cost money: keys, models and addresses of other machines are not read. SUPABASE_URL
     // is, because a Supabase project costs nothing per call.
+    let of_bucket = |name: &str| stores.of_bucket(name, options.real, environment);
     let environment = |name: &str| match (options.real, name) {
+        (_, name) if let Some(value) = of_bucket(name) => value,
         (true, name) if OF_REAL_CALLS.contains(&name) => environment.get(name).or_else(|| fakes(name)),
         (true, _) => environment.get(name),
-        (false, "SUPABASE_URL") => environment.get(name).or_else(|| fakes(name)),
+        (false, "SUPABASE_URL" | "PICTURE_LINK_HOSTS") => environment.get(name).or_else(|| fakes(name)),
         (false, name) if name.contains("_URL") => environment.loopback(name).or_else(|| fakes(name)),
         (false, name) if has_own_users && OF_SUPABASE.contains(&name) => environment.get(name),
         (false, name) if name.contains("KEY") || name.contains("SECRET") => fakes(name),
@@ -207,7 +196,7 @@ fn cors(allowed_headers: &[&'static str], host: Option<IpAddr>) -> CorsLayer {
     };
     CorsLayer::new()
         .allow_origin(AllowOrigin::predicate(is_local))
-        .allow_methods([http::Method::GET, http::Method::POST])
+        .allow_methods([http::Method::GET, http::Method::POST, http::Method::DELETE])
         .allow_headers(names(allowed_headers))
         .expose_headers(names(&EXPOSED_HEADERS))
         .max_age(std::time::Duration::from_secs(86400))
@@ -222,6 +211,7 @@ pub(crate) fn announce(
     environment: &StackEnvironment,
     address: SocketAddr,
     host: Option<IpAddr>,
+    stores: &Stores,
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if !options.quiet {
@@ -255,6 +245,7 @@ pub(crate) fn announce(
             writeln!(out, "Ignored variables: {}{without_real}", unused.join(", "))?;
         }
         writeln!(out, "Users:       {users}")?;
+        writeln!(out, "Pictures:    {}", stores.pictures())?;
         writeln!(out, "A page:      http://{address}/")?;
         writeln!(out, "A picture:   {}", post("/api/generate-stream", generate, shorten))?;
         let to_a_file = "-fL -H 'accept: image/*' -o picture.png -w 'picture.png: %{size_download} bytes\\n'";

@@ -5,7 +5,6 @@ use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
 use dev::client::{StreamEvent, events};
-use dev::dynamodb::Engine;
 use dev::supabase::Project;
 use reqwest::{Client, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
@@ -13,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
 use crate::environment::StackEnvironment;
+use crate::stores::Stores;
 use crate::{ServeArgs, serve};
 
 /// Timeout of a request. A picture may take minutes.
@@ -26,8 +26,8 @@ const GENERATIONS: &str = "/api/generations";
 /// as expected, and pictures were requested.
 pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Result<bool> {
     let mut stack = JoinSet::new();
-    // The tables end when they are dropped.
-    let (base, _tables) = match url {
+    // The stores end when they are dropped.
+    let (base, _stores) = match url {
         // The outputs of a deployment include the route's path.
         Some(url) => {
             let url = [GENERATE, IMAGE, FACEFLIP, GENERATIONS]
@@ -139,15 +139,15 @@ async fn sign_in(client: &Client, base: &str) -> Option<String> {
     session["access_token"].as_str().map(str::to_owned)
 }
 
-async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<(String, Option<Engine>)> {
+async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<(String, Option<Stores>)> {
     let options = ServeArgs { speed: 20.0, quiet: true, ..ServeArgs::default() };
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let address = listener.local_addr()?;
     let environment = StackEnvironment::of_process();
-    let tables = serve::tables(&options, &environment)?;
-    let router = serve::routes(&options, &environment, address, None, tables.as_ref().map(Engine::url));
+    let stores = Stores::start(&options, &environment).await?;
+    let router = serve::routes(&options, &environment, address, None, &stores);
     stack.spawn(dev::serve(listener, router));
-    Ok((format!("http://{address}"), tables))
+    Ok((format!("http://{address}"), Some(stores)))
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -225,7 +225,8 @@ async fn check(request: RequestBuilder, expect: ExpectedAnswer) -> Result<Option
                 ));
             }
             let (kilobytes, first_ms) = (bytes.len() / 1024, first.as_millis());
-            Ok(Some(format!("first bytes after {first_ms} ms, {kilobytes} KiB in {whole:.1?}{}", pictures(last))))
+            let pictures = pictures(last).await?;
+            Ok(Some(format!("first bytes after {first_ms} ms, {kilobytes} KiB in {whole:.1?}{pictures}")))
         }
     }
 }
@@ -236,12 +237,18 @@ fn error_chain(what: &str, error: reqwest::Error) -> String {
     causes.fold(format!("{what}: {error}"), |text, cause| format!("{text}: {cause}"))
 }
 
-/// The number of pictures in a `done` event, as the end of a sentence.
-fn pictures(last: &StreamEvent) -> String {
+/// The number of pictures in a `done` event and of those that are kept, as the end of a sentence. Reads one of them.
+async fn pictures(last: &StreamEvent) -> Result<String, String> {
     let data: Value = serde_json::from_str(&last.data).unwrap_or_default();
-    match data["data"]["images"].as_array() {
-        Some(images) => format!(", pictures: {}", images.len()),
-        None => String::new(),
+    let Some(images) = data["data"]["images"].as_array() else { return Ok(String::new()) };
+    let kept: Vec<_> = images.iter().filter(|image| image["url_expires"].is_string()).collect();
+    let Some(link) = kept.first().and_then(|image| image["url"].as_str()) else {
+        return Ok(format!(", pictures: {}", images.len()));
+    };
+    let answer = reqwest::get(link).await.map_err(|error| error_chain("a kept picture cannot be read", error))?;
+    match answer.status() {
+        StatusCode::OK => Ok(format!(", pictures: {}, kept: {}", images.len(), kept.len())),
+        status => Err(format!("a kept picture cannot be read: {status}")),
     }
 }
 

@@ -3,22 +3,18 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::future;
-use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::{self, Body};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
-use bytes::Bytes;
-use futures_util::stream;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use crate::engine_client::{EngineClient, dropped};
 
 /// Largest request body that DynamoDB accepts.
 const MAX_REQUEST_BYTES: usize = 16 << 20;
@@ -180,33 +176,7 @@ impl TableFault {
 
 /// Forwards every request to the engine at `url` and returns its response, or fails.
 pub fn routes(proxy: Proxy, url: &str) -> Router {
-    let mut connector = HttpConnector::new();
-    connector.set_nodelay(true);
-    let engine = EngineClient {
-        url: url.trim_end_matches('/').to_owned(),
-        client: Client::builder(TokioExecutor::new()).build(connector),
-    };
-    Router::new().fallback(answer).with_state((proxy, engine))
-}
-
-/// The client for the engine. It reuses connections and opens one per concurrent request.
-#[derive(Clone)]
-struct EngineClient {
-    url: String,
-    client: Client<HttpConnector, Body>,
-}
-
-impl EngineClient {
-    async fn ask(&self, mut request: Request) -> Option<Response> {
-        let path = request.uri().path_and_query().map_or("/", |path| path.as_str());
-        *request.uri_mut() = Uri::try_from(format!("{}{path}", self.url)).ok()?;
-        request.headers_mut().remove(header::CONNECTION);
-        let (mut head, body) = self.client.request(request).await.ok()?.into_parts();
-        // The header belongs to the engine's connection.
-        head.headers.remove(header::CONNECTION);
-        let body = body::to_bytes(Body::new(body), MAX_REQUEST_BYTES).await.ok()?;
-        Some(Response::from_parts(head, Body::from(body)))
-    }
+    Router::new().fallback(answer).with_state((proxy, EngineClient::new(url, MAX_REQUEST_BYTES)))
 }
 
 async fn answer(State((proxy, engine)): State<(Proxy, EngineClient)>, request: Request) -> Response {
@@ -238,10 +208,4 @@ fn failure(status: StatusCode, code: &str, mut body: Value) -> Response {
     let id = Uuid::new_v4().simple().to_string().to_uppercase();
     let headers = [("content-type", "application/x-amz-json-1.0"), ("x-amzn-requestid", id.as_str())];
     (status, headers, body.to_string()).into_response()
-}
-
-/// No response: the server closes the connection because the body fails before the first byte.
-fn dropped() -> Response {
-    let failed = io::Result::<Bytes>::Err(io::Error::other("dropped"));
-    Body::from_stream(stream::iter([failed])).into_response()
 }

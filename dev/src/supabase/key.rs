@@ -5,7 +5,8 @@ use aws_lc_rs::hmac;
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair, RSA_PKCS1_SHA256, RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED, ECDSA_P256_SHA256_FIXED_SIGNING, ED25519, EcdsaKeyPair, Ed25519KeyPair, KeyPair,
+    RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaKeyPair, UnparsedPublicKey,
 };
 use base64::Engine;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
@@ -78,6 +79,24 @@ impl Key {
     pub(super) fn token(&self, claims: &Value) -> String {
         let header = json!({"alg": self.algorithm(), "kid": self.kid, "typ": "JWT"});
         compact(&header, claims, |message| self.sign(message))
+    }
+
+    /// Whether this key made the signature of `token`.
+    pub(super) fn has_signed(&self, token: &str) -> bool {
+        let Some((message, signature)) = token.rsplit_once('.') else { return false };
+        let Ok(signature) = BASE64_URL_SAFE_NO_PAD.decode(signature) else { return false };
+        let message = message.as_bytes();
+        match &self.pair {
+            Pair::Es256(pair) => {
+                UnparsedPublicKey::new(&ECDSA_P256_SHA256_FIXED, pair.public_key()).verify(message, &signature).is_ok()
+            }
+            Pair::Rs256(pair) => UnparsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, pair.public_key())
+                .verify(message, &signature)
+                .is_ok(),
+            Pair::EdDsa(pair) => {
+                UnparsedPublicKey::new(&ED25519, pair.public_key()).verify(message, &signature).is_ok()
+            }
+        }
     }
 
     fn algorithm(&self) -> &'static str {

@@ -1,4 +1,4 @@
-//! Sign-in with a password: who is let in, and what they get.
+//! Tokens: sign-in with a password, and fresh tokens for a refresh token.
 
 use axum::body::Bytes;
 use axum::extract::{RawQuery, State};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use uuid::{Builder, Uuid};
 
+use super::accounts::{Refreshed, Session};
 use super::{Project, reply};
 use crate::timed_body::unix_seconds;
 
@@ -17,24 +18,29 @@ const MAX_WORD_LENGTH: usize = 32;
 /// When every user signed up and last changed.
 const SIGNED_UP: &str = "2026-01-01T00:00:00Z";
 
-pub(super) fn claims(issuer: &str, user: &str) -> Value {
-    let email = user.to_lowercase();
+/// The claims of the user with this address, or of a new anonymous one.
+pub(super) fn claims(issuer: &str, user: Option<&str>, method: &str, metadata: &Value) -> Value {
     let now = unix_seconds();
+    let email = user.map(str::to_lowercase);
+    let app_metadata = match user {
+        Some(_) => json!({"provider": "email", "providers": ["email"]}),
+        None => json!({}),
+    };
     json!({
         "iss": issuer,
-        "sub": user_id(&email),
+        "sub": email.as_deref().map_or_else(|| Uuid::new_v4().to_string(), user_id),
         "aud": "authenticated",
         "exp": now + LIFETIME_SECONDS,
         "iat": now,
-        "email": email,
+        "email": email.unwrap_or_default(),
         "phone": "",
-        "app_metadata": {"provider": "email", "providers": ["email"]},
-        "user_metadata": {},
+        "app_metadata": app_metadata,
+        "user_metadata": metadata,
         "role": "authenticated",
         "aal": "aal1",
-        "amr": [{"method": "password", "timestamp": now}],
+        "amr": [{"method": method, "timestamp": now}],
         "session_id": Uuid::new_v4().to_string(),
-        "is_anonymous": false,
+        "is_anonymous": user.is_none(),
     })
 }
 
@@ -45,15 +51,20 @@ fn user_id(email: &str) -> String {
     Builder::from_random_bytes(bytes).into_uuid().to_string()
 }
 
-/// The address under which Auth keeps the user, if there is such a user.
-fn known(email: &str) -> Option<String> {
-    let email = email.to_lowercase();
-    let user = email.strip_suffix("@example.com")?;
+/// Whether this address, in lower case, is a demo user's.
+pub(super) fn is_demo_user(email: &str) -> bool {
     let word = |word: &str| {
         (1..=MAX_WORD_LENGTH).contains(&word.len())
             && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
     };
-    (user == "demo" || user.strip_prefix("demo+").is_some_and(word)).then_some(email)
+    let user = email.strip_suffix("@example.com");
+    user.is_some_and(|user| user == "demo" || user.strip_prefix("demo+").is_some_and(word))
+}
+
+/// The issuer in tokens: the host that was asked.
+pub(super) fn issuer(headers: &HeaderMap) -> String {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+    format!("http://{host}/auth/v1")
 }
 
 pub(super) async fn token(
@@ -63,80 +74,149 @@ pub(super) async fn token(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let query = query.unwrap_or_default();
-    if query.split('&').find_map(|pair| pair.strip_prefix("grant_type=")) != Some("password") {
-        return Err(Refusal::bad("invalid_credentials", "unsupported_grant_type"));
+    match query.split('&').find_map(|pair| pair.strip_prefix("grant_type=")) {
+        Some("password") => with_password(&project, &headers, &body),
+        Some("refresh_token") => with_refresh_token(&project, &body),
+        _ => Err(Refusal::bad("invalid_credentials", "unsupported_grant_type")),
     }
-    let email = Credentials::parse(&body)?.check()?;
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or("localhost");
+}
 
-    let claims = claims(&format!("http://{host}/auth/v1"), &email);
-    let session = json!({
-        "access_token": project.token(&claims),
+fn with_password(project: &Project, headers: &HeaderMap, body: &[u8]) -> Result<Response, Refusal> {
+    let credentials = RequestMembers::parse(body, "PasswordGrantParams")?;
+    let [email, phone, password] =
+        [credentials.text("email")?, credentials.text("phone")?, credentials.text("password")?];
+    match (email, phone) {
+        ("", "") => return Err(Refusal::bad("validation_failed", "missing email or phone")),
+        ("", _) => return Err(Refusal::unprocessable("phone_provider_disabled", "Phone logins are disabled")),
+        (_, "") => {}
+        _ => {
+            let message = "Only an email address or phone number should be provided on login.";
+            return Err(Refusal::bad("validation_failed", message));
+        }
+    }
+    let email = email.to_lowercase();
+    let metadata = if is_demo_user(&email) && password == PASSWORD {
+        Some(json!({}))
+    } else {
+        project.contents().accounts.metadata_if_password(&email, password)
+    };
+    let metadata = metadata.ok_or_else(|| Refusal::bad("invalid_credentials", "Invalid login credentials"))?;
+    Ok(start_session(project, claims(&issuer(headers), Some(&email), "password", &metadata)))
+}
+
+fn with_refresh_token(project: &Project, body: &[u8]) -> Result<Response, Refusal> {
+    let members = RequestMembers::parse(body, "RefreshTokenGrantParams")?;
+    let token = members.text("refresh_token")?;
+    if token.is_empty() {
+        return Err(Refusal::bad("validation_failed", "refresh_token required"));
+    }
+    let refreshed = project.contents().accounts.refresh(token);
+    match refreshed {
+        Refreshed::Fresh(mut session) => {
+            let now = unix_seconds();
+            session.claims["iat"] = json!(now);
+            session.claims["exp"] = json!(now + LIFETIME_SECONDS);
+            Ok(signed_in(project, &session))
+        }
+        Refreshed::Used => Err(Refusal::bad("refresh_token_already_used", "Invalid Refresh Token: Already Used")),
+        Refreshed::Unknown => {
+            Err(Refusal::bad("refresh_token_not_found", "Invalid Refresh Token: Refresh Token Not Found"))
+        }
+    }
+}
+
+/// Starts a session with these claims.
+pub(super) fn start_session(project: &Project, claims: Value) -> Response {
+    let session = project.contents().accounts.start_session(claims);
+    signed_in(project, &session)
+}
+
+fn signed_in(project: &Project, session: &Session) -> Response {
+    let Session { claims, refresh_token } = session;
+    let body = json!({
+        "access_token": project.token(claims),
         "token_type": "bearer",
         "expires_in": LIFETIME_SECONDS,
         "expires_at": claims["exp"],
-        "refresh_token": Uuid::new_v4().simple().to_string(),
-        "user": {
-            "id": claims["sub"],
-            "aud": claims["aud"],
-            "role": claims["role"],
-            "email": claims["email"],
-            "email_confirmed_at": SIGNED_UP,
-            "phone": claims["phone"],
-            "confirmed_at": SIGNED_UP,
-            "app_metadata": claims["app_metadata"],
-            "user_metadata": claims["user_metadata"],
-            "identities": [],
-            "created_at": SIGNED_UP,
-            "updated_at": SIGNED_UP,
-            "is_anonymous": claims["is_anonymous"],
-        },
+        "refresh_token": refresh_token,
+        "user": user(claims),
     });
-    Ok(reply(StatusCode::OK, session.to_string()))
+    reply(StatusCode::OK, body.to_string())
 }
 
-/// What a request says. A member that is absent or null is empty, as Go reads it.
-struct Credentials {
-    email: String,
-    phone: String,
-    password: String,
+/// The user that these claims name.
+pub(super) fn user(claims: &Value) -> Value {
+    let mut user = json!({
+        "id": claims["sub"],
+        "aud": claims["aud"],
+        "role": claims["role"],
+        "email": claims["email"],
+        "phone": claims["phone"],
+        "app_metadata": claims["app_metadata"],
+        "user_metadata": claims["user_metadata"],
+        "identities": [],
+        "created_at": SIGNED_UP,
+        "updated_at": SIGNED_UP,
+        "is_anonymous": claims["is_anonymous"],
+    });
+    if claims["is_anonymous"] == false {
+        for date in ["email_confirmed_at", "confirmed_at"] {
+            user[date] = json!(SIGNED_UP);
+        }
+    }
+    user
 }
 
-impl Credentials {
-    fn parse(body: &[u8]) -> Result<Self, Refusal> {
-        let unreadable = |why: String| Refusal::bad("bad_json", format!("Could not parse request body as JSON: {why}"));
+/// The members of a request.
+pub(super) struct RequestMembers {
+    body: Value,
+    /// The type that Auth reads them into, for its messages.
+    go_type: &'static str,
+}
+
+impl RequestMembers {
+    pub(super) fn parse(body: &[u8], go_type: &'static str) -> Result<Self, Refusal> {
         let body: Value = serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
         if !body.is_object() && !body.is_null() {
-            return Err(unreadable("json: cannot unmarshal into Go value of type api.PasswordGrantParams".to_owned()));
+            return Err(unreadable(format!("json: cannot unmarshal into Go value of type api.{go_type}")));
         }
-        let text = |name: &str| match &body[name] {
-            Value::Null => Ok(String::new()),
-            Value::String(text) => Ok(text.clone()),
-            _ => Err(unreadable(format!(
-                "json: cannot unmarshal into Go struct field PasswordGrantParams.{name} of type string"
-            ))),
-        };
-        Ok(Self { email: text("email")?, phone: text("phone")?, password: text("password")? })
+        Ok(Self { body, go_type })
     }
 
-    /// The user's address, if it is a user's and this is the password.
-    fn check(&self) -> Result<String, Refusal> {
-        match (self.email.is_empty(), self.phone.is_empty()) {
-            (false, false) => Err(Refusal::bad(
-                "validation_failed",
-                "Only an email address or phone number should be provided on login.",
-            )),
-            (true, true) => Err(Refusal::bad("validation_failed", "missing email or phone")),
-            (true, false) => Err(Refusal {
-                status: StatusCode::UNPROCESSABLE_ENTITY,
-                code: "phone_provider_disabled",
-                message: "Phone logins are disabled".to_owned(),
-            }),
-            (false, true) => known(&self.email)
-                .filter(|_| self.password == PASSWORD)
-                .ok_or_else(|| Refusal::bad("invalid_credentials", "Invalid login credentials")),
+    /// A member. One that is absent or null is empty, as Go reads it.
+    pub(super) fn text(&self, name: &str) -> Result<&str, Refusal> {
+        match &self.body[name] {
+            Value::Null => Ok(""),
+            Value::String(text) => Ok(text),
+            _ => Err(self.wrong_type(name, "string")),
         }
     }
+
+    /// The user's metadata.
+    pub(super) fn data(&self) -> Result<Value, Refusal> {
+        match &self.body["data"] {
+            Value::Null => Ok(json!({})),
+            data @ Value::Object(_) => Ok(data.clone()),
+            _ => Err(self.wrong_type("data", "map[string]interface {}")),
+        }
+    }
+
+    pub(super) fn is_false(&self, name: &str) -> Result<bool, Refusal> {
+        match &self.body[name] {
+            Value::Null => Ok(false),
+            Value::Bool(value) => Ok(!value),
+            _ => Err(self.wrong_type(name, "bool")),
+        }
+    }
+
+    fn wrong_type(&self, name: &str, expected: &str) -> Refusal {
+        let go_type = self.go_type;
+        unreadable(format!("json: cannot unmarshal into Go struct field {go_type}.{name} of type {expected}"))
+    }
+}
+
+fn unreadable(cause: String) -> Refusal {
+    Refusal::bad("bad_json", format!("Could not parse request body as JSON: {cause}"))
 }
 
 /// An error as Auth writes it for clients that ask for no API version.
@@ -147,15 +227,30 @@ pub(super) struct Refusal {
 }
 
 impl Refusal {
-    fn bad(code: &'static str, message: impl Into<String>) -> Self {
-        Self { status: StatusCode::BAD_REQUEST, code, message: message.into() }
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+
+    pub(super) fn bad(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub(super) fn unprocessable(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, code, message)
+    }
+
+    pub(super) fn forbidden(code: &'static str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, code, message)
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         let Self { status, code, message } = self;
-        let body = json!({"code": status.as_u16(), "error_code": code, "msg": message});
+        let mut body = json!({"code": status.as_u16(), "error_code": code, "msg": message});
+        if code == "weak_password" {
+            body["weak_password"] = json!({"reasons": ["length"]});
+        }
         ([("x-sb-error-code", code)], reply(status, body.to_string())).into_response()
     }
 }

@@ -13,13 +13,12 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::FaceflipConfig;
 use shared::edge::{
-    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Generator, KeyAs, Post, Refused, RequestBody, Route,
-    Sender, UpstreamCalls, accepts, json_body, run, set_rate, set_task_id,
+    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Delivered, Generator, KeyAs, Post, Refused,
+    RequestBody, Route, Sender, UpstreamCalls, accepts, json_body, run, set_rate, set_task_id,
 };
 use shared::events::{EventStyle, Events, padding};
 use shared::image_url::LocalLinks;
 use shared::input::InputPicture;
-use shared::outcome::Success;
 use shared::problem::{Code, Problem};
 use shared::secret::Secret;
 use shared::upstream::AnyDialect;
@@ -28,7 +27,7 @@ use shared::upstream::ark::{self, ArkSettings};
 use crate::input::FaceflipInput;
 
 /// The route.
-const ROUTE: Route = Route { path: "/api/v1/faceflip/generate/stream", method: Method::POST };
+const ROUTE: Route = Route { path: "/api/v1/faceflip/generate/stream", methods: &[Method::POST] };
 
 /// What all requests of a process share.
 pub type App = shared::edge::App<Generator<FaceflipConfig>>;
@@ -130,7 +129,7 @@ impl FaceflipTask {
             sender.send(first).await;
 
             match self.call(&mut events, &mut sender).await {
-                Ok((success, credits_remaining)) => events.done(&success, credits_remaining),
+                Ok(delivered) => events.done(&delivered.success, delivered.credits_remaining),
                 Err(problem) => events.error(&problem, &self.caller.request_id),
             }
             sender.last(events.take());
@@ -139,7 +138,7 @@ impl FaceflipTask {
     }
 
     /// Calls ARK, and settles before the client learns how it ended.
-    async fn call(&self, events: &mut Events, sender: &mut Sender) -> Result<(Success, Option<u64>), Problem> {
+    async fn call(&self, events: &mut Events, sender: &mut Sender) -> Result<Delivered, Problem> {
         let Generator { config: FaceflipConfig { ark, timing, .. }, ledger, upstream, keys, .. } = &*self.ready;
         let settings = ArkSettings {
             model: &ark.model,
@@ -169,10 +168,7 @@ impl FaceflipTask {
             request_id: &self.caller.request_id,
             task_id: &self.wanted.task_id,
         };
-        let call = UpstreamCalls { upstream, timing, deadline: self.admission.deadline(), times: 1, labels };
-        let ended = run(call, post, || AnyDialect::ark(links), events, sender).await;
-        let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
-        let credits_remaining = ledger.settle(&self.admission, verdict, ended.tally).await;
-        Ok((ended.verdict?, credits_remaining))
+        let calls = UpstreamCalls { upstream, timing, ledger, admission: &self.admission, times: 1, links, labels };
+        Ok(run(calls, post, AnyDialect::ark, events, sender).await?)
     }
 }

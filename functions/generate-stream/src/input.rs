@@ -25,6 +25,8 @@ pub(crate) struct GenerateInput {
     pub(crate) n: u32,
     pub(crate) aspect_ratio: Option<AspectRatio>,
     pub(crate) format: Format,
+    /// Pictures are delivered as links to their copies in the bucket, where pictures are kept.
+    pub(crate) as_links: bool,
 }
 
 /// The form of the stream.
@@ -37,8 +39,8 @@ pub(crate) enum Format {
 impl GenerateInput {
     /// Reads a JSON body. Unknown members are ignored, and `null` counts as absent.
     pub(crate) fn parse(body: &str, api: &ImageApiConfig, links: LocalLinks) -> Result<Self, Problem> {
-        let names = ["prompt", "image_inputs", "n", "model", "aspect_ratio", "format"];
-        let [prompt, pictures, n, model, aspect_ratio, format] = members(body, names)?;
+        let names = ["prompt", "image_inputs", "n", "model", "aspect_ratio", "format", "delivery"];
+        let [prompt, pictures, n, model, aspect_ratio, format, delivery] = members(body, names)?;
         let prompt = prompt.ok_or_else(|| Problem::invalid("/prompt", Detail::Required))?;
         let prompt = shared::input::prompt(&prompt)?;
         let pictures = pictures.map_or(Ok(Vec::new()), |pictures| self::pictures(&pictures, api.mode, links))?;
@@ -46,7 +48,8 @@ impl GenerateInput {
         let model = model.map_or_else(|| Ok(api.model.clone()), |model| self::model(&model, api))?;
         let aspect_ratio = aspect_ratio.as_ref().map(self::aspect_ratio).transpose()?;
         let format = format.map_or(Ok(Format::Chat), |format| self::format(&format))?;
-        Ok(Self { prompt, pictures, model, n, aspect_ratio, format })
+        let as_links = delivery.map_or(Ok(false), |delivery| self::as_links(&delivery))?;
+        Ok(Self { prompt, pictures, model, n, aspect_ratio, format, as_links })
     }
 
     /// The hash that identifies a repeated request. The form of the response and the route are not part of it.
@@ -96,6 +99,14 @@ fn format(value: &InputValue<'_>) -> Result<Format, Problem> {
         "chat" => Ok(Format::Chat),
         "events" => Ok(Format::Events),
         _ => Err(value.invalid(Detail::OneOf(&["chat", "events"]))),
+    }
+}
+
+fn as_links(value: &InputValue<'_>) -> Result<bool, Problem> {
+    match &*value.text()? {
+        "inline" => Ok(false),
+        "url" => Ok(true),
+        _ => Err(value.invalid(Detail::OneOf(&["inline", "url"]))),
     }
 }
 

@@ -17,24 +17,25 @@ use http::{Method, Request, Response};
 use shared::auth::Principal;
 use shared::config::{GenerateConfig, Timing};
 use shared::edge::{
-    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Generator, Output, Refused, Route, Sender,
+    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Delivered, Generator, Output, Refused, Route, Sender,
     UpstreamCalls, accepts, detached, idempotency_key, json_body, new_id, run, set_rate, set_task_id, unix_seconds,
 };
 use shared::events::{EventStyle, Events, padding};
+use shared::held::{HeldContent, HeldPicture};
 use shared::image_url::LocalLinks;
-use shared::outcome::{ImageSource, Success};
+use shared::outcome::{DeliveredImage, Success};
 use shared::problem::{Code, Lang, Problem};
 use shared::secret::Secret;
 use shared::upstream::{AnyDialect, may_send_drafts};
 
 use crate::input::{Format, GenerateInput};
-use crate::output::{ChatOutput, OneShotOutput, chat_error};
+use crate::output::{ChatOutput, OneShotOutput, chat_error, one_shot_json};
 use crate::upstream_request::upstream_request;
 
 /// The streaming route.
-const STREAM: Route = Route { path: "/api/generate-stream", method: Method::POST };
+const STREAM: Route = Route { path: "/api/generate-stream", methods: &[Method::POST] };
 /// The route that answers when all pictures are whole.
-const IMAGE: Route = Route { path: "/api/generate-image", method: Method::POST };
+const IMAGE: Route = Route { path: "/api/generate-image", methods: &[Method::POST] };
 
 /// What all requests of a process share.
 pub type App = shared::edge::App<Generator<GenerateConfig>>;
@@ -76,8 +77,14 @@ async fn respond(
         replays: false,
         deadline: caller.deadline,
     });
-    let Admitted::Run(admission) = admitted.await? else { return Err(Code::TaskAlreadyCompleted.into()) };
-    let admission: Arc<Admission> = admission.into();
+    let admission: Arc<Admission> = match admitted.await? {
+        Admitted::Run(admission) => admission.into(),
+        Admitted::Replay(success) => {
+            let mut response = replay(caller, &task_id, &wanted, delivery, &success);
+            set_task_id(&mut response, &task_id);
+            return Ok(response);
+        }
+    };
     let key = match ready.keys.get().await {
         Ok(key) => key,
         Err(code) => return Err(ready.ledger.refuse(&admission, code).await),
@@ -139,6 +146,52 @@ fn any_picture<B>(request: &Request<B>) -> bool {
     ["image/png", "image/jpeg", "image/webp"].iter().all(|media_type| accepts(request, media_type))
 }
 
+/// An earlier result again, whose pictures are links.
+fn replay(
+    caller: &Caller,
+    task_id: &str,
+    wanted: &GenerateInput,
+    delivery: Delivery,
+    success: &Success,
+) -> Response<Body> {
+    let mut stream = Vec::new();
+    match (delivery, wanted.format) {
+        (Delivery::Stream, Format::Events) => {
+            padding(&mut stream);
+            let mut events = Events::new(task_id.to_owned(), caller.lang, EventStyle::Generate { n: wanted.n });
+            events.replay(success);
+            stream.extend_from_slice(&events.take());
+            caller.stream(Body::whole(stream))
+        }
+        (Delivery::Stream, Format::Chat) => {
+            padding(&mut stream);
+            let output = ChatOutput::new(task_id, &wanted.model, unix_seconds(), 1, false, Duration::ZERO);
+            stream.extend_from_slice(&output.replay(success));
+            caller.stream(Body::whole(stream))
+        }
+        (Delivery::Json | Delivery::Bytes, _) => one_shot_answer(caller, delivery, success, None, Vec::new()),
+    }
+}
+
+/// The answer of the one-shot route. `pictures` are those whose bytes the answer holds.
+fn one_shot_answer(
+    caller: &Caller,
+    delivery: Delivery,
+    success: &Success,
+    credits_remaining: Option<u64>,
+    pictures: Vec<HeldPicture>,
+) -> Response<Body> {
+    let first = success.images.first();
+    let bytes = pictures.first().map(|picture| picture.content.clone());
+    let json = Body::slices(one_shot_json(success, pictures, credits_remaining, unix_seconds(), caller.lang));
+    match (delivery, bytes, first.and_then(DeliveredImage::link)) {
+        (Delivery::Bytes, Some(HeldContent::Inline { image, bytes }), _) => caller.image(bytes, &image),
+        // The link is not fetched: the response redirects to it.
+        (Delivery::Bytes, _, Some((url, _))) => caller.see_other(url, json),
+        _ => caller.json(json),
+    }
+}
+
 /// One accepted request.
 struct GenerateTask {
     ready: Arc<Generator<GenerateConfig>>,
@@ -154,6 +207,9 @@ impl GenerateTask {
     /// Typed events. The head and the first two events are sent at once, before the upstream is called.
     fn events(self, wanted: GenerateInput, stall: Duration) -> Body {
         let mut events = Events::new(self.task_id.clone(), self.caller.lang, EventStyle::Generate { n: wanted.n });
+        if wanted.as_links && self.ready.ledger.keeps_pictures(&self.admission) {
+            events = events.as_links();
+        }
         let write_error = events.error_writer(self.caller.request_id.clone());
         let producer = |mut sender: Sender| async move {
             let mut first = Vec::new();
@@ -164,7 +220,7 @@ impl GenerateTask {
             sender.send(first).await;
 
             match self.call(wanted, &mut events, &mut sender).await {
-                Ok((success, credits_remaining)) => events.done(&success, credits_remaining),
+                Ok(delivered) => events.done(&delivered.success, delivered.credits_remaining),
                 Err(problem) => events.error(&problem, &self.caller.request_id),
             }
             sender.last(events.take());
@@ -181,7 +237,7 @@ impl GenerateTask {
             ChatOutput::new(&self.task_id, &wanted.model, unix_seconds(), wanted.n, streams_first, timing.head_hold);
         let producer = |mut sender: Sender| async move {
             match self.call(wanted, &mut output, &mut sender).await {
-                Ok((success, _)) => sender.last(output.done(&success)),
+                Ok(delivered) => sender.last(output.done(&delivered.success)),
                 Err(problem) => sender.fail(problem),
             }
         };
@@ -191,26 +247,13 @@ impl GenerateTask {
     /// One answer, when all pictures are whole.
     async fn one_shot(self, wanted: GenerateInput, delivery: Delivery) -> Response<Body> {
         let caller = self.caller.clone();
-        let work = |mut sender: Sender| async move {
-            let mut output = OneShotOutput::default();
-            let ended = self.call(wanted, &mut output, &mut sender).await;
-            ended.map(|(success, credits_remaining)| (output, success, credits_remaining))
-        };
-        let (output, success, credits_remaining) = match detached(work).await {
-            Some(Ok(ended)) => ended,
-            Some(Err(problem)) => return caller.problem(&problem),
-            None => return caller.problem(&Code::InternalError.into()),
-        };
-        let json =
-            |output: OneShotOutput| Body::slices(output.json(&success, credits_remaining, unix_seconds(), caller.lang));
-        match (delivery, success.images.first().map(|image| &image.source)) {
-            // The link is not fetched: the response redirects to it.
-            (Delivery::Bytes, Some(ImageSource::Link { url, .. })) => caller.see_other(url, json(output)),
-            (Delivery::Bytes, Some(ImageSource::Inline(whole))) => match output.first(&success) {
-                Some(bytes) => caller.image(bytes, whole),
-                None => caller.problem(&Code::InternalError.into()),
-            },
-            _ => caller.json(json(output)),
+        let work = |mut sender: Sender| async move { self.call(wanted, &mut OneShotOutput, &mut sender).await };
+        match detached(work).await {
+            Some(Ok(Delivered { success, credits_remaining, pictures })) => {
+                one_shot_answer(&caller, delivery, &success, credits_remaining, pictures)
+            }
+            Some(Err(problem)) => caller.problem(&problem),
+            None => caller.problem(&Code::InternalError.into()),
         }
     }
 
@@ -220,7 +263,7 @@ impl GenerateTask {
         wanted: GenerateInput,
         output: &mut impl Output,
         sender: &mut Sender,
-    ) -> Result<(Success, Option<u64>), Problem> {
+    ) -> Result<Delivered, Problem> {
         let Generator { config, ledger, upstream, keys, .. } = &*self.ready;
         let (api, times) = (&config.image_api, wanted.n);
         let post = match upstream_request(api, wanted, self.key.clone(), keys, &self.caller.request_id).await {
@@ -234,11 +277,8 @@ impl GenerateTask {
             request_id: &self.caller.request_id,
             task_id: &self.task_id,
         };
-        let call =
-            UpstreamCalls { upstream, timing: &config.timing, deadline: self.admission.deadline(), times, labels };
-        let ended = run(call, post, || AnyDialect::new(links), output, sender).await;
-        let verdict = ended.verdict.as_ref().map_err(|failure| *failure);
-        let credits_remaining = ledger.settle(&self.admission, verdict, ended.tally).await;
-        Ok((ended.verdict?, credits_remaining))
+        let (timing, admission) = (&config.timing, &*self.admission);
+        let calls = UpstreamCalls { upstream, timing, ledger, admission, times, links, labels };
+        Ok(run(calls, post, AnyDialect::new, output, sender).await?)
     }
 }

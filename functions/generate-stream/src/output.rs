@@ -4,4 +4,4 @@ mod chat;
 mod one_shot;
 
 pub(crate) use chat::{ChatOutput, chat_error};
-pub(crate) use one_shot::OneShotOutput;
+pub(crate) use one_shot::{OneShotOutput, one_shot_json};

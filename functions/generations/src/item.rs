@@ -1,10 +1,10 @@
 //! One generation as JSON for its owner.
 
 use serde::Serialize;
+use shared::kept_picture::{KeptPicture, SignedLink};
 use shared::problem::Code;
-use shared::task::{StoredLinks, TaskRecord, TaskState};
-use time::OffsetDateTime;
-use time::macros::format_description;
+use shared::task::{StoredResult, TaskRecord, TaskState};
+use shared::timestamp::rfc3339;
 
 /// A record of the log.
 #[derive(Serialize)]
@@ -12,6 +12,9 @@ pub(crate) struct LogItem<'a> {
     task_id: &'a str,
     route: &'a str,
     status: &'static str,
+    /// The owner has asked it to stop.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    cancelling: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     code: Option<Code>,
     attempts: u32,
@@ -19,12 +22,35 @@ pub(crate) struct LogItem<'a> {
     created: String,
     updated: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    urls: Option<Vec<&'a str>>,
+    credits: Option<u32>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    urls: Vec<&'a str>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pictures: Vec<LogPicture>,
+}
+
+/// A picture in the bucket.
+#[derive(Serialize)]
+struct LogPicture {
+    index: u32,
+    media_type: &'static str,
+    bytes: u64,
+    sha256: String,
+    width: u32,
+    height: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    draft: bool,
+    /// Absent, with `url_expires`, if the picture has expired.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url_expires: Option<String>,
+    expires: String,
 }
 
 impl<'a> LogItem<'a> {
-    pub(crate) fn new(record: &'a TaskRecord, now_ms: u64) -> Self {
-        let (status, code) = match record.state.at(now_ms) {
+    pub(crate) fn new(record: &'a TaskRecord, pictures: Vec<(KeptPicture, Option<SignedLink>)>, now_ms: u64) -> Self {
+        let (status, code) = match record.state_at(now_ms) {
             TaskState::Running { .. } => ("running", None),
             TaskState::Succeeded => ("succeeded", None),
             // A code of another version of this service is unknown to clients.
@@ -34,32 +60,33 @@ impl<'a> LogItem<'a> {
             task_id: &record.task_id,
             route: &record.route,
             status,
+            cancelling: record.is_cancelled && status == "running",
             code,
             attempts: record.attempts,
-            images: record.images,
+            images: record.images_made(),
             created: rfc3339(record.created_ms),
             updated: rfc3339(record.updated_ms),
-            urls: record.links.as_ref().map(|links: &StoredLinks| links.urls().collect()),
+            credits: record.credits,
+            urls: record.result.iter().flat_map(StoredResult::urls).collect(),
+            pictures: pictures.into_iter().map(LogPicture::new).collect(),
         }
     }
 }
 
-/// `2026-11-21T08:00:00.123Z`, as [RFC 3339](https://www.rfc-editor.org/rfc/rfc3339) and JavaScript write it.
-fn rfc3339(ms: u64) -> String {
-    let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-    let time = OffsetDateTime::from_unix_timestamp_nanos(i128::from(ms) * 1_000_000);
-    // A time after the year 9999 is not valid; it is written as an empty string.
-    time.ok().and_then(|time| time.format(format).ok()).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(rfc3339(1_795_248_000_120), "2026-11-21T08:00:00.120Z");
-        assert_eq!(rfc3339(u64::MAX), "");
+impl LogPicture {
+    fn new((KeptPicture { slot, draft, image, expires_ms }, link): (KeptPicture, Option<SignedLink>)) -> Self {
+        let (url, url_expires) = link.map(|link| (link.url, rfc3339(link.expires_ms))).unzip();
+        Self {
+            index: slot,
+            media_type: image.media_type.as_str(),
+            bytes: image.bytes,
+            sha256: image.sha256_hex(),
+            width: image.width,
+            height: image.height,
+            draft,
+            url,
+            url_expires,
+            expires: rfc3339(expires_ms),
+        }
     }
 }

@@ -1,5 +1,9 @@
-//! `GET /api/generations`: the caller's own log, newest first, with the remaining credits and the state of the limit.
-//! `GET /api/generations/{id}`: one generation of it.
+//! The caller's own log:
+//!
+//! - `GET /api/generations`: all generations, newest first, with the remaining credits and the state of the limit;
+//! - `GET /api/generations/{id}`: one generation;
+//! - `DELETE /api/generations/{id}`: asks a running generation to stop;
+//! - `DELETE /api/generations/{id}/pictures`: erases the kept pictures of a generation.
 
 #![forbid(unsafe_code)]
 
@@ -10,18 +14,26 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde::Serialize;
+use shared::auth::Principal;
 use shared::config::{CommonConfig, Environment, Mistakes};
-use shared::edge::{Body, Caller, FromEnvironment, Ledger, Rate, Refused, Route, SignIn, set_rate, unix_seconds};
-use shared::problem::{Code, Detail, Problem};
+use shared::edge::{
+    Body, Caller, FromEnvironment, Ledger, Pictures, Rate, Refused, Route, SignIn, Stopping, set_rate, unix_seconds,
+};
+use shared::problem::Code;
+use shared::task::TaskRecord;
 
 use crate::item::LogItem;
 use crate::page::Page;
 
-/// The route. A further path segment names one generation.
-const ROUTE: Route = Route { path: "/api/generations", method: Method::GET };
+/// The whole log.
+const LOG: Route = Route { path: "/api/generations", methods: &[Method::GET] };
+/// One generation.
+const TASK: Route = Route { path: "/api/generations/", methods: &[Method::GET, Method::DELETE] };
+/// The kept pictures of a generation.
+const PICTURES: Route = Route { path: "/api/generations/", methods: &[Method::DELETE] };
 
 /// What all requests of a process share.
 pub type App = shared::edge::App<LogReader>;
@@ -58,8 +70,9 @@ impl FromEnvironment for LogReader {
     fn from_env(environment: Environment<'_>) -> Result<Option<Self>, Mistakes> {
         let config = CommonConfig::from_env(environment)?;
         let sign_in = SignIn::new(&config.sign_in, config.secrets_endpoint.as_ref());
+        let pictures = Pictures::new(&config.pictures, config.secrets_endpoint.as_ref());
         // No call is made here, so no lease is needed.
-        let ledger = Ledger::new(&config.ledger, Duration::ZERO);
+        let ledger = Ledger::new(&config.ledger, pictures, Duration::ZERO);
         Ok(sign_in.map(|sign_in| Self { sign_in, ledger }))
     }
 
@@ -68,63 +81,138 @@ impl FromEnvironment for LogReader {
     }
 }
 
+/// What a path names.
+enum LogPath {
+    Log,
+    Task(String),
+    Pictures(String),
+}
+
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
-    let answer = caller.guard(respond(&app, &caller, &request)).await;
-    answer.unwrap_or_else(|refused| caller.refused(&ROUTE, &refused))
+    let path = LogPath::of(request.uri().path());
+    let route = path.as_ref().map_or(&LOG, LogPath::route);
+    let answer = caller.guard(respond(&app, &caller, path, &request)).await;
+    answer.unwrap_or_else(|refused| caller.refused(route, &refused))
 }
 
-async fn respond(app: &App, caller: &Caller, request: &Request<Bytes>) -> Result<Response<Body>, Refused> {
-    let task_id = task_id(request)?;
+async fn respond(
+    app: &App,
+    caller: &Caller,
+    path: Option<LogPath>,
+    request: &Request<Bytes>,
+) -> Result<Response<Body>, Refused> {
+    let path = path.ok_or(Code::RouteNotFound)?;
+    path.route().check_method(request)?;
     let ready = app.ready()?;
     let LogReader { sign_in, ledger } = &*ready;
     let principal = sign_in.check(request, caller).await?;
-    let now_ms = unix_seconds() * 1_000;
-    let Some(task_id) = task_id else {
-        let Page { limit, after } = Page::parse(request.uri().query().unwrap_or_default())?;
+    let log = LogRequest { ledger, principal: &principal, caller };
+    match path {
+        LogPath::Log => log.list(Page::parse(request.uri().query().unwrap_or_default())?).await,
+        LogPath::Task(task_id) if request.method() == Method::DELETE => log.stop(&task_id).await,
+        LogPath::Task(task_id) => log.one(&task_id).await,
+        LogPath::Pictures(task_id) => log.erase_pictures(&task_id).await,
+    }
+}
+
+/// One request to the log of a caller.
+struct LogRequest<'a> {
+    ledger: &'a Ledger,
+    principal: &'a Principal,
+    caller: &'a Caller,
+}
+
+impl LogRequest<'_> {
+    /// A page of the log.
+    async fn list(&self, Page { limit, after }: Page) -> Result<Response<Body>, Refused> {
+        let Self { ledger, principal, .. } = self;
         let (tasks, rate, credits) = tokio::join!(
-            ledger.tasks(&principal, limit, after.as_ref()),
-            ledger.rate(&principal),
-            ledger.credits(&principal),
+            ledger.tasks(principal, limit, after.as_ref()),
+            ledger.rate(principal),
+            ledger.credits(principal),
         );
         // The log is in another table than the limits and does not depend on it.
         let ((records, next), rate, credits) = (tasks?, rate.ok(), credits?);
-        let items = records.iter().map(|record| LogItem::new(record, now_ms)).collect();
+        let mut items = Vec::new();
+        for record in &records {
+            items.push(self.item(record).await?);
+        }
         let log =
             LogPage { items, next: next.map(|next| next.to_text()), credits, rate: rate.as_ref().map(RateLeft::of) };
-        return answer(caller, &log, rate);
-    };
-    let (record, rate) = tokio::join!(ledger.task(&principal, &task_id), ledger.rate(&principal));
-    let problem = match record {
-        Ok(Some(record)) => return answer(caller, &LogItem::new(&record, now_ms), rate.ok()),
-        Ok(None) => Problem::new(Code::RouteNotFound).detail(Detail::NoSuchTask),
-        Err(code) => code.into(),
-    };
-    Err(Refused { problem, rate: rate.ok().map(Box::new) })
+        let mut response = json(self.caller, &log)?;
+        set_rate(&mut response, rate.as_ref());
+        Ok(response)
+    }
+
+    /// One generation.
+    async fn one(&self, task_id: &str) -> Result<Response<Body>, Refused> {
+        let (record, rate) = tokio::join!(self.ledger.task(self.principal, task_id), self.ledger.rate(self.principal));
+        let rate = rate.ok();
+        let record = match record {
+            Ok(Some(record)) => record,
+            Ok(None) => return Err(Refused { problem: Code::TaskNotFound.into(), rate: rate.map(Box::new) }),
+            Err(code) => return Err(Refused { problem: code.into(), rate: rate.map(Box::new) }),
+        };
+        let mut response = json(self.caller, &self.item(&record).await?)?;
+        set_rate(&mut response, rate.as_ref());
+        Ok(response)
+    }
+
+    /// Asks a generation to stop: 202 while it runs, 200 if it has ended.
+    async fn stop(&self, task_id: &str) -> Result<Response<Body>, Refused> {
+        let (record, status) = match self.ledger.stop(self.principal, task_id).await? {
+            Some(Stopping::Asked(record)) => (record, StatusCode::ACCEPTED),
+            Some(Stopping::Ended(record)) => (record, StatusCode::OK),
+            None => return Err(Code::TaskNotFound.into()),
+        };
+        let mut response = json(self.caller, &self.item(&record).await?)?;
+        *response.status_mut() = status;
+        Ok(response)
+    }
+
+    /// Erases the kept pictures of a generation.
+    async fn erase_pictures(&self, task_id: &str) -> Result<Response<Body>, Refused> {
+        match self.ledger.erase_pictures(self.principal, task_id).await? {
+            Some(()) => Ok(self.caller.no_content()),
+            None => Err(Code::TaskNotFound.into()),
+        }
+    }
+
+    async fn item<'a>(&self, record: &'a TaskRecord) -> Result<LogItem<'a>, Code> {
+        let pictures = self.ledger.links(self.principal, record).await?;
+        Ok(LogItem::new(record, pictures, unix_seconds() * 1_000))
+    }
 }
 
-/// The task that the path names; `None` if it is the whole log.
-fn task_id<B>(request: &Request<B>) -> Result<Option<String>, Problem> {
-    let below = request.uri().path().strip_prefix(ROUTE.path).and_then(|rest| rest.strip_prefix('/'));
-    let Some(segment) = below else {
-        return ROUTE.check(request).map(|()| None);
-    };
-    if segment.is_empty() || segment.contains('/') {
-        return Err(Code::RouteNotFound.into());
+impl LogPath {
+    /// `None` if there is no such path. Task ids are text: a segment that is not UTF-8 names no task.
+    fn of(path: &str) -> Option<Self> {
+        if path == LOG.path {
+            return Some(Self::Log);
+        }
+        let below = path.strip_prefix(TASK.path)?;
+        let (segment, rest) = below.split_once('/').map_or((below, None), |(segment, rest)| (segment, Some(rest)));
+        let task_id = percent_decode_str(segment).decode_utf8().ok().filter(|id| !id.is_empty())?.into_owned();
+        match rest {
+            None => Some(Self::Task(task_id)),
+            Some("pictures") => Some(Self::Pictures(task_id)),
+            Some(_) => None,
+        }
     }
-    if request.method() != ROUTE.method {
-        return Err(Code::MethodNotAllowed.into());
+
+    fn route(&self) -> &'static Route {
+        match self {
+            Self::Log => &LOG,
+            Self::Task(_) => &TASK,
+            Self::Pictures(_) => &PICTURES,
+        }
     }
-    // Task ids are text: a segment that is not UTF-8 names no task.
-    let task_id = percent_decode_str(segment).decode_utf8().map_err(|_| Code::RouteNotFound)?;
-    Ok(Some(task_id.into_owned()))
 }
 
-fn answer(caller: &Caller, log: &impl Serialize, rate: Option<Rate>) -> Result<Response<Body>, Refused> {
-    let mut response = caller.json(Body::whole(serde_json::to_vec(log).map_err(|_| Code::InternalError)?));
-    set_rate(&mut response, rate.as_ref());
-    Ok(response)
+fn json(caller: &Caller, document: &impl Serialize) -> Result<Response<Body>, Code> {
+    Ok(caller.json(Body::whole(serde_json::to_vec(document).map_err(|_| Code::InternalError)?)))
 }
 
 impl RateLeft {

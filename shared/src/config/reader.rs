@@ -92,16 +92,29 @@ impl<'a> EnvReader<'a> {
     /// A key: in a variable, or in the secret that another variable names.
     pub(super) fn key(&mut self, given: &Variable, managed: &Variable) -> KeySource {
         match (self.value(given), self.value(managed)) {
-            (Some(value), None) => match Secret::parse(&value) {
-                Ok(secret) => return KeySource::Given(secret),
-                Err(error) => self.mistake(given, error.to_string()),
-            },
+            (Some(_), None) => {
+                if let Some(secret) = self.secret(given) {
+                    return KeySource::Given(secret);
+                }
+            }
             (None, Some(id)) if managed.values.accept(&id) => return KeySource::Managed { id, member: given.name },
             (None, Some(_)) => self.refuse(managed),
             (Some(_), Some(_)) => self.mistake(given, format!("and {} are both set: keep one", managed.name)),
             (None, None) => {}
         }
         KeySource::Missing { given: given.name, managed: managed.name }
+    }
+
+    /// A secret in a variable. `None` without a value, or after a mistake.
+    pub(super) fn secret(&mut self, variable: &Variable) -> Option<Secret> {
+        let parsed = Secret::parse(&self.value(variable)?);
+        parsed.map_or_else(|error| self.mistake(variable, error.to_string()), Some)
+    }
+
+    /// Text of the table's form. `None` without a value, or after a mistake.
+    pub(super) fn optional_text(&mut self, variable: &Variable) -> Option<String> {
+        let value = self.value(variable)?;
+        if variable.values.accept(&value) { Some(value) } else { self.refuse(variable) }
     }
 
     /// A URL without a slash at the end, unless it has no path. `None` only after a mistake.

@@ -9,7 +9,7 @@ const COMMON: [(&str, &str); 3] =
 #[test]
 fn defaults() {
     let GenerateConfig { common, image_api, chat_n, timing } = generate(&[BASE]).unwrap();
-    let CommonConfig { sign_in, ledger, secrets_endpoint } = common;
+    let CommonConfig { sign_in, ledger, pictures, secrets_endpoint } = common;
     assert!(!chat_n && secrets_endpoint.is_none());
     let SupabaseConfig { key_set, legacy_secret, rules } = sign_in.supabase.unwrap();
     assert_eq!(key_set.as_str(), "https://abc.supabase.co/auth/v1/.well-known/jwks.json");
@@ -28,6 +28,8 @@ fn defaults() {
         endpoint: None,
     };
     assert_eq!(ledger, expected);
+    assert!(pictures.bucket.is_none() && pictures.link_hosts.is_empty());
+    assert_eq!((pictures.days, pictures.put, pictures.link.as_secs()), (7, Duration::from_secs(8), 3600));
     assert_eq!((image_api.mode, image_api.model.as_str()), (ImageApiMode::Chat, "gemini-2.5-flash-image"));
     assert_eq!(image_api.models, ["gemini-2.5-flash-image"]);
     assert!(matches!(image_api.key, KeySource::Missing { given: "IMAGE_API_KEY", .. }));
@@ -37,6 +39,7 @@ fn defaults() {
             head_hold: Duration::from_secs(8),
             ping: Duration::from_secs(10),
             client_stall: Duration::from_secs(30),
+            cancel_poll: Duration::from_secs(2),
             connect: Duration::from_secs(3),
             head: Duration::from_secs(150),
             idle: Duration::from_secs(120),
@@ -173,6 +176,74 @@ fn ledger_variables() {
         let mistakes = faceflip(&[(name, value)]).unwrap_err();
         assert_eq!(mistakes.0.iter().map(|mistake| mistake.variable).collect::<Vec<_>>(), [name], "{value}");
     }
+}
+
+#[test]
+fn the_address_of_a_bucket() {
+    let check = |set: &[(&str, &str)], expected: &str, region: &str| {
+        let set: Vec<_> =
+            [("PICTURES_BUCKET", "pictures"), ("AWS_REGION", "us-east-1")].iter().chain(set).copied().collect();
+        let bucket = faceflip(&set).unwrap().common.pictures.bucket.unwrap();
+        assert_eq!((bucket.url.as_str(), bucket.region.as_str()), (expected, region), "{set:?}");
+    };
+    check(&[], "https://pictures.s3.us-east-1.amazonaws.com/", "us-east-1");
+    let china = [("PICTURES_REGION", "cn-north-1")];
+    check(&china, "https://pictures.s3.cn-north-1.amazonaws.com.cn/", "cn-north-1");
+    check(&[("PICTURES_PATH_STYLE", "on")], "https://s3.us-east-1.amazonaws.com/pictures", "us-east-1");
+    let r2 = [("PICTURES_ENDPOINT", "https://a1.r2.cloudflarestorage.com"), ("PICTURES_REGION", "auto")];
+    check(&r2, "https://pictures.a1.r2.cloudflarestorage.com/", "auto");
+    let supabase =
+        [("PICTURES_ENDPOINT", "https://abc.storage.supabase.co/storage/v1/s3/"), ("PICTURES_PATH_STYLE", "ON")];
+    check(&supabase, "https://abc.storage.supabase.co/storage/v1/s3/pictures", "us-east-1");
+    let local = [("PICTURES_ENDPOINT", "https://a.test"), ("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000")];
+    check(&local, "http://127.0.0.1:9000/pictures", "us-east-1");
+    check(&[("AWS_ENDPOINT_URL_S3", "http://localhost:9000")], "http://localhost:9000/pictures", "us-east-1");
+}
+
+#[test]
+fn picture_variables() {
+    let bucket = ("PICTURES_BUCKET", "pictures");
+    let pair = [("PICTURES_ACCESS_KEY_ID", "id-1"), ("PICTURES_SECRET_ACCESS_KEY", "canary")];
+    let set = [
+        bucket,
+        pair[0],
+        pair[1],
+        ("PICTURES_REGION", "auto"),
+        ("PICTURES_CHECKSUM", "off"),
+        ("PICTURE_DAYS", "30"),
+        ("PICTURE_LINK_HOSTS", ".Volces.com, img.example.com,127.0.0.1"),
+    ];
+    let pictures = faceflip(&set).unwrap().common.pictures;
+    assert_eq!(pictures.link_hosts, [".volces.com", "img.example.com", "127.0.0.1"]);
+    assert!(!format!("{pictures:?}").contains("canary"));
+    let store = pictures.bucket.unwrap();
+    assert!(
+        matches!(&store.key, BucketKey::Given { secret, .. } if secret.expose() == "canary") && !store.sends_checksum
+    );
+    let managed = [bucket, ("AWS_REGION", "us-east-1"), ("PICTURES_KEY_SECRET_ARN", "store-key")];
+    let store = faceflip(&managed).unwrap().common.pictures.bucket.unwrap();
+    assert!(matches!(store.key, BucketKey::Managed { id } if id == "store-key"));
+
+    let wrong: [(&[(&str, &str)], &str); 13] = [
+        (&[("PICTURES_BUCKET", "my.bucket")], "PICTURES_BUCKET"),
+        (&[("PICTURES_BUCKET", "ab")], "PICTURES_BUCKET"),
+        (&[("AWS_REGION", "")], "PICTURES_REGION"),
+        (&[("PICTURES_REGION", "us east")], "PICTURES_REGION"),
+        (&[("PICTURES_ENDPOINT", "http://a.test")], "PICTURES_ENDPOINT"),
+        (&[pair[0]], "PICTURES_SECRET_ACCESS_KEY"),
+        (&[pair[1]], "PICTURES_ACCESS_KEY_ID"),
+        (&[pair[0], ("PICTURES_KEY_SECRET_ARN", "x")], "PICTURES_KEY_SECRET_ARN"),
+        (&[("PICTURE_DAYS", "0")], "PICTURE_DAYS"),
+        (&[("PICTURE_LINK_S", "59")], "PICTURE_LINK_S"),
+        (&[("PICTURE_LINK_HOSTS", ".com")], "PICTURE_LINK_HOSTS"),
+        (&[("PICTURE_LINK_HOSTS", "a.test/x")], "PICTURE_LINK_HOSTS"),
+        (&[("CANCEL_POLL_MS", "499")], "CANCEL_POLL_MS"),
+    ];
+    for (set, variable) in wrong {
+        let set: Vec<_> = [bucket, ("AWS_REGION", "us-east-1")].iter().chain(set).copied().collect();
+        assert_eq!(variables(faceflip(&set).unwrap_err()), [variable], "{set:?}");
+    }
+    assert_eq!(faceflip(&[("LOG_DAYS", "6")]).unwrap().common.pictures.days, 6, "a picture is found by its record");
 }
 
 #[test]

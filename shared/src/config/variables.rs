@@ -48,6 +48,12 @@ pub enum AllowedValues {
     ClientIds,
     /// The name of a table.
     Table,
+    /// The name of a bucket.
+    Bucket,
+    /// A region.
+    Region,
+    /// Hosts, separated by commas.
+    Hosts,
     /// An image size.
     ImageSize,
     /// Text of a bounded length.
@@ -74,6 +80,11 @@ impl AllowedValues {
             Self::ClientIds => has(128, |c| c.is_ascii_graphic()),
             // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
             Self::Table => text.len() >= 3 && has(255, |c| c.is_ascii_alphanumeric() || "_.-".contains(c)),
+            // Without dots, which the certificates of `<bucket>.s3.<region>.amazonaws.com` do not cover.
+            // https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html
+            Self::Bucket => text.len() >= 3 && has(63, is_host_letter),
+            Self::Region => !text.is_empty() && has(63, is_host_letter),
+            Self::Hosts => is_host(&text.to_ascii_lowercase()),
             Self::ImageSize => is_image_size(&text.to_ascii_lowercase()),
             Self::Text { max } => text.chars().count() <= max,
         }
@@ -84,6 +95,17 @@ impl AllowedValues {
         let Self::OneOf(words) = self else { return None };
         words.iter().find(|word| word.eq_ignore_ascii_case(text)).copied()
     }
+}
+
+fn is_host_letter(c: char) -> bool {
+    c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-'
+}
+
+/// A host, or a dot and a domain of at least two labels.
+fn is_host(text: &str) -> bool {
+    let name = text.strip_prefix('.').unwrap_or(text);
+    name.split('.').all(|label| !label.is_empty() && label.chars().all(is_host_letter))
+        && (name.len() == text.len() || name.contains('.'))
 }
 
 fn is_image_size(size: &str) -> bool {
@@ -110,6 +132,9 @@ impl fmt::Display for AllowedValues {
             Self::Models => f.write_str("model names, separated by commas"),
             Self::ClientIds => f.write_str("client ids, separated by commas"),
             Self::Table => f.write_str("the name of a DynamoDB table"),
+            Self::Bucket => f.write_str("the name of a bucket, without dots"),
+            Self::Region => f.write_str("the name of a region"),
+            Self::Hosts => f.write_str("hosts, or domains with a dot in front, separated by commas"),
             Self::ImageSize => f.write_str("1K, 1.5K, 2K, 3K, 4K or WIDTHxHEIGHT"),
             Self::Text { max } => write!(f, "text of at most {max} characters"),
         }
@@ -173,11 +198,26 @@ variables! {
     CREDITS: ON_OR_OFF, Some("off"), "whether a picture costs a credit";
     CREDITS_INITIAL: AllowedValues::Count { min: 0, max: 1_000_000_000 }, Some("0"), "the credits of a new user";
     LOG_DAYS: AllowedValues::Count { min: 1, max: 3_650 }, Some("30"), "the days that a generation and its idempotency key are kept";
+    PICTURES_BUCKET: AllowedValues::Bucket, None, "the bucket in which pictures are kept; without it none are";
+    PICTURES_ENDPOINT: AllowedValues::BaseUrl, None, "the endpoint of an S3-compatible store, without the bucket; without it S3 of the region";
+    PICTURES_REGION: AllowedValues::Region, None, "the bucket's region; without it that of the function";
+    PICTURES_PATH_STYLE: ON_OR_OFF, Some("off"), "whether the bucket is in the URL's path instead of its host";
+    PICTURES_CHECKSUM: ON_OR_OFF, Some("on"), "whether x-amz-checksum-sha256 is sent; the signed digest always is";
+    PICTURES_ACCESS_KEY_ID: AllowedValues::Key, None, "the store's access key id, at home; without it the AWS credentials of the process";
+    PICTURES_SECRET_ACCESS_KEY: AllowedValues::Key, None, "the store's secret access key, at home";
+    PICTURES_KEY_SECRET_ARN: AllowedValues::SecretId, None, "the secret in Secrets Manager with access_key_id and secret_access_key, on AWS; without it the function's role";
+    PICTURE_DAYS: AllowedValues::Count { min: 1, max: 3_650 }, Some("7"), "the days that a picture is kept; never longer than LOG_DAYS";
+    PICTURE_PUT_MS: AllowedValues::Milliseconds { min: 1_000, max: 60_000 }, Some("8000"), "the time limit for storing a picture, with retries";
+    PICTURE_LINK_S: AllowedValues::Count { min: 60, max: 43_200 }, Some("3600"), "the seconds that a link to a kept picture works";
+    PICTURE_LINK_HOSTS: AllowedValues::Hosts, None, "the hosts whose generated links are copied into the bucket, such as .volces.com,.bytepluses.com for ARK; without it none are";
+    AWS_REGION: AllowedValues::Region, None, "the function's region; Lambda sets it";
+    AWS_ENDPOINT_URL_S3: AllowedValues::BaseUrl, None, "replaces PICTURES_ENDPOINT, at home";
     AWS_ENDPOINT_URL_DYNAMODB: AllowedValues::BaseUrl, None, "the DynamoDB endpoint, if it is not that of the function's region, at home";
     AWS_ENDPOINT_URL_SECRETS_MANAGER: AllowedValues::BaseUrl, None, "the Secrets Manager endpoint, if it is not that of the function's region, at home";
     HEAD_HOLD_MS: AllowedValues::Milliseconds { min: 0, max: LONGEST_MS }, Some("8000"), "the longest time that the head of a chat stream waits for the upstream's answer";
     PING_MS: DURATION, Some("10000"), "the time without output after which a stream sends a ping";
     CLIENT_STALL_MS: DURATION, Some("30000"), "the longest time that a client may read nothing";
+    CANCEL_POLL_MS: AllowedValues::Milliseconds { min: 500, max: 60_000 }, Some("2000"), "the time between two looks at whether a running generation was cancelled";
     UPSTREAM_CONNECT_MS: DURATION, Some("3000"), "the time limit for connecting to the upstream";
     UPSTREAM_HEAD_MS: DURATION, Some("150000"), "the time limit for the head of the upstream's answer";
     UPSTREAM_IDLE_MS: DURATION, Some("120000"), "the longest time without a byte from the upstream";

@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use super::secrets::KeyStore;
 use super::sign_in::SignIn;
-use super::store::Ledger;
+use super::store::{Ledger, Pictures};
 use super::upstream::Upstream;
 use crate::config::{CommonConfig, Environment, FunctionConfig, Mistakes};
 use crate::image_url::LocalLinks;
@@ -82,8 +82,9 @@ impl<R: FromEnvironment> App<R> {
 impl<C: FunctionConfig> FromEnvironment for Generator<C> {
     fn from_env(environment: Environment<'_>) -> Result<Option<Self>, Mistakes> {
         let config = C::from_env(environment)?;
-        let CommonConfig { sign_in, ledger, secrets_endpoint } = config.common();
-        let ledger = Ledger::new(ledger, config.timing().total);
+        let CommonConfig { sign_in, ledger, pictures, secrets_endpoint } = config.common();
+        let pictures = Pictures::new(pictures, secrets_endpoint.as_ref());
+        let ledger = Ledger::new(ledger, pictures, config.timing().total);
         let keys = KeyStore::new(config.key().clone(), secrets_endpoint.clone());
         let sign_in = SignIn::new(sign_in, secrets_endpoint.as_ref());
         let (Some(upstream), Some(sign_in)) = (Upstream::new(config.timing()), sign_in) else { return Ok(None) };

@@ -15,8 +15,8 @@ use crate::problem::Code;
 use crate::secret::Secret;
 
 /// A key is fetched again after this time.
-const FRESH: Duration = Duration::from_secs(300);
-const TIMES: Times = Times {
+pub(super) const FRESH: Duration = Duration::from_secs(300);
+pub(super) const TIMES: Times = Times {
     usable: Duration::from_secs(3600),
     pause_without: Duration::from_secs(10),
     pause_with: Duration::from_secs(10),
@@ -30,15 +30,21 @@ const TIMES: Times = Times {
 #[derive(Debug)]
 pub struct KeyStore {
     key: KeySource,
+    secrets: SecretsManager,
+    cache: Cache<Secret>,
+}
+
+/// A Secrets Manager client. It connects at the first request.
+#[derive(Debug)]
+pub(super) struct SecretsManager {
     endpoint: Option<Url>,
     client: OnceCell<Client>,
-    cache: Cache<Secret>,
 }
 
 impl KeyStore {
     /// The first [`Self::get`] fetches the key.
     pub fn new(key: KeySource, endpoint: Option<Url>) -> Self {
-        Self { key, endpoint, client: OnceCell::new(), cache: Cache::new(TIMES) }
+        Self { key, secrets: SecretsManager::new(endpoint), cache: Cache::new(TIMES) }
     }
 
     /// Returns the key. A failure is logged with its remedy.
@@ -64,28 +70,8 @@ impl KeyStore {
         self.cache.renewed(wall(), is_new, self.fetch(id, member)).await
     }
 
-    /// Boxed, because the SDK's futures are large and would make those of all callers large.
-    fn fetch<'a>(
-        &'a self,
-        id: &'a str,
-        member: &'a str,
-    ) -> Pin<Box<dyn Future<Output = Option<Fetched<Secret>>> + Send + 'a>> {
-        Box::pin(self.fetch_now(id, member))
-    }
-
-    async fn fetch_now(&self, id: &str, member: &str) -> Option<Fetched<Secret>> {
-        let client = self.client.get_or_init(|| connect(self.endpoint.as_ref())).await;
-        let response = client.get_secret_value().secret_id(id).send().await;
-        let response = response.inspect_err(|error| {
-            let code = aws_sdk_secretsmanager::error::ProvideErrorMetadata::code(error).unwrap_or("no response");
-            tracing::error!(
-                id,
-                code,
-                "Secrets Manager did not return the secret: does it exist in this region, and may the function's role \
-                 call secretsmanager:GetSecretValue on it?"
-            );
-        });
-        let secret = key_in(response.ok()?.secret_string(), member);
+    async fn fetch(&self, id: &str, member: &str) -> Option<Fetched<Secret>> {
+        let secret = key_in(&self.secrets.text(id).await?, member);
         if secret.is_none() {
             tracing::error!(
                 id,
@@ -96,9 +82,35 @@ impl KeyStore {
     }
 }
 
+impl SecretsManager {
+    /// Secrets Manager of AWS, or the one at `endpoint`.
+    pub(super) fn new(endpoint: Option<Url>) -> Self {
+        Self { endpoint, client: OnceCell::new() }
+    }
+
+    /// The text of a secret. A failure is logged with its remedy.
+    ///
+    /// Boxed, because the SDK's futures are large and would make those of all callers large.
+    pub(super) fn text<'a>(&'a self, id: &'a str) -> Pin<Box<dyn Future<Output = Option<String>> + Send + 'a>> {
+        Box::pin(async move {
+            let client = self.client.get_or_init(|| connect(self.endpoint.as_ref())).await;
+            let response = client.get_secret_value().secret_id(id).send().await;
+            let response = response.inspect_err(|error| {
+                let code = aws_sdk_secretsmanager::error::ProvideErrorMetadata::code(error).unwrap_or("no response");
+                tracing::error!(
+                    id,
+                    code,
+                    "Secrets Manager did not return the secret: does it exist in this region, and may the function's \
+                     role call secretsmanager:GetSecretValue on it?"
+                );
+            });
+            Some(response.ok()?.secret_string.unwrap_or_default())
+        })
+    }
+}
+
 /// Reads a secret that is the key alone, or a JSON object with the key as a member.
-fn key_in(text: Option<&str>, member: &str) -> Option<Secret> {
-    let text = text?;
+fn key_in(text: &str, member: &str) -> Option<Secret> {
     match serde_json::from_str::<serde_json::Map<String, serde_json::Value>>(text) {
         Ok(object) => Secret::parse(object.get(member)?.as_str()?).ok(),
         Err(_) => Secret::parse(text).ok(),

@@ -1,13 +1,17 @@
-//! The DynamoDB tables: one holds rate limits, the other tasks and credits.
+//! The DynamoDB tables (one holds rate limits, the other tasks and credits), and the bucket of kept pictures.
 
 mod balances;
 mod dynamodb;
 mod expression;
+mod keeper;
 mod ledger;
+mod pictures;
 mod rate_limit;
 mod tasks;
 
 pub use dynamodb::DynamoDb;
-pub use ledger::{Admission, AdmitRequest, Admitted, Ledger, Rate, Refused};
+pub(super) use keeper::{KeepEnd, Keeper};
+pub use ledger::{Admission, AdmitRequest, Admitted, Ledger, Rate, Refused, Stopping};
+pub use pictures::{PictureError, Pictures};
 pub use rate_limit::{Bucket, RateLimiter};
 pub use tasks::Cursor;

@@ -2,6 +2,12 @@
 
 mod call;
 mod client;
+mod client_end;
+mod labels;
+mod output;
+mod update_sink;
 
-pub use call::{CallLabels, Ended, Output, UpstreamCalls, run};
+pub use call::{Delivered, UpstreamCalls, run};
 pub use client::{FormFile, KeyAs, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer};
+pub use labels::CallLabels;
+pub use output::Output;

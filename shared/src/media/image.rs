@@ -1,7 +1,7 @@
 use sha2::{Digest, Sha256};
 
 use super::payload::Payload;
-use super::sniff::{MagicMatch, MediaType, SniffFlaw, Sniffer};
+use super::sniff::{MagicMatch, MediaType, SniffFlaw, SniffedImage, Sniffer};
 
 /// Decodes one picture: base64 text in, bytes out, and at the end the check whether it is whole.
 ///
@@ -45,6 +45,24 @@ pub struct WholeImage {
 }
 
 impl WholeImage {
+    /// Checks a file as an [`ImageDecoder`] checks a payload.
+    ///
+    /// # Errors
+    /// It is no picture, or its end is missing.
+    pub fn of(file: &[u8]) -> Result<Self, ImageRejection> {
+        let mut sniffer = Sniffer::default();
+        sniffer.push(file);
+        Self::sniffed(&sniffer, Sha256::digest(file).into())
+    }
+
+    fn sniffed(sniffer: &Sniffer, sha256: [u8; 32]) -> Result<Self, ImageRejection> {
+        let SniffedImage { media_type, bytes, width, height } = sniffer.finish().map_err(|flaw| match flaw {
+            SniffFlaw::NotAnImage => ImageRejection::NotAnImage,
+            SniffFlaw::Truncated => ImageRejection::Truncated,
+        })?;
+        Ok(Self { media_type, bytes, width, height, sha256 })
+    }
+
     /// The hash in hexadecimal.
     pub fn sha256_hex(&self) -> String {
         let digits = self.sha256.iter().flat_map(|byte| [byte >> 4, byte & 15]);
@@ -119,17 +137,7 @@ impl ImageDecoder {
         if !self.is_over {
             self.last_bytes(&mut on)?;
         }
-        let whole = self.sniffer.finish().map_err(|flaw| match flaw {
-            SniffFlaw::NotAnImage => ImageRejection::NotAnImage,
-            SniffFlaw::Truncated => ImageRejection::Truncated,
-        })?;
-        Ok(WholeImage {
-            media_type: whole.media_type,
-            bytes: whole.bytes,
-            width: whole.width,
-            height: whole.height,
-            sha256: self.hash.finalize().into(),
-        })
+        WholeImage::sniffed(&self.sniffer, self.hash.finalize().into())
     }
 }
 

@@ -7,10 +7,10 @@
 //!
 //! | Type | Magic | Dimensions from | Whole when |
 //! |---|---|---|---|
-//! | PNG ([PNG, third edition] §5.2, §5.3, §11.2) | 8-byte signature | IHDR, which must come first | an IDAT was seen and the chunk walk passed IEND |
-//! | JPEG ([ITU-T T.81] B.1.1, B.2) | `FF D8 FF` | the first SOF marker | an SOS was seen and the marker walk reached EOI |
+//! | PNG ([PNG, third edition] §5.2, §5.3, §11.2) | 8-byte signature | IHDR, which must come first | an IDAT was read and the chunk walk passed IEND |
+//! | JPEG ([ITU-T T.81] B.1.1, B.2) | `FF D8 FF` | the first SOF marker | an SOS was read and the marker walk reached EOI |
 //! | WebP ([RFC 9649] §2.4–2.7, §3.4; [RFC 6386] §9.1) | `RIFF….WEBP` | `VP8 `, `VP8L` or `VP8X`, which must come first | as many bytes as RIFF declares |
-//! | GIF ([GIF89a] §17–27) | `GIF87a`, `GIF89a` | logical screen | an image was seen and the block walk reached the trailer |
+//! | GIF ([GIF89a] §17–27) | `GIF87a`, `GIF89a` | logical screen | an image was read and the block walk reached the trailer |
 //!
 //! Departures: a JPEG whose height is only in a DNL segment (T.81 B.2.5) has no dimensions here;
 //! stray bytes between JPEG segments and NULs between GIF blocks are skipped, as decoders do.
@@ -42,6 +42,24 @@ pub enum MediaType {
 }
 
 impl MediaType {
+    /// All types.
+    pub const ALL: [Self; 4] = [Self::Png, Self::Jpeg, Self::Webp, Self::Gif];
+
+    /// The type with this registered name, in lower case.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|media_type| media_type.as_str() == name)
+    }
+
+    /// The usual end of a file name.
+    pub fn extension(self) -> &'static str {
+        match self {
+            Self::Png => "png",
+            Self::Jpeg => "jpg",
+            Self::Webp => "webp",
+            Self::Gif => "gif",
+        }
+    }
+
     /// The registered name, in lower case.
     #[must_use]
     pub fn as_str(self) -> &'static str {

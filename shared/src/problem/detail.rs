@@ -120,8 +120,6 @@ pub enum Detail {
     },
     /// `cursor` is not a value of `next`.
     CursorForm,
-    /// The caller's log has no such task.
-    NoSuchTask,
 }
 
 impl Detail {
@@ -226,7 +224,6 @@ impl Detail {
             Detail::CursorForm => {
                 fixed("cursor 应为上一页返回的 next", "cursor must be the `next` value of the previous page")
             }
-            Detail::NoSuchTask => fixed("没有该任务的记录", "There is no such task in your log"),
         }
     }
 }

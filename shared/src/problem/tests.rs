@@ -17,9 +17,11 @@ const CATALOGUE: &str = "\
 403 | anonymous_not_allowed | 匿名用户无法使用此功能，请先注册 | Anonymous users cannot use this feature | no
 403 | oauth_client_not_allowed | 该应用无权调用此接口 | This application may not call the API | no
 404 | route_not_found | 接口不存在 | No such endpoint | no
+404 | task_not_found | 没有这个任务 | No such task | no
 405 | method_not_allowed | 不支持的请求方法 | Method not allowed | no
 409 | task_in_progress | 相同任务正在处理中 | This task is already running | 1000
 409 | task_already_completed | 该任务已完成 | This task is already completed | no
+409 | cancelled | 任务已取消 | The task was cancelled | no
 413 | payload_too_large | 请求内容过大（上限 6 MB） | The request is too large (6 MB limit) | no
 413 | image_too_large | 图片尺寸过大 | An image is too large | no
 415 | unsupported_media_type | 不支持的内容类型 | Unsupported content type | no

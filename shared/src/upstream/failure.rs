@@ -51,6 +51,8 @@ pub enum Failure {
     Deadline,
     /// The client left or stopped reading, so the call was dropped.
     ClientClosed,
+    /// The task's owner cancelled it, so the call was dropped.
+    Cancelled,
     /// A bug in this service.
     Internal,
 }
@@ -95,6 +97,7 @@ impl Failure {
         Failure::Protocol,
         Failure::Deadline,
         Failure::ClientClosed,
+        Failure::Cancelled,
         Failure::Internal,
     ];
 
@@ -121,6 +124,7 @@ impl Failure {
             Self::Protocol => ("upstream_protocol_error", Code::UpstreamProtocolError, Keep, false),
             Self::Deadline => ("deadline_exceeded", Code::DeadlineExceeded, Keep, false),
             Self::ClientClosed => ("client_closed", Code::ClientClosed, Keep, false),
+            Self::Cancelled => ("cancelled", Code::Cancelled, Keep, false),
             Self::Internal => ("internal_error", Code::InternalError, Keep, true),
         };
         FailureFacts { class, problem, token, alarm }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use shared::edge::Output;
 use shared::held::{Base64Slices, HeldContent, HeldPictures};
 use shared::media::{self, sniff::MediaType};
-use shared::outcome::Success;
+use shared::outcome::{DeliveredImage, Success};
 use shared::problem::{Lang, Problem};
 use shared::sse;
 use shared::update::{Nth, Stop, Update, Usage};
@@ -30,7 +30,6 @@ pub(crate) struct ChatOutput {
     streamed: Streamed,
     /// Text that arrived while a picture was half written.
     waiting_text: String,
-    held: HeldPictures,
     /// The calls that have ended.
     ended: Vec<bool>,
     /// Pictures to write; the first one may be written in part.
@@ -115,7 +114,6 @@ impl ChatOutput {
             head,
             streamed: if streams_first && calls == 1 { Streamed::Next } else { Streamed::Never },
             waiting_text: String::new(),
-            held: HeldPictures::default(),
             ended: vec![false; calls as usize],
             queue: VecDeque::new(),
             stop: None,
@@ -123,6 +121,15 @@ impl ChatOutput {
             has_begun: false,
             head_hold,
         }
+    }
+
+    /// The stored result of a finished task, as links.
+    pub(crate) fn replay(mut self, success: &Success) -> Vec<u8> {
+        self.begin();
+        for (url, _) in success.images.iter().filter_map(DeliveredImage::link) {
+            self.link(url);
+        }
+        self.done(success)
     }
 
     /// The end of a success.
@@ -170,15 +177,15 @@ impl ChatOutput {
         waiting.extend_from_slice(more);
     }
 
-    /// The unfinished picture of a slot ended. Returns whether it was the one that is written as it comes.
-    fn end_picture(&mut self, slot: u32, is_whole: bool) -> bool {
-        let Streamed::Open { slot: open, waiting } = &mut self.streamed else { return false };
+    /// The unfinished picture of a slot ended.
+    fn end_picture(&mut self, slot: u32, is_whole: bool) {
+        let Streamed::Open { slot: open, waiting } = &mut self.streamed else { return };
         if *open != slot {
-            return false;
+            return;
         }
         if !is_whole {
             self.streamed = Streamed::Broken;
-            return true;
+            return;
         }
         if !waiting.is_empty() {
             write_base64(&mut self.out, &self.head, waiting);
@@ -186,14 +193,13 @@ impl ChatOutput {
         self.streamed = Streamed::Whole { slot };
         self.content(")");
         self.write_waiting_text();
-        true
     }
 
     /// Queues the pictures that are final now: those of a call are when it and all calls before it have ended.
-    fn queue_pictures(&mut self) {
+    fn queue_pictures(&mut self, held: &mut HeldPictures) {
         let leading = self.ended.iter().take_while(|has_ended| **has_ended).count();
         let all_ended = leading == self.ended.len();
-        let mut due = self.held.take(|slot| all_ended || (slot as usize) < leading);
+        let mut due = held.take(|slot| all_ended || (slot as usize) < leading);
         if let Streamed::Whole { slot } = self.streamed {
             due.retain(|picture| picture.slot != slot || !picture.draft);
         }
@@ -207,8 +213,8 @@ impl ChatOutput {
             self.write_waiting_text();
         }
         self.queue.extend(due.into_iter().map(|picture| match picture.content {
-            HeldContent::Inline { media_type, bytes } => {
-                Writing::Inline { media_type, slices: Base64Slices::new(bytes), has_begun: false }
+            HeldContent::Inline { image, bytes } => {
+                Writing::Inline { media_type: image.media_type, slices: Base64Slices::new(bytes), has_begun: false }
             }
             HeldContent::Link(url) => Writing::Link(url),
         }));
@@ -225,10 +231,9 @@ impl ChatOutput {
                     return;
                 }
                 Some(Writing::Link(url)) => {
-                    // A regular expression for Markdown images ends the link at the first `)`.
-                    let url = url.replace('(', "%28").replace(')', "%29");
+                    let url = std::mem::take(url);
                     self.queue.pop_front();
-                    self.content(&format!("![image]({url})"));
+                    self.link(&url);
                 }
                 Some(Writing::Inline { media_type, has_begun, .. }) if !*has_begun => {
                     *has_begun = true;
@@ -244,6 +249,12 @@ impl ChatOutput {
                 },
             }
         }
+    }
+
+    fn link(&mut self, url: &str) {
+        // A regular expression for Markdown images ends the link at the first `)`.
+        let url = url.replace('(', "%28").replace(')', "%29");
+        self.content(&format!("![image]({url})"));
     }
 
     fn text(&mut self, text: &str) {
@@ -310,46 +321,37 @@ fn write_base64(out: &mut Vec<u8>, head: &[u8], bytes: &[u8]) {
 }
 
 impl Output for ChatOutput {
-    fn update(&mut self, update: &Update<'_>) {
-        let is_written = match *update {
+    fn update(&mut self, update: &Update<'_>) -> bool {
+        match *update {
             Update::Text { slot, text } => {
                 if (slot as usize).is_multiple_of(self.ended.len()) {
                     self.text(text);
                 }
-                true
             }
             Update::ImageStarted { slot, media_type, draft } => {
                 self.start_picture(slot, media_type, draft);
-                matches!(self.streamed, Streamed::Open { slot: open, .. } if open == slot)
+                return !matches!(self.streamed, Streamed::Open { slot: open, .. } if open == slot);
             }
-            Update::ImageBytes { slot, bytes } => {
-                self.picture_bytes(slot, bytes);
-                matches!(self.streamed, Streamed::Open { slot: open, .. } if open == slot)
-            }
+            Update::ImageBytes { slot, bytes } => self.picture_bytes(slot, bytes),
             Update::ImageFinished { slot, .. } => self.end_picture(slot, true),
             Update::ImageRejected { slot, .. } | Update::ImageRepeated { slot } => self.end_picture(slot, false),
             Update::ImageLinked { .. } => {
                 if self.streamed == Streamed::Next {
                     self.streamed = Streamed::Never;
                 }
-                false
+                return true;
             }
-            Update::Stopped(stop) => {
-                self.stop = Some(stop);
-                true
-            }
-            _ => true,
-        };
-        if !is_written {
-            self.held.update(update);
+            Update::Stopped(stop) => self.stop = Some(stop),
+            Update::ImageFailed { .. } | Update::Usage(_) | Update::Failed(_) | Update::Done => {}
         }
+        false
     }
 
-    fn call_ended(&mut self, nth: Nth) {
+    fn call_ended(&mut self, nth: Nth, held: &mut HeldPictures) {
         if let Some(has_ended) = self.ended.get_mut(nth.call as usize) {
             *has_ended = true;
         }
-        self.queue_pictures();
+        self.queue_pictures(held);
     }
 
     fn take(&mut self) -> Vec<u8> {
@@ -373,10 +375,6 @@ impl Output for ChatOutput {
         if self.has_begun || elapsed > self.head_hold {
             sse::comment(&mut self.out, "ping");
         }
-    }
-
-    fn lost(&self) -> &[u32] {
-        self.held.lost()
     }
 }
 

@@ -2,20 +2,23 @@ use std::collections::VecDeque;
 
 use serde::Serialize;
 use shared::edge::Output;
-use shared::held::{Base64Slices, HeldContent, HeldPicture, HeldPictures};
-use shared::outcome::{ImageSource, Success};
+use shared::held::{Base64Slices, HeldContent, HeldPicture};
+use shared::outcome::{DeliveredImage, ImageSource, Success};
 use shared::problem::{Code, Lang};
+use shared::timestamp::rfc3339;
 use shared::update::{Update, Usage};
 
-/// Holds the final picture of each slot and writes nothing before the end.
-#[derive(Debug, Default)]
-pub(crate) struct OneShotOutput(HeldPictures);
+/// Needs every picture at the end and writes nothing before it.
+#[derive(Debug)]
+pub(crate) struct OneShotOutput;
 
 #[derive(Serialize)]
 struct DataItem<'a> {
     index: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
     url: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    url_expires: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     media_type: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -52,71 +55,55 @@ enum JsonPart {
     Base64(Base64Slices),
 }
 
-impl OneShotOutput {
-    /// The answer as JSON, in the form of OpenAI's images API, in slices.
-    pub(crate) fn json(
-        mut self,
-        success: &Success,
-        credits_remaining: Option<u64>,
-        created: u64,
-        lang: Lang,
-    ) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
-        let failed = success.failed.iter().map(|failed| FailedItem {
-            index: failed.slot,
-            code: failed.code(),
-            message: failed.code().title(lang),
-        });
-        let head = DataHead { created, failed: failed.collect(), usage: success.usage, credits_remaining };
-        let mut parts = VecDeque::new();
-        let mut text = open_object(&head);
-        text.extend_from_slice(br#","data":["#);
-        let mut held = self.0.take(|_| true);
-        for (at, image) in success.images.iter().enumerate() {
-            if at > 0 {
-                text.push(b',');
-            }
-            let mut item =
-                DataItem { index: image.slot, url: None, media_type: None, bytes: None, width: None, height: None };
-            match &image.source {
-                ImageSource::Inline(whole) => {
-                    item.media_type = Some(whole.media_type.as_str());
-                    item.bytes = Some(whole.bytes);
-                    (item.width, item.height) = (Some(whole.width), Some(whole.height));
-                    text.extend_from_slice(&open_object(&item));
-                    // Written without serde: base64 needs no escaping, and serde would hold the whole text.
-                    text.extend_from_slice(br#","b64_json":""#);
-                    parts.push_back(JsonPart::Text(std::mem::take(&mut text)));
-                    parts.push_back(JsonPart::Base64(Base64Slices::new(
-                        bytes_of(&mut held, image.slot).unwrap_or_default(),
-                    )));
-                    text.push(b'"');
-                }
-                ImageSource::Link { url, pixels } => {
-                    item.url = Some(url);
-                    (item.width, item.height) = pixels.unzip();
-                    text.extend_from_slice(&open_object(&item));
-                }
-            }
-            text.push(b'}');
+/// The answer as JSON, in the form of OpenAI's images API, in slices. A picture that is not among the held ones is a link.
+pub(crate) fn one_shot_json(
+    success: &Success,
+    held: Vec<HeldPicture>,
+    credits_remaining: Option<u64>,
+    created: u64,
+    lang: Lang,
+) -> impl Iterator<Item = Vec<u8>> + Send + use<> {
+    let failed = success.failed.iter().map(|failed| FailedItem {
+        index: failed.slot,
+        code: failed.code(),
+        message: failed.code().title(lang),
+    });
+    let head = DataHead { created, failed: failed.collect(), usage: success.usage, credits_remaining };
+    let mut parts = VecDeque::new();
+    let mut text = open_object(&head);
+    text.extend_from_slice(br#","data":["#);
+    for (at, image) in success.images.iter().enumerate() {
+        if at > 0 {
+            text.push(b',');
         }
-        text.extend_from_slice(b"]}");
-        parts.push_back(JsonPart::Text(text));
-        JsonSlices(parts)
+        text.extend_from_slice(&open_object(&DataItem::new(image)));
+        let content = held.iter().find(|held| held.slot == image.slot).map(|held| &held.content);
+        if let Some(HeldContent::Inline { bytes, .. }) = content {
+            // Written without serde: base64 needs no escaping, and serde would hold the whole text.
+            text.extend_from_slice(br#","b64_json":""#);
+            parts.push_back(JsonPart::Text(std::mem::take(&mut text)));
+            parts.push_back(JsonPart::Base64(Base64Slices::new(bytes.clone())));
+            text.push(b'"');
+        }
+        text.push(b'}');
     }
-
-    /// The bytes of the first picture; `None` for a link.
-    pub(crate) fn first(mut self, success: &Success) -> Option<Vec<u8>> {
-        let slot = success.images.first()?.slot;
-        bytes_of(&mut self.0.take(|_| true), slot)
-    }
+    text.extend_from_slice(b"]}");
+    parts.push_back(JsonPart::Text(text));
+    JsonSlices(parts)
 }
 
-fn bytes_of(held: &mut Vec<HeldPicture>, slot: u32) -> Option<Vec<u8>> {
-    let at = held.iter().position(|picture| picture.slot == slot);
-    debug_assert!(at.is_some(), "every inline picture of a success is held");
-    match held.swap_remove(at?).content {
-        HeldContent::Inline { bytes, .. } => Some(bytes),
-        HeldContent::Link(_) => None,
+impl<'a> DataItem<'a> {
+    fn new(image: &'a DeliveredImage) -> Self {
+        let (url, expires_ms) = image.link().unzip();
+        let (media_type, bytes, pixels) = match &image.source {
+            ImageSource::Inline(whole) => {
+                (Some(whole.media_type.as_str()), Some(whole.bytes), Some((whole.width, whole.height)))
+            }
+            ImageSource::Link { pixels, .. } => (None, None, *pixels),
+        };
+        let (width, height) = pixels.unzip();
+        let url_expires = expires_ms.flatten().map(rfc3339);
+        Self { index: image.slot, url, url_expires, media_type, bytes, width, height }
     }
 }
 
@@ -152,15 +139,11 @@ fn open_object(value: &impl Serialize) -> Vec<u8> {
 }
 
 impl Output for OneShotOutput {
-    fn update(&mut self, update: &Update<'_>) {
-        self.0.update(update);
+    fn update(&mut self, _update: &Update<'_>) -> bool {
+        true
     }
 
     fn take(&mut self) -> Vec<u8> {
         Vec::new()
-    }
-
-    fn lost(&self) -> &[u32] {
-        self.0.lost()
     }
 }

@@ -87,6 +87,11 @@ impl Sender {
         self.is_given_up = true;
     }
 
+    /// Whether later bytes are dropped, because the client has left or is too slow.
+    pub fn is_given_up(&self) -> bool {
+        self.is_given_up
+    }
+
     /// Waits until the client has disconnected. A client that stops reading is still connected.
     pub async fn closed(&self) {
         self.messages.closed().await;

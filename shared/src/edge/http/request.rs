@@ -38,13 +38,13 @@ impl Invocation {
     }
 }
 
-/// A route: its path and its only method.
+/// A route: its path and its methods.
 #[derive(Debug, Clone)]
 pub struct Route {
-    /// The exact path.
+    /// The exact path, or its beginning where the rest is a parameter.
     pub path: &'static str,
     /// Another method is answered with 405.
-    pub method: Method,
+    pub methods: &'static [Method],
 }
 
 /// The parts of a request that every response needs.
@@ -80,10 +80,18 @@ impl Route {
         if request.uri().path() != self.path {
             return Err(Code::RouteNotFound.into());
         }
-        if request.method() != self.method {
-            return Err(Code::MethodNotAllowed.into());
+        self.check_method(request)
+    }
+
+    /// Checks the method of a request.
+    ///
+    /// # Errors
+    /// 405 for another method.
+    pub fn check_method<B>(&self, request: &Request<B>) -> Result<(), Problem> {
+        match self.methods.contains(request.method()) {
+            true => Ok(()),
+            false => Err(Code::MethodNotAllowed.into()),
         }
-        Ok(())
     }
 }
 

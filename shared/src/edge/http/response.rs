@@ -1,8 +1,9 @@
 use std::panic::AssertUnwindSafe;
 
+use bytes::Bytes;
 use futures_util::FutureExt;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use url::Url;
 
 use super::body::Body;
@@ -60,7 +61,7 @@ impl Caller {
     }
 
     /// A picture. Its `ETag` is its SHA-256.
-    pub fn image(&self, bytes: Vec<u8>, image: &WholeImage) -> Response<Body> {
+    pub fn image(&self, bytes: Bytes, image: &WholeImage) -> Response<Body> {
         let mut response = self.document(Body::whole(bytes), image.media_type.as_str());
         set(&mut response, header::ETAG, &format!("\"{}\"", image.sha256_hex()));
         response
@@ -74,6 +75,14 @@ impl Caller {
         if let Ok(url) = Url::parse(url) {
             set(&mut response, header::LOCATION, url.as_str());
         }
+        response
+    }
+
+    /// A response without a body.
+    pub fn no_content(&self) -> Response<Body> {
+        let mut response = Response::new(Body::whole(Bytes::new()));
+        self.set_common_headers(&mut response);
+        *response.status_mut() = StatusCode::NO_CONTENT;
         response
     }
 
@@ -118,7 +127,8 @@ impl Route {
     /// Adds `Allow` to a 405.
     pub fn allow(&self, mut response: Response<Body>) -> Response<Body> {
         if response.status() == StatusCode::METHOD_NOT_ALLOWED {
-            set(&mut response, header::ALLOW, self.method.as_str());
+            let methods: Vec<_> = self.methods.iter().map(Method::as_str).collect();
+            set(&mut response, header::ALLOW, &methods.join(", "));
         }
         response
     }

@@ -69,6 +69,16 @@ impl Table {
         Ok(answer.await.map_err(unavailable)?.item)
     }
 
+    /// Reads some attributes of an item, as they were a moment ago: at half the price of [`Self::get`].
+    pub(super) async fn get_recent(&self, key: Item, attributes: &[&str]) -> Result<Option<Item>, Code> {
+        let names = attributes.iter().map(|name| (format!("#{name}"), (*name).to_owned())).collect::<HashMap<_, _>>();
+        let projection = names.keys().cloned().collect::<Vec<_>>().join(", ");
+        let get = self.client().await.get_item().table_name(&self.name).set_key(Some(key));
+        let get = get.projection_expression(projection).set_expression_attribute_names(Some(names));
+        let answer: Boxed<'_, _> = Box::pin(get.send());
+        Ok(answer.await.map_err(unavailable)?.item)
+    }
+
     /// Writes a whole item.
     pub(super) async fn put(&self, item: Item, expression: Expression) -> Result<(), StoreError> {
         let ExpressionParts { condition, names, values, .. } = expression.parts();
@@ -230,8 +240,8 @@ async fn connect(endpoint: Option<&Url>) -> Client {
     let retries = RetryConfig::standard().with_max_attempts(2).with_initial_backoff(Duration::from_millis(50));
     let mut config = aws_config::defaults(BehaviorVersion::latest()).timeout_config(timeouts).retry_config(retries);
     if let Some(endpoint) = endpoint {
-        // A local engine has no accounts, but the SDK signs every request.
-        let credentials = Credentials::new("local", "local", None, None, "a local engine");
+        // A local engine has no accounts, or the account of the key `test`. The SDK signs every request.
+        let credentials = Credentials::new("test", "test", None, None, "a local engine");
         config = config.endpoint_url(endpoint.as_str()).region(Region::new("local")).credentials_provider(credentials);
     }
     Client::new(&config.load().await)

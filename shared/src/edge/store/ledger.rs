@@ -1,3 +1,8 @@
+mod cancel;
+mod kept;
+
+pub use cancel::Stopping;
+
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -6,6 +11,7 @@ use tokio::time::Instant;
 
 use super::balances::{Balances, Reserved};
 use super::dynamodb::DynamoDb;
+use super::pictures::Pictures;
 use super::rate_limit::{Bucket, RateLimiter};
 use super::tasks::{Begun, Cursor, TaskEnd, TaskRun, Tasks, sort_key};
 use crate::auth::Principal;
@@ -13,10 +19,11 @@ use crate::config;
 use crate::credits::{Hold, spent};
 use crate::edge::clock::{now, unix_ms};
 use crate::edge::http::new_id;
+use crate::kept_picture::KeptPicture;
 use crate::outcome::{Success, Tally};
 use crate::problem::{Code, Detail, Problem};
 use crate::rate_limit::{Decision, Policy, Standing};
-use crate::task::{StoredLinks, TaskRecord};
+use crate::task::{Replay, StoredResult, TaskRecord};
 use crate::upstream::Failure;
 
 /// Time between the end of the longest call and the deadline, for settlement and the terminal event.
@@ -24,13 +31,15 @@ const SETTLE_MARGIN: Duration = Duration::from_secs(5);
 /// Time between the deadline and the end of the lease. The request has certainly ended before the lease does.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
-/// Limits, tasks and credits.
+/// Limits, tasks, credits and kept pictures.
 #[derive(Debug)]
 pub struct Ledger {
     limiter: RateLimiter,
     tasks: Tasks,
     /// `None` where generations cost no credits.
     balances: Option<Balances>,
+    /// `None` where pictures are not kept.
+    pictures: Option<Pictures>,
     user: Policy,
     guest: Policy,
     /// Whether requests are admitted while a table cannot be reached.
@@ -106,7 +115,7 @@ pub struct Rate {
 
 impl Ledger {
     /// Connects to nothing yet.
-    pub fn new(config: &config::LedgerConfig, longest_call: Duration) -> Self {
+    pub fn new(config: &config::LedgerConfig, pictures: Option<Pictures>, longest_call: Duration) -> Self {
         let policy = |name, limit| Policy { name, limit, window_ms: config.window_ms };
         let dynamodb = DynamoDb::new(config.endpoint.clone());
         let table = dynamodb.table(&config.ledger_table);
@@ -114,6 +123,7 @@ impl Ledger {
             limiter: RateLimiter::new(&dynamodb, &config.rate_limits_table),
             tasks: Tasks { table: table.clone(), log_days: config.log_days },
             balances: config.credits_initial.map(|initial| Balances { table, initial }),
+            pictures,
             user: policy("user", config.limit),
             guest: policy("guest", config.guest_limit),
             fails_open: config.fails_open,
@@ -143,8 +153,8 @@ impl Ledger {
             Err(decision) => return self.answer_from_memory(&request, &bucket, decision).await,
         };
         let mut admission = Box::new(self.admission(request));
-        if let Some(success) = self.begin(&mut admission).await? {
-            return Ok(Admitted::Replay(success));
+        if let Some(replay) = self.begin(&mut admission).await? {
+            return Ok(Admitted::Replay(self.with_links(&admission.run.owner, &admission.run.task_id, replay).await?));
         }
         match self.reserve(&mut admission, &bucket).await {
             Ok(()) => Ok(Admitted::Run(admission)),
@@ -171,17 +181,25 @@ impl Ledger {
     /// Records how the task ended, and releases what was not used: the tokens of the calls on which the upstream
     /// provably did not start, and credits. Returns the credits that are left, where generations cost some.
     ///
-    /// A failure here is logged and changes nothing for the user.
-    pub async fn settle(&self, admission: &Admission, verdict: Result<&Success, Failure>, tally: Tally) -> Option<u64> {
+    /// `kept` are the pictures of the success that are in the bucket. A failure here is logged and changes nothing for the
+    /// user.
+    pub async fn settle(
+        &self,
+        admission: &Admission,
+        verdict: Result<&Success, Failure>,
+        tally: Tally,
+        kept: &[KeptPicture],
+    ) -> Option<u64> {
         let images = verdict.map_or(0, |success| success.images.len());
         let others = tally.own_faults.saturating_add(tally.abandoned_calls);
         let spent = spent(admission.credits_reserved, images, others);
-        let links = verdict.ok().filter(|_| admission.replays).and_then(StoredLinks::of);
+        let result = verdict.ok().filter(|_| admission.replays || !kept.is_empty()).map(StoredResult::of);
         let end = TaskEnd {
             verdict: verdict.map(drop).map_err(Failure::problem),
             images: u32::try_from(images).unwrap_or(u32::MAX),
             spent,
-            links: links.as_ref(),
+            result: result.as_ref(),
+            kept,
         };
         let record = async {
             match admission.is_recorded {
@@ -207,7 +225,8 @@ impl Ledger {
     /// # Errors
     /// 503 if the table is unavailable.
     pub async fn task(&self, principal: &Principal, task_id: &str) -> Result<Option<TaskRecord>, Code> {
-        self.tasks.get(&principal.to_string(), task_id).await
+        let record = self.tasks.get(&principal.to_string(), task_id).await?;
+        Ok(record.map(|record| self.as_shown(record)))
     }
 
     /// The caller's own tasks, newest first, and the cursor of the next page.
@@ -220,7 +239,8 @@ impl Ledger {
         limit: u32,
         after: Option<&Cursor>,
     ) -> Result<(Vec<TaskRecord>, Option<Cursor>), Code> {
-        self.tasks.list(&principal.to_string(), limit, after).await
+        let (records, next) = self.tasks.list(&principal.to_string(), limit, after).await?;
+        Ok((records.into_iter().map(|record| self.as_shown(record)).collect(), next))
     }
 
     /// The state of the caller's limit.
@@ -242,6 +262,11 @@ impl Ledger {
             None => Ok(None),
             Some(balances) => balances.get(&principal.to_string()).await.map(Some),
         }
+    }
+
+    /// A record for its owner: without credits where generations cost none.
+    pub(super) fn as_shown(&self, record: TaskRecord) -> TaskRecord {
+        TaskRecord { credits: record.credits.filter(|_| self.balances.is_some()), ..record }
     }
 
     /// The bucket that counts a caller's calls.
@@ -266,7 +291,8 @@ impl Ledger {
         if self.limiter.may_look_up(bucket)
             && let Some(answer) = self.look_up(request).await
         {
-            return Ok(Admitted::Replay(answer?));
+            let owner = request.principal.to_string();
+            return Ok(Admitted::Replay(self.with_links(&owner, request.task_id, answer?).await?));
         }
         let problem = rate_limited(decision.refused_for_ms.unwrap_or_default(), bucket.policy);
         let rate = Rate { policy: bucket.policy.clone(), standing: decision.standing };
@@ -274,7 +300,7 @@ impl Ledger {
     }
 
     /// The answer to a repeated key; `None` if the task is to be run, or if the table is unavailable.
-    async fn look_up(&self, request: &AdmitRequest<'_>) -> Option<Result<Success, Code>> {
+    async fn look_up(&self, request: &AdmitRequest<'_>) -> Option<Result<Replay, Code>> {
         let record = self.tasks.get(&request.principal.to_string(), request.task_id).await.ok()??;
         record.repeat(&request.fingerprint, "", unix_ms()).answer()
     }
@@ -282,7 +308,8 @@ impl Ledger {
     /// An admission that has reserved nothing yet. Its deadline is the platform's, or that of the longest call.
     fn admission(&self, request: AdmitRequest<'_>) -> Admission {
         let now = now();
-        let deadline = request.deadline.unwrap_or(now + self.longest_call + SETTLE_MARGIN);
+        let storing = self.pictures.as_ref().map(Pictures::time_limit).unwrap_or_default();
+        let deadline = request.deadline.unwrap_or(now + self.longest_call + storing + SETTLE_MARGIN);
         Admission {
             principal: request.principal.clone(),
             run: TaskRun {
@@ -306,7 +333,7 @@ impl Ledger {
     }
 
     /// Begins the task. Returns the earlier result instead, if there is one to deliver.
-    async fn begin(&self, admission: &mut Admission) -> Result<Option<Success>, Code> {
+    async fn begin(&self, admission: &mut Admission) -> Result<Option<Replay>, Code> {
         match self.tasks.begin(&admission.run, unix_ms()).await {
             Ok(Begun::Run { before }) => {
                 admission.is_recorded = true;

@@ -1,19 +1,21 @@
 use std::time::Duration;
 
+use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::time::timeout;
 
 use super::dynamodb::{Item, StoreError, Table, if_applied, item, number, read_number, read_text, text};
 use super::expression::Expression;
-use crate::outcome::Success;
+use crate::kept_picture::KeptPicture;
+use crate::media::{WholeImage, sniff::MediaType};
 use crate::problem::Code;
-use crate::task::{Repeat, StoredLinks, TaskRecord, TaskState, fingerprint};
+use crate::task::{Repeat, Replay, StoredResult, TaskRecord, TaskState, fingerprint};
 
 /// Time limit for cleaning up after a write whose outcome is unknown.
 const UNDO_WAIT: Duration = Duration::from_millis(300);
 
 /// The records of tasks: one item each, in the ledger's table under its owner.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Tasks {
     pub(super) table: Table,
     pub(super) log_days: u64,
@@ -41,7 +43,7 @@ pub(super) enum Begun {
         before: Option<TaskRecord>,
     },
     /// Another request runs the task, or has run it; this is the answer to its key.
-    Answered(Result<Success, Code>),
+    Answered(Result<Replay, Code>),
 }
 
 /// How a task ended.
@@ -52,7 +54,30 @@ pub(super) struct TaskEnd<'a> {
     pub(super) images: u32,
     /// Credits.
     pub(super) spent: u32,
-    pub(super) links: Option<&'a StoredLinks>,
+    /// What a repeated key delivers again, beside the kept pictures.
+    pub(super) result: Option<&'a StoredResult>,
+    /// All pictures in the bucket.
+    pub(super) kept: &'a [KeptPicture],
+}
+
+/// What a run finds in its record while it calls the upstream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RunState {
+    /// It goes on.
+    Running,
+    /// The task's owner has asked it to stop.
+    Cancelled,
+    /// Another request has taken the task over.
+    TakenOver,
+}
+
+/// The outcome of [`Tasks::cancel`].
+#[derive(Debug)]
+pub(super) enum Cancelled {
+    /// The run will stop.
+    Asked(TaskRecord),
+    /// The task had ended.
+    Ended(TaskRecord),
 }
 
 impl Tasks {
@@ -84,17 +109,24 @@ impl Tasks {
 
     /// Records how a run ended, unless another request has taken the task over after the lease.
     pub(super) async fn end(&self, run: &TaskRun, end: &TaskEnd<'_>, now_ms: u64) -> Result<(), Code> {
-        let mut write =
-            while_running(run).assign("updated", number(now_ms)).assign("images", number(end.images)).remove("#lease");
+        let kept = end.kept.iter().map(|picture| (picture.slot.to_string(), picture_value(picture))).collect();
+        let mut write = while_running(run)
+            .assign("updated", number(now_ms))
+            .assign("images", number(end.images))
+            // Also the pictures whose own updates were not confirmed.
+            .assign("pics", AttributeValue::M(kept))
+            .remove("#lease")
+            .remove("#cancel");
         write = match end.verdict {
             Ok(()) => write.assign("st", text("succeeded")).remove("#code"),
             Err(code) => write.assign("st", text("failed")).assign("code", text(code.as_str())),
         };
-        if end.spent > 0 {
-            write = write.assign("cost", number(end.spent));
-        }
-        if let Some(links) = end.links.and_then(|links| serde_json::to_string(links).ok()) {
-            write = write.assign("links", text(links));
+        write = match end.spent {
+            0 => write.remove("#cost"),
+            spent => write.assign("cost", number(spent)),
+        };
+        if let Some(result) = end.result.and_then(|result| serde_json::to_string(result).ok()) {
+            write = write.assign("result", text(result));
         }
         // If the condition fails, the record was taken over, or an earlier try of this write was applied.
         if_applied(self.table.update(run.key(), write).await).map(drop)
@@ -115,7 +147,79 @@ impl Tasks {
         if_applied(written).map(drop)
     }
 
-    /// The credits that a run had spent when it ended; 0 if it did not end.
+    /// Records a picture that is in the bucket. It is charged from now on, each slot once, also if the run never ends.
+    pub(super) async fn add_picture(&self, run: &TaskRun, picture: &KeptPicture, now_ms: u64) -> Result<(), Code> {
+        let slot = picture.slot.to_string();
+        let write = |condition: &str| {
+            Expression::default()
+                .set("#pics.#slot = :picture")
+                .assign("updated", number(now_ms))
+                .condition(format!("{RUNNING} AND {condition}"))
+                .value("running", text("running"))
+                .value("run", text(&run.id))
+                .name("slot", &slot)
+                .value("picture", picture_value(picture))
+        };
+        let first = write("attribute_not_exists(#pics.#slot)")
+            .set("#cost = if_not_exists(#cost, :zero) + :one")
+            .value("zero", number(0_u32))
+            .value("one", number(1_u32));
+        match if_applied(self.table.update(run.key(), first).await)? {
+            Some(_) => Ok(()),
+            // It replaces a picture, an earlier try of this write was applied, or the run has lost its task.
+            None => {
+                let again = write("attribute_exists(#pics.#slot)");
+                if_applied(self.table.update(run.key(), again).await).map(drop)
+            }
+        }
+    }
+
+    /// The state of a run, as it was a moment ago.
+    pub(super) async fn run_state(&self, run: &TaskRun) -> Result<RunState, Code> {
+        let item = self.table.get_recent(run.key(), &["run", "cancel"]).await?.unwrap_or_default();
+        Ok(match read_text(&item, "run") {
+            Some(id) if id == run.id && !item.contains_key("cancel") => RunState::Running,
+            Some(id) if id == run.id => RunState::Cancelled,
+            // The read may be older than the record.
+            None => RunState::Running,
+            Some(_) => RunState::TakenOver,
+        })
+    }
+
+    /// Asks a running task to stop. `None` if there is no such task.
+    pub(super) async fn cancel(&self, owner: &str, task_id: &str, now_ms: u64) -> Result<Option<Cancelled>, Code> {
+        let write = Expression::default()
+            .assign("cancel", number(now_ms))
+            .condition("#st = :running AND #lease > :cancel")
+            .value("running", text("running"));
+        match self.table.update(ledger_key(owner, &sort_key(task_id)), write).await {
+            Ok(item) => Ok(read(&item).map(Cancelled::Asked)),
+            Err(StoreError::ConditionFailed(item)) => Ok(read(&item).map(Cancelled::Ended)),
+            Err(StoreError::Unavailable(code)) => Err(code),
+        }
+    }
+
+    /// Removes the pictures of an ended task from its record, with the upstream's links. The objects are gone already.
+    /// Returns `false` if another request has taken the task over.
+    pub(super) async fn forget_pictures(&self, owner: &str, record: &TaskRecord, now_ms: u64) -> Result<bool, Code> {
+        let write = Expression::default()
+            .assign("pics", AttributeValue::M(Item::new()))
+            .assign("updated", number(now_ms))
+            .remove("#result")
+            .condition("#run = :run")
+            .value("run", text(&record.run));
+        // A run that died after its pictures has succeeded. Without them in its record, its task would run again.
+        let write = match record.state_at(now_ms) {
+            TaskState::Succeeded => {
+                write.assign("st", text("succeeded")).assign("images", number(record.images_made())).remove("#lease")
+            }
+            _ => write,
+        };
+        let written = self.table.update(ledger_key(owner, &sort_key(&record.task_id)), write).await;
+        Ok(if_applied(written)?.is_some())
+    }
+
+    /// The credits that a run has spent: also one that has kept pictures and did not end.
     pub(super) async fn spent(&self, owner: &str, sort_key: &str, run: &str) -> Result<u32, Code> {
         if sort_key.is_empty() {
             return Ok(0);
@@ -163,6 +267,8 @@ impl Tasks {
             ("updated", number(now_ms)),
             ("run", text(&run.id)),
             ("hash", text(&run.fingerprint)),
+            // A member of an absent map cannot be set.
+            ("pics", AttributeValue::M(Item::new())),
             ("ttl", self.ttl(now_ms)),
         ]);
         record.extend(run.key());
@@ -178,10 +284,13 @@ impl Tasks {
             .assign("updated", number(now_ms))
             .assign("ttl", self.ttl(now_ms))
             .assign("tries", number(u64::from(before.attempts) + 1))
+            .assign("pics", AttributeValue::M(Item::new()))
             .remove("#cost")
+            .remove("#cancel")
             // Every attempt has a new `run`. If the stored one is that of the attempt before, nothing has changed; if
             // it is ours, an earlier try of this write was applied and its answer lost.
-            .condition("#run = :before OR #run = :run")
+            .condition("(#run = :before OR #run = :run) AND (attribute_not_exists(#pics) OR size(#pics) = :zero)")
+            .value("zero", number(0_u32))
             .value("before", text(&before.run));
         self.table.update(run.key(), write).await
     }
@@ -207,12 +316,11 @@ impl TaskRun {
     }
 }
 
+const RUNNING: &str = "#st = :running AND #run = :run";
+
 /// A write that applies only while the run holds the task's lease.
 fn while_running(run: &TaskRun) -> Expression {
-    Expression::default()
-        .condition("#st = :running AND #run = :run")
-        .value("running", text("running"))
-        .value("run", text(&run.id))
+    Expression::default().condition(RUNNING).value("running", text("running")).value("run", text(&run.id))
 }
 
 /// The position in the log at which a page ended.
@@ -271,6 +379,45 @@ fn read(item: &Item) -> Option<TaskRecord> {
         updated_ms: read_number(item, "updated")?,
         run: read_text(item, "run")?.to_owned(),
         fingerprint: read_text(item, "hash")?.to_owned(),
-        links: read_text(item, "links").and_then(|links| serde_json::from_str(links).ok()),
+        result: read_text(item, "result").and_then(|result| serde_json::from_str(result).ok()),
+        pictures: read_pictures(item),
+        is_cancelled: item.contains_key("cancel"),
+        credits: read_number(item, "cost"),
     })
+}
+
+/// The pictures of a record, in slot order. A malformed one counts as absent.
+fn read_pictures(item: &Item) -> Vec<KeptPicture> {
+    let pictures = item.get("pics").and_then(|pictures| pictures.as_m().ok());
+    let pictures = pictures.into_iter().flatten().filter_map(|(slot, value)| read_picture(slot, value.as_m().ok()?));
+    let mut pictures: Vec<_> = pictures.collect();
+    pictures.sort_by_key(|picture| picture.slot);
+    pictures
+}
+
+fn read_picture(slot: &str, item: &Item) -> Option<KeptPicture> {
+    let image = WholeImage {
+        media_type: MediaType::named(read_text(item, "type")?)?,
+        bytes: read_number(item, "bytes")?,
+        width: read_number(item, "w")?,
+        height: read_number(item, "h")?,
+        sha256: item.get("sha256")?.as_b().ok()?.as_ref().try_into().ok()?,
+    };
+    let draft = item.get("draft").and_then(|draft| draft.as_bool().ok()).copied().unwrap_or_default();
+    Some(KeptPicture { slot: slot.parse().ok()?, draft, image, expires_ms: read_number(item, "exp")? })
+}
+
+fn picture_value(KeptPicture { draft, image, expires_ms, .. }: &KeptPicture) -> AttributeValue {
+    let mut value = item([
+        ("type", text(image.media_type.as_str())),
+        ("bytes", number(image.bytes)),
+        ("w", number(image.width)),
+        ("h", number(image.height)),
+        ("sha256", AttributeValue::B(Blob::new(image.sha256))),
+        ("exp", number(*expires_ms)),
+    ]);
+    if *draft {
+        value.insert("draft".to_owned(), AttributeValue::Bool(true));
+    }
+    AttributeValue::M(value)
 }

@@ -216,6 +216,7 @@ upstream_redirect upstream_protocol_error Refund alarm
 upstream_protocol_error upstream_protocol_error Keep -
 deadline_exceeded deadline_exceeded Keep -
 client_closed client_closed Keep -
+cancelled cancelled Keep -
 internal_error internal_error Keep alarm";
     let written: Vec<String> = Failure::ALL
         .iter()

@@ -30,33 +30,47 @@ impl Call {
         Self { nth, reader: AnswerReader::new(AnyDialect::new(LocalLinks::Refused)), outcome: Outcome::default() }
     }
 
-    fn push(&mut self, piece: &[u8], output: &mut ChatOutput) {
+    fn push(&mut self, piece: &[u8], output: &mut HeldOutput) {
         let Self { nth, reader, outcome } = self;
         reader.push(piece, &mut |update| {
             if let Some(news) = outcome.note(update) {
-                output.update(&news.of(*nth));
+                output.record(&news.of(*nth));
             }
         });
     }
 
-    fn finish(mut self, output: &mut ChatOutput) -> Result<Success, shared::upstream::Failure> {
+    fn finish(mut self, output: &mut HeldOutput) -> Result<Success, shared::upstream::Failure> {
         let Self { nth, reader, outcome } = &mut self;
         reader.finish(&mut |update| {
             if let Some(news) = outcome.note(update) {
-                output.update(&news.of(*nth));
+                output.record(&news.of(*nth));
             }
         });
-        output.call_ended(self.nth);
+        output.chat.call_ended(self.nth, &mut output.held);
         self.outcome.verdict(AnswerEnd::Clean)
     }
 }
 
-fn output(calls: u32, streams_first: bool) -> ChatOutput {
-    ChatOutput::new("task", "model", 7, calls, streams_first, Duration::ZERO)
+/// An output and the pictures that are held for it.
+struct HeldOutput {
+    chat: ChatOutput,
+    held: HeldPictures,
+}
+
+impl HeldOutput {
+    fn record(&mut self, update: &Update<'_>) {
+        let is_wanted = self.chat.update(update);
+        self.held.update(update, is_wanted);
+    }
+}
+
+fn output(calls: u32, streams_first: bool) -> HeldOutput {
+    let chat = ChatOutput::new("task", "model", 7, calls, streams_first, Duration::ZERO);
+    HeldOutput { chat, held: HeldPictures::default() }
 }
 
 /// All that an output has to send now.
-fn drain(output: &mut ChatOutput) -> Vec<u8> {
+fn drain(HeldOutput { chat: output, .. }: &mut HeldOutput) -> Vec<u8> {
     let mut sent = Vec::new();
     loop {
         let bytes = output.take();
@@ -67,19 +81,27 @@ fn drain(output: &mut ChatOutput) -> Vec<u8> {
     }
 }
 
-/// What a client receives for an answer that comes in these pieces, with the terminal event.
-fn send<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, streams_first: bool) -> Vec<u8> {
-    let (mut output, mut call) = (output(1, streams_first), Call::new(Nth::ONLY));
+/// What a client receives for an answer that comes in these pieces, with the terminal event: the same whether pictures
+/// are kept in a bucket or not.
+fn send<'a>(pieces: impl IntoIterator<Item = &'a [u8]> + Clone, streams_first: bool) -> Vec<u8> {
+    let sent = send_to(output(1, streams_first), pieces.clone());
+    let kept = send_to(HeldOutput { held: HeldPictures::for_bucket(), ..output(1, streams_first) }, pieces);
+    assert!(sent == kept);
+    sent
+}
+
+fn send_to<'a>(mut output: HeldOutput, pieces: impl IntoIterator<Item = &'a [u8]>) -> Vec<u8> {
+    let mut call = Call::new(Nth::ONLY);
     let mut sent = Vec::new();
     for piece in pieces {
         call.push(piece, &mut output);
-        output.flush();
+        output.chat.flush();
         sent.extend_from_slice(&drain(&mut output));
     }
     let verdict = call.finish(&mut output);
     sent.extend_from_slice(&drain(&mut output));
     match verdict {
-        Ok(success) => sent.extend_from_slice(&output.done(&success)),
+        Ok(success) => sent.extend_from_slice(&output.chat.done(&success)),
         Err(failure) => sent.extend_from_slice(&chat_error(&failure.into(), Lang::En, "request")),
     }
     sent
@@ -182,7 +204,7 @@ fn the_first_picture_of_a_model_without_drafts_is_written_as_it_comes() {
     let (mut read, mut sent, mut steps) = (0, Vec::new(), 0);
     for piece in stream.as_bytes().chunks(4096) {
         call.push(piece, &mut output);
-        output.flush();
+        output.chat.flush();
         read += piece.len();
         let before = sent.len();
         sent.extend_from_slice(&drain(&mut output));
@@ -191,7 +213,7 @@ fn the_first_picture_of_a_model_without_drafts_is_written_as_it_comes() {
     }
     assert!(steps > 10, "{steps} steps");
     let success = call.finish(&mut output).unwrap();
-    sent.extend_from_slice(&output.done(&success));
+    sent.extend_from_slice(&output.chat.done(&success));
     assert!(pictures(&content(&sent)) == [bytes], "the picture is whole");
 }
 
@@ -205,7 +227,7 @@ fn a_picture_of_another_model_is_written_at_the_end_of_its_call() {
     let mut slices = 0;
     let mut gathered = String::new();
     loop {
-        let slice = output.take();
+        let slice = output.chat.take();
         assert!(slice.len() < 96 * 1024, "{} bytes at once", slice.len());
         if slice.is_empty() {
             break;
@@ -309,7 +331,7 @@ fn of_several_pictures_in_a_slot_the_final_one_comes_first() {
         [&draft, &done],
         // The mark stands behind the picture.
         [&part("", base64), &part(",\"thought\":true", other)],
-        // An upstream that says in every event that it stops.
+        // An upstream with a finish reason in every event.
         [&part(",\"thought\":true", other).replace("]}}]}", "]},\"finishReason\":\"STOP\"}]}"), &part("", base64)],
     ] {
         // A mark behind a streamed draft comes too late; a model without drafts sends none.
@@ -362,7 +384,7 @@ fn the_pictures_of_several_calls_come_in_order_and_the_first_call_s_text() {
     }
     verdicts.insert(0, first.finish(&mut output));
     sent.extend_from_slice(&drain(&mut output));
-    sent.extend_from_slice(&output.done(&Success::of_all(verdicts).unwrap()));
+    sent.extend_from_slice(&output.chat.done(&Success::of_all(verdicts).unwrap()));
     assert_eq!(content(&sent), format!("hello{}{}{}", image(&a), image(&b), image(&c)));
 }
 
@@ -507,7 +529,7 @@ fn text_is_written_once_and_only_what_may_begin_a_picture_waits() {
 }
 
 #[test]
-fn every_transcript_says_the_same_at_every_cut() {
+fn every_transcript_has_the_same_content_at_every_cut() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
     let mut read = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
@@ -538,16 +560,17 @@ fn every_transcript_says_the_same_at_every_cut() {
 
 #[test]
 fn a_keep_alive_does_not_send_the_head_before_its_time() {
-    let mut output = ChatOutput::new("task", "model", 7, 1, true, Duration::from_secs(8));
-    output.keep_alive(Duration::from_secs(7));
-    assert!(output.take().is_empty());
-    output.keep_alive(Duration::from_secs(9));
-    assert_eq!(output.take(), b": ping\n\n");
+    let mut output = output(1, true);
+    output.chat.head_hold = Duration::from_secs(8);
+    output.chat.keep_alive(Duration::from_secs(7));
+    assert!(output.chat.take().is_empty());
+    output.chat.keep_alive(Duration::from_secs(9));
+    assert_eq!(output.chat.take(), b": ping\n\n");
     let mut call = Call::new(Nth::ONLY);
     call.push(chunk("a").as_bytes(), &mut output);
     drain(&mut output);
-    output.keep_alive(Duration::from_secs(1));
-    assert_eq!(output.take(), b": ping\n\n", "after the first chunk");
+    output.chat.keep_alive(Duration::from_secs(1));
+    assert_eq!(output.chat.take(), b": ping\n\n", "after the first chunk");
 }
 
 /// `RED` and `BLUE` stand for small pictures.

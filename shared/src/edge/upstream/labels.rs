@@ -1,0 +1,103 @@
+use std::time::Duration;
+
+use crate::auth::Principal;
+use crate::edge::http::is_valid_id;
+use crate::outcome::{FailedSlot, Success};
+use crate::upstream::Failure;
+
+/// Names a request in its summary line in the log. The line holds sizes and codes, never the request or its result.
+#[derive(Debug, Clone, Copy)]
+pub struct CallLabels<'a> {
+    /// The route's path.
+    pub route: &'static str,
+    /// The caller, logged as a hash.
+    pub principal: &'a Principal,
+    /// The request.
+    pub request_id: &'a str,
+    /// The task.
+    pub task_id: &'a str,
+}
+
+impl CallLabels<'_> {
+    /// The task id, unless it may be a user's text: some routes accept any text.
+    fn logged_task_id(&self) -> &str {
+        if is_valid_id(self.task_id) { self.task_id } else { "(free text)" }
+    }
+
+    /// Writes the summary line.
+    pub(super) fn log(&self, ended: &Ended<'_>) {
+        let (Self { route, request_id, principal, .. }, task_id) = (*self, self.logged_task_id());
+        let caller = principal.log_id();
+        let took_ms = ended.took.as_millis() as u64;
+        let Ended { bytes_in, stored, client_left, .. } = *ended;
+        match ended.verdict {
+            Ok(success) => {
+                let (images, failed) = (success.images.len(), success.failed.len());
+                for FailedSlot { slot, failure } in &success.failed {
+                    let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
+                    tracing::warn!(route, request_id, task_id, slot, class, code, alarm, "a picture failed");
+                }
+                if let Some(failure) = success.cut_short {
+                    let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
+                    tracing::warn!(route, request_id, task_id, class, code, alarm, "a call failed after its pictures");
+                }
+                tracing::info!(
+                    route,
+                    request_id,
+                    caller,
+                    task_id,
+                    bytes_in,
+                    took_ms,
+                    images,
+                    failed,
+                    stored,
+                    client_left,
+                    "succeeded"
+                );
+            }
+            Err(Failure::ClientClosed) => {
+                let code = Failure::ClientClosed.problem().as_str();
+                tracing::info!(route, request_id, caller, task_id, bytes_in, took_ms, code, "the client left");
+            }
+            Err(Failure::Cancelled) => {
+                let code = Failure::Cancelled.problem().as_str();
+                tracing::info!(route, request_id, caller, task_id, bytes_in, took_ms, code, "failed");
+            }
+            Err(failure) => {
+                let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
+                tracing::warn!(route, request_id, caller, task_id, bytes_in, took_ms, class, code, alarm, "failed");
+            }
+        }
+    }
+}
+
+/// How a request's calls ended, for its summary line.
+pub(super) struct Ended<'a> {
+    pub(super) verdict: Result<&'a Success, Failure>,
+    /// Pictures in the bucket.
+    pub(super) stored: usize,
+    /// Bytes the upstream sent.
+    pub(super) bytes_in: u64,
+    /// From the request to the verdict.
+    pub(super) took: Duration,
+    /// The client left or stopped reading, and the work went on.
+    pub(super) client_left: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::auth::SourceIp;
+
+    #[test]
+    fn a_task_id_that_is_free_text_is_not_logged() {
+        let principal = &Principal::Source(SourceIp::new(None));
+        let logged = |task_id: &'static str| {
+            CallLabels { route: "/", principal, request_id: "r", task_id }.logged_task_id().to_owned()
+        };
+        assert_eq!(logged("task_1795215600000"), "task_1795215600000");
+        for text in ["a wedding photo of Ann", "任务", "line\nbreak", ""] {
+            assert_eq!(logged(text), "(free text)", "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,115 @@
+use super::output::Output;
+use crate::edge::store::{KeepEnd, Keeper};
+use crate::held::{HeldContent, HeldPictures};
+use crate::kept_picture::{KeptPicture, SignedLink};
+use crate::outcome::{DeliveredImage, ImageSource, Success};
+use crate::update::{Nth, Update};
+use crate::upstream::MAX_IMAGE_BYTES;
+
+/// Where the updates of a request go: to its output, and its pictures to the bucket.
+pub(super) struct UpdateSink<'a, O> {
+    pub(super) output: &'a mut O,
+    pub(super) held: HeldPictures,
+    /// `None` where pictures are not kept.
+    pub(super) keeper: Option<Keeper>,
+}
+
+impl<'a, O: Output> UpdateSink<'a, O> {
+    pub(super) fn new(output: &'a mut O, keeper: Option<Keeper>) -> Self {
+        let held = if keeper.is_some() { HeldPictures::for_bucket() } else { HeldPictures::default() };
+        Self { output, held, keeper }
+    }
+
+    pub(super) fn update(&mut self, update: &Update<'_>) {
+        if let (Update::ImageStarted { slot, .. }, Some(_)) = (update, &self.keeper)
+            && !self.held.has_room_for(MAX_IMAGE_BYTES as usize)
+        {
+            self.output.deliver_inline(*slot);
+        }
+        let is_wanted = self.output.update(update);
+        self.held.update(update, is_wanted);
+        match *update {
+            Update::ImageFinished { slot, draft: false, .. } => self.keep(slot),
+            Update::ImageLinked { slot, draft: false, url, .. } => self.copy(slot, url),
+            _ => {}
+        }
+    }
+
+    /// A call has ended: a draft is now the final picture of its slot, if no other came.
+    pub(super) fn call_ended(&mut self, nth: Nth) {
+        let is_of_call = |slot: u32| slot % nth.of == nth.call;
+        let drafts: Vec<_> =
+            self.held.whole(is_of_call).filter(|picture| picture.draft).map(|picture| picture.slot).collect();
+        for slot in drafts {
+            self.keep(slot);
+        }
+        self.output.call_ended(nth, &mut self.held);
+    }
+
+    /// The storing of a picture has ended.
+    pub(super) fn stored(&mut self, KeepEnd { slot, released, copied, kept }: KeepEnd) {
+        self.held.stored(released);
+        match kept {
+            Some((KeptPicture { slot, draft, image, .. }, link)) => {
+                let source = match copied {
+                    Some(url) => ImageSource::Link { url, pixels: Some((image.width, image.height)) },
+                    None => ImageSource::Inline(image),
+                };
+                let image = DeliveredImage { kept: Some(link), ..DeliveredImage::new(slot, source, draft) };
+                self.output.stored(&image, &mut self.held);
+            }
+            None => self.output.not_stored(slot, &mut self.held),
+        }
+    }
+
+    /// No further picture will be stored.
+    pub(super) fn finish(&mut self) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.give_up();
+            let left: Vec<_> = self.held.whole(|_| true).map(|picture| picture.slot).collect();
+            for slot in left {
+                self.output.not_stored(slot, &mut self.held);
+            }
+        }
+    }
+
+    /// Adds the links of the kept pictures to a success, and returns these pictures.
+    pub(super) fn add_links(&self, success: &mut Success) -> Vec<KeptPicture> {
+        let kept = self.keeper.as_ref().map(Keeper::kept).unwrap_or_default();
+        let of = |image: &DeliveredImage| {
+            kept.iter().find(|(picture, _)| {
+                let is_it = match &image.source {
+                    ImageSource::Inline(whole) => whole.sha256 == picture.image.sha256,
+                    ImageSource::Link { .. } => true,
+                };
+                picture.slot == image.slot && is_it
+            })
+        };
+        let mut pictures = Vec::new();
+        for image in &mut success.images {
+            if let Some((picture, link)) = of(image) {
+                image.kept = Some(SignedLink::clone(link));
+                pictures.push(picture.clone());
+            }
+        }
+        pictures
+    }
+
+    fn keep(&mut self, slot: u32) {
+        let Some(keeper) = &mut self.keeper else { return };
+        let picture = self.held.whole(|held| held == slot).next();
+        let Some((draft, HeldContent::Inline { image, bytes })) = picture.map(|held| (held.draft, &held.content))
+        else {
+            return;
+        };
+        let (image, bytes) = (image.clone(), bytes.clone());
+        let released = self.held.release(slot);
+        keeper.keep(slot, draft, image, bytes, released);
+    }
+
+    fn copy(&mut self, slot: u32, url: &str) {
+        if let Some(keeper) = &mut self.keeper {
+            keeper.copy(slot, false, url);
+        }
+    }
+}
