@@ -3,9 +3,12 @@ import { createImageClient, type GeneratedImage, type ImageClient, type ImageRun
 import { createBench, type Bench } from './bench.js';
 import { createComposer } from './composer.js';
 import { loadConfig, type Config } from './config.js';
-import { button, h, icon, label, say, translate } from './dom.js';
+import { button, h, icon } from './dom.js';
 import { needsNewKey } from './failures.js';
+import { receiveFiles } from './files.js';
+import { createHeader } from './header.js';
 import { createHistory } from './history.js';
+import { createLimits } from './limits.js';
 import * as memory from './memory.js';
 import type { PageRequest } from './memory.js';
 import { createPictureActions } from './pictures.js';
@@ -13,59 +16,16 @@ import { createSession } from './session.js';
 import { createSignIn } from './sign-in.js';
 import { createStrip } from './strip.js';
 import { createViewer, type ViewedPicture } from './viewer.js';
-import { currentLanguage, locale, setLanguage, t, type Language } from './words.js';
+import { currentLanguage, type Language } from './words.js';
 
 const root = document.querySelector('#app')!;
 const narrow = matchMedia('(max-width: 61.99rem)');
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
-const dark = matchMedia('(prefers-color-scheme: dark)');
 
 /** 128 random bits. `crypto.randomUUID` is missing on a page without TLS. */
 const newTaskId = (): string => crypto.getRandomValues(new Uint32Array(4)).join('-');
 
-function chooseLanguage(language: Language): void {
-  setLanguage(language);
-  document.documentElement.lang = locale();
-  document.title = t('name');
-  translate(document);
-}
-
-function chooseTheme(theme: 'light' | 'dark'): void {
-  document.documentElement.dataset.theme = theme;
-}
-
-function createHeader(tools: HTMLElement): HTMLElement {
-  const language = h('button', {
-    type: 'button', class: 'button plain', say: 'otherLanguage', label: 'switchLanguage',
-    onclick() {
-      const next = currentLanguage() === 'zh' ? 'en' : 'zh';
-      memory.setSetting('language', next);
-      chooseLanguage(next);
-      language.lang = next === 'zh' ? 'en' : 'zh-CN';
-    },
-  });
-  language.lang = currentLanguage() === 'zh' ? 'en' : 'zh-CN';
-  const light = h('button', {
-    type: 'button', class: 'icon-button light-switch',
-    onclick() {
-      const next = document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark';
-      memory.setSetting('theme', next);
-      chooseTheme(next);
-      name();
-    },
-  }, icon('sun'), icon('moon'));
-  const name = (): void => label(light, document.documentElement.dataset.theme === 'dark' ? 'lightOn' : 'lightOff');
-  name();
-  dark.addEventListener('change', () => {
-    if (!memory.setting('theme')) chooseTheme(dark.matches ? 'dark' : 'light');
-    name();
-  });
-  return h('header', { class: 'top' }, h('h1', { class: 'brand' }, h('span', { class: 'brand-mark', 'aria-hidden': 'true' }), h('span', { say: 'name' })), h('div', { class: 'top-tools' }, tools, language, light));
-}
-
 async function main(): Promise<void> {
-  chooseTheme(memory.setting('theme') ?? (dark.matches ? 'dark' : 'light'));
-  chooseLanguage(memory.setting('language') ?? (/^zh\b/.test(navigator.language) ? 'zh' : 'en'));
   const tools = h('div', { class: 'account' });
   const stage = h('main', { class: 'stage', 'aria-busy': 'true' });
   root.replaceChildren(createHeader(tools), stage);
@@ -114,9 +74,8 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     history.forget(taskId);
   });
 
-  const rate = h('p', { class: 'rate' });
-  const credits = h('p', { class: 'credits' });
-  const composer = createComposer(config, h('div', { class: 'limits' }, rate, credits), (draft) => void send({ ...draft, taskId: newTaskId(), at: Date.now() }));
+  const limits = createLimits(client);
+  const composer = createComposer(config, limits.element, (draft) => void send({ ...draft, taskId: newTaskId(), at: Date.now() }));
   const history = createHistory(actions);
   const strip = createStrip({
     ...actions,
@@ -155,7 +114,7 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     await bench?.compare(strip.pictures());
   }
 
-  /** Whether the service keeps pictures is seen in its answers. */
+  /** Notes whether the service keeps pictures. */
   function learn(images: readonly GeneratedImage[]): void {
     if (images.some(({ urlExpires }) => urlExpires)) memory.setSetting('keepsPictures', true);
   }
@@ -193,25 +152,11 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     tick();
   }
 
-  // What is left of the limit and of the credits.
-  let rateTimer: ReturnType<typeof setTimeout> | undefined;
-
-  function showLimits(page: Awaited<ReturnType<ImageClient['generations']>> | undefined): void {
+  async function refresh(): Promise<void> {
+    const page = await history.load();
     if (!page) return;
     learn(page.items.flatMap((item) => item.pictures ?? []));
-    credits.textContent = '';
-    if (page.credits !== undefined) say(credits, 'creditsLeft', page.credits);
-    clearTimeout(rateTimer);
-    rate.replaceChildren();
-    if (!page.rate) return;
-    const { limit, remaining, resetMs } = page.rate;
-    const pips = Array.from({ length: limit > 10 ? 0 : limit }, (_, index) => h('span', { class: 'pip', 'data-left': `${index < remaining}` }));
-    rate.append(...(pips.length ? [h('span', { class: 'pips', 'aria-hidden': 'true' }, ...pips)] : []), h('span', { say: ['callsLeft', remaining, limit] }));
-    if (remaining < limit && resetMs > 0) rateTimer = setTimeout(() => document.visibilityState === 'visible' && void client().generations({ limit: 1 }).then(showLimits, () => {}), Math.max(resetMs, 1000) + 200);
-  }
-
-  async function refresh(): Promise<void> {
-    showLimits(await history.load());
+    limits.show(page);
   }
 
   function viewed(): ViewedPicture[] {
@@ -248,6 +193,7 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     tools.replaceChildren();
     signIn.show(false);
     strip.reset();
+    composer.setState('ready');
     history.clear();
     stage.replaceChildren(h('div', { class: 'front' }, h('div', { class: 'film front-film', 'aria-hidden': 'true' }, h('div', { class: 'edge-marks' }), h('div', { class: 'gate' }, h('div', { class: 'hero' }, h('p', { class: 'hero-title', say: 'readyTitle' }), h('p', { class: 'hero-lead', say: 'readyLead' })))), signIn.element));
     shownUser = '';
@@ -281,7 +227,7 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     await refresh();
   }
 
-  /** The session has ended while the page was in use: the work stays, and goes on after the next sign-in. */
+  /** The session ended while the page was in use. The request goes on after the next sign-in. */
   function askAgain(): void {
     if (gate.open) return;
     signIn.show(true);
@@ -319,25 +265,7 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     if (menu.open) menu.open = false;
     else strip.cancel();
   });
-  addEventListener('paste', ({ clipboardData }) => {
-    const files = [...(clipboardData?.files ?? [])];
-    if (files.length && shownUser) void composer.addPhotos(files);
-  });
-  let dragged = 0;
-  const hasFiles = ({ dataTransfer }: DragEvent): boolean => !!dataTransfer?.types.includes('Files') && !!shownUser;
-  const drag = (depth: number): void => {
-    dragged = depth;
-    document.body.toggleAttribute('data-drag', depth > 0);
-  };
-  addEventListener('dragenter', (event) => hasFiles(event) && drag(dragged + 1));
-  addEventListener('dragleave', (event) => hasFiles(event) && drag(Math.max(0, dragged - 1)));
-  addEventListener('dragover', (event) => hasFiles(event) && event.preventDefault());
-  addEventListener('drop', (event) => {
-    if (!hasFiles(event)) return;
-    event.preventDefault();
-    drag(0);
-    void composer.addPhotos([...event.dataTransfer!.files]);
-  });
+  receiveFiles((files) => composer.addPhotos(files), () => !!shownUser);
   addEventListener('beforeunload', (event) => {
     // Where pictures are kept, a closed tab loses none.
     if (strip.isRunning() && !memory.setting('keepsPictures')) event.preventDefault();

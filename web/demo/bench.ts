@@ -1,4 +1,4 @@
-// The bench of the local stack: how the simulator behaves, who is signed in, and what was drawn beside what arrived.
+// The tools of the local stack: shape, fault, user, session, and the drawn pictures beside those that arrived.
 import type { LocalConfig } from './config.js';
 import { button, h, icon, notify, say } from './dom.js';
 import type { PictureActions, ShownPicture } from './pictures.js';
@@ -12,7 +12,7 @@ export interface Bench {
   /** The name of the chosen fault; empty for none. */
   fault(): string;
   showUser(email: string): void;
-  /** Notes what was drawn before a run. */
+  /** Leaves out the pictures drawn before a run. */
   begin(): void;
   compare(arrived: ShownPicture[]): Promise<void>;
 }
@@ -72,7 +72,7 @@ export function createBench({ users, shapes, faults }: LocalConfig, session: Ses
     notify(isEnded ? 'benchEnded' : 'benchExpired');
   }
 
-  /** What was drawn since the last call. */
+  /** The pictures drawn since the last call. */
   async function read(): Promise<Drawing[]> {
     const response = await fetch(`dev/drawings?after=${seen}`);
     const drawings = (await response.json()) as Drawing[];

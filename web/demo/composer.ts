@@ -1,4 +1,4 @@
-// The form: what to make, from what, and how many.
+// The form.
 import { preparePhotos } from '../src/photos.js';
 import type { Config } from './config.js';
 import { h, hush, placeholder, say } from './dom.js';
@@ -25,7 +25,7 @@ const PLACES: Record<Mode, number> = { words: 3, faces: 10 };
 
 type Draft = Omit<PageRequest, 'taskId' | 'at'>;
 
-/** @param limits what is left of the user's limits */
+/** @param limits shows the user's limit and credits */
 export function createComposer(config: Config, limits: HTMLElement, onSubmit: (draft: Draft) => void): Composer {
   let mode: Mode = 'words';
   let state: 'ready' | 'running' = 'ready';
@@ -46,7 +46,7 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
       const words = typeof shown === 'string' ? h('span', {}, shown) : h('span', { say: shown });
       return h('label', { class: 'option' }, input, extra?.(value), words);
     });
-    return h('fieldset', { class: 'field' }, h('legend', { class: 'field-head' }, h('span', { say: title })), h('div', { class: `options ${name}` }, ...options));
+    return h('fieldset', { class: 'field' }, h('legend', { class: 'field-head' }, h('span', { say: title })), h('div', { class: `options options-${name}` }, ...options));
   }
 
   const ratio = choice('ratio', 'aspectRatio', RATIOS, (value) => value || ['ratioAuto'], (value) => {
@@ -66,7 +66,7 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
       h('label', { class: 'option' }, h('input', { type: 'radio', name: 'mode', value, checked: value === mode }), h('span', { say: value === 'words' ? 'fromWords' : 'faceSwap' })),
     ),
   );
-  const submit = h('button', { type: 'submit', class: 'button primary generate' }, h('span', { say: 'generate' }), h('kbd', { 'aria-hidden': 'true', say: 'shortcut' }));
+  const submit = h('button', { type: 'submit', class: 'button primary generate' }, h('span', { say: 'generate' }), h('kbd', { 'aria-hidden': 'true', say: ['shortcut', /Mac|iP/.test(navigator.platform) ? '⌘' : 'Ctrl'] }));
 
   const linksField = h('div', { class: 'field' }, h('label', { class: 'field-head', for: 'links' }, h('span', { say: 'photoLinks' }), h('small', { say: 'optional' })), links, linksProblem);
   const promptLabel = h('label', { class: 'field-head', for: 'prompt' }, h('span', { say: 'prompt' }), h('small', { say: 'optional', hidden: true }), promptCount);
@@ -101,7 +101,7 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
     trays.faces.element.hidden = isWords;
     linksField.hidden = isWords;
     settings.hidden = !isWords;
-    // What matters more comes first.
+    // The required field comes first.
     if (isWords) photosField.before(promptField);
     else photosField.after(promptField);
     promptLabel.querySelector<HTMLElement>('small')!.hidden = isWords;
@@ -153,15 +153,20 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
     }
     composer.setState('running');
     const isWords = mode === 'words';
-    const draft: Draft = {
+    try {
+      photos = await fitting(photos);
+    } catch {
+      composer.setState('ready');
+      return void complain(promptProblem, prompt, 'f_photo', 0);
+    }
+    onSubmit({
       mode,
       prompt: text,
       n: isWords ? +chosen('count') : (config.faceSwapPictures ?? 3),
       ratio: isWords ? chosen('ratio') : '',
       model: isWords ? model.value : '',
-      photos: await fitting(photos),
-    };
-    onSubmit(draft);
+      photos,
+    });
   }
 
   form.addEventListener('submit', (event) => {

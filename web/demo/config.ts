@@ -1,10 +1,7 @@
 import type { ImageClientUrls } from '../src/index.js';
-import type { Language } from './words.js';
 
 /** `config.json`, which stands beside the page. docs/page.md describes each member. */
 export interface Config {
-  /** The product's name. Default: that of the page. */
-  name?: Record<Language, string>;
   /** The base of all routes, or their addresses. Default: the page's own host. */
   api?: string | ImageClientUrls;
   supabase: { url: string; key: string };
@@ -16,7 +13,7 @@ export interface Config {
   models?: string[];
   /** False hides the second mode. */
   faceSwap?: boolean;
-  /** How many pictures a face swap makes; so many places are reserved. Default 3. */
+  /** The number of pictures of a face swap, for which places are reserved. Default 3. */
   faceSwapPictures?: number;
   /** Set by the local stack alone. */
   local?: LocalConfig;

@@ -35,7 +35,7 @@ export function say(element: Element, key: Word, ...values: (string | number)[])
   speak(element, 'say', [key, ...values]);
 }
 
-/** Sets the label that a screen reader reads. */
+/** Sets the label for screen readers. */
 export function label(element: Element, key: Word, ...values: (string | number)[]): void {
   speak(element, 'label', [key, ...values]);
 }
@@ -75,9 +75,7 @@ const ICONS = {
   sun: 'M12 8a4 4 0 1 0 0 8 4 4 0 0 0 0-8zM12 2.5v2M12 19.5v2M2.5 12h2M19.5 12h2M5.3 5.3l1.4 1.4M17.3 17.3l1.4 1.4M5.3 18.7l1.4-1.4M17.3 6.7l1.4-1.4',
   moon: 'M19.5 14A8 8 0 0 1 10 4.5a8 8 0 1 0 9.5 9.5z',
   person: 'M12 12a4 4 0 1 0 0-8 4 4 0 0 0 0 8zM4.5 20a7.5 7.5 0 0 1 15 0',
-  link: 'M10 14a4 4 0 0 0 5.7 0l3-3A4 4 0 0 0 13 5.3l-1 1M14 10a4 4 0 0 0-5.7 0l-3 3a4 4 0 0 0 5.7 5.7l1-1',
   alert: 'M12 7v6M12 16.5v.01M12 3a9 9 0 1 0 0 18 9 9 0 0 0 0-18z',
-  check: 'M5 12.5l4.5 4.5L19 7.5',
   trash: 'M5 7h14M10 7V4.5h4V7M7 7l1 12.5h8L17 7',
   stop: 'M7 7h10v10H7z',
   flask: 'M10 3.5v6L5 19a1 1 0 0 0 1 1.5h12A1 1 0 0 0 19 19l-5-9.5v-6M8.5 3.5h7M7.5 15h9',
@@ -110,12 +108,12 @@ const toast = h('div', { class: 'toast', 'aria-hidden': 'true', hidden: true });
 let toastTimer: ReturnType<typeof setTimeout> | undefined;
 document.body.append(status, toast);
 
-/** Tells a screen reader. */
+/** Writes a sentence for screen readers only. */
 export function announce(...[key, ...values]: Say): void {
   say(status, key, ...values);
 }
 
-/** Tells everybody, for a few seconds. */
+/** Shows a sentence for four seconds, and writes it for screen readers. */
 export function notify(...text: Say): void {
   announce(...text);
   say(toast, ...text);

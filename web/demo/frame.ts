@@ -12,7 +12,7 @@ export interface Frame {
   preview(blob: Blob): void;
   finish(image: GeneratedImage): void;
   fail(code: string): void;
-  /** Nothing arrived here. A preview is taken away: it is no picture. */
+  /** No picture arrived. A preview is removed. */
   blank(): void;
 }
 
@@ -43,8 +43,10 @@ export function createFrame(index: number, caption: string, actions: PictureActi
     if (!isWhole) URL.revokeObjectURL(src);
     if (mine !== wanted) return;
     if (isGood) {
-      open.querySelector('img')?.remove();
-      open.prepend(next);
+      // The rows that a preview does not have yet show the draft below it.
+      for (const old of open.querySelectorAll('img')) if (isWhole || old.hasAttribute('data-preview')) old.remove();
+      next.toggleAttribute('data-preview', !isWhole);
+      note.before(next);
     } else if (isWhole) {
       say(note, 'gone');
     }
@@ -84,7 +86,7 @@ export function createFrame(index: number, caption: string, actions: PictureActi
     blank() {
       wanted++;
       frame.picture = undefined;
-      open.querySelector('img')?.remove();
+      for (const old of open.querySelectorAll('img')) old.remove();
       open.setAttribute('aria-disabled', 'true');
       set('blank');
       bytes.textContent = '';

@@ -1,4 +1,4 @@
-// The contact sheet: every task of the log, with what this page and this browser know about it.
+// The history: the tasks of the log, with the pictures of this page and the captions of this browser.
 import type { GeneratedImage, Generation, GenerationPage, ImageClient } from '../src/index.js';
 import { button, h, icon, label, say, type Icon } from './dom.js';
 import { failureWord } from './failures.js';
@@ -6,7 +6,7 @@ import { captionOf } from './memory.js';
 import type { PictureActions, ShownPicture } from './pictures.js';
 import type { Say } from './words.js';
 
-/** A task on the sheet. */
+/** A task with its pictures and its caption. */
 export interface Sheet {
   item: Generation;
   pictures: ShownPicture[];
@@ -17,9 +17,9 @@ export interface History {
   element: HTMLElement;
   /** Reads the newest tasks. */
   load(): Promise<GenerationPage | undefined>;
-  /** Puts a task on the sheet that is about to be sent. */
+  /** Adds a task that is about to be sent. */
   begin(taskId: string, route: string, at: number): void;
-  /** Notes how it ended, with its pictures, which the log may not keep. Without a status it was refused and goes. */
+  /** Ends it, with its pictures, which the log may not keep. Without a status it was refused, and is removed. */
   end(taskId: string, status: 'succeeded' | 'failed' | undefined, images: GeneratedImage[], code?: string): void;
   /** Every picture, newest first. */
   sheets(): Sheet[];
@@ -40,6 +40,7 @@ export function createHistory(actions: PictureActions & { client(): ImageClient;
   let poll: ReturnType<typeof setTimeout> | undefined;
   /** Pictures of this page's own runs. */
   const made = new Map<string, GeneratedImage[]>();
+  const renewed = new Set<string>();
   const cards = new Map<string, { element: HTMLElement; drawn: string }>();
 
   const list = h('ul', { class: 'sheet' });
@@ -81,7 +82,10 @@ export function createHistory(actions: PictureActions & { client(): ImageClient;
     for (const [position, picture] of shown.slice(0, 4).entries()) {
       const image = h('img', { src: picture.src, alt: '', loading: 'lazy', decoding: 'async' });
       const open = h('button', { type: 'button', class: 'mosaic-open', onclick: () => actions.open(picture) }, image);
-      image.addEventListener('error', () => open.replaceChildren(h('span', { class: 'gone', say: 'gone' })));
+      image.addEventListener('error', () => {
+        open.replaceChildren(h('span', { class: 'gone', say: 'gone' }));
+        void renewLinks(item);
+      });
       if (caption) label(open, 'generated', caption);
       else label(open, 'generatedPlain', position + 1);
       face.append(open);
@@ -93,6 +97,17 @@ export function createHistory(actions: PictureActions & { client(): ImageClient;
       face,
       h('div', { class: 'card-text' }, name, h('p', { class: 'card-facts' }, h('time', { datetime: created, say: ['at', created] }), h('span', { say: text }))),
     );
+  }
+
+  /** Links live for an hour; the picture lives longer. The log is asked once. */
+  async function renewLinks({ taskId, pictures }: Generation): Promise<void> {
+    if (!pictures?.length || renewed.has(taskId)) return;
+    renewed.add(taskId);
+    const fresh = await actions.client().generation(taskId).catch(() => undefined);
+    if (!fresh) return;
+    cards.delete(taskId);
+    items = items.map((item) => (item.taskId === taskId ? fresh : item));
+    render();
   }
 
   function render(): void {

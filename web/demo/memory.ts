@@ -1,4 +1,4 @@
-// What this browser remembers: settings, the captions of the history, and the last request with its photos. No token.
+// Browser storage: settings, the captions of the history, and the last request with its photos. No token.
 import type { Language } from './words.js';
 
 /** A photo of a request: scaled down, or a link. */
@@ -6,7 +6,7 @@ export type Photo = { blob: Blob; before: number; width: number; height: number 
 
 export type Mode = 'words' | 'faces';
 
-/** What a user asked for. */
+/** The request of a user. */
 export interface PageRequest {
   /** The key of the task. A retry has the same one. */
   taskId: string;
@@ -37,7 +37,7 @@ export interface Caption {
 
 const PREFIX = 'darkroom.';
 const PHOTOS_MS = 24 * 3600_000;
-/** The log's own age, and more than a user scrolls through. */
+/** As old as the log gets. */
 const CAPTIONS_MS = 30 * PHOTOS_MS;
 const MAX_CAPTIONS = 300;
 
@@ -63,9 +63,9 @@ interface Settings {
   language: Language;
   theme: 'light' | 'dark';
   email: string;
-  /** Whether the user has signed out in this browser: then the local stack signs nobody in. */
+  /** Set after a sign-out: the local stack then signs in no user by itself. */
   signedOut: true;
-  /** Whether the service was seen to keep pictures: then a closed tab loses none. */
+  /** Set once an answer had a kept picture: a closed tab then loses none. */
   keepsPictures: boolean;
 }
 export const setting = <K extends keyof Settings>(name: K): Settings[K] | undefined => read(name);

@@ -1,4 +1,4 @@
-// What a user does with a picture: save it, copy it, use it again.
+// The actions of a picture: download, copy, use as a reference.
 import type { GeneratedImage, ImageClient } from '../src/index.js';
 import { reachable, type Config } from './config.js';
 import { h, notify } from './dom.js';
@@ -10,7 +10,7 @@ export interface ShownPicture {
   src: string;
 }
 
-/** What the page does with pictures, for its views. */
+/** The actions, for every view that shows pictures. */
 export interface PictureActions {
   show(image: GeneratedImage): ShownPicture;
   bytes(image: GeneratedImage): Promise<Blob>;

@@ -37,7 +37,7 @@ export interface Session {
   signIn(email: string, password: string): Promise<void>;
   sendCode(email: string): Promise<void>;
   verifyCode(email: string, code: string): Promise<void>;
-  /** Goes on with the session of before a reload. */
+  /** Restores the session after a reload. */
   restore(): Promise<boolean>;
   signOut(): Promise<void>;
   /** For the bench: replaces the access token, and the refresh token too. */

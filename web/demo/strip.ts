@@ -1,4 +1,4 @@
-// The current run, as a strip of film: its stages above, its pictures in the frames, what happens below.
+// The current run, as a strip of film: stages, actions, and a frame for each picture.
 import { ImageStreamError, type GeneratedImage, type ImageClient, type ImageEvent, type ImageResult, type ImageRun } from '../src/index.js';
 import { announce, button, h, hush, icon, say } from './dom.js';
 import { failureWord, isPermanent } from './failures.js';
@@ -19,7 +19,7 @@ export interface Strip {
   /** Shows a request that failed before a reload. */
   showFailure(request: PageRequest, code: string): void;
   cancel(): void;
-  /** Shows what to do first. */
+  /** Shows the examples. A run is not followed any longer. */
   reset(): void;
   /** Disables the retry for as many more seconds; 0 enables it. */
   hold(seconds: number): void;
@@ -80,7 +80,7 @@ export function createStrip(actions: StripActions): Strip {
     text,
   );
 
-  /** Shows a change of stage, and tells a screen reader. */
+  /** Shows a change of stage, and writes it for screen readers. */
   function tell(...words: Say): void {
     say(message, ...words);
     announce(...words);
@@ -180,7 +180,7 @@ export function createStrip(actions: StripActions): Strip {
     }
   }
 
-  /** Takes away what is not among the whole pictures. */
+  /** Blanks every frame without a whole picture. */
   function settle(images: readonly GeneratedImage[]): void {
     frames.forEach((frame, index) => {
       if (!images.some((image) => image.index === index) && frame.element.dataset.state !== 'failed') frame.blank();
@@ -228,7 +228,10 @@ export function createStrip(actions: StripActions): Strip {
       run = mine;
       actions.onState(true);
       try {
-        for await (const event of mine) apply(event);
+        for await (const event of mine) {
+          if (run !== mine) return; // Another user has signed in.
+          apply(event);
+        }
         const result = await mine.result();
         timeline.reach(4);
         const seconds = timeline.stop(false) / 1000;
@@ -241,6 +244,7 @@ export function createStrip(actions: StripActions): Strip {
         actions.onDone(next, result);
       } catch (cause) {
         if (!(cause instanceof ImageStreamError)) throw cause;
+        if (run !== mine) return;
         const seconds = timeline.stop(true) / 1000;
         run = undefined;
         if (cause.code === 'aborted' || cause.code === 'cancelled') void stopped(next, cause);
@@ -249,8 +253,8 @@ export function createStrip(actions: StripActions): Strip {
           actions.onFailure(next, cause);
         }
       } finally {
-        run = undefined;
-        actions.onState(false);
+        if (run === mine) run = undefined;
+        if (!run) actions.onState(false);
       }
     },
     showFailure(next, code) {
@@ -265,6 +269,7 @@ export function createStrip(actions: StripActions): Strip {
       cancelling = run.cancel();
     },
     reset() {
+      run = undefined;
       request = undefined;
       frames = [];
       list.replaceChildren();
@@ -281,7 +286,7 @@ export function createStrip(actions: StripActions): Strip {
     },
   };
 
-  /** After a cancel: what was whole stays, and the log says whether the service has stopped too. */
+  /** After a cancel whole pictures stay. The log has whether the service has stopped too. */
   async function stopped(cancelled: PageRequest, { images }: ImageStreamError): Promise<void> {
     for (const image of images) frameAt(image.index).finish(image);
     settle(images);

@@ -1,4 +1,4 @@
-// One picture, as large as the window, with what can be done with it.
+// One picture, as large as the window, and its actions.
 import { ImageStreamError } from '../src/index.js';
 import { button, h, hush, iconButton, notify, say } from './dom.js';
 import { canCopy, type PictureActions, type ShownPicture } from './pictures.js';
@@ -72,7 +72,7 @@ export function createViewer(actions: PictureActions, erase: (taskId: string) =>
     const pixels = width && height ? `${width} × ${height}` : size;
     const known = [pixels, kind, bytes && sizeOf(bytes), sha256 && `sha256 ${sha256.slice(0, 12)}…`];
     facts.replaceChildren(...known.flatMap((fact) => (fact ? [h('li', {}, fact)] : [])));
-    if (isKept) facts.append(h('li', expires ? { say: ['keptUntil', expires] } : {}));
+    if (expires) facts.append(h('li', { say: ['keptUntil', expires] }));
     previous.hidden = position === 0;
     following.hidden = position === all.length - 1;
     erasing.hidden = !isKept || !canErase;

@@ -73,7 +73,7 @@ const WORDS = {
   generate: ['生成', 'Generate'],
   generating: ['生成中…', 'Generating…'],
   waiting: ['{0} 秒后可生成', 'Wait {0} s'],
-  shortcut: ['Ctrl ↵', 'Ctrl ↵'],
+  shortcut: ['{0} ↵', '{0} ↵'],
 
   // The run
   strip: ['当前生成', 'Current run'],
@@ -221,7 +221,7 @@ const WORDS = {
   benchMissing: ['未收到', 'Not received'],
   benchForeign: ['其他来源', 'From elsewhere'],
   benchUnchecked: ['无法校验', 'Cannot be checked'],
-  benchNothing: ['生成后，这里并排显示模拟器画的和收到的图片。', 'After a run, what the simulator drew stands here beside what arrived.'],
+  benchNothing: ['生成后，这里并排显示模拟器画的和收到的图片。', 'After a run: the drawn pictures beside those that arrived.'],
 } satisfies Record<string, [zh: string, en: string]>;
 
 export type Word = keyof typeof WORDS;

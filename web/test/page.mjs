@@ -123,6 +123,24 @@ test('four pictures arrive at once', async () => {
   await view.close();
 });
 
+test('a draft is shown below the picture that replaces it', async () => {
+  const { url } = await stackWith({}, 0.5);
+  const view = await browser.open(url, { language: 'zh', theme: 'dark' });
+  const { page, check, checkShifts, strip } = view;
+  await page.locator('.bench summary').click();
+  await page.locator('#bench-shape').selectOption('images-stream');
+  await page.locator('#model').selectOption('gemini-3-pro-image');
+  await generate(view);
+  await page.locator('.frame[data-state=draft] img[data-preview]').waitFor({ timeout: 60_000 });
+  assert.equal(await page.locator('.frame img').count(), 2);
+  await page.getByText('草稿').first().waitFor();
+  await check('draft', { full: false });
+  await strip('done');
+  await checkShifts('drafts');
+  assert.equal(await page.locator('.frame[data-state=whole] img').count(), 1);
+  await view.close();
+});
+
 test('a face swap from links and photos', async () => {
   const { url } = await stackWith({});
   const view = await browser.open(url, { language: 'zh', width: 360 });
@@ -345,8 +363,13 @@ test('a session that has ended asks for sign-in, and the request goes on', async
   await check('signed-out-again', { full: false });
   await page.locator('dialog.again .primary').click();
   await strip('done');
+  // A second press sends nothing.
+  const sent = post(page, '/api/generate-stream');
+  await page.locator('.generate').evaluate((button) => (button.click(), button.click()));
+  await strip('running');
   await page.locator('.menu summary').click();
   await check('menu', { full: false });
+  assert.equal(sent.length, 1);
   await press('退出登录', 'Sign out');
   await page.locator('.front').waitFor();
   assert.ok(!(await kept(page)).text.includes(prompts.en), 'captions are deleted');
@@ -361,10 +384,12 @@ test('a session that has ended asks for sign-in, and the request goes on', async
   await page.locator('.composer').waitFor();
   assert.equal(await page.locator('.menu-email').textContent(), 'demo+anna@example.com');
   assert.equal(await page.locator('.card:not(.skeleton)').count(), 0, 'another user has another history');
+  await generate(view);
+  await strip('done');
   await view.close();
 });
 
-test('an expired token is refreshed, and nobody notices', async ({ refresh }) => {
+test('an expired token is refreshed without a question', async ({ refresh }) => {
   if (!refresh) return 'the stand-in cannot refresh tokens';
   const { url } = await stackWith({});
   const view = await browser.open(url);
@@ -422,6 +447,12 @@ test('pictures that are kept come back after a reload, and can be erased', async
   await page.locator('.mosaic img').nth(3).waitFor();
   assert.equal(await page.locator('.card').count(), 2);
   await check('history');
+  // A link that has expired is asked for again.
+  await page.route('**/pictures/**', (route) => route.fulfill({ status: 403 }), { times: 4 });
+  await page.reload();
+  await page.locator('.mosaic img').nth(3).waitFor();
+  await page.locator('.gone').first().waitFor({ state: 'detached' });
+  assert.equal((await widths(page, '.mosaic img')).filter(Boolean).length, 4);
   await page.locator('.mosaic-open').first().click();
   const [erase, sure] = [say('删除保存的图片', 'Erase the kept pictures'), say('再按一次，永久删除', 'Press again to erase permanently')];
   await check('viewer-kept', { full: false });
@@ -466,8 +497,8 @@ test('the page works with the keyboard alone, and without motion', async () => {
   const { page, strip } = view;
   await page.locator('.composer').waitFor();
   const status = [];
-  await page.exposeFunction('heard', (text) => status.push(text));
-  await page.evaluate(() => new MutationObserver(() => globalThis.heard(document.querySelector('[role=status]').textContent)).observe(document.querySelector('[role=status]'), { childList: true, characterData: true, subtree: true }));
+  await page.exposeFunction('written', (text) => status.push(text));
+  await page.evaluate(() => new MutationObserver(() => globalThis.written(document.querySelector('[role=status]').textContent)).observe(document.querySelector('[role=status]'), { childList: true, characterData: true, subtree: true }));
   await page.locator('#prompt').focus();
   await page.keyboard.type('A lake');
   await page.keyboard.press('Control+Enter');
@@ -476,6 +507,8 @@ test('the page works with the keyboard alone, and without motion', async () => {
   assert.equal(await page.locator('[aria-current=step]').count(), 1);
   await strip('done');
   assert.ok(status.length >= 3 && status.length <= 8, `a screen reader hears ${JSON.stringify(status)}`);
+  await page.getByRole('button', { name: 'Lights off' }).press('Enter');
+  assert.equal(await page.locator('html').getAttribute('data-theme'), 'dark');
   await page.locator('.frame .plate').focus();
   await page.keyboard.press('Enter');
   await page.locator('.viewer[open]').waitFor();
@@ -486,6 +519,9 @@ test('the page works with the keyboard alone, and without motion', async () => {
       assert.ok(Math.min(box.width, box.height) >= 24, `${selector} of ${box.width} × ${box.height}`);
     }
   }
+  await page.reload();
+  await page.locator('.composer').waitFor();
+  assert.equal(await page.locator('html').getAttribute('data-theme'), 'dark', 'the theme is kept');
   await view.close();
 });
 
