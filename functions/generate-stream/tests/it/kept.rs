@@ -9,7 +9,7 @@ use bytes::Bytes;
 use dev::RunningServer;
 use dev::client::{data, events, pictures};
 use dev::picture::{PictureFormat, draw};
-use dev::s3::{self, S3Engine, StoreFault, StoreProxy};
+use dev::s3::{self, BucketFault, BucketProxy, S3Engine};
 use dev::transcript::{Ending, Transcript};
 use generate_stream::{App, handle};
 use http::Request;
@@ -29,14 +29,14 @@ const WEEK: Duration = Duration::from_secs(7 * 86_400);
 struct KeptStand {
     stand: Stand,
     engine: S3Engine,
-    proxy: StoreProxy,
+    proxy: BucketProxy,
     running: RunningServer,
 }
 
 impl KeptStand {
     async fn new() -> Self {
         let engine = s3::start(None, WEEK).await.unwrap();
-        let proxy = StoreProxy::default();
+        let proxy = BucketProxy::default();
         let running = dev::start(s3::proxy_routes(proxy.clone(), &engine.url())).await.unwrap();
         Self { stand: Stand::new().await, engine, proxy, running }
     }
@@ -185,15 +185,15 @@ async fn a_picture_that_is_delivered_as_a_link_is_one_event() {
 async fn a_store_that_fails_costs_nothing_but_the_copy() {
     let stand = KeptStand::new().await;
     for (at, fault) in [
-        StoreFault::Refuse,
-        StoreFault::AccessDenied,
-        StoreFault::NoSuchBucket,
-        StoreFault::SlowDown,
-        StoreFault::InternalError,
-        StoreFault::NotS3,
-        StoreFault::PermanentRedirect,
-        StoreFault::HalfRequest,
-        StoreFault::Hang,
+        BucketFault::Refuse,
+        BucketFault::AccessDenied,
+        BucketFault::NoSuchBucket,
+        BucketFault::SlowDown,
+        BucketFault::InternalError,
+        BucketFault::NotS3,
+        BucketFault::PermanentRedirect,
+        BucketFault::HalfRequest,
+        BucketFault::Hang,
     ]
     .into_iter()
     .enumerate()
@@ -415,7 +415,7 @@ async fn erased_pictures_are_gone_and_their_key_is_not_run_again() {
     let ready = app.ready().unwrap();
     let owner = principal(&user);
     let erase = || ready.ledger.erase_pictures(&owner, "key");
-    stand.proxy.fail(Some(StoreFault::AccessDenied));
+    stand.proxy.fail(Some(BucketFault::AccessDenied));
     assert_eq!(erase().await, Err(shared::problem::Code::ServiceUnavailable));
     assert_eq!(stand.record(&user).await["pics"].as_m().unwrap().len(), 2, "nothing is removed without the store");
     stand.proxy.fail(None);
