@@ -24,7 +24,7 @@ use self::event::ArkEvent;
 use self::link::ArkLink;
 use self::request::{SeedreamRequest, SizeTier};
 use crate::drawings::Drawings;
-use crate::input::Refused;
+use crate::input::RefusedInput;
 use crate::picture::Picture;
 use crate::timed_body::{self, TimedWrite};
 
@@ -74,7 +74,7 @@ async fn generations(
     }
     let request = SeedreamRequest::parse(&headers, &body).map_err(ArkRefusal::request)?;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.ok_or_else(|| ArkRefusal::request(Refused("no Host header".to_owned())))?;
+    let host = host.ok_or_else(|| ArkRefusal::request(RefusedInput("no Host header".to_owned())))?;
     Ok(answer(options.speed, host, &request))
 }
 
@@ -135,7 +135,7 @@ impl ArkRefusal {
         }
     }
 
-    fn request(why: Refused) -> Self {
+    fn request(why: RefusedInput) -> Self {
         let missing = why.0.starts_with("missing field");
         Self {
             status: StatusCode::BAD_REQUEST,

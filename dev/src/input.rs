@@ -9,24 +9,24 @@ use serde::de::{Deserialize, DeserializeOwned, Deserializer};
 
 /// Why a request is refused, as a sentence.
 #[derive(Debug)]
-pub(crate) struct Refused(pub(crate) String);
+pub(crate) struct RefusedInput(pub(crate) String);
 
-impl fmt::Display for Refused {
+impl fmt::Display for RefusedInput {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
 /// Returns `otherwise` as the error unless `met`.
-pub(crate) fn require(met: bool, otherwise: &str) -> Result<(), Refused> {
-    if met { Ok(()) } else { Err(Refused(otherwise.to_owned())) }
+pub(crate) fn require(met: bool, otherwise: &str) -> Result<(), RefusedInput> {
+    if met { Ok(()) } else { Err(RefusedInput(otherwise.to_owned())) }
 }
 
 /// Parses a JSON body. The Content-Type must be `application/json`.
-pub(crate) fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, Refused> {
+pub(crate) fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: &[u8]) -> Result<T, RefusedInput> {
     let media_type = headers.get(header::CONTENT_TYPE).map(HeaderValue::as_bytes);
     require(media_type == Some(b"application/json"), "Content-Type must be application/json")?;
-    serde_json::from_slice(body).map_err(|error| Refused(error.to_string()))
+    serde_json::from_slice(body).map_err(|error| RefusedInput(error.to_string()))
 }
 
 /// Deserializes a member that may be missing but not `null`.
@@ -35,32 +35,32 @@ pub(crate) fn present<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializ
 }
 
 /// Checks an input image: a link, or a data URL whose payload is a picture of the stated type.
-pub(crate) fn check_image(url: &str) -> Result<(), Refused> {
+pub(crate) fn check_image(url: &str) -> Result<(), RefusedInput> {
     let Some(data) = url.strip_prefix("data:") else {
         return require(is_link(url), "an image must be an https URL or a data URL");
     };
     let Some((media_type, payload)) = data.split_once(";base64,") else {
-        return Err(Refused("a data URL must be base64".to_owned()));
+        return Err(RefusedInput("a data URL must be base64".to_owned()));
     };
     check_base64(media_type, payload)
 }
 
 /// Checks an input image in base64: its bytes must be a picture of the stated type.
-pub(crate) fn check_base64(media_type: &str, payload: &str) -> Result<(), Refused> {
+pub(crate) fn check_base64(media_type: &str, payload: &str) -> Result<(), RefusedInput> {
     let Ok(bytes) = STANDARD.decode(payload) else {
-        return Err(Refused("the payload of an image must be padded base64".to_owned()));
+        return Err(RefusedInput("the payload of an image must be padded base64".to_owned()));
     };
     check_file(media_type, &bytes)
 }
 
 /// Checks an input image as a file: it must be a picture of the stated type.
-pub(crate) fn check_file(media_type: &str, bytes: &[u8]) -> Result<(), Refused> {
+pub(crate) fn check_file(media_type: &str, bytes: &[u8]) -> Result<(), RefusedInput> {
     let matches_label = match media_type {
         "image/png" => bytes.starts_with(b"\x89PNG\r\n\x1a\n"),
         "image/jpeg" => bytes.starts_with(b"\xff\xd8\xff"),
         "image/webp" => bytes.starts_with(b"RIFF") && bytes.get(8..12) == Some(b"WEBP"),
         _ => {
-            return Err(Refused("an image must be image/png, image/jpeg or image/webp".to_owned()));
+            return Err(RefusedInput("an image must be image/png, image/jpeg or image/webp".to_owned()));
         }
     };
     require(matches_label, "the bytes of an image must match its media type")

@@ -28,7 +28,7 @@ use tracing::subscriber::NoSubscriber;
 use crate::server::{RunningServer, start as start_server};
 
 pub use self::objects::Objects;
-pub use self::proxy::{StoreCall, StoreFault, StoreProxy, routes as proxy_routes};
+pub use self::proxy::{BucketCall, BucketFault, BucketProxy, routes as proxy_routes};
 
 /// The name of the bucket.
 pub const BUCKET: &str = "pictures";

@@ -4,7 +4,7 @@
 use axum::http::HeaderMap;
 use serde::Deserialize;
 
-use crate::input::{self, Refused};
+use crate::input::{self, RefusedInput};
 
 /// Limit of input pictures plus output pictures.
 const MAX_PICTURES: u32 = 15;
@@ -21,14 +21,14 @@ pub(crate) struct SeedreamRequest {
 
 impl SeedreamRequest {
     /// Parses a request. The error is a sentence that names the first mistake.
-    pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, Refused> {
+    pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<Self, RefusedInput> {
         let json: SeedreamRequestJson = input::read_json(headers, body)?;
         input::require(!json.model.is_empty(), "`model` must not be empty")?;
         input::require(!json.prompt.is_empty(), "`prompt` must not be empty")?;
         input::require(json.stream, "only `stream` true is served")?;
         input::require(json.response_format == "url", "only `response_format` url is served")?;
         let Some(size) = SizeTier::parse(&json.size) else {
-            return Err(Refused("`size` must be 1K, 2K or 4K".to_owned()));
+            return Err(RefusedInput("`size` must be 1K, 2K or 4K".to_owned()));
         };
 
         let images = match json.image {
@@ -42,7 +42,7 @@ impl SeedreamRequest {
             (SequentialMode::Disabled, None) => 1,
             (SequentialMode::Auto, Some(options)) => options.max_images,
             _ => {
-                return Err(Refused(
+                return Err(RefusedInput(
                     "`sequential_image_generation_options` is required with auto and not allowed without it".into(),
                 ));
             }

@@ -6,7 +6,7 @@ pub(super) mod gemini;
 pub(super) mod generations;
 
 use super::size::Size;
-use crate::input::{Refused, require};
+use crate::input::{RefusedInput, require};
 
 /// Limit of input pictures per prompt of a Gemini model.
 const MAX_GEMINI_IMAGES: usize = 3;
@@ -28,7 +28,7 @@ pub(crate) struct ImageRequest {
 
 impl ImageRequest {
     /// Checks the rules that all routes share.
-    fn new(model: String, prompt: String, image_count: usize, size: Option<Size>) -> Result<Self, Refused> {
+    fn new(model: String, prompt: String, image_count: usize, size: Option<Size>) -> Result<Self, RefusedInput> {
         require(!model.is_empty(), "model must not be empty")?;
         require(!prompt.is_empty(), "the text must not be empty")?;
         Ok(Self { model, prompt, image_count, is_edit: false, size: size.unwrap_or(Size::SQUARE) })

@@ -25,7 +25,7 @@ struct ObjectsState {
 #[derive(Clone, Debug)]
 pub(super) struct Object {
     pub(super) head: ObjectHead,
-    content: Content,
+    content: ObjectContent,
 }
 
 /// What is known of an object beside its bytes. In a file it is the first line, as JSON; the bytes follow.
@@ -40,7 +40,7 @@ pub(super) struct ObjectHead {
 }
 
 #[derive(Clone, Debug)]
-enum Content {
+enum ObjectContent {
     Memory(Bytes),
     File { path: PathBuf, offset: usize },
 }
@@ -88,7 +88,7 @@ impl Objects {
     /// Stores an object, or replaces it. It is visible, and in its file, as a whole or not at all.
     pub(super) fn insert(&self, head: ObjectHead, bytes: Bytes) -> io::Result<()> {
         let Some(folder) = &self.0.folder else {
-            self.all().insert(head.key.clone(), Object { head, content: Content::Memory(bytes) });
+            self.all().insert(head.key.clone(), Object { head, content: ObjectContent::Memory(bytes) });
             return Ok(());
         };
         let mut line = serde_json::to_vec(&head)?;
@@ -101,13 +101,13 @@ impl Objects {
         let path = folder.join(format!("{}.object", hash(head.key.as_bytes())));
         let mut all = self.all();
         fs::rename(unfinished, &path)?;
-        all.insert(head.key.clone(), Object { head, content: Content::File { path, offset: line.len() } });
+        all.insert(head.key.clone(), Object { head, content: ObjectContent::File { path, offset: line.len() } });
         Ok(())
     }
 
     pub(super) fn remove(&self, key: &str) -> io::Result<()> {
         let mut all = self.all();
-        if let Some(Object { content: Content::File { path, .. }, .. }) = all.get(key) {
+        if let Some(Object { content: ObjectContent::File { path, .. }, .. }) = all.get(key) {
             fs::remove_file(path)?;
         }
         all.remove(key);
@@ -122,8 +122,8 @@ impl Objects {
 impl Object {
     pub(super) fn bytes(&self) -> io::Result<Bytes> {
         match &self.content {
-            Content::Memory(bytes) => Ok(bytes.clone()),
-            Content::File { path, offset } => Ok(Bytes::from(fs::read(path)?).split_off(*offset)),
+            ObjectContent::Memory(bytes) => Ok(bytes.clone()),
+            ObjectContent::File { path, offset } => Ok(Bytes::from(fs::read(path)?).split_off(*offset)),
         }
     }
 
@@ -131,6 +131,6 @@ impl Object {
         let file = fs::read(path)?;
         let end = file.iter().position(|byte| *byte == b'\n').ok_or(io::ErrorKind::InvalidData)?;
         let head = serde_json::from_slice(file.get(..end).unwrap_or_default())?;
-        Ok(Self { head, content: Content::File { path: path.to_owned(), offset: end + 1 } })
+        Ok(Self { head, content: ObjectContent::File { path: path.to_owned(), offset: end + 1 } })
     }
 }

@@ -22,20 +22,20 @@ const MAX_BYTES: usize = 64 << 20;
 
 /// The faults and counters of a proxy. A test holds one handle, [`routes`] another.
 #[derive(Clone, Default)]
-pub struct StoreProxy(Arc<Mutex<StoreProxyState>>);
+pub struct BucketProxy(Arc<Mutex<BucketProxyState>>);
 
 #[derive(Default)]
-struct StoreProxyState {
-    script: Option<Box<StoreScript>>,
+struct BucketProxyState {
+    script: Option<Box<BucketScript>>,
     delay: Duration,
     calls: BTreeMap<String, u32>,
 }
 
-type StoreScript = dyn FnMut(&StoreCall) -> Option<StoreFault> + Send;
+type BucketScript = dyn FnMut(&BucketCall) -> Option<BucketFault> + Send;
 
 /// The parts of a request that a script can read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct StoreCall {
+pub struct BucketCall {
     /// The method.
     pub method: Method,
     /// The path: the bucket and the key.
@@ -44,7 +44,7 @@ pub struct StoreCall {
 
 /// How a request fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreFault {
+pub enum BucketFault {
     /// The request is executed, and the connection is closed without a response.
     Swallow,
     /// The connection is closed, and the request is not executed.
@@ -69,14 +69,14 @@ pub enum StoreFault {
     NotS3,
 }
 
-impl StoreProxy {
+impl BucketProxy {
     /// Makes every request fail, or none.
-    pub fn fail(&self, fault: Option<StoreFault>) {
+    pub fn fail(&self, fault: Option<BucketFault>) {
         self.script(move |_| fault);
     }
 
     /// Makes the next `n` requests fail.
-    pub fn fail_next(&self, n: u32, fault: StoreFault) {
+    pub fn fail_next(&self, n: u32, fault: BucketFault) {
         let mut left = n;
         self.script(move |_| {
             let is_due = left > 0;
@@ -87,7 +87,7 @@ impl StoreProxy {
 
     /// Calls `script` for every request, in order of arrival, to decide whether it fails. The script must not call this
     /// proxy: the lock is held.
-    pub fn script(&self, script: impl FnMut(&StoreCall) -> Option<StoreFault> + Send + 'static) {
+    pub fn script(&self, script: impl FnMut(&BucketCall) -> Option<BucketFault> + Send + 'static) {
         let before = self.state().script.replace(Box::new(script));
         // Dropped without the lock: the old script may own a handle of this proxy.
         drop(before);
@@ -109,47 +109,47 @@ impl StoreProxy {
     }
 
     /// Counts a request. Returns its fault and the delay of its response.
-    fn record(&self, call: &StoreCall) -> (Option<StoreFault>, Duration) {
+    fn record(&self, call: &BucketCall) -> (Option<BucketFault>, Duration) {
         let mut state = self.state();
         *state.calls.entry(call.method.to_string()).or_default() += 1;
         (state.script.as_mut().and_then(|script| script(call)), state.delay)
     }
 
-    fn state(&self) -> MutexGuard<'_, StoreProxyState> {
+    fn state(&self) -> MutexGuard<'_, BucketProxyState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl fmt::Debug for StoreProxy {
+impl fmt::Debug for BucketProxy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("StoreProxy").field("calls", &self.state().calls).finish_non_exhaustive()
+        f.debug_struct("BucketProxy").field("calls", &self.state().calls).finish_non_exhaustive()
     }
 }
 
 /// Forwards every request to the engine at `url` and returns its response, or fails.
-pub fn routes(proxy: StoreProxy, url: &str) -> Router {
+pub fn routes(proxy: BucketProxy, url: &str) -> Router {
     Router::new().fallback(answer).with_state((proxy, EngineClient::new(url, MAX_BYTES)))
 }
 
-async fn answer(State((proxy, engine)): State<(StoreProxy, EngineClient)>, request: Request) -> Response {
+async fn answer(State((proxy, engine)): State<(BucketProxy, EngineClient)>, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let Ok(mut body) = body::to_bytes(body, MAX_BYTES).await else { return dropped() };
-    let (fault, delay) = proxy.record(&StoreCall { method: head.method.clone(), path: head.uri.path().to_owned() });
+    let (fault, delay) = proxy.record(&BucketCall { method: head.method.clone(), path: head.uri.path().to_owned() });
     let answer = match fault {
-        Some(StoreFault::Hang) => future::pending().await,
-        Some(StoreFault::Refuse) => dropped(),
+        Some(BucketFault::Hang) => future::pending().await,
+        Some(BucketFault::Refuse) => dropped(),
         Some(fault) if fault.response().is_some() => fault.response().unwrap_or_else(dropped),
         fault => {
             let mut request = Request::from_parts(head, Body::empty());
-            if fault == Some(StoreFault::HalfRequest) {
+            if fault == Some(BucketFault::HalfRequest) {
                 body.truncate(body.len() / 2);
                 request.headers_mut().insert(header::CONTENT_LENGTH, body.len().into());
             }
             *request.body_mut() = Body::from(body);
             let answer = engine.ask(request).await;
             match (fault, answer) {
-                (Some(StoreFault::Swallow), _) | (_, None) => dropped(),
-                (Some(StoreFault::HalfResponse), Some(answer)) => half(answer).await,
+                (Some(BucketFault::Swallow), _) | (_, None) => dropped(),
+                (Some(BucketFault::HalfResponse), Some(answer)) => half(answer).await,
                 (_, Some(answer)) => answer,
             }
         }
@@ -161,7 +161,7 @@ async fn answer(State((proxy, engine)): State<(StoreProxy, EngineClient)>, reque
     answer
 }
 
-impl StoreFault {
+impl BucketFault {
     /// S3's error response, or another service's.
     fn response(self) -> Option<Response> {
         let (status, code) = match self {

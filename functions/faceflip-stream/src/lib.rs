@@ -168,7 +168,8 @@ impl FaceflipTask {
             request_id: &self.caller.request_id,
             task_id: &self.wanted.task_id,
         };
-        let calls = UpstreamCalls { upstream, timing, ledger, admission: &self.admission, times: 1, links, labels };
+        let (admission, times, copies_links) = (&*self.admission, 1, true);
+        let calls = UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, labels };
         Ok(run(calls, post, AnyDialect::ark, events, sender).await?)
     }
 }

@@ -278,7 +278,8 @@ impl GenerateTask {
             task_id: &self.task_id,
         };
         let (timing, admission) = (&config.timing, &*self.admission);
-        let calls = UpstreamCalls { upstream, timing, ledger, admission, times, links, labels };
+        let copies_links = false;
+        let calls = UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, labels };
         Ok(run(calls, post, AnyDialect::new, output, sender).await?)
     }
 }

@@ -5,21 +5,21 @@ use serde::Deserialize;
 
 use super::{ImageRequest, MAX_GEMINI_IMAGES};
 use crate::image_api::size::Size;
-use crate::input::{self, Refused};
+use crate::input::{self, RefusedInput};
 
 /// Parses a request. The error is a sentence that names the first mistake.
-pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<ImageRequest, Refused> {
+pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<ImageRequest, RefusedInput> {
     let json: ChatRequestJson = input::read_json(headers, body)?;
     input::require(json.stream, "only stream: true is served")?;
     input::require(json.stream_options.include_usage, "include_usage must be true")?;
     input::require(json.modalities == ["text", "image"], "modalities must be text, image")?;
-    let [message] =
-        <[ChatMessageJson; 1]>::try_from(json.messages).map_err(|_| Refused("there must be one message".to_owned()))?;
+    let [message] = <[ChatMessageJson; 1]>::try_from(json.messages)
+        .map_err(|_| RefusedInput("there must be one message".to_owned()))?;
     input::require(message.role == "user", "the role of the message must be user")?;
 
     let mut parts = message.content.into_iter();
     let Some(ChatPartJson::Text { text: prompt }) = parts.next() else {
-        return Err(Refused("the first part must be the text".to_owned()));
+        return Err(RefusedInput("the first part must be the text".to_owned()));
     };
     let image_count = parts.len();
     parts.try_for_each(image)?;
@@ -29,9 +29,9 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<ImageRequest, Re
     ImageRequest::new(json.model, prompt, image_count, size)
 }
 
-fn image(part: ChatPartJson) -> Result<(), Refused> {
+fn image(part: ChatPartJson) -> Result<(), RefusedInput> {
     let ChatPartJson::ImageUrl { image_url } = part else {
-        return Err(Refused("every part after the first must be an image".to_owned()));
+        return Err(RefusedInput("every part after the first must be an image".to_owned()));
     };
     input::check_image(&image_url.url)
 }

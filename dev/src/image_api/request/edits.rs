@@ -8,7 +8,7 @@ use axum::http::header;
 
 use super::ImageRequest;
 use crate::image_api::size::Size;
-use crate::input::{self, Refused};
+use crate::input::{self, RefusedInput};
 
 /// OpenAI's limit of input pictures per prompt.
 const MAX_IMAGES: usize = 16;
@@ -16,9 +16,9 @@ const MAX_IMAGES: usize = 16;
 const TEXTS: [&str; 5] = ["model", "n", "prompt", "size", "stream"];
 
 /// Parses a request. The error is a sentence that names the first mistake.
-pub(crate) async fn parse(request: Request) -> Result<ImageRequest, Refused> {
+pub(crate) async fn parse(request: Request) -> Result<ImageRequest, RefusedInput> {
     let form = Multipart::from_request(request, &()).await;
-    let mut form = form.map_err(|why| Refused(format!("the body must be multipart/form-data: {why}")))?;
+    let mut form = form.map_err(|why| RefusedInput(format!("the body must be multipart/form-data: {why}")))?;
     let (mut texts, mut images) = (BTreeMap::new(), Vec::new());
     while let Some(field) = form.next_field().await.map_err(broken)? {
         let name = field.name().unwrap_or_default().to_owned();
@@ -44,7 +44,7 @@ pub(crate) async fn parse(request: Request) -> Result<ImageRequest, Refused> {
     input::require(images.iter().all(|name| name == image), "the field of one image is `image`, of several `image[]`")?;
 
     let size = texts.remove("size");
-    let mut text = |name: &str| texts.remove(name).ok_or_else(|| Refused(format!("missing field `{name}`")));
+    let mut text = |name: &str| texts.remove(name).ok_or_else(|| RefusedInput(format!("missing field `{name}`")));
     let (model, prompt) = (text("model")?, text("prompt")?);
     input::require(text("n")? == "1", "n must be 1")?;
     input::require(text("stream")? == "true", "only stream: true is served")?;
@@ -53,20 +53,20 @@ pub(crate) async fn parse(request: Request) -> Result<ImageRequest, Refused> {
 }
 
 /// The value of a text field. It has no filename and no Content-Type.
-async fn text(field: Field<'_>) -> Result<String, Refused> {
+async fn text(field: Field<'_>) -> Result<String, RefusedInput> {
     let is_text = field.file_name().is_none() && field.content_type().is_none();
     input::require(is_text, "a text field has neither a filename nor a Content-Type")?;
     let bytes = field.bytes().await.map_err(broken)?;
-    String::from_utf8(bytes.into()).map_err(|_| Refused("a text field must be UTF-8".to_owned()))
+    String::from_utf8(bytes.into()).map_err(|_| RefusedInput("a text field must be UTF-8".to_owned()))
 }
 
-async fn check_file(field: Field<'_>) -> Result<(), Refused> {
+async fn check_file(field: Field<'_>) -> Result<(), RefusedInput> {
     input::require(field.file_name().is_some_and(|name| !name.is_empty()), "an image must have a filename")?;
     let media_type = field.content_type().unwrap_or_default().to_owned();
     let bytes = field.bytes().await.map_err(broken)?;
     input::check_file(&media_type, &bytes)
 }
 
-fn broken(error: MultipartError) -> Refused {
-    Refused(error.body_text())
+fn broken(error: MultipartError) -> RefusedInput {
+    RefusedInput(error.body_text())
 }

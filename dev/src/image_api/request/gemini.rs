@@ -5,7 +5,7 @@ use serde::Deserialize;
 
 use super::{ImageRequest, MAX_GEMINI_IMAGES};
 use crate::image_api::size::Size;
-use crate::input::{self, Refused};
+use crate::input::{self, RefusedInput};
 
 /// Parses a request for `model`. The error is a sentence that names the first mistake.
 pub(crate) fn parse(
@@ -13,18 +13,18 @@ pub(crate) fn parse(
     query: Option<&str>,
     headers: &HeaderMap,
     body: &[u8],
-) -> Result<ImageRequest, Refused> {
+) -> Result<ImageRequest, RefusedInput> {
     input::require(query == Some("alt=sse"), "the query must be alt=sse")?;
     let json: GeminiRequestJson = input::read_json(headers, body)?;
     let GenerationConfigJson { response_modalities: modalities, image_config } = json.generation_config;
     input::require(modalities == ["TEXT", "IMAGE"], "responseModalities must be TEXT, IMAGE")?;
     let [content] = <[GeminiContentJson; 1]>::try_from(json.contents)
-        .map_err(|_| Refused("there must be one content".to_owned()))?;
+        .map_err(|_| RefusedInput("there must be one content".to_owned()))?;
     input::require(content.role == "user", "the role of the content must be user")?;
 
     let mut parts = content.parts.into_iter();
     let Some(GeminiPartJson::Text(prompt)) = parts.next() else {
-        return Err(Refused("the first part must be the text".to_owned()));
+        return Err(RefusedInput("the first part must be the text".to_owned()));
     };
     let image_count = parts.len();
     parts.try_for_each(image)?;
@@ -33,9 +33,9 @@ pub(crate) fn parse(
     ImageRequest::new(model.to_owned(), prompt, image_count, size)
 }
 
-fn image(part: GeminiPartJson) -> Result<(), Refused> {
+fn image(part: GeminiPartJson) -> Result<(), RefusedInput> {
     let GeminiPartJson::InlineData(InlineDataJson { mime_type, data }) = part else {
-        return Err(Refused("every part after the first must be an image".to_owned()));
+        return Err(RefusedInput("every part after the first must be an image".to_owned()));
     };
     input::check_base64(&mime_type, &data)
 }

@@ -5,10 +5,10 @@ use serde::Deserialize;
 
 use super::ImageRequest;
 use crate::image_api::size::Size;
-use crate::input::{self, Refused};
+use crate::input::{self, RefusedInput};
 
 /// Parses a request. The error is a sentence that names the first mistake.
-pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<ImageRequest, Refused> {
+pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<ImageRequest, RefusedInput> {
     let json: GenerationsRequestJson = input::read_json(headers, body)?;
     input::require(json.n == 1, "n must be 1")?;
     input::require(json.stream, "only stream: true is served")?;

@@ -7,7 +7,7 @@ use axum::Router;
 use axum::extract::Request;
 use bytes::Bytes;
 use dev::RunningServer;
-use dev::s3::{BUCKET, S3Engine, StoreFault, StoreProxy, proxy_routes, variables};
+use dev::s3::{BUCKET, BucketFault, BucketProxy, S3Engine, proxy_routes, variables};
 use dev::secrets::Vault;
 use sha2::{Digest, Sha256};
 use shared::edge::{PictureError, Pictures};
@@ -21,13 +21,13 @@ use super::{EVER, config, engine, pictures};
 /// An engine behind a proxy, and a client of the proxy.
 struct Store {
     engine: S3Engine,
-    proxy: StoreProxy,
+    proxy: BucketProxy,
     server: RunningServer,
 }
 
 impl Store {
     async fn new() -> Self {
-        let (engine, proxy) = (engine().await, StoreProxy::default());
+        let (engine, proxy) = (engine().await, BucketProxy::default());
         let server = dev::start(proxy_routes(proxy.clone(), &engine.url())).await.unwrap();
         Self { engine, proxy, server }
     }
@@ -59,12 +59,12 @@ async fn a_good_put_is_one_request_and_no_line() {
 #[tokio::test]
 async fn faults_that_pass_are_tried_again() {
     let faults = [
-        (StoreFault::Refuse, 2, 3),
-        (StoreFault::Swallow, 2, 3),
-        (StoreFault::SlowDown, 2, 3),
-        (StoreFault::InternalError, 1, 2),
-        (StoreFault::NotS3, 1, 2),
-        (StoreFault::HalfRequest, 1, 2),
+        (BucketFault::Refuse, 2, 3),
+        (BucketFault::Swallow, 2, 3),
+        (BucketFault::SlowDown, 2, 3),
+        (BucketFault::InternalError, 1, 2),
+        (BucketFault::NotS3, 1, 2),
+        (BucketFault::HalfRequest, 1, 2),
     ];
     for (fault, times, calls) in faults {
         let (store, log) = (Store::new().await, Log::new());
@@ -84,20 +84,20 @@ async fn faults_that_pass_are_tried_again() {
 async fn faults_that_stay_are_logged_once() {
     let unavailable = PictureError::Unavailable;
     let rows = [
-        (StoreFault::Refuse, unavailable, 3, " WARN ", "class=\"cut\""),
-        (StoreFault::SlowDown, unavailable, 3, " WARN ", "class=\"busy\" status=503 code=\"SlowDown\""),
-        (StoreFault::InternalError, unavailable, 3, " WARN ", "class=\"busy\" status=500"),
-        (StoreFault::NotS3, unavailable, 3, " WARN ", "class=\"busy\" status=502"),
-        (StoreFault::HalfRequest, PictureError::Digest, 2, "ERROR ", "class=\"digest\" status=400"),
+        (BucketFault::Refuse, unavailable, 3, " WARN ", "class=\"cut\""),
+        (BucketFault::SlowDown, unavailable, 3, " WARN ", "class=\"busy\" status=503 code=\"SlowDown\""),
+        (BucketFault::InternalError, unavailable, 3, " WARN ", "class=\"busy\" status=500"),
+        (BucketFault::NotS3, unavailable, 3, " WARN ", "class=\"busy\" status=502"),
+        (BucketFault::HalfRequest, PictureError::Digest, 2, "ERROR ", "class=\"digest\" status=400"),
         (
-            StoreFault::AccessDenied,
+            BucketFault::AccessDenied,
             PictureError::Refused,
             1,
             "ERROR ",
             "class=\"denied\" status=403 code=\"AccessDenied\"",
         ),
-        (StoreFault::NoSuchBucket, PictureError::Refused, 1, "ERROR ", "class=\"no_bucket\" status=404"),
-        (StoreFault::PermanentRedirect, PictureError::Refused, 1, "ERROR ", "class=\"other_region\" status=301"),
+        (BucketFault::NoSuchBucket, PictureError::Refused, 1, "ERROR ", "class=\"no_bucket\" status=404"),
+        (BucketFault::PermanentRedirect, PictureError::Refused, 1, "ERROR ", "class=\"other_region\" status=301"),
     ];
     let store = Store::new().await;
     let pictures = store.client(&[]);
@@ -112,7 +112,7 @@ async fn faults_that_stay_are_logged_once() {
         assert_eq!(line.contains("alarm=true"), level == "ERROR ", "{line}");
         assert!(line.contains(&format!("attempts={calls}")) && line.contains("operation=\"PUT\""), "{line}");
         // A deletion has no body that could be changed.
-        if fault != StoreFault::HalfRequest {
+        if fault != BucketFault::HalfRequest {
             assert_eq!(pictures.delete(&key(0)).await, Err(error), "{fault:?}");
         }
     }
@@ -134,7 +134,7 @@ async fn a_slow_store_costs_no_more_than_the_time_limit() {
     let bytes = Bytes::from("bytes");
     let pictures = store.client(&[("PICTURE_PUT_MS", "1000")]);
     let sha256 = Sha256::digest(&bytes).into();
-    store.proxy.fail(Some(StoreFault::Hang));
+    store.proxy.fail(Some(BucketFault::Hang));
     let second = Duration::from_secs(1);
     for (until, expected) in [(ever(), second), (now() + second / 4, second / 4)] {
         let begun = now();
@@ -155,7 +155,7 @@ async fn a_slow_store_costs_no_more_than_the_time_limit() {
 #[tokio::test]
 async fn a_hanging_attempt_is_given_up_for_another() {
     let store = Store::new().await;
-    store.proxy.fail_next(1, StoreFault::Hang);
+    store.proxy.fail_next(1, BucketFault::Hang);
     let begun = now();
     put(&store.client(&[]), &key(0), &Bytes::from("bytes")).await.unwrap();
     assert!(now() - begun >= Duration::from_secs(4), "an attempt has four seconds");

@@ -4,7 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use dev::client::{data, events};
-use dev::s3::{KEY_PAIR, StoreFault, StoreProxy, proxy_routes};
+use dev::s3::{BucketFault, BucketProxy, KEY_PAIR, proxy_routes};
 use serde_json::{Value, json};
 
 use super::{folder, run, stack, start, stop};
@@ -90,7 +90,7 @@ async fn the_environment_turns_the_bucket_off_or_names_another() {
 async fn check_tries_the_bucket() {
     let folder = folder("check-bucket");
     let engine = dev::s3::start(None, Duration::from_secs(3_600)).await.unwrap();
-    let proxy = StoreProxy::default();
+    let proxy = BucketProxy::default();
     let server = dev::start(proxy_routes(proxy.clone(), &engine.url())).await.unwrap();
     let upstreams = "IMAGE_API_BASE_URL=https://relay.example.com\nIMAGE_API_KEY=a\nARK_API_KEY=b\n";
     let check = |of_bucket: &str| {
@@ -122,11 +122,11 @@ async fn check_tries_the_bucket() {
         assert!(!ready && said.contains("PICTURES_BUCKET cannot be written: check its name"), "{said}");
         assert!(said.contains(expected) && !said.contains("canary") && said.contains("Next: correct"), "{said}");
     }
-    let get_is_denied = |call: &dev::s3::StoreCall| (call.method == "GET").then_some(StoreFault::AccessDenied);
+    let get_is_denied = |call: &dev::s3::BucketCall| (call.method == "GET").then_some(BucketFault::AccessDenied);
     proxy.script(get_is_denied);
     let (ready, said) = check(&right);
     assert!(!ready && said.contains("cannot be read by a signed link"), "{said}");
-    proxy.fail(Some(StoreFault::Refuse));
+    proxy.fail(Some(BucketFault::Refuse));
     let (ready, said) = check(&right);
     assert!(!ready && said.contains("check PICTURES_ENDPOINT and the network"), "{said}");
     fs::remove_dir_all(folder).unwrap();

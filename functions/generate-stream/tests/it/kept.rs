@@ -9,7 +9,7 @@ use bytes::Bytes;
 use dev::RunningServer;
 use dev::client::{data, events, pictures};
 use dev::picture::{PictureFormat, draw};
-use dev::s3::{self, S3Engine, StoreFault, StoreProxy};
+use dev::s3::{self, BucketFault, BucketProxy, S3Engine};
 use dev::transcript::{Ending, Transcript};
 use generate_stream::{App, handle};
 use http::Request;
@@ -29,14 +29,14 @@ const WEEK: Duration = Duration::from_secs(7 * 86_400);
 struct KeptStand {
     stand: Stand,
     engine: S3Engine,
-    proxy: StoreProxy,
+    proxy: BucketProxy,
     running: RunningServer,
 }
 
 impl KeptStand {
     async fn new() -> Self {
         let engine = s3::start(None, WEEK).await.unwrap();
-        let proxy = StoreProxy::default();
+        let proxy = BucketProxy::default();
         let running = dev::start(s3::proxy_routes(proxy.clone(), &engine.url())).await.unwrap();
         Self { stand: Stand::new().await, engine, proxy, running }
     }
@@ -185,15 +185,15 @@ async fn a_picture_that_is_delivered_as_a_link_is_one_event() {
 async fn a_store_that_fails_costs_nothing_but_the_copy() {
     let stand = KeptStand::new().await;
     for (at, fault) in [
-        StoreFault::Refuse,
-        StoreFault::AccessDenied,
-        StoreFault::NoSuchBucket,
-        StoreFault::SlowDown,
-        StoreFault::InternalError,
-        StoreFault::NotS3,
-        StoreFault::PermanentRedirect,
-        StoreFault::HalfRequest,
-        StoreFault::Hang,
+        BucketFault::Refuse,
+        BucketFault::AccessDenied,
+        BucketFault::NoSuchBucket,
+        BucketFault::SlowDown,
+        BucketFault::InternalError,
+        BucketFault::NotS3,
+        BucketFault::PermanentRedirect,
+        BucketFault::HalfRequest,
+        BucketFault::Hang,
     ]
     .into_iter()
     .enumerate()
@@ -415,7 +415,7 @@ async fn erased_pictures_are_gone_and_their_key_is_not_run_again() {
     let ready = app.ready().unwrap();
     let owner = principal(&user);
     let erase = || ready.ledger.erase_pictures(&owner, "key");
-    stand.proxy.fail(Some(StoreFault::AccessDenied));
+    stand.proxy.fail(Some(BucketFault::AccessDenied));
     assert_eq!(erase().await, Err(shared::problem::Code::ServiceUnavailable));
     assert_eq!(stand.record(&user).await["pics"].as_m().unwrap().len(), 2, "nothing is removed without the store");
     stand.proxy.fail(None);
@@ -448,4 +448,19 @@ async fn a_slow_store_does_not_delay_the_stream() {
     let rest = tokio::time::timeout(EVER, body.collect()).await.unwrap().unwrap().to_bytes();
     assert_eq!(events(&rest).iter().filter(|event| event.name == "image.stored").count(), 3);
     assert_eq!(stand.proxy.calls_to("PUT"), 3);
+}
+
+/// A user can make a chat model write any link.
+#[tokio::test]
+async fn a_link_in_a_model_s_text_is_never_fetched() {
+    let (stand, user) = (KeptStand::new().await, User::new("link-in-text"));
+    let files = Upstream::plays(Transcript { content_type: "image/png", ..Transcript::events(png(1)) }).await;
+    let text = format!("![image]({}/a.png)", files.url);
+    let said =
+        format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{text}\"}}}}]}}\n\ndata: [DONE]\n\n");
+    let upstream = Upstream::plays(Transcript::events(said)).await;
+    let app = stand.app(&upstream, &[("PICTURE_LINK_HOSTS", "127.0.0.1")]);
+    let reply = ask(&app, keyed(&user, STREAM, json!({"prompt": "x", "format": "events"}))).await;
+    assert_eq!((reply.ending().as_str(), named(&reply, "image.done").len()), ("done", 1), "the link is passed on");
+    assert_eq!((files.requests(), stand.proxy.calls()), (0, 0));
 }

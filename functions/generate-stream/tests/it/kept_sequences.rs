@@ -10,7 +10,7 @@ use bytes::Bytes;
 use dev::RunningServer;
 use dev::client::pictures;
 use dev::dynamodb::TableFault;
-use dev::s3::{self, S3Engine, StoreFault, StoreProxy};
+use dev::s3::{self, BucketFault, BucketProxy, S3Engine};
 use dev::transcript::{Ending, Transcript};
 use futures_util::{FutureExt, StreamExt, stream};
 use generate_stream::{App, handle};
@@ -127,7 +127,7 @@ impl Process {
 struct Sequence {
     stand: Stand,
     engine: S3Engine,
-    bucket: StoreProxy,
+    bucket: BucketProxy,
     bucket_server: RunningServer,
     upstream: Upstream,
     user: User,
@@ -155,7 +155,7 @@ impl Sequence {
         stand.tables.grant(&user.owner(), CREDITS).await;
         let upstream = Upstream::plays_in_turn(answers.iter().enumerate().map(transcript).collect()).await;
         let engine = s3::start(None, WEEK).await.unwrap();
-        let bucket = StoreProxy::default();
+        let bucket = BucketProxy::default();
         let bucket_server = dev::start(s3::proxy_routes(bucket.clone(), &engine.url())).await.unwrap();
         Self { stand, engine, bucket, bucket_server, upstream, user, read: Vec::new(), spent: Vec::new() }
     }
@@ -364,8 +364,8 @@ async fn a_process_may_die_at_any_call_to_the_tables_and_the_bucket() {
             });
             sequence.bucket.script(move |_| match of_bucket.lock().unwrap().next() {
                 (_, true) => None,
-                (true, false) => Some(StoreFault::Swallow),
-                (false, false) => Some(StoreFault::Refuse),
+                (true, false) => Some(BucketFault::Swallow),
+                (false, false) => Some(BucketFault::Refuse),
             });
             let mut process = sequence.process();
             process.send(sequence.request());

@@ -105,6 +105,7 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
             admission: &admission,
             times: 1,
             links: LocalLinks::Refused,
+            copies_links: false,
             labels: CallLabels { route: "/", principal: &principal, request_id: "request", task_id: &task_id },
         };
         let ended = run(calls, post, AnyDialect::new, &mut Faulty(update), &mut sender).await;

@@ -1,6 +1,6 @@
 use aws_sdk_dynamodb::types::AttributeValue;
 
-use super::dynamodb::{Item, StoreError, Table, if_applied, item, number, read_number, read_text, text};
+use super::dynamodb::{Item, StoreError, TableClient, if_applied, item, number, read_number, read_text, text};
 use super::expression::Expression;
 use super::tasks::{TaskRun, Tasks, ledger_key};
 use crate::credits::{Balance, Hold};
@@ -13,7 +13,7 @@ const MAX_TRIES: usize = 4;
 /// Users' credit balances: one item each, beside the user's task records.
 #[derive(Debug)]
 pub(super) struct Balances {
-    pub(super) table: Table,
+    pub(super) table: TableClient,
     /// The balance of a new user.
     pub(super) initial: u64,
 }

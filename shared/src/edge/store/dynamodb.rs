@@ -27,7 +27,7 @@ pub struct DynamoDb {
 
 /// The requests to one table.
 #[derive(Debug, Clone)]
-pub(super) struct Table {
+pub(super) struct TableClient {
     dynamodb: DynamoDb,
     name: String,
 }
@@ -56,12 +56,12 @@ impl DynamoDb {
         Self { endpoint, client: Arc::default() }
     }
 
-    pub(super) fn table(&self, name: &str) -> Table {
-        Table { dynamodb: self.clone(), name: name.to_owned() }
+    pub(super) fn table(&self, name: &str) -> TableClient {
+        TableClient { dynamodb: self.clone(), name: name.to_owned() }
     }
 }
 
-impl Table {
+impl TableClient {
     /// Reads an item, with every write that was confirmed before.
     pub(super) async fn get(&self, key: Item) -> Result<Option<Item>, Code> {
         let get = self.client().await.get_item().table_name(&self.name).set_key(Some(key)).consistent_read(true);

@@ -24,7 +24,7 @@ use uuid::Uuid;
 use self::credentials::BucketCredentials;
 use self::fault::StoreFault;
 pub(super) use self::link_copy::TOTAL as COPY_TIME_LIMIT;
-use self::signature::{Payload, SignedQuery, signed_headers, signed_query};
+use self::signature::{SignedPayload, SignedQuery, signed_headers, signed_query};
 use crate::config::{BucketConfig, PicturesConfig};
 use crate::edge::clock::{now, wall};
 use crate::kept_picture::SignedLink;
@@ -196,7 +196,7 @@ impl Pictures {
         let credentials = self.0.credentials.get().await?;
         let StoreRequest { method, key, headers, body, sha256 } = request;
         let url = self.url(key);
-        let payload = Payload { method: method.as_str(), url: &url, headers, sha256, signed_at: wall() };
+        let payload = SignedPayload { method: method.as_str(), url: &url, headers, sha256, signed_at: wall() };
         let signed = signed_headers(&payload, &credentials, &self.0.bucket.region)?;
         let mut to_send = client.request(method.clone(), &url).body(body.clone());
         let given = headers.iter().map(|(name, value)| (*name, *value));

@@ -8,7 +8,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::dynamodb::{
-    DynamoDb, Item, OPERATION_TIMEOUT, StoreError, Table, if_applied, item, number, read_number, read_text, text,
+    DynamoDb, Item, OPERATION_TIMEOUT, StoreError, TableClient, if_applied, item, number, read_number, read_text, text,
 };
 use super::expression::Expression;
 use crate::edge::clock::{now, unix_ms};
@@ -42,7 +42,7 @@ const MAX_WAIT: Duration = Duration::from_secs(4);
 /// Token buckets in DynamoDB: one item per caller, one conditional write per decision.
 #[derive(Debug)]
 pub struct RateLimiter {
-    table: Table,
+    table: TableClient,
     memory: Mutex<RefusalMemory>,
     turns: Mutex<HashMap<String, Weak<Semaphore>>>,
 }

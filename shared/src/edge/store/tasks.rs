@@ -4,7 +4,7 @@ use aws_sdk_dynamodb::primitives::Blob;
 use aws_sdk_dynamodb::types::AttributeValue;
 use tokio::time::timeout;
 
-use super::dynamodb::{Item, StoreError, Table, if_applied, item, number, read_number, read_text, text};
+use super::dynamodb::{Item, StoreError, TableClient, if_applied, item, number, read_number, read_text, text};
 use super::expression::Expression;
 use crate::kept_picture::KeptPicture;
 use crate::media::{WholeImage, sniff::MediaType};
@@ -17,7 +17,7 @@ const UNDO_WAIT: Duration = Duration::from_millis(300);
 /// The records of tasks: one item each, in the ledger's table under its owner.
 #[derive(Debug, Clone)]
 pub(super) struct Tasks {
-    pub(super) table: Table,
+    pub(super) table: TableClient,
     pub(super) log_days: u64,
 }
 

@@ -38,6 +38,9 @@ pub struct UpstreamCalls<'a> {
     pub times: u32,
     /// Whether generated links may be links to this machine.
     pub links: LocalLinks,
+    /// Whether generated links are copied into the bucket. Only where they are results of the upstream: a user can make a
+    /// chat model write any link.
+    pub copies_links: bool,
     /// Names the calls in the log.
     pub labels: CallLabels<'a>,
 }
@@ -90,7 +93,7 @@ pub async fn run(
         unsent: Bytes::new(),
     };
     let mut exchanges: Vec<Exchange> = (0..calls.times).map(|_| Exchange::new(dialect(calls.links))).collect();
-    let mut sink = UpdateSink::new(output, keeper);
+    let mut sink = UpdateSink::new(output, keeper, calls.copies_links);
 
     let work = async {
         let read = read_all(&calls, post, end_by, &mut exchanges, &mut sink, &mut client).await;

@@ -18,7 +18,7 @@ pub(super) const EMPTY_SHA256: [u8; 32] = [
 ];
 
 /// What is signed with headers.
-pub(super) struct Payload<'a> {
+pub(super) struct SignedPayload<'a> {
     pub(super) method: &'a str,
     pub(super) url: &'a str,
     pub(super) headers: &'a [(&'static str, &'a str)],
@@ -35,7 +35,7 @@ pub(super) struct SignedQuery {
 
 /// The headers to add: the signature, its time, the payload's digest and the session token.
 pub(super) fn signed_headers(
-    payload: &Payload<'_>,
+    payload: &SignedPayload<'_>,
     credentials: &Credentials,
     region: &str,
 ) -> Result<Vec<(String, String)>, StoreFault> {
