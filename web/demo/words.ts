@@ -169,8 +169,8 @@ const WORDS = {
   routeFaces: ['照片换脸', 'Face swap'],
   at: ['{0@w}', '{0@w}'],
   whatIsKept: [
-    '提示词和照片不会保存在服务端。提示词只留在此浏览器，退出登录即删除。',
-    'Prompts and photos are never stored by the service. Prompts stay in this browser and are deleted when you sign out.',
+    '服务端不保存提示词和照片；提示词只留在此浏览器，退出登录即删除。标有日期的图片保存到该日期，可随时删除。',
+    'The service stores no prompts and no photos. Prompts stay in this browser until you sign out. Pictures with a date are kept until then, and you can erase them.',
   ],
 
   // Failures: a title, and what to do. Argument 0 is the part.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
@@ -55,8 +56,11 @@ pub(crate) fn config(settings: &PageSettings<'_>) -> Value {
     config
 }
 
-/// The hooks of the bench. `project` is the fake of Supabase, if it is used.
-pub(crate) fn hooks(address: SocketAddr, project: Option<Project>) -> Router {
+/// The hooks of the bench. `bucket` is the address of the stack's own bucket; `project` is the fake of Supabase, if it is
+/// used.
+pub(crate) fn hooks(address: SocketAddr, bucket: Option<String>, project: Option<Project>) -> Router {
+    let own: Arc<[String]> =
+        [format!("http://{address}/")].into_iter().chain(bucket.map(|at| format!("{at}/"))).collect();
     let expired = move |RawQuery(query): RawQuery| async move {
         let email = member(query, "email").ok_or(StatusCode::BAD_REQUEST)?;
         let project = project.ok_or(StatusCode::NOT_FOUND)?;
@@ -69,19 +73,17 @@ pub(crate) fn hooks(address: SocketAddr, project: Option<Project>) -> Router {
     };
     let link = move |RawQuery(query): RawQuery| async move {
         let target = member(query, "to").ok_or(StatusCode::BAD_REQUEST)?;
-        forward(address, &target).await.map_err(|_| StatusCode::BAD_GATEWAY)
+        if !own.iter().any(|start| target.starts_with(start)) {
+            return Err(StatusCode::FORBIDDEN);
+        }
+        forward(&target).await.map_err(|_| StatusCode::BAD_GATEWAY)
     };
     Router::new().route("/dev/expired-token", get(expired)).route("/dev/link", get(link))
 }
 
-/// Fetches a link of a fake. A phone cannot reach this machine's loopback address, where links of the fakes lead.
-async fn forward(address: SocketAddr, target: &str) -> io::Result<Response> {
-    let url = Url::parse(target).map_err(io::Error::other)?;
-    let is_own = url.scheme() == "http" && url.host_str() == Some("127.0.0.1") && url.port() == Some(address.port());
-    if !is_own {
-        return Ok(StatusCode::FORBIDDEN.into_response());
-    }
-    let response = reqwest::get(url).await.map_err(io::Error::other)?;
+/// Fetches a link of a fake or of the bucket. A phone cannot reach this machine's loopback address, where they lead.
+async fn forward(target: &str) -> reqwest::Result<Response> {
+    let response = reqwest::get(target).await?;
     let media_type = response.headers().get(header::CONTENT_TYPE).cloned();
     let mut forwarded = (response.status(), Body::from_stream(response.bytes_stream())).into_response();
     if let Some(media_type) = media_type {

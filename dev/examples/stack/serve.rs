@@ -136,7 +136,7 @@ pub(crate) fn routes(
         .merge(faults.at_upstream(upstreams))
         .merge(dev::page::routes(&page))
         .merge(dev::drawings::routes(drawings))
-        .merge(page::hooks(address, demo_project))
+        .merge(page::hooks(address, stores.bucket(), demo_project))
         .route(TABLES_AT, tables_at)
         .merge(dev::secrets::routes(vault))
         .layer(cors(&ALLOWED_HEADERS, host))

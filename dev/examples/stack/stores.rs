@@ -71,6 +71,14 @@ impl Stores {
         self.tables.as_ref().map(Engine::url)
     }
 
+    /// The address of the stack's own bucket.
+    pub(crate) fn bucket(&self) -> Option<String> {
+        match &self.bucket {
+            StackBucket::Own(engine) => Some(engine.url()),
+            StackBucket::Off | StackBucket::Elsewhere => None,
+        }
+    }
+
     /// The value of a variable of the bucket; `None` for other variables.
     pub(crate) fn of_bucket(
         &self,
