@@ -93,12 +93,12 @@ async fn every_sample_has_its_documented_outcome() {
 async fn the_binary_returns_records_of_the_ledger() {
     let claims = Project::claims("", "demo@example.com");
     let principal = Principal::User(UserId::parse(claims["sub"].as_str().unwrap()).unwrap());
-    ledger(&[]).admit(wanted(&principal, "任务 1/2")).await.unwrap();
+    ledger(&[]).admit(wanted(&principal, "任务 3/4")).await.unwrap();
 
     let function = function(&[("CREDITS", "on"), ("CREDITS_INITIAL", "3")]).await;
-    let one = get("/api/generations/%E4%BB%BB%E5%8A%A1%201%2F2");
+    let one = get("/api/generations/%E4%BB%BB%E5%8A%A1%203%2F4");
     let (status, item) = answer(function.invoke(&one, LONG).await.unwrap()).await;
-    assert_eq!((status, &item["task_id"], &item["status"]), (200, &"任务 1/2".into(), &"running".into()));
+    assert_eq!((status, &item["task_id"], &item["status"]), (200, &"任务 3/4".into(), &"running".into()));
     let mut page = get("/api/generations");
     page["rawQueryString"] = "limit=100&unknown=%2B".into();
     let (status, log) = answer(function.invoke(&page, LONG).await.unwrap()).await;
