@@ -112,6 +112,18 @@ impl HeldPictures {
         due
     }
 
+    /// Removes the whole picture of a slot for an output that needs it no longer. The slot is still known to have one, so a
+    /// draft does not replace it.
+    pub fn deliver(&mut self, slot: u32) -> Option<HeldPicture> {
+        let picture = self.whole.iter_mut().find(|picture| picture.slot == slot && picture.is_wanted)?;
+        picture.is_wanted = false;
+        let content = picture.content.clone();
+        if let HeldContent::Inline { bytes, .. } = &mut picture.content {
+            *bytes = Bytes::new();
+        }
+        Some(HeldPicture { slot, draft: picture.draft, content, is_wanted: true })
+    }
+
     /// Gives up the bytes of a whole picture that the output does not need. The slot is still known to have it. Returns
     /// their number, which counts as held until [`Self::stored`] is called with it.
     pub fn release(&mut self, slot: u32) -> usize {
@@ -336,6 +348,20 @@ mod tests {
         other.update(&start(0, false), false);
         other.update(&finish(0, false), false);
         assert_eq!(other.whole(|_| true).count(), 0, "no part of the request needs it");
+    }
+
+    #[test]
+    fn a_draft_does_not_replace_a_picture_that_was_delivered() {
+        let mut held = HeldPictures::for_bucket();
+        held.update(&start(0, false), true);
+        held.update(&Update::ImageBytes { slot: 0, bytes: b"abc" }, false);
+        held.update(&finish(0, false), false);
+        assert_eq!(held.deliver(0).map(|picture| picture.content.bytes().to_vec()), Some(b"abc".to_vec()));
+        assert!(held.deliver(0).is_none());
+        held.update(&start(0, true), true);
+        held.update(&finish(0, true), false);
+        assert!(held.whole(|_| true).all(|picture| !picture.draft));
+        assert!(taken(&mut held).is_empty());
     }
 
     #[test]

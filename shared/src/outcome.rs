@@ -219,10 +219,15 @@ impl Outcome {
             AnswerEnd::Failed(Failure::Cancelled) => Failure::Cancelled,
             _ => Failure::Truncated,
         };
-        let broken = self.open.into_iter().map(|slot| FailedSlot { slot, failure: broken });
+        let open = self.open.into_iter().map(|slot| FailedSlot { slot, failure: broken });
+        // A picture that a cancel cut off was not truncated by the upstream.
+        let rejected = self.rejected.into_iter().map(|rejected| match rejected.failure {
+            Failure::Truncated => FailedSlot { failure: broken, ..rejected },
+            _ => rejected,
+        });
         let mut failed: Vec<FailedSlot> = Vec::new();
         // The upstream's own report of a failed picture outweighs what its bytes looked like.
-        for new in self.failed.into_iter().chain(broken).chain(self.rejected) {
+        for new in self.failed.into_iter().chain(open).chain(rejected) {
             let is_known = failed.iter().any(|known| known.slot == new.slot);
             if !is_known && images.iter().all(|image| image.slot != new.slot) {
                 failed.push(new);

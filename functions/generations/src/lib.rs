@@ -137,7 +137,7 @@ impl LogRequest<'_> {
         let ((records, next), rate, credits) = (tasks?, rate.ok(), credits?);
         let mut items = Vec::new();
         for record in &records {
-            items.push(self.item(record).await?);
+            items.push(self.item(record).await);
         }
         let log =
             LogPage { items, next: next.map(|next| next.to_text()), credits, rate: rate.as_ref().map(RateLeft::of) };
@@ -155,7 +155,7 @@ impl LogRequest<'_> {
             Ok(None) => return Err(Refused { problem: Code::TaskNotFound.into(), rate: rate.map(Box::new) }),
             Err(code) => return Err(Refused { problem: code.into(), rate: rate.map(Box::new) }),
         };
-        let mut response = json(self.caller, &self.item(&record).await?)?;
+        let mut response = json(self.caller, &self.item(&record).await)?;
         set_rate(&mut response, rate.as_ref());
         Ok(response)
     }
@@ -167,7 +167,7 @@ impl LogRequest<'_> {
             Some(Stopping::Ended(record)) => (record, StatusCode::OK),
             None => return Err(Code::TaskNotFound.into()),
         };
-        let mut response = json(self.caller, &self.item(&record).await?)?;
+        let mut response = json(self.caller, &self.item(&record).await)?;
         *response.status_mut() = status;
         Ok(response)
     }
@@ -180,9 +180,9 @@ impl LogRequest<'_> {
         }
     }
 
-    async fn item<'a>(&self, record: &'a TaskRecord) -> Result<LogItem<'a>, Code> {
-        let pictures = self.ledger.links(self.principal, record).await?;
-        Ok(LogItem::new(record, pictures, unix_seconds() * 1_000))
+    async fn item<'a>(&self, record: &'a TaskRecord) -> LogItem<'a> {
+        let pictures = self.ledger.links(self.principal, record).await;
+        LogItem::new(record, pictures, unix_seconds() * 1_000)
     }
 }
 

@@ -10,7 +10,7 @@ mod rate_limit;
 mod tasks;
 
 pub use dynamodb::DynamoDb;
-pub(super) use keeper::{KeepEnd, Keeper};
+pub(super) use keeper::{KeepEnd, Keeper, StoredPicture};
 pub use ledger::{Admission, AdmitRequest, Admitted, Ledger, Rate, Refused, Stopping};
 pub use pictures::{PictureError, Pictures};
 pub use rate_limit::{Bucket, RateLimiter};

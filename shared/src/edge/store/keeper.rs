@@ -7,6 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tracing::Instrument;
 
+use super::dynamodb::OPERATION_TIMEOUT;
 use super::pictures::{COPY_TIME_LIMIT, Pictures};
 use super::tasks::{TaskRun, Tasks};
 use crate::edge::clock::{now, unix_ms};
@@ -19,6 +20,8 @@ use crate::picture_key::PictureKey;
 const MAX_AT_ONCE: usize = 4;
 /// The same, while one of them is copied from a link: its bytes are held, and the function that copies is small.
 const MAX_COPIES_AT_ONCE: usize = 3;
+/// The longest time that recording a stored picture takes.
+const RECORD_TIME: Duration = OPERATION_TIMEOUT.saturating_mul(2);
 /// Storing ends this long before the request must have ended, so that the rest is settled in time.
 const STORE_MARGIN: Duration = Duration::from_secs(3);
 
@@ -35,7 +38,7 @@ pub(crate) struct Keeper {
     /// No picture is waited for after this time.
     wait_until: Instant,
     deadline: Instant,
-    kept: Vec<(KeptPicture, SignedLink)>,
+    kept: Vec<StoredPicture>,
 }
 
 /// How the storing of a picture ended.
@@ -45,10 +48,21 @@ pub(crate) struct KeepEnd {
     pub(crate) slot: u32,
     /// Bytes that were released for it; see [`HeldPictures::release`](crate::held::HeldPictures::release).
     pub(crate) released: usize,
+    /// The hash of the picture, if its bytes were in the answer.
+    pub(crate) sha256: Option<[u8; 32]>,
+    /// `None` if it could not be stored.
+    pub(crate) stored: Option<StoredPicture>,
+}
+
+/// A picture that is in the bucket.
+#[derive(Debug, Clone)]
+pub(crate) struct StoredPicture {
+    /// As the record lists it.
+    pub(crate) picture: KeptPicture,
+    /// The link to it; `None` if there are no credentials to sign with.
+    pub(crate) link: Option<SignedLink>,
     /// The upstream's link, if the picture was copied from it.
-    pub(crate) copied: Option<String>,
-    /// The picture and the link to it; `None` if it could not be stored.
-    pub(crate) kept: Option<(KeptPicture, SignedLink)>,
+    pub(crate) copied_from: Option<String>,
 }
 
 /// The run whose pictures are kept.
@@ -98,7 +112,7 @@ impl Keeper {
 
     /// Stores a picture. `released`: see [`KeepEnd::released`].
     pub(crate) fn keep(&mut self, slot: u32, draft: bool, image: WholeImage, bytes: Bytes, released: usize) {
-        self.wait_for(self.run.pictures.put_time_limit());
+        self.wait_for(self.run.pictures.put_time_limit() + RECORD_TIME);
         self.waiting.push_back(KeepJob { slot, draft, released, source: KeepSource::Inline(image, bytes) });
         self.start_waiting();
     }
@@ -106,7 +120,7 @@ impl Keeper {
     /// Copies the picture behind an upstream's link, if its host is configured.
     pub(crate) fn copy(&mut self, slot: u32, draft: bool, url: &str) {
         if self.run.pictures.copies(url, self.run.links) {
-            self.wait_for(COPY_TIME_LIMIT);
+            self.wait_for(COPY_TIME_LIMIT + RECORD_TIME);
             self.waiting.push_back(KeepJob { slot, draft, released: 0, source: KeepSource::Link(url.to_owned()) });
             self.start_waiting();
         }
@@ -130,8 +144,8 @@ impl Keeper {
                     self.busy.retain(|(slot, _)| *slot != end.slot);
                     self.start_waiting();
                     // An earlier picture of the slot is no longer the final one.
-                    self.kept.retain(|(picture, _)| picture.slot != end.slot);
-                    self.kept.extend(end.kept.clone());
+                    self.kept.retain(|kept| kept.picture.slot != end.slot);
+                    self.kept.extend(end.stored.clone());
                     return end;
                 }
                 // A panic. Its slot is unknown, so later pictures of it are not stored.
@@ -146,11 +160,11 @@ impl Keeper {
         self.running.abort_all();
         let waiting = self.waiting.drain(..).map(|job| job.slot);
         let given_up: Vec<_> = self.busy.drain(..).map(|(slot, _)| slot).chain(waiting).collect();
-        self.kept.retain(|(picture, _)| !given_up.contains(&picture.slot));
+        self.kept.retain(|kept| !given_up.contains(&kept.picture.slot));
     }
 
-    /// The pictures that are in the bucket and their links: the last one of each slot.
-    pub(crate) fn kept(&self) -> &[(KeptPicture, SignedLink)] {
+    /// The pictures that are in the bucket: the last one of each slot.
+    pub(crate) fn kept(&self) -> &[StoredPicture] {
         &self.kept
     }
 
@@ -178,17 +192,17 @@ impl Keeper {
 impl KeptRun {
     async fn keep(&self, job: KeepJob, deadline: Instant) -> KeepEnd {
         let (slot, released) = (job.slot, job.released);
-        let copied = match &job.source {
-            KeepSource::Inline(..) => None,
-            KeepSource::Link(url) => Some(url.clone()),
+        let sha256 = match &job.source {
+            KeepSource::Inline(image, _) => Some(image.sha256),
+            KeepSource::Link(_) => None,
         };
-        KeepEnd { slot, released, copied, kept: self.store(job, deadline).await }
+        KeepEnd { slot, released, sha256, stored: self.store(job, deadline).await }
     }
 
-    async fn store(&self, job: KeepJob, deadline: Instant) -> Option<(KeptPicture, SignedLink)> {
-        let (image, bytes) = match job.source {
-            KeepSource::Inline(image, bytes) => (image, bytes),
-            KeepSource::Link(url) => self.pictures.copy_link(&url, self.links, deadline).await.ok()?,
+    async fn store(&self, job: KeepJob, deadline: Instant) -> Option<StoredPicture> {
+        let ((image, bytes), copied_from) = match job.source {
+            KeepSource::Inline(image, bytes) => ((image, bytes), None),
+            KeepSource::Link(url) => (self.pictures.copy_link(&url, self.links, deadline).await.ok()?, Some(url)),
         };
         let key = PictureKey::new(&self.run.owner, &self.run.id, job.slot);
         self.pictures.put(&key, image.media_type, &image.sha256, bytes, deadline).await.ok()?;
@@ -199,8 +213,8 @@ impl KeptRun {
             tracing::warn!(code = code.as_str(), "a stored picture was not recorded yet");
         }
         let file_name = file_name(&self.file_name, &picture);
-        let link = self.pictures.sign(&key, &file_name).await.ok()?;
-        Some((picture, link))
+        let link = self.pictures.sign(&key, &file_name).await.ok();
+        Some(StoredPicture { picture, link, copied_from })
     }
 }
 

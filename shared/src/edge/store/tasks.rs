@@ -177,13 +177,17 @@ impl Tasks {
     /// The state of a run, as it was a moment ago.
     pub(super) async fn run_state(&self, run: &TaskRun) -> Result<RunState, Code> {
         let item = self.table.get_recent(run.key(), &["run", "cancel"]).await?.unwrap_or_default();
-        Ok(match read_text(&item, "run") {
-            Some(id) if id == run.id && !item.contains_key("cancel") => RunState::Running,
-            Some(id) if id == run.id => RunState::Cancelled,
-            // The read may be older than the record.
-            None => RunState::Running,
-            Some(_) => RunState::TakenOver,
-        })
+        match read_text(&item, "run") {
+            Some(id) if id == run.id && item.contains_key("cancel") => Ok(RunState::Cancelled),
+            Some(id) if id != run.id && self.is_taken_over(run).await? => Ok(RunState::TakenOver),
+            // The read may be older than the record, or than this run.
+            _ => Ok(RunState::Running),
+        }
+    }
+
+    async fn is_taken_over(&self, run: &TaskRun) -> Result<bool, Code> {
+        let item = self.table.get(run.key()).await?.unwrap_or_default();
+        Ok(read_text(&item, "run").is_some_and(|id| id != run.id))
     }
 
     /// Asks a running task to stop. `None` if there is no such task.

@@ -103,12 +103,21 @@ pub async fn run(
         // A request to stop comes too late now.
         client.stopped = None;
         client.end_by = admission.deadline().checked_sub(SEND_MARGIN).unwrap_or(end_by);
-        read.and(store_rest(&mut sink, &mut client).await)
+        match (read, store_rest(&mut sink, &mut client).await) {
+            // The client has not received all that was to be sent.
+            (Err(Failure::Cancelled), Err(Failure::Deadline)) => Err(Failure::Deadline),
+            (read, stored) => read.and(stored),
+        }
     };
     let unfinished = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(())) => None,
         Ok(Err(failure)) => Some(failure),
-        Err(_) => Some(Failure::Internal),
+        Err(_) => {
+            // What is held for the client is sent, unless that panics too.
+            sink.finish();
+            let _ = AssertUnwindSafe(client.send(sink.output)).catch_unwind().await;
+            Some(Failure::Internal)
+        }
     };
     let bytes_in = exchanges.iter().map(|exchange| exchange.bytes_in).sum();
     let (mut verdict, tally) = conclude(exchanges, unfinished.unwrap_or(Failure::Internal), sink.held.lost());

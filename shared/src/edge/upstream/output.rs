@@ -51,12 +51,12 @@ impl Output for Events {
         };
         // Unless a later picture of the slot has replaced it.
         if held.whole(|slot| slot == image.slot).any(|picture| is_stored(&picture.content)) {
-            held.take(|slot| slot == image.slot);
+            held.deliver(image.slot);
         }
     }
 
     fn not_stored(&mut self, slot: u32, held: &mut HeldPictures) {
-        for picture in held.take(|held| held == slot) {
+        if let Some(picture) = held.deliver(slot) {
             Events::not_stored(self, picture);
         }
     }

@@ -1,7 +1,7 @@
 use super::output::Output;
-use crate::edge::store::{KeepEnd, Keeper};
+use crate::edge::store::{KeepEnd, Keeper, StoredPicture};
 use crate::held::{HeldContent, HeldPictures};
-use crate::kept_picture::{KeptPicture, SignedLink};
+use crate::kept_picture::KeptPicture;
 use crate::outcome::{DeliveredImage, ImageSource, Success};
 use crate::update::{Nth, Update};
 use crate::upstream::MAX_IMAGE_BYTES;
@@ -49,18 +49,20 @@ impl<'a, O: Output> UpdateSink<'a, O> {
     }
 
     /// The storing of a picture has ended.
-    pub(super) fn stored(&mut self, KeepEnd { slot, released, copied, kept }: KeepEnd) {
+    pub(super) fn stored(&mut self, KeepEnd { slot, released, sha256, stored }: KeepEnd) {
         self.held.stored(released);
-        match kept {
-            Some((KeptPicture { slot, draft, image, .. }, link)) => {
-                let source = match copied {
+        match stored {
+            Some(StoredPicture { picture: KeptPicture { slot, draft, image, .. }, link: Some(link), copied_from }) => {
+                let source = match copied_from {
                     Some(url) => ImageSource::Link { url, pixels: Some((image.width, image.height)) },
                     None => ImageSource::Inline(image),
                 };
                 let image = DeliveredImage { kept: Some(link), ..DeliveredImage::new(slot, source, draft) };
                 self.output.stored(&image, &mut self.held);
             }
-            None => self.output.not_stored(slot, &mut self.held),
+            _ if self.holds(slot, sha256) => self.output.not_stored(slot, &mut self.held),
+            // A later picture of the slot has replaced it.
+            _ => {}
         }
     }
 
@@ -79,22 +81,31 @@ impl<'a, O: Output> UpdateSink<'a, O> {
     pub(super) fn add_links(&self, success: &mut Success) -> Vec<KeptPicture> {
         let kept = self.keeper.as_ref().map(Keeper::kept).unwrap_or_default();
         let of = |image: &DeliveredImage| {
-            kept.iter().find(|(picture, _)| {
+            kept.iter().find(|StoredPicture { picture, copied_from, .. }| {
                 let is_it = match &image.source {
-                    ImageSource::Inline(whole) => whole.sha256 == picture.image.sha256,
-                    ImageSource::Link { .. } => true,
+                    ImageSource::Inline(whole) => copied_from.is_none() && whole.sha256 == picture.image.sha256,
+                    ImageSource::Link { url, .. } => copied_from.as_ref() == Some(url),
                 };
                 picture.slot == image.slot && is_it
             })
         };
         let mut pictures = Vec::new();
         for image in &mut success.images {
-            if let Some((picture, link)) = of(image) {
-                image.kept = Some(SignedLink::clone(link));
+            if let Some(StoredPicture { picture, link, .. }) = of(image) {
+                image.kept = link.clone();
                 pictures.push(picture.clone());
             }
         }
         pictures
+    }
+
+    /// Whether the slot's whole picture is the one with this hash.
+    fn holds(&self, slot: u32, sha256: Option<[u8; 32]>) -> bool {
+        let is_it = |content: &HeldContent| match content {
+            HeldContent::Inline { image, .. } => Some(image.sha256) == sha256,
+            HeldContent::Link(_) => false,
+        };
+        self.held.whole(|held| held == slot).any(|picture| is_it(&picture.content))
     }
 
     fn keep(&mut self, slot: u32) {

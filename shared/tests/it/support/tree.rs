@@ -19,7 +19,10 @@ fn walk(folder: &Path, found: &mut Vec<(String, String)>) {
         let name = path.file_name().unwrap().to_string_lossy().into_owned();
         let is_ours = !name.starts_with('.') || [".ci", ".cargo", ".gitignore", ".github"].contains(&name.as_str());
         let is_recorded = path.ends_with("tests/data/fixtures") || path.ends_with("tests/data/vectors");
-        if !is_ours || is_recorded || ["target", "node_modules"].contains(&name.as_str()) {
+        // The built client is committed, the built examples are not.
+        let is_built = ["target", "node_modules", "__pycache__"].contains(&name.as_str())
+            || (name == "dist" && path.components().any(|part| part.as_os_str() == "examples"));
+        if !is_ours || is_recorded || is_built {
             continue;
         }
         match path.is_dir() {

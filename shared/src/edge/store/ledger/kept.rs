@@ -1,5 +1,7 @@
 //! Kept pictures: while a run makes them, in the log, and when they are erased.
 
+use futures_util::future::join_all;
+
 use super::super::keeper::{Keeper, KeptRun, file_name};
 use super::super::pictures::Pictures;
 use super::{Admission, Ledger};
@@ -12,6 +14,9 @@ use crate::outcome::Success;
 use crate::picture_key::PictureKey;
 use crate::problem::Code;
 use crate::task::{Replay, TaskRecord, TaskState};
+
+/// The slots of a request: ARK makes at most 15 pictures.
+const MAX_SLOTS: u32 = 16;
 
 impl Ledger {
     /// Whether the pictures of a run are kept. A caller without a user could neither list nor erase them, and a task
@@ -39,13 +44,19 @@ impl Ledger {
         if matches!(record.state_at(unix_ms()), TaskState::Running { .. }) {
             return Err(Code::TaskInProgress);
         }
-        if record.pictures.is_empty() && record.result.is_none() {
+        if record.images_made() == 0 {
             return Ok(Some(()));
         }
-        for picture in &record.pictures {
-            let pictures = self.pictures.as_ref().ok_or(Code::ServiceUnavailable)?;
-            let key = PictureKey::new(&owner, &record.run, picture.slot);
-            pictures.delete(&key).await.map_err(|_| Code::ServiceUnavailable)?;
+        match &self.pictures {
+            Some(pictures) => {
+                // Also a picture whose put was not confirmed, so that the record does not list it.
+                let slots = (0..MAX_SLOTS).chain(record.pictures.iter().map(|picture| picture.slot));
+                let keys: Vec<_> = slots.map(|slot| PictureKey::new(&owner, &record.run, slot)).collect();
+                let deleted = join_all(keys.iter().map(|key| pictures.delete(key))).await;
+                deleted.into_iter().collect::<Result<(), _>>().map_err(|_| Code::ServiceUnavailable)?;
+            }
+            None if record.pictures.is_empty() => {}
+            None => return Err(Code::ServiceUnavailable),
         }
         match self.tasks.forget_pictures(&owner, &record, unix_ms()).await? {
             true => Ok(Some(())),
@@ -54,54 +65,45 @@ impl Ledger {
         }
     }
 
-    /// The kept pictures of a record that are still in the bucket, each with a link; `None` for one that has expired.
-    ///
-    /// # Errors
-    /// 503 if there are no credentials to sign with.
-    pub async fn links(
-        &self,
-        principal: &Principal,
-        record: &TaskRecord,
-    ) -> Result<Vec<(KeptPicture, Option<SignedLink>)>, Code> {
-        let Some(pictures) = &self.pictures else { return Ok(Vec::new()) };
+    /// The kept pictures of a record, each with a link; `None` for one that has expired, or if there are no credentials to
+    /// sign with.
+    pub async fn links(&self, principal: &Principal, record: &TaskRecord) -> Vec<(KeptPicture, Option<SignedLink>)> {
+        let Some(pictures) = &self.pictures else { return Vec::new() };
         let mut linked = Vec::new();
         for picture in &record.pictures {
             let link = match picture.expires_ms > unix_ms() {
-                true => Some(sign(pictures, &principal.to_string(), &record.task_id, &record.run, picture).await?),
+                true => sign(pictures, &principal.to_string(), &record.task_id, &record.run, picture).await,
                 false => None,
             };
             linked.push((picture.clone(), link));
         }
-        Ok(linked)
+        linked
     }
 
-    /// A result with links to its kept pictures. Without a bucket, only the upstream's links are delivered again.
+    /// A result with links to its kept pictures. Only pictures with a link are delivered again.
     pub(super) async fn with_links(&self, owner: &str, task_id: &str, replay: Replay) -> Result<Success, Code> {
         let Replay { mut success, kept, run } = replay;
-        let Some(pictures) = &self.pictures else {
-            success.images.retain(|image| image.link().is_some());
-            return if success.images.is_empty() { Err(Code::TaskAlreadyCompleted) } else { Ok(success) };
-        };
-        for picture in &kept {
-            let link = sign(pictures, owner, task_id, &run, picture).await?;
-            if let Some(image) = success.images.iter_mut().find(|image| image.slot == picture.slot) {
-                image.kept = Some(link);
+        if let Some(pictures) = &self.pictures {
+            for picture in &kept {
+                if let Some(image) = success.images.iter_mut().find(|image| image.slot == picture.slot) {
+                    image.kept = sign(pictures, owner, task_id, &run, picture).await;
+                }
             }
         }
-        Ok(success)
+        success.images.retain(|image| image.link().is_some());
+        match (success.images.is_empty(), &self.pictures) {
+            (false, _) => Ok(success),
+            (true, Some(_)) => Err(Code::ServiceUnavailable),
+            (true, None) => Err(Code::TaskAlreadyCompleted),
+        }
     }
 }
 
-async fn sign(
-    pictures: &Pictures,
-    owner: &str,
-    task_id: &str,
-    run: &str,
-    picture: &KeptPicture,
-) -> Result<SignedLink, Code> {
+/// `None` if there are no credentials, which is logged.
+async fn sign(pictures: &Pictures, owner: &str, task_id: &str, run: &str, picture: &KeptPicture) -> Option<SignedLink> {
     let key = PictureKey::new(owner, run, picture.slot);
     let name = file_name(download_name(task_id, run), picture);
-    pictures.sign(&key, &name).await.map_err(|_| Code::ServiceUnavailable)
+    pictures.sign(&key, &name).await.ok()
 }
 
 /// The name of a picture's file: the task's id, unless that may be any text.
