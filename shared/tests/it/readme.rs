@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use shared::config::VARIABLES;
+use shared::problem::{Code, Problem};
 
 /// Pages and their translations.
 const TRANSLATED: [(&str, &str); 3] = [
@@ -148,6 +149,22 @@ fn every_variable_is_in_the_table() {
             .unwrap();
     }
     assert!(page("docs/configuration.md").contains(&table), "the table in docs/configuration.md should be:\n{table}");
+}
+
+#[test]
+fn every_code_is_in_the_table() {
+    let api = page("docs/api.md");
+    let table = api.split("| Status | Code |").nth(1).unwrap().split("\n\n").next().unwrap();
+    let rows = table.lines().skip(2).map(|row| row.split(" | ").take(3).collect::<Vec<_>>().join(" | "));
+    let seconds = |ms: u64| format!("{} s", ms / 1000);
+    let expected = Code::ALL.iter().map(|code| {
+        let wait = match (code, Problem::new(*code).retry_after_ms()) {
+            (Code::RateLimited, _) => "exactly when a call is allowed".to_owned(),
+            (_, wait) => wait.map_or("–".to_owned(), seconds),
+        };
+        format!("| {} | `{code}` | {wait}", code.status())
+    });
+    assert_eq!(rows.collect::<Vec<_>>(), expected.collect::<Vec<_>>(), "the table of codes in docs/api.md");
 }
 
 #[test]

@@ -12,6 +12,7 @@ use dev::{RunningServer, Shape, image_api, user};
 use generate_stream::{App, handle};
 use http::Request;
 use serde_json::{Value, json};
+use shared::config::{AllowedValues, VARIABLES};
 
 use crate::support::Reply;
 
@@ -147,6 +148,8 @@ async fn every_shape_as_chat_chunks() {
 
 #[tokio::test]
 async fn each_mode_sends_its_vendors_request() {
+    let variable = VARIABLES.iter().find(|variable| variable.name == "IMAGE_API_MODE").unwrap();
+    assert!(matches!(variable.values, AllowedValues::OneOf(modes) if modes == MODES.map(|(mode, _)| mode)));
     let upstream = simulator().await;
     let png = STANDARD.encode(draw("reference", 0, PictureFormat::Png, 64, 64).bytes);
     let jpeg = STANDARD.encode(draw("reference", 1, PictureFormat::Jpeg, 64, 64).bytes);
