@@ -4,6 +4,7 @@
 mod create;
 
 use std::collections::HashMap;
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -23,6 +24,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use shared::edge::{App, Body, FromEnvironment, new_id};
 use shared::task::fingerprint;
+use tokio::net::TcpSocket;
 
 use create::create;
 pub(crate) use create::{n, s};
@@ -252,6 +254,8 @@ pub(crate) struct Upstream {
     pub(crate) url: String,
     pub(crate) seen: ReceivedRequests,
     _running: Option<RunningServer>,
+    /// Keeps a port without a listener from other tests.
+    _reserved: Option<TcpSocket>,
 }
 
 impl Upstream {
@@ -263,7 +267,7 @@ impl Upstream {
     pub(crate) async fn plays_in_turn(transcripts: Vec<Transcript>) -> Self {
         let (router, seen) = transcript::routes_in_turn(transcripts);
         let running = dev::start(router).await.unwrap();
-        Self { url: running.url(""), seen, _running: Some(running) }
+        Self { url: running.url(""), seen, _running: Some(running), _reserved: None }
     }
 
     /// Sends a file of `shared/tests/data/fixtures`.
@@ -285,8 +289,10 @@ impl Upstream {
 
     /// An address without a listener.
     pub(crate) fn gone() -> Self {
-        let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        Self { url: format!("http://{closed}"), seen: ReceivedRequests::default(), _running: None }
+        let reserved = TcpSocket::new_v4().unwrap();
+        reserved.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let url = format!("http://{}", reserved.local_addr().unwrap());
+        Self { url, seen: ReceivedRequests::default(), _running: None, _reserved: Some(reserved) }
     }
 
     pub(crate) fn requests(&self) -> u32 {
