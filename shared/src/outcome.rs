@@ -360,3 +360,30 @@ impl FailedSlot {
         self.failure.problem()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::media::sniff::MediaType;
+
+    /// A whole picture in slot 0, an unfinished one in slot 1, and one in slot 2 that was cut off.
+    fn half_done(end: AnswerEnd) -> Vec<(u32, Failure)> {
+        let image = WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [0; 32] };
+        let mut outcome = Outcome::default();
+        for update in [
+            Update::ImageFinished { slot: 0, draft: false, image },
+            Update::ImageStarted { slot: 1, media_type: MediaType::Png, draft: false },
+            Update::ImageRejected { slot: 2, why: ImageRejection::Truncated },
+        ] {
+            outcome.note(update);
+        }
+        outcome.verdict(end).unwrap().failed.iter().map(|failed| (failed.slot, failed.failure)).collect()
+    }
+
+    #[test]
+    fn open_slots_of_a_cancelled_call_are_cancelled() {
+        let both = |failure| vec![(1, failure), (2, failure)];
+        assert_eq!(half_done(AnswerEnd::Failed(Failure::Cancelled)), both(Failure::Cancelled));
+        assert_eq!(half_done(AnswerEnd::Failed(Failure::Timeout)), both(Failure::Truncated));
+    }
+}

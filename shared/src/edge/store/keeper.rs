@@ -118,10 +118,15 @@ impl Keeper {
     }
 
     /// Copies the picture behind an upstream's link, if its host is configured.
-    pub(crate) fn copy(&mut self, slot: u32, draft: bool, url: &str) {
+    pub(crate) fn copy(&mut self, slot: u32, url: &str) {
         if self.run.pictures.copies(url, self.run.links) {
             self.wait_for(COPY_TIME_LIMIT + RECORD_TIME);
-            self.waiting.push_back(KeepJob { slot, draft, released: 0, source: KeepSource::Link(url.to_owned()) });
+            self.waiting.push_back(KeepJob {
+                slot,
+                draft: false,
+                released: 0,
+                source: KeepSource::Link(url.to_owned()),
+            });
             self.start_waiting();
         }
     }

@@ -1,8 +1,6 @@
 mod cancel;
 mod kept;
 
-pub use cancel::Stopping;
-
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 

@@ -71,10 +71,10 @@ pub(super) enum RunState {
     TakenOver,
 }
 
-/// The outcome of [`Tasks::cancel`].
+/// What a request to stop a task found.
 #[derive(Debug)]
-pub(super) enum Cancelled {
-    /// The run will stop.
+pub enum Stopping {
+    /// The task runs and will stop.
     Asked(TaskRecord),
     /// The task had ended.
     Ended(TaskRecord),
@@ -191,14 +191,14 @@ impl Tasks {
     }
 
     /// Asks a running task to stop. `None` if there is no such task.
-    pub(super) async fn cancel(&self, owner: &str, task_id: &str, now_ms: u64) -> Result<Option<Cancelled>, Code> {
+    pub(super) async fn cancel(&self, owner: &str, task_id: &str, now_ms: u64) -> Result<Option<Stopping>, Code> {
         let write = Expression::default()
             .assign("cancel", number(now_ms))
             .condition("#st = :running AND #lease > :cancel")
             .value("running", text("running"));
         match self.table.update(ledger_key(owner, &sort_key(task_id)), write).await {
-            Ok(item) => Ok(read(&item).map(Cancelled::Asked)),
-            Err(StoreError::ConditionFailed(item)) => Ok(read(&item).map(Cancelled::Ended)),
+            Ok(item) => Ok(read(&item).map(Stopping::Asked)),
+            Err(StoreError::ConditionFailed(item)) => Ok(read(&item).map(Stopping::Ended)),
             Err(StoreError::Unavailable(code)) => Err(code),
         }
     }

@@ -122,7 +122,7 @@ impl<'a, O: Output> UpdateSink<'a, O> {
 
     fn copy(&mut self, slot: u32, url: &str) {
         if let Some(keeper) = &mut self.keeper {
-            keeper.copy(slot, false, url);
+            keeper.copy(slot, url);
         }
     }
 }

@@ -4,21 +4,11 @@ use std::time::Duration;
 
 use tokio::time::sleep;
 
-use super::super::tasks::{Cancelled, RunState};
+use super::super::tasks::{RunState, Stopping};
 use super::{Admission, Ledger};
 use crate::auth::Principal;
 use crate::edge::clock::unix_ms;
 use crate::problem::Code;
-use crate::task::TaskRecord;
-
-/// What a request to stop a task found.
-#[derive(Debug)]
-pub enum Stopping {
-    /// The task runs and will stop.
-    Asked(TaskRecord),
-    /// The task had ended.
-    Ended(TaskRecord),
-}
 
 impl Ledger {
     /// Waits until the owner of a task has asked its run to stop, or another request has taken the task over. Reads the
@@ -49,8 +39,8 @@ impl Ledger {
     pub async fn stop(&self, principal: &Principal, task_id: &str) -> Result<Option<Stopping>, Code> {
         let answer = self.tasks.cancel(&principal.to_string(), task_id, unix_ms()).await?;
         Ok(answer.map(|answer| match answer {
-            Cancelled::Asked(record) => Stopping::Asked(self.as_shown(record)),
-            Cancelled::Ended(record) => Stopping::Ended(self.as_shown(record)),
+            Stopping::Asked(record) => Stopping::Asked(self.as_shown(record)),
+            Stopping::Ended(record) => Stopping::Ended(self.as_shown(record)),
         }))
     }
 }
