@@ -1,7 +1,7 @@
 //! The request of the doctor: the one that the functions send, and the times of its answer.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response, Url, redirect};
@@ -208,21 +208,4 @@ impl DoctorRequest {
             }
         }
     }
-}
-
-impl DoctorMode {
-    /// The value of `IMAGE_API_MODE`.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Images => "images",
-            Self::Gemini => "gemini",
-            Self::Ark => "ark",
-        }
-    }
-}
-
-/// A time limit that leaves room for this duration.
-pub(super) fn with_room(measured: Duration) -> u128 {
-    (measured.as_millis() * 2).div_ceil(30_000) * 30_000
 }
