@@ -88,6 +88,10 @@ impl DoctorReport {
             Failure::Unreachable | Failure::ConnectTimeout => {
                 "no connection: check the host, the port and the network; TLS needs root certificates".to_owned()
             }
+            Failure::Protocol => {
+                "the answer is encoded (Content-Encoding) although `identity` was requested, or larger than the limits"
+                    .to_owned()
+            }
             Failure::Redirect => "a redirect is never followed: use the address that it leads to".to_owned(),
             _ => format!("the upstream failed: try again, then another --mode. {address}"),
         };

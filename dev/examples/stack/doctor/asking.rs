@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Instant;
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response, Url, redirect};
 use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, KeySource, Timing};
 use shared::image_url::LocalLinks;
@@ -133,7 +133,10 @@ impl DoctorRequest {
                 let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
                 content_type = media_type.map(str::to_owned);
                 reading = AnswerReading::new(status, is_ark, self.links);
-                self.read(response, begun, &mut times, &mut reading, &mut body).await
+                match response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+                    true => AnswerEnd::Failed(Failure::Protocol),
+                    false => self.read(response, begun, &mut times, &mut reading, &mut body).await,
+                }
             }
         };
         times.end = begun.elapsed();

@@ -85,6 +85,7 @@ impl DoctorReport {
                 self.pictures(&pictures, &mut lines);
                 match recording.comments {
                     0 => lines.add("Pings", format_args!("none")),
+                    1 => lines.add("Pings", format_args!("1 comment")),
                     comments => lines.add("Pings", format_args!("{comments} comments")),
                 }
             }
