@@ -10,6 +10,8 @@ export interface Tray {
   photos(): Photo[];
   set(photos: Photo[]): void;
   add(photos: readonly (Blob | string)[]): Promise<void>;
+  /** Waits for the photos that are being scaled down. False if one of them cannot be used. */
+  settled(): Promise<boolean>;
 }
 
 const WORKER = new URL('photos-worker.js', document.baseURI);
@@ -18,6 +20,8 @@ const WORKER = new URL('photos-worker.js', document.baseURI);
 export function createTray(title: Word, isOptional: boolean, places: number): Tray {
   let photos: Photo[] = [];
   let waiting = 0;
+  let refused = 0;
+  let adding: Promise<unknown> = Promise.resolve();
   const input = h('input', { type: 'file', accept: 'image/*', multiple: true, class: 'unseen', label: 'addPhoto' });
   const list = h('ul', { class: 'tray', 'data-places': places });
   const count = h('span', { class: 'count' });
@@ -73,6 +77,7 @@ export function createTray(title: Word, isOptional: boolean, places: number): Tr
       else photo = await prepare(file);
       waiting--;
       if (photo) photos = [...photos, photo];
+      else refused++;
       render();
     }
   }
@@ -92,12 +97,21 @@ export function createTray(title: Word, isOptional: boolean, places: number): Tr
   input.addEventListener('change', () => {
     const files = [...(input.files ?? [])];
     input.value = '';
-    void add(files);
+    void tray.add(files);
   });
   render();
-  return {
+  const tray: Tray = {
     element,
-    add,
+    add(files) {
+      const mine = add(files);
+      adding = Promise.all([adding, mine]);
+      return mine;
+    },
+    async settled() {
+      const before = refused;
+      while (waiting) await adding;
+      return refused === before;
+    },
     photos: () => photos,
     set(next) {
       photos = next;
@@ -105,6 +119,7 @@ export function createTray(title: Word, isOptional: boolean, places: number): Tr
       render();
     },
   };
+  return tray;
 }
 
 /** Two sizes in a small space: their unit stands once. */
