@@ -30,6 +30,8 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
   let mode: Mode = 'words';
   let state: 'ready' | 'running' = 'ready';
   let held = 0;
+  /** Counts the calls of `set`: the form may be another user's by the time its photos are ready. */
+  let round = 0;
 
   const trays = { words: createTray('referencePhotos', true, PLACES.words), faces: createTray('facePhotos', false, PLACES.faces) };
   const prompt = h('textarea', { id: 'prompt', rows: 4, placeholder: 'promptHint', 'aria-describedby': 'prompt-problem prompt-count' });
@@ -149,8 +151,10 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
     composer.setState('running');
     const isWords = mode === 'words';
     const tray = trays[mode];
+    const mine = round;
     // What is still being scaled down belongs to the request. Where it cannot be used, the tray says so.
     const areUsable = await tray.settled();
+    if (mine !== round) return;
     let photos = [...urls.map((url) => ({ url })), ...tray.photos()];
     const wrong = !isWords && (photos.length > PLACES.faces ? 'tooManyFaces' : !photos.length && 'needPhoto');
     if (!areUsable || wrong) {
@@ -159,6 +163,7 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
     }
     try {
       photos = await fitting(photos);
+      if (mine !== round) return;
     } catch {
       composer.setState('ready');
       return void complain(promptProblem, prompt, 'f_photo', 0);
@@ -191,6 +196,7 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
   const composer: Composer = {
     element: form,
     set(request) {
+      round++;
       mode = request.mode;
       choose('mode', mode);
       prompt.value = request.prompt;

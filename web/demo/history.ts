@@ -192,6 +192,7 @@ export function createHistory(actions: PictureActions & { client(): ImageClient;
     },
     sheets: () => items.map((item) => ({ item, pictures: picturesOf(item), caption: captionOf(item.taskId) })),
     forget(taskId) {
+      actions.release(made.get(taskId) ?? []);
       made.delete(taskId);
       items = items.map((item) => (item.taskId === taskId ? { ...item, pictures: [], urls: [] } : item));
       render();

@@ -18,8 +18,8 @@ export interface PictureActions {
   copy(picture: ShownPicture): Promise<void>;
   /** Adds the picture to the photos of the form. */
   useAsReference(picture: ShownPicture): Promise<void>;
-  /** Lets go of all bytes, when the user leaves. */
-  release(): void;
+  /** Lets go of the bytes of these pictures; without them of all. */
+  release(images?: readonly GeneratedImage[]): void;
 }
 
 /** Whether both are the picture of the same task and slot; their links may differ. */
@@ -83,9 +83,12 @@ export function createPictureActions(config: Config, client: () => ImageClient, 
       await addPhoto(await bytes(image).catch(() => image.url!));
       notify('addedReference');
     },
-    release() {
-      for (const source of sources.values()) URL.revokeObjectURL(source);
-      sources.clear();
+    release(images) {
+      for (const [blob, source] of sources) {
+        if (images && !images.some((image) => image.blob === blob)) continue;
+        URL.revokeObjectURL(source);
+        sources.delete(blob);
+      }
     },
   };
 }

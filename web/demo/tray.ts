@@ -21,6 +21,8 @@ export function createTray(title: Word, isOptional: boolean, places: number): Tr
   let photos: Photo[] = [];
   let waiting = 0;
   let refused = 0;
+  /** Counts the calls of `set`: what was added before has gone with it. */
+  let round = 0;
   let adding: Promise<unknown> = Promise.resolve();
   const input = h('input', { type: 'file', accept: 'image/*', multiple: true, class: 'unseen', label: 'addPhoto' });
   const list = h('ul', { class: 'tray', 'data-places': places });
@@ -69,12 +71,14 @@ export function createTray(title: Word, isOptional: boolean, places: number): Tr
     const wanted = files.slice(0, Math.max(0, free));
     if (files.length > wanted.length) say(problem, 'tooManyPhotos', places);
     waiting += wanted.length;
+    const mine = round;
     render();
     for (const file of wanted) {
       let photo: Photo | undefined;
       if (typeof file === 'string') photo = { url: file };
       else if (file.type && !file.type.startsWith('image/')) say(problem, 'notAPhoto', file instanceof File ? file.name : file.type);
       else photo = await prepare(file);
+      if (mine !== round) return;
       waiting--;
       if (photo) photos = [...photos, photo];
       else refused++;
@@ -109,11 +113,13 @@ export function createTray(title: Word, isOptional: boolean, places: number): Tr
     },
     async settled() {
       const before = refused;
-      while (waiting) await adding;
+      for (let last; last !== adding; await last) last = adding;
       return refused === before;
     },
     photos: () => photos,
     set(next) {
+      round++;
+      waiting = 0;
       photos = next;
       hush(problem);
       render();

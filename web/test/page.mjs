@@ -667,6 +667,21 @@ test('a session that ends asks again each time, and for another user it is anoth
   await sleep(500);
   assert.equal(gateway.posts().length, sent, 'the request of the first user is not sent');
   assert.equal(await page.locator('#prompt').inputValue(), '');
+  // Photos that are not ready when the user signs out are sent by nobody, and are in nobody's form.
+  await page.route('**/photos-worker.js', async (route) => {
+    await sleep(3000);
+    await route.fallback();
+  }, { times: 1 });
+  await page.locator('.field:not([hidden]) > .tray input[type=file]').setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer: makeLandscape('a', 60, 60) });
+  await page.locator('#prompt').fill('x');
+  await page.locator('#prompt').press('Control+Enter');
+  await page.locator('.menu summary').click();
+  await view.press('退出登录', 'Sign out');
+  await signIn(view, 'third@example.com');
+  await page.locator('.composer').waitFor();
+  await sleep(4000);
+  assert.equal(gateway.posts().length, sent);
+  assert.equal(await page.locator('.slot.photo').count(), 0);
   assert.equal(await isGone(), true, 'its pictures are gone');
   // A sign-in service that does not answer holds no tab for ever.
   await page.route('**/auth/v1/token*', () => {}, { times: 1 });
