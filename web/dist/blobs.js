@@ -1,11 +1,13 @@
 import { bounded, childOf } from './request.js';
+/** The bytes of a picture. */
+export async function download(image, settings, log, { signal } = {}) {
+    return image.blob ?? fetchPicture(image, settings, log, signal);
+}
 /**
- * The bytes of a picture. If its link has expired, the log is asked for a new one, once. The token is not sent, and the
- * host may be silent as long as a stream.
+ * If the link has expired, the log is asked for a new one, once. The token is not sent, and the host may be silent as long
+ * as a stream.
  */
-export async function download(image, { fetch, fail, idleTimeoutMs }, log, outer) {
-    if (image.blob)
-        return image.blob;
+async function fetchPicture(image, { fetch, fail, idleTimeoutMs }, log, outer) {
     const own = childOf(outer);
     const { signal } = own;
     const waiting = (work) => bounded(work, signal, fail, idleTimeoutMs);

@@ -55,6 +55,10 @@ export interface FaceflipRequest {
     taskId?: string;
     prompt?: string;
 }
+/** How a picture is read. */
+export interface BlobOptions {
+    signal?: AbortSignal;
+}
 export interface ImageClient extends Generations {
     /** `POST /api/generate-stream` */
     generate(request: GenerateRequest, options?: RunOptions): ImageRun;
@@ -68,7 +72,7 @@ export interface ImageClient extends Generations {
      * The picture's bytes. If its link has expired, the log is asked for a new one, once. A link that the page may not
      * read is `network`: show `image.url` then.
      */
-    blob(image: GeneratedImage, signal?: AbortSignal): Promise<Blob>;
+    blob(image: GeneratedImage, options?: BlobOptions): Promise<Blob>;
 }
 /** A client of the image gateway. It keeps no state between runs. */
 export declare function createImageClient(options?: ImageClientOptions): ImageClient;

@@ -1,19 +1,29 @@
+import type { BlobOptions } from './client.js';
 import type { GeneratedImage } from './events.js';
 import type { Generations } from './generations.js';
 import { bounded, childOf } from './request.js';
 import type { RunSettings } from './run.js';
 
-/**
- * The bytes of a picture. If its link has expired, the log is asked for a new one, once. The token is not sent, and the
- * host may be silent as long as a stream.
- */
+/** The bytes of a picture. */
 export async function download(
+  image: GeneratedImage,
+  settings: RunSettings,
+  log?: Generations,
+  { signal }: BlobOptions = {},
+): Promise<Blob> {
+  return image.blob ?? fetchPicture(image, settings, log, signal);
+}
+
+/**
+ * If the link has expired, the log is asked for a new one, once. The token is not sent, and the host may be silent as long
+ * as a stream.
+ */
+async function fetchPicture(
   image: GeneratedImage,
   { fetch, fail, idleTimeoutMs }: RunSettings,
   log?: Generations,
   outer?: AbortSignal,
 ): Promise<Blob> {
-  if (image.blob) return image.blob;
   const own = childOf(outer);
   const { signal } = own;
   const waiting = <T>(work: Promise<T>): Promise<T> => bounded(work, signal, fail, idleTimeoutMs);

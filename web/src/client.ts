@@ -60,6 +60,11 @@ export interface FaceflipRequest {
   prompt?: string;
 }
 
+/** How a picture is read. */
+export interface BlobOptions {
+  signal?: AbortSignal;
+}
+
 export interface ImageClient extends Generations {
   /** `POST /api/generate-stream` */
   generate(request: GenerateRequest, options?: RunOptions): ImageRun;
@@ -73,7 +78,7 @@ export interface ImageClient extends Generations {
    * The picture's bytes. If its link has expired, the log is asked for a new one, once. A link that the page may not
    * read is `network`: show `image.url` then.
    */
-  blob(image: GeneratedImage, signal?: AbortSignal): Promise<Blob>;
+  blob(image: GeneratedImage, options?: BlobOptions): Promise<Blob>;
 }
 
 const ROUTES = {
@@ -144,7 +149,7 @@ export function createImageClient(options: ImageClientOptions = {}): ImageClient
       return start('faceflip', task_id, members, options);
     },
     resume: (taskId, options = {}) => createRun(settings, log, taskId, undefined, options),
-    blob: async (image, signal) => (await import('./blobs.js')).download(image, settings, log, signal),
+    blob: async (image, options) => (await import('./blobs.js')).download(image, settings, log, options),
   };
 }
 

@@ -582,7 +582,7 @@ test('blob: a host that is silent, cannot be reached or breaks off, and a signal
   gateway.next('GET /pictures/t/0', stall);
   const controller = new AbortController();
   setTimeout(() => controller.abort(), 20);
-  assert.equal((await failure(client().blob(image, controller.signal))).code, 'aborted');
+  assert.equal((await failure(client().blob(image, { signal: controller.signal }))).code, 'aborted');
 });
 
 test('blob: an expired link of a picture that has expired too is 403', async () => {
