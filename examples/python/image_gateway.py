@@ -38,6 +38,8 @@ MAX_BODY_BYTES = 6 << 20
 MAX_LINE_BYTES = 1 << 20
 MAX_PICTURE_BYTES = 16 << 20
 PIECE_BYTES = 1 << 16
+# The slowest upload that is not taken for silence.
+UPLOAD_BYTES_PER_S = 16_000
 POLL_S = 1.0
 MAX_POLL_S = 10.0
 REQUEST_S = 15.0
@@ -275,7 +277,8 @@ class Gateway:
                 raise _fail("timeout", self.language)
             return left
 
-        with self._send("POST", self._urls[route], headers, body, remaining()) as exchange:
+        head_s = min(remaining() + len(body) / UPLOAD_BYTES_PER_S, deadline - time.monotonic())
+        with self._send("POST", self._urls[route], headers, body, head_s) as exchange:
             response = exchange.response
             if response.status != 200:
                 raise exchange.refusal()

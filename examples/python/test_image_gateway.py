@@ -292,6 +292,15 @@ class GatewayTest(unittest.TestCase):
             self.assertEqual(self.refused(gateway).code, "timeout")
             self.assertLess(time.monotonic() - started, 1.4)
 
+    def test_a_slow_upload_is_not_silence(self) -> None:
+        def slow(request: Request) -> None:
+            time.sleep(1.5)
+            request.events(*stream())
+
+        service, gateway = self.start(generate=[slow])
+        gateway.generate("x", ["data:image/png;base64," + "A" * 100_000]).result()
+        self.assertEqual(len(service.asked("POST")), 1)
+
     def test_nothing_is_sent_if_the_body_is_too_large(self) -> None:
         service, gateway = self.start()
         with self.assertRaises(GatewayError) as caught:
