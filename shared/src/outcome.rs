@@ -21,6 +21,10 @@ pub struct Outcome {
     failure: Option<Failure>,
     /// Slots with an unfinished picture.
     open: Vec<u32>,
+    /// Slots whose unfinished picture is a draft that comes behind the final one.
+    late: Vec<u32>,
+    /// The request's own pictures, as their hash in hexadecimal or their link: an upstream may send them back.
+    references: Vec<String>,
     is_done: bool,
     updates: u64,
     has_content: bool,
@@ -118,10 +122,22 @@ pub struct Success {
 }
 
 impl Outcome {
-    /// Records an update and returns what the outputs must write: for a picture that equals an earlier one, only its end.
+    /// The outcome of a request with these pictures, as [`InputPicture::identity`](crate::input::InputPicture::identity)
+    /// writes them: they do not count if they come back.
+    pub fn excluding(references: Vec<String>) -> Self {
+        Self { references, ..Self::default() }
+    }
+
+    /// Records an update and returns what the outputs must write: for a picture that equals an earlier one or one of the
+    /// request, only its end, and nothing of a draft behind the final picture of its slot.
     pub fn note<'a>(&mut self, update: Update<'a>) -> Option<Update<'a>> {
+        let was_late = update.is_of_bytes() && update.slot().is_some_and(|slot| self.late.contains(&slot));
         let is_new = self.observe(&update);
+        let is_late = update.is_of_bytes() && update.slot().is_some_and(|slot| self.late.contains(&slot));
         match update {
+            Update::ImageStarted { .. } if is_late => None,
+            Update::ImageStarted { .. } if is_new => Some(update),
+            _ if was_late => None,
             update if is_new => Some(update),
             Update::ImageFinished { slot, .. } => Some(Update::ImageRepeated { slot }),
             _ => None,
@@ -140,9 +156,12 @@ impl Outcome {
                 | Update::ImageLinked { .. }
         );
         match update {
-            Update::ImageStarted { slot, .. } => {
+            Update::ImageStarted { slot, draft, .. } => {
                 self.close(*slot);
                 self.open.push(*slot);
+                if *draft && self.images.iter().any(|image| image.slot == *slot && !image.draft) {
+                    self.late.push(*slot);
+                }
             }
             Update::ImageFinished { slot, draft, image } => {
                 self.close(*slot);
@@ -182,7 +201,8 @@ impl Outcome {
                 self.failure.get_or_insert(*failure);
             }
             Update::Done => self.is_done = true,
-            Update::Stopped(_) | Update::Text { .. } | Update::ImageBytes { .. } | Update::ImageRepeated { .. } => {}
+            Update::ImageRepeated { slot } => self.close(*slot),
+            Update::Stopped(_) | Update::Text { .. } | Update::ImageBytes { .. } => {}
         }
         true
     }
@@ -258,6 +278,14 @@ impl Outcome {
     }
 
     fn keep(&mut self, image: DeliveredImage) -> bool {
+        let is_own = match &image.source {
+            _ if self.references.is_empty() => false,
+            ImageSource::Inline(whole) => self.references.contains(&whole.sha256_hex()),
+            ImageSource::Link { url, .. } => self.references.contains(url),
+        };
+        if is_own {
+            return false;
+        }
         // A final picture is kept even if a draft had the same bytes.
         let is_known = self.images.iter().any(|known| known.is_same_as(&image) && (!known.draft || image.draft));
         let is_new = !is_known && self.images.len() < MAX_PICTURES;
@@ -269,6 +297,7 @@ impl Outcome {
 
     fn close(&mut self, slot: u32) {
         self.open.retain(|open| *open != slot);
+        self.late.retain(|late| *late != slot);
     }
 }
 

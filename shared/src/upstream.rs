@@ -11,7 +11,9 @@ mod finish_reason;
 pub mod gemini;
 pub mod images;
 mod models;
+mod number;
 mod picture;
+mod repeats;
 mod responses;
 mod short;
 

@@ -1,6 +1,6 @@
 use super::chat::Choices;
 use super::content::Content;
-use super::error_object::ErrorObject;
+use super::error_object::{ERROR_NAMES, ErrorObject, error_of};
 use super::finish_reason::stop;
 use super::gemini::Candidates;
 use super::images::{ImageItems, ImagesVendor};
@@ -19,9 +19,14 @@ const MAX_PENDING_BYTES: usize = 64 * 1024;
 
 /// All dialects at once: a relay may answer in another dialect than the request's.
 ///
-/// The members of a document tell them apart: `choices` is chat, `candidates` is Gemini, `item` and `output` are the
-/// Responses API, anything else the images APIs. An `error` member ends an answer, except in an event about one
-/// picture: there the `type` decides, and the rest of a group goes on.
+/// Any string that begins as a picture is one, wherever it stands; a path that names a preview makes it a draft. The
+/// dialects add what the members of their vendors mean: which text is for the user, where a link is a picture, slots, drafts
+/// and failures. The members of a document tell the dialects apart: `choices` is chat, `candidates` is Gemini, `item` and
+/// `output` are the Responses API, anything else the images APIs. Not read are thoughts, except a picture in a part that is
+/// marked as one, which is a draft, and everything in an error.
+///
+/// An `error` member ends an answer, except in an event about one picture: there the `type` decides, and the rest of a group
+/// goes on.
 #[derive(Debug)]
 pub struct AnyDialect {
     content: Content,
@@ -31,6 +36,12 @@ pub struct AnyDialect {
     output: OutputItems,
     document: DocumentState,
     short: Short,
+    /// The `type` of any object.
+    part_type: Short,
+    /// The thoughts that the current token stands in.
+    thought: Option<Thought>,
+    /// Where the picture that has not been counted stands.
+    pending: Option<Pending>,
     usage: Usage,
     /// The error in the body of an answer with an error status; `None` for a 2xx status.
     refusal: Option<HttpRefusal>,
@@ -43,6 +54,28 @@ struct HttpRefusal {
     /// The class of the first document.
     failure: Option<Failure>,
 }
+
+/// An object or list that is marked as a thought.
+#[derive(Debug, Clone, Copy)]
+struct Thought {
+    depth: usize,
+    /// By `thought`: its pictures are drafts. Otherwise by `type`, and nothing of it is read.
+    has_drafts: bool,
+}
+
+/// A picture whose part has not ended: a mark may follow it.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    /// The depth of the innermost object or list around it that has not ended.
+    depth: usize,
+    /// The depth of its part: the innermost item of a list.
+    part: usize,
+}
+
+/// Families of member names that are in no vocabulary.
+const PREVIEW: &str = "*preview";
+const THOUGHT: &str = "*thought";
+const ERROR: &str = "*error";
 
 /// State of the document being read.
 #[derive(Debug, Default)]
@@ -92,17 +125,79 @@ impl AnyDialect {
             [Index(_), rest @ ..] => (rest, true),
             path => (path, false),
         };
-        // The API behind Google's command line tools, and proxies in front of it, wrap the document.
-        let path = match path {
-            [Key("response"), rest @ ..] if matches!(rest, [Key(name), ..] if Candidates::ROOTS.contains(name)) => rest,
-            path => path,
+        let value = token.value;
+        let is_listed_root = is_listed && path.is_empty();
+        if is_listed_root && matches!(value, TokenValue::Open | TokenValue::StringStart) {
+            self.document_begin(b"");
+        }
+        if self.refusal.is_some() {
+            self.document.error.token(path, value);
+        } else {
+            self.mark(path, value, out);
+            let is_read = self.thought.is_none_or(|thought| thought.has_drafts) && !is_in_thoughts(path, value);
+            if is_read || error_of(path).is_some() {
+                self.member(unwrapped(path), value, out);
+            }
+            self.end_part(path, value, out);
+        }
+        if is_listed_root && matches!(value, TokenValue::Close | TokenValue::StringEnd) {
+            self.document_end(b"", out);
+        }
+    }
+
+    /// The family of a member name that is in no vocabulary.
+    pub(super) fn family(name: &[u8]) -> &'static str {
+        let has = |word: &[u8]| name.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
+        let has_any = |words: &[&[u8]]| words.iter().any(|word| has(word));
+        match () {
+            () if has_any(&[b"reasoning", b"thinking", b"thought"]) => THOUGHT,
+            () if has_any(&[b"error"]) => ERROR,
+            () if has_any(&[b"partial", b"preview", b"thumb", b"draft", b"interim", b"intermediate"]) => PREVIEW,
+            () => "",
+        }
+    }
+
+    /// Reads the marks of thoughts.
+    fn mark(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+        let has_drafts = match (path, value) {
+            ([.., Key("thought")], TokenValue::Scalar("true")) => true,
+            ([.., Key("type")], value) => match self.part_type.read(value) {
+                Some(name) if Self::family(name.as_bytes()) == THOUGHT => false,
+                _ => return,
+            },
+            _ => return,
         };
-        match (path, token.value) {
-            ([], TokenValue::Open) if is_listed => self.document_begin(b""),
-            ([], TokenValue::Close) if is_listed => self.document_end(b"", out),
-            ([], _) => {}
-            (path, value) if self.refusal.is_some() => self.document.error.token(path, value),
-            (path, value) => self.member(path, value, out),
+        let depth = path.len() - 1;
+        self.thought = self.thought.or(Some(Thought { depth, has_drafts }));
+        if self.pending.is_some_and(|pending| depth <= pending.depth) {
+            match has_drafts {
+                true => self.content.mark_draft(),
+                false => self.content.drop_value(out),
+            }
+        }
+    }
+
+    /// Counts a picture when its part has ended.
+    fn end_part(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+        let depth = path.len();
+        match value {
+            TokenValue::StringEnd if has_parts(unwrapped(path)) && self.content.has_value() => {
+                let part = path.iter().rposition(|segment| matches!(segment, Index(_))).map_or(0, |at| at + 1);
+                self.pending = Some(Pending { depth: depth.saturating_sub(1), part });
+            }
+            TokenValue::Close => {
+                self.thought = self.thought.filter(|thought| thought.depth < depth);
+                if let Some(pending) = &mut self.pending
+                    && depth <= pending.depth
+                {
+                    pending.depth = depth.saturating_sub(1);
+                    if depth <= pending.part {
+                        self.pending = None;
+                        self.content.end_part(out);
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
@@ -115,6 +210,9 @@ impl AnyDialect {
             output: OutputItems::default(),
             document: DocumentState::default(),
             short: Short::default(),
+            part_type: Short::default(),
+            thought: None,
+            pending: None,
             usage: Usage::default(),
             refusal: None,
         }
@@ -122,36 +220,40 @@ impl AnyDialect {
 
     /// A document begins. `event_type` is the event's `event` field so far.
     pub(super) fn document_begin(&mut self, event_type: &[u8]) {
+        (self.thought, self.pending) = (None, None);
         self.document = DocumentState { is_preview: names_preview(event_type), ..DocumentState::default() };
     }
 
     fn member(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
         let Self { content, choices, candidates, items, output, .. } = self;
+        let draft = self.thought.is_some() || path.contains(&Key(PREVIEW));
         match (path, value) {
+            ([Key("item"), rest @ ..], value) => output.item(rest, draft, value, content, out),
+            ([Key("output"), Index(_), rest @ ..] | [Key("response"), Key("output"), Index(_), rest @ ..], value) => {
+                output.listed(rest, draft, value, content, out);
+            }
+            ([Key("data" | "images"), Index(position), rest @ ..], value) => {
+                items.listed(*position, rest, draft, value, content, out);
+            }
+            (path, value) if error_of(path).is_some() => self.document.error.token(path, value),
             ([Key("choices"), Index(position), rest @ ..], value) => {
-                choices.token(*position, rest, value, content, out);
+                choices.token(*position, rest, draft, value, content, out);
             }
             ([Key("candidates"), Index(position), rest @ ..], value) => {
-                candidates.token(*position, rest, value, content, out);
+                candidates.token(*position, rest, draft, value, content, out);
             }
             ([Key("promptFeedback" | "prompt_feedback"), rest @ ..], value) => candidates.feedback(rest, value, out),
-            ([Key("item"), rest @ ..], value) => output.item(rest, value, content, out),
-            ([Key("output"), Index(_), rest @ ..] | [Key("response"), Key("output"), Index(_), rest @ ..], value) => {
-                output.listed(rest, value, content, out);
-            }
+            ([Key("output_index")], value) => output.index(value),
             ([Key("partial_image_b64")], value) => output.preview(value, content, out),
-            ([Key("data" | "images"), Index(position), rest @ ..], value) => {
-                items.listed(*position, rest, value, content, out);
-            }
             ([Key("usage" | "usageMetadata" | "usage_metadata")], TokenValue::Close)
             | ([Key("response"), Key("usage")], TokenValue::Close) => out(Update::Usage(self.usage)),
             ([Key("usage" | "usageMetadata" | "usage_metadata"), Key(name)], TokenValue::Scalar(count))
             | ([Key("response"), Key("usage"), Key(name)], TokenValue::Scalar(count)) => self.usage.set(name, count),
-            (path, value) => self.other(path, value, out),
+            (path, value) => self.other(path, draft, value, out),
         }
     }
 
-    fn other(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+    fn other(&mut self, path: &[Segment], draft: bool, value: TokenValue<'_>, out: &mut Out<'_>) {
         let DocumentState { kind, is_preview, text, is_streaming_text, is_internal, stop: stopped, error, .. } =
             &mut self.document;
         match (path, value) {
@@ -189,7 +291,10 @@ impl AnyDialect {
             }
             _ => {}
         }
-        self.items.token(*is_preview, path, value, &mut self.content, out);
+        // Text for the user is read for pictures at the end of its document.
+        if !(is_user_text(kind, false) && matches!(path, [Key("text" | "delta")])) {
+            self.items.token(path, draft || *is_preview, value, &mut self.content, out);
+        }
         error.token(path, value);
     }
 
@@ -227,6 +332,7 @@ impl AnyDialect {
         if let Some(stop) = stop.or(is_completed.then_some(Stop::Finished)) {
             out(Update::Stopped(stop));
         }
+        self.content.end_document(out);
     }
 
     /// A document broke off. Its content so far counts: a picture may already be whole.
@@ -266,7 +372,35 @@ fn is_user_text(name: &str, is_internal: bool) -> bool {
     !is_internal && matches!(name, "image_generation.text_chunk" | "response.output_text.delta")
 }
 
-/// Whether an event name or `type` marks its picture as not final.
+/// Whether an event name or `type` marks its picture as not final. `partial_succeeded` does not.
 fn names_preview(name: &[u8]) -> bool {
-    name.ends_with(b".partial_image")
+    let is_partial = name.windows(b"partial_image".len()).any(|part| part == b"partial_image");
+    is_partial
+        || (AnyDialect::family(name) == PREVIEW && !name.windows(b"partial".len()).any(|part| part == b"partial"))
+}
+
+/// The path without the members around a document of a known dialect: some proxies wrap it.
+fn unwrapped(path: &[Segment]) -> &[Segment] {
+    let is_root = |at: usize| match path.get(at..) {
+        Some([Key("choices" | "candidates"), Index(_), ..]) => true,
+        Some([Key(name), ..]) => Candidates::ROOTS.contains(name),
+        _ => false,
+    };
+    let objects = path.iter().take_while(|segment| matches!(segment, Key(name) if !ERROR_NAMES.contains(name))).count();
+    (0..objects).find(|&at| is_root(at)).and_then(|at| path.get(at..)).unwrap_or(path)
+}
+
+/// Whether a picture at this path counts when its part ends: the dialect does not count it.
+fn has_parts(path: &[Segment]) -> bool {
+    matches!(path, [Key("choices" | "candidates" | "item" | "output"), _, ..] | [Key("response"), Key("output"), _, ..])
+}
+
+/// Whether a member of this path contains thoughts, or details of an error.
+fn is_in_thoughts(path: &[Segment], value: TokenValue<'_>) -> bool {
+    let is_mark = matches!(value, TokenValue::Scalar(_));
+    path.iter().any(|segment| match segment {
+        Key("thought") => !is_mark,
+        Key(name) => [THOUGHT, ERROR].contains(name),
+        Index(_) => false,
+    })
 }
