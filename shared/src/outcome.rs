@@ -410,6 +410,46 @@ mod tests {
     }
 
     #[test]
+    fn a_picture_of_the_request_does_not_count() {
+        let finished = |byte| {
+            let image = WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [byte; 32] };
+            Update::ImageFinished { slot: 0, draft: false, image }
+        };
+        let linked = |url| Update::ImageLinked { slot: 0, url, pixels: None, draft: false };
+        let own = || Outcome::excluding(vec!["07".repeat(32), "https://example.com/own".to_owned()]);
+        let mut outcome = own();
+        assert_eq!(outcome.note(finished(7)), Some(Update::ImageRepeated { slot: 0 }));
+        assert_eq!(outcome.note(linked("https://example.com/own")), None);
+        outcome.note(Update::Done);
+        assert_eq!(outcome.verdict(AnswerEnd::Clean), Err(Failure::NoImage));
+        for other in [finished(8), linked("https://example.com/other")] {
+            let mut outcome = own();
+            outcome.note(finished(7));
+            assert!(outcome.note(other).is_some());
+            outcome.note(finished(7));
+            assert_eq!(outcome.verdict(AnswerEnd::Clean).unwrap().images.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_draft_behind_the_final_picture_of_its_slot_is_not_written() {
+        let image = |byte| WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [byte; 32] };
+        let start = |slot, draft| Update::ImageStarted { slot, media_type: MediaType::Png, draft };
+        let finish = |slot, draft, byte| Update::ImageFinished { slot, draft, image: image(byte) };
+        let mut outcome = Outcome::default();
+        let mut written = |update| outcome.note(update).is_some();
+        assert!(written(start(0, true)) && written(finish(0, true, 1)));
+        assert!(written(start(0, false)) && written(finish(0, false, 2)));
+        let late = [start(0, true), Update::ImageBytes { slot: 0, bytes: b"a" }, finish(0, true, 3)];
+        assert!(!late.into_iter().any(&mut written));
+        assert!(!written(start(0, true)) && written(start(0, false)) && written(finish(0, false, 4)));
+        assert!(written(start(1, true)) && written(finish(1, true, 5)), "a draft of another slot");
+        let images = outcome.verdict(AnswerEnd::Clean).unwrap().images;
+        let drafts: Vec<_> = images.iter().map(|image| (image.slot, image.draft)).collect();
+        assert_eq!(drafts, [(0, false), (1, true)]);
+    }
+
+    #[test]
     fn open_slots_of_a_cancelled_call_are_cancelled() {
         let both = |failure| vec![(1, failure), (2, failure)];
         assert_eq!(half_done(AnswerEnd::Failed(Failure::Cancelled)), both(Failure::Cancelled));

@@ -23,6 +23,7 @@ use shared::edge::{
 use shared::events::{EventStyle, Events, padding};
 use shared::held::{HeldContent, HeldPicture};
 use shared::image_url::LocalLinks;
+use shared::input::InputPicture;
 use shared::outcome::{DeliveredImage, Success};
 use shared::problem::{Code, Lang, Problem};
 use shared::secret::Secret;
@@ -266,6 +267,7 @@ impl GenerateTask {
     ) -> Result<Delivered, Problem> {
         let Generator { config, ledger, upstream, keys, .. } = &*self.ready;
         let (api, times) = (&config.image_api, wanted.n);
+        let references = wanted.pictures.iter().map(InputPicture::identity).collect();
         let post = match upstream_request(api, wanted, self.key.clone(), keys, &self.caller.request_id).await {
             Ok(post) => post,
             Err(code) => return Err(ledger.refuse(&self.admission, code).await.problem),
@@ -279,7 +281,8 @@ impl GenerateTask {
         };
         let (timing, admission) = (&config.timing, &*self.admission);
         let copies_links = false;
-        let calls = UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, labels };
+        let calls =
+            UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, references, labels };
         Ok(run(calls, post, AnyDialect::new, output, sender).await?)
     }
 }

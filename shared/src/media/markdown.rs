@@ -234,7 +234,9 @@ impl MarkdownImages {
                         self.state = MarkdownState::Restart;
                         return self.hand_out();
                     }
-                    if is_begun && byte.is_ascii_whitespace() {
+                    // Angle brackets may enclose spaces.
+                    let is_enclosed = self.target > 0 && !self.held.ends_with(b">") && matches!(byte, b' ' | b'\t');
+                    if is_begun && byte.is_ascii_whitespace() && !is_enclosed {
                         self.hold(byte, after, piece, MarkdownState::OnlyLinkEnd);
                         continue;
                     }

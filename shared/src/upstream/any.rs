@@ -68,8 +68,8 @@ struct Thought {
 struct Pending {
     /// The depth of the innermost object or list around it that has not ended.
     depth: usize,
-    /// The depth of its part: the innermost item of a list.
-    part: usize,
+    /// The depth of its part, at whose end it counts: the innermost item of a list. `None` if its dialect counts it.
+    part: Option<usize>,
 }
 
 /// Families of member names that are in no vocabulary.
@@ -181,8 +181,9 @@ impl AnyDialect {
     fn end_part(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
         let depth = path.len();
         match value {
-            TokenValue::StringEnd if has_parts(unwrapped(path)) && self.content.has_value() => {
-                let part = path.iter().rposition(|segment| matches!(segment, Index(_))).map_or(0, |at| at + 1);
+            TokenValue::StringEnd if self.content.has_value() => {
+                let part = || path.iter().rposition(|segment| matches!(segment, Index(_))).map_or(0, |at| at + 1);
+                let part = has_parts(unwrapped(path)).then(part);
                 self.pending = Some(Pending { depth: depth.saturating_sub(1), part });
             }
             TokenValue::Close => {
@@ -191,7 +192,7 @@ impl AnyDialect {
                     && depth <= pending.depth
                 {
                     pending.depth = depth.saturating_sub(1);
-                    if depth <= pending.part {
+                    if pending.part.is_some_and(|part| depth <= part) {
                         self.pending = None;
                         self.content.end_part(out);
                     }
