@@ -13,6 +13,7 @@ pub mod images;
 mod models;
 mod number;
 mod picture;
+mod refused_parameter;
 mod repeats;
 mod responses;
 mod short;
@@ -20,7 +21,8 @@ mod short;
 pub use answer_reader::AnswerReader;
 pub use any::AnyDialect;
 pub use failure::{ErrorFields, Failure, TokenPolicy, classify};
-pub use models::may_send_drafts;
+pub use models::ModelFamily;
+pub use refused_parameter::RefusedParameter;
 
 use crate::update::Update;
 

@@ -27,7 +27,7 @@ use shared::input::InputPicture;
 use shared::outcome::{DeliveredImage, Success};
 use shared::problem::{Code, Lang, Problem};
 use shared::secret::Secret;
-use shared::upstream::{AnyDialect, may_send_drafts};
+use shared::upstream::{AnyDialect, ModelFamily};
 
 use crate::input::{Format, GenerateInput};
 use crate::output::{ChatOutput, OneShotOutput, chat_error, one_shot_json};
@@ -208,7 +208,8 @@ impl GenerateTask {
     /// Typed events. The head and the first two events are sent at once, before the upstream is called.
     fn events(self, wanted: GenerateInput, stall: Duration) -> Body {
         let mut events = Events::new(self.task_id.clone(), self.caller.lang, EventStyle::Generate { n: wanted.n });
-        if wanted.as_links && self.ready.ledger.keeps_pictures(&self.admission) {
+        let as_links = wanted.as_links && self.ready.ledger.keeps_pictures(&self.admission);
+        if as_links {
             events = events.as_links();
         }
         let write_error = events.error_writer(self.caller.request_id.clone());
@@ -220,7 +221,7 @@ impl GenerateTask {
             first.extend_from_slice(&events.take());
             sender.send(first).await;
 
-            match self.call(wanted, &mut events, &mut sender).await {
+            match self.call(wanted, !as_links, &mut events, &mut sender).await {
                 Ok(delivered) => events.done(&delivered.success, delivered.credits_remaining),
                 Err(problem) => events.error(&problem, &self.caller.request_id),
             }
@@ -233,11 +234,11 @@ impl GenerateTask {
     fn chat(self, wanted: GenerateInput, timing: &Timing) -> Body {
         let (lang, request_id): (Lang, String) = (self.caller.lang, self.caller.request_id.clone());
         let write_error = move |problem: &Problem| chat_error(problem, lang, &request_id);
-        let streams_first = !may_send_drafts(&wanted.model);
+        let streams_first = !ModelFamily::of(&wanted.model).may_send_drafts;
         let mut output =
             ChatOutput::new(&self.task_id, &wanted.model, unix_seconds(), wanted.n, streams_first, timing.head_hold);
         let producer = |mut sender: Sender| async move {
-            match self.call(wanted, &mut output, &mut sender).await {
+            match self.call(wanted, false, &mut output, &mut sender).await {
                 Ok(delivered) => sender.last(output.done(&delivered.success)),
                 Err(problem) => sender.fail(problem),
             }
@@ -248,7 +249,7 @@ impl GenerateTask {
     /// One answer, when all pictures are whole.
     async fn one_shot(self, wanted: GenerateInput, delivery: Delivery) -> Response<Body> {
         let caller = self.caller.clone();
-        let work = |mut sender: Sender| async move { self.call(wanted, &mut OneShotOutput, &mut sender).await };
+        let work = |mut sender: Sender| async move { self.call(wanted, false, &mut OneShotOutput, &mut sender).await };
         match detached(work).await {
             Some(Ok(Delivered { success, credits_remaining, pictures })) => {
                 one_shot_answer(&caller, delivery, &success, credits_remaining, pictures)
@@ -262,13 +263,16 @@ impl GenerateTask {
     async fn call(
         &self,
         wanted: GenerateInput,
+        shows_previews: bool,
         output: &mut impl Output,
         sender: &mut Sender,
     ) -> Result<Delivered, Problem> {
         let Generator { config, ledger, upstream, keys, .. } = &*self.ready;
         let (api, times) = (&config.image_api, wanted.n);
         let references = wanted.pictures.iter().map(InputPicture::identity).collect();
-        let post = match upstream_request(api, wanted, self.key.clone(), keys, &self.caller.request_id).await {
+        let post = match upstream_request(api, wanted, shows_previews, self.key.clone(), keys, &self.caller.request_id)
+            .await
+        {
             Ok(post) => post,
             Err(code) => return Err(ledger.refuse(&self.admission, code).await.problem),
         };

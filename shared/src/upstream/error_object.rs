@@ -1,5 +1,5 @@
 use super::failure::names_failure;
-use super::{ErrorFields, Failure, TokenPolicy, classify};
+use super::{ErrorFields, Failure, RefusedParameter, TokenPolicy, classify};
 use crate::json::Segment::{Index, Key};
 use crate::json::{Segment, TokenValue, Tokenizer};
 use crate::media::Utf8;
@@ -79,6 +79,7 @@ impl ErrorObject {
             None => match path {
                 [Key("code" | "error_code")] => &mut self.beside.code,
                 [Key("type")] => &mut self.beside.kind,
+                [Key("param")] => &mut self.beside.param,
                 [Key("message" | "msg" | "error_msg" | "error_message" | "detail")]
                 | [Key("header" | "response"), Key("message")] => &mut self.beside.message,
                 [Key("object")] => &mut self.object,
@@ -127,6 +128,7 @@ impl ErrorObject {
         match path.last()? {
             Key("code" | "http_code" | "status_code" | "error_code") => Some(&mut fields.code),
             Key("type" | "status" | "reason") => Some(&mut fields.kind),
+            Key("param") => Some(&mut fields.param),
             Key("message" | "msg" | "detail" | "error_msg" | "error_message") => Some(&mut fields.message),
             Key(name) if ERROR_NAMES.contains(name) => Some(&mut fields.message),
             Index(_) => {
@@ -143,6 +145,11 @@ impl ErrorObject {
     /// The class of the fields collected so far; `status` as in [`classify`].
     pub(super) fn failure(&self, status: Option<u16>) -> Failure {
         classify(status, &self.all(MAX_NESTED))
+    }
+
+    /// The member of our request that the error names.
+    pub(super) fn refused_parameter(&self) -> Option<&'static RefusedParameter> {
+        self.all(MAX_NESTED).iter().find_map(RefusedParameter::of)
     }
 
     /// The fields, most precise first.
