@@ -44,6 +44,8 @@ pub struct Reference {
     held: Vec<u8>,
     /// Heads of data URLs so far.
     heads: u32,
+    /// One of them has the type of a picture.
+    is_labelled: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -126,6 +128,7 @@ impl Reference {
             };
             let head = text.get(..end).unwrap_or_default().to_ascii_lowercase();
             self.heads += 1;
+            self.is_labelled |= head.windows(b"image/".len()).any(|part| part == b"image/");
             if !head.trim_ascii_end().ends_with(b"base64") || self.heads > MAX_HEADS {
                 self.state = ReferenceState::Unusable;
                 return 0;
@@ -144,7 +147,7 @@ impl Reference {
             return if self.kind == ReferenceKind::Any { ReferenceState::Unusable } else { ReferenceState::Link };
         }
         let has_symbols = |count: usize| text.iter().take(count).all(|&byte| is_symbol(byte));
-        let is_labelled = self.kind == ReferenceKind::Picture || self.heads > 0;
+        let is_labelled = self.kind == ReferenceKind::Picture || self.is_labelled;
         let least = if is_labelled { 0 } else { MIN_BARE_BYTES };
         match MAGIC.iter().find(|magic| fits(magic, text)) {
             Some(_) if !has_symbols(least) => ReferenceState::Unusable,

@@ -49,7 +49,7 @@ fn written(bytes: &[u8], form: usize) -> String {
         2 => format!("data:IMAGE/jpeg;charset=utf-8;BASE64,{base64}"),
         3 => format!("{head}{head}{base64}"),
         4 => format!("data:{head} {base64}"),
-        5 => format!("data:application/octet-stream;base64,{base64}"),
+        5 if base64.len() >= 64 => format!("data:application/octet-stream;base64,{base64}"),
         _ => format!("{head}{base64}"),
     }
 }
