@@ -170,6 +170,7 @@ impl Choices {
             (path, value) => {
                 let kind = match path {
                     [Key("delta" | "message"), rest @ ..] if is_picture(rest) => ReferenceKind::Picture,
+                    [Key("delta" | "message"), Key("content"), Index(_), Key("image")] => ReferenceKind::PictureOrLink,
                     _ => ReferenceKind::Any,
                 };
                 content.picture(Place { slot: self.slot.unwrap_or(self.position), draft, kind }, value, out);

@@ -167,6 +167,7 @@ impl ImageItems {
             [Key("url" | "b64_json" | "image_url")] | [Key("image_url"), Key("url")] => {
                 self.string(ReferenceKind::Picture, draft, value, content, out);
             }
+            [Key("image" | "output")] => self.string(ReferenceKind::PictureOrLink, draft, value, content, out),
             _ => self.string(ReferenceKind::Any, draft, value, content, out),
         }
     }

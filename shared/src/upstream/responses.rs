@@ -124,7 +124,9 @@ impl OutputItems {
             _ => {}
         }
         let [Key("result")] = path else {
-            content.picture(Place { slot: 0, draft, kind: ReferenceKind::Any }, value, out);
+            // A list of links is the output of other vendors.
+            let kind = if path.is_empty() { ReferenceKind::PictureOrLink } else { ReferenceKind::Any };
+            content.picture(Place { slot: 0, draft, kind }, value, out);
             return false;
         };
         let place = Place { slot: self.next_slot, draft, kind: ReferenceKind::Picture };
