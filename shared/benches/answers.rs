@@ -15,6 +15,8 @@ const PICTURE_BYTES: usize = 3 * 1024 * 1024;
 const RUNS: u32 = 40;
 
 fn main() {
+    // `cargo bench … -- text` measures the shapes whose name contains `text`.
+    let only = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let picture = STANDARD.encode(png(PICTURE_BYTES));
     let markdown = format!("![image](data:image/png;base64,{picture})");
     let content = |text: &str| {
@@ -47,6 +49,9 @@ fn main() {
         ("text alone", (0..8_000).map(|_| content(words)).collect()),
         ("events without content", content("").repeat(8_000)),
     ] {
+        if !name.contains(&only) {
+            continue;
+        }
         let best = (0..RUNS).map(|_| read(answer.as_bytes())).min().unwrap_or_default();
         println!("{name:32} {:7.0} MB/s", answer.len() as f64 / 1e6 / best.as_secs_f64());
     }

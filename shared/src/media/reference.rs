@@ -73,6 +73,14 @@ impl Reference {
         self.state == ReferenceState::Unusable
     }
 
+    /// Whether the first piece of a value shows that it is nothing, without reading it.
+    pub fn is_unusable_before(&self, piece: &[u8]) -> bool {
+        let Some(&first) = piece.first().filter(|_| self.held.is_empty()) else { return false };
+        let is_link = matches!(first, b'h' | b'H' | b'<') && self.kind == ReferenceKind::PictureOrLink;
+        let is_start = matches!(first, b'd' | b'D' | b'b' | b'B' | b'i' | b'/' | b'_' | b'R' | b'U');
+        !(is_start || is_link || first.is_ascii_whitespace() || self.heads > 0) && self.kind != ReferenceKind::Picture
+    }
+
     /// Reads more of the value and returns the base64 in it.
     pub fn push<'a>(&'a mut self, piece: &'a [u8]) -> impl Iterator<Item = &'a [u8]> {
         let (first, rest): (&[u8], &[u8]) = match self.state {

@@ -1,6 +1,6 @@
 use super::chat::Choices;
 use super::content::Content;
-use super::error_object::{ERROR_NAMES, ErrorObject, error_of};
+use super::error_object::{ErrorObject, is_error_name};
 use super::finish_reason::stop;
 use super::gemini::Candidates;
 use super::images::{ImageItems, ImagesVendor};
@@ -36,6 +36,8 @@ pub struct AnyDialect {
     output: OutputItems,
     document: DocumentState,
     short: Short,
+    /// Of the current path.
+    names: PathNames,
     /// The `type` of any object.
     part_type: Short,
     /// The thoughts that the current token stands in.
@@ -136,11 +138,18 @@ impl AnyDialect {
             self.document.error.token(path, value);
         } else {
             self.mark(path, value, out);
-            let is_read = self.thought.is_none_or(|thought| thought.has_drafts) && !is_in_thoughts(path, value);
-            if is_read || error_of(path).is_some() {
-                self.member(unwrapped(path), value, out);
+            // The tokens of one string have one path.
+            if !matches!(value, TokenValue::Text(_) | TokenValue::StringEnd) {
+                self.names = PathNames::of(path);
             }
-            self.end_part(path, value, out);
+            let names = self.names;
+            let is_thought =
+                names.has_thoughts || (names.has_thought_member && !matches!(value, TokenValue::Scalar(_)));
+            let is_read = !is_thought && self.thought.is_none_or(|thought| thought.has_drafts);
+            if is_read || names.has_error {
+                self.member(names, path.get(names.root..).unwrap_or_default(), value, out);
+            }
+            self.end_part(names, path, value, out);
         }
         if is_listed_root && matches!(value, TokenValue::Close | TokenValue::StringEnd) {
             self.document_end(b"", out);
@@ -149,14 +158,23 @@ impl AnyDialect {
 
     /// The family of a member name that is in no vocabulary.
     pub(super) fn family(name: &[u8]) -> &'static str {
-        let has = |word: &[u8]| name.windows(word.len()).any(|part| part.eq_ignore_ascii_case(word));
-        let has_any = |words: &[&[u8]]| words.iter().any(|word| has(word));
-        match () {
-            () if has_any(&[b"reasoning", b"thinking", b"thought"]) => THOUGHT,
-            () if has_any(&[b"error"]) => ERROR,
-            () if has_any(&[b"partial", b"preview", b"thumb", b"draft", b"interim", b"intermediate"]) => PREVIEW,
-            () => "",
-        }
+        let family_at = |at: usize| {
+            let rest = name.get(at..).unwrap_or_default();
+            let begins = |word: &[u8]| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+            match rest.first().map(u8::to_ascii_lowercase) {
+                Some(b'r') if begins(b"reasoning") => Some(THOUGHT),
+                Some(b't') if begins(b"thinking") || begins(b"thought") => Some(THOUGHT),
+                Some(b'e') if begins(b"error") => Some(ERROR),
+                Some(b't') if begins(b"thumb") => Some(PREVIEW),
+                Some(b'p') if begins(b"partial") || begins(b"preview") => Some(PREVIEW),
+                Some(b'd') if begins(b"draft") => Some(PREVIEW),
+                Some(b'i') if begins(b"interim") || begins(b"intermediate") => Some(PREVIEW),
+                _ => None,
+            }
+        };
+        // What is not read outweighs a preview.
+        let families = (0..name.len().saturating_sub(4)).filter_map(family_at);
+        families.reduce(|a, b| if a == PREVIEW { b } else { a }).unwrap_or("")
     }
 
     /// Reads the marks of thoughts.
@@ -180,12 +198,12 @@ impl AnyDialect {
     }
 
     /// Counts a picture when its part has ended.
-    fn end_part(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+    fn end_part(&mut self, names: PathNames, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
         let depth = path.len();
         match value {
             TokenValue::StringEnd if self.content.has_value() => {
                 let part = || path.iter().rposition(|segment| matches!(segment, Index(_))).map_or(0, |at| at + 1);
-                let part = has_parts(unwrapped(path)).then(part);
+                let part = has_parts(path.get(names.root..).unwrap_or_default()).then(part);
                 self.pending = Some(Pending { depth: depth.saturating_sub(1), part });
             }
             TokenValue::Close => {
@@ -213,6 +231,7 @@ impl AnyDialect {
             output: OutputItems::default(),
             document: DocumentState::default(),
             short: Short::default(),
+            names: PathNames::default(),
             part_type: Short::default(),
             thought: None,
             pending: None,
@@ -227,9 +246,9 @@ impl AnyDialect {
         self.document = DocumentState { is_preview: names_preview(event_type), ..DocumentState::default() };
     }
 
-    fn member(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+    fn member(&mut self, names: PathNames, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
         let Self { content, choices, candidates, items, output, .. } = self;
-        let draft = self.thought.is_some() || path.contains(&Key(PREVIEW));
+        let draft = self.thought.is_some() || names.has_preview;
         match (path, value) {
             ([Key("item"), rest @ ..], value) => output.item(rest, draft, value, content, out),
             ([Key("output"), Index(_), rest @ ..] | [Key("response"), Key("output"), Index(_), rest @ ..], value) => {
@@ -238,7 +257,7 @@ impl AnyDialect {
             ([Key("data" | "images"), Index(position), rest @ ..], value) => {
                 items.listed(*position, rest, draft, value, content, out);
             }
-            (path, value) if error_of(path).is_some() => self.document.error.token(path, value),
+            (path, value) if names.has_error => self.document.error.token(path, value),
             ([Key("choices"), Index(position), rest @ ..], value) => {
                 choices.token(*position, rest, draft, value, content, out);
             }
@@ -391,28 +410,50 @@ fn names_preview(name: &[u8]) -> bool {
         || (AnyDialect::family(name) == PREVIEW && !name.windows(b"partial".len()).any(|part| part == b"partial"))
 }
 
-/// The path without the members around a document of a known dialect: some proxies wrap it.
-fn unwrapped(path: &[Segment]) -> &[Segment] {
-    let is_root = |at: usize| match path.get(at..) {
-        Some([Key("choices" | "candidates"), Index(_), ..]) => true,
-        Some([Key(name), ..]) => Candidates::ROOTS.contains(name),
-        _ => false,
-    };
-    let objects = path.iter().take_while(|segment| matches!(segment, Key(name) if !ERROR_NAMES.contains(name))).count();
-    (0..objects).find(|&at| is_root(at)).and_then(|at| path.get(at..)).unwrap_or(path)
+/// What the names in a path mean.
+#[derive(Debug, Clone, Copy, Default)]
+struct PathNames {
+    has_error: bool,
+    /// Or details of an error.
+    has_thoughts: bool,
+    /// `thought`, which is a mark unless it contains thoughts.
+    has_thought_member: bool,
+    has_preview: bool,
+    /// Where a document of a known dialect begins: some proxies wrap it.
+    root: usize,
+}
+
+impl PathNames {
+    fn of(path: &[Segment]) -> Self {
+        let mut names = Self::default();
+        let (mut is_in_objects, mut has_root) = (true, false);
+        for (at, segment) in path.iter().enumerate() {
+            let Key(name) = *segment else {
+                is_in_objects = false;
+                continue;
+            };
+            match name.as_bytes().first() {
+                Some(b'*') => {
+                    names.has_preview |= name == PREVIEW;
+                    names.has_thoughts |= name != PREVIEW;
+                }
+                Some(b'e') => names.has_error |= is_error_name(name),
+                Some(b't') => names.has_thought_member |= name == "thought",
+                Some(b'c' | b'p' | b'u') if is_in_objects && !has_root && !names.has_error => {
+                    has_root = match name {
+                        "choices" | "candidates" => matches!(path.get(at + 1), Some(Index(_))),
+                        name => Candidates::ROOTS.contains(&name),
+                    };
+                    names.root = if has_root { at } else { 0 };
+                }
+                _ => {}
+            }
+        }
+        names
+    }
 }
 
 /// Whether a picture at this path counts when its part ends: the dialect does not count it.
 fn has_parts(path: &[Segment]) -> bool {
     matches!(path, [Key("choices" | "candidates" | "item" | "output"), _, ..] | [Key("response"), Key("output"), _, ..])
-}
-
-/// Whether a member of this path contains thoughts, or details of an error.
-fn is_in_thoughts(path: &[Segment], value: TokenValue<'_>) -> bool {
-    let is_mark = matches!(value, TokenValue::Scalar(_));
-    path.iter().any(|segment| match segment {
-        Key("thought") => !is_mark,
-        Key(name) => [THOUGHT, ERROR].contains(name),
-        Index(_) => false,
-    })
 }

@@ -127,7 +127,7 @@ impl Content {
         text.is_in_document = true;
         let is_open = text.is_open();
         let mut repeats = std::mem::take(&mut text.repeats);
-        for part in repeats.push(piece, is_open) {
+        for part in repeats.push(piece, is_open).into_iter().filter(|part| !part.is_empty()) {
             self.new_text(at, part, out);
         }
         if let Some(text) = self.texts.get_mut(at) {
@@ -187,6 +187,7 @@ impl Content {
             }
             TokenValue::StringStart => self.candidate = Some(Reference::new(kind)),
             TokenValue::Text(text) => match self.candidate.take() {
+                Some(candidate) if candidate.is_unusable_before(text) => {}
                 Some(candidate) => self.consider(candidate, place, text, out),
                 None => self.read_value(text, out),
             },
@@ -283,6 +284,9 @@ impl Content {
         for at in 0..self.texts.len() {
             let Some(text) = self.texts.get_mut(at) else { return };
             text.is_in_document = false;
+            if text.repeats.is_over() {
+                continue;
+            }
             let mut repeats = std::mem::take(&mut text.repeats);
             self.new_text(at, repeats.end_chunk(), out);
             if let Some(text) = self.texts.get_mut(at) {

@@ -10,11 +10,16 @@ const MAX_OBJECTS: usize = 8;
 /// JSON texts in messages are read down to this depth.
 const MAX_NESTED: u32 = 3;
 /// The members that are an error.
-pub(super) const ERROR_NAMES: [&str; 3] = ["error", "err", "errors"];
+const ERROR_NAMES: [&str; 3] = ["error", "err", "errors"];
+
+/// Whether a member of this name is an error.
+pub(super) fn is_error_name(name: &str) -> bool {
+    name.starts_with("err") && ERROR_NAMES.contains(&name)
+}
 
 /// Where the error begins in a path.
 pub(super) fn error_of(path: &[Segment]) -> Option<usize> {
-    path.iter().position(|segment| matches!(segment, Key(name) if ERROR_NAMES.contains(name)))
+    path.iter().position(|segment| matches!(segment, Key(name) if is_error_name(name)))
 }
 
 /// Collects the fields of an error that decide its class, in all forms that relays use.
@@ -24,19 +29,25 @@ pub(super) fn error_of(path: &[Segment]) -> Option<usize> {
 /// `error_msg` and `header.message`, FastAPI's `detail`, and vLLM's `{"object":"error", …}`.
 #[derive(Debug, Default)]
 pub(super) struct ErrorObject {
-    /// The objects and lists of the error that have not ended, with their depth.
+    errors: NestedErrors,
+    /// Fields beside the error.
+    beside: ErrorFields,
+    object: String,
+    /// Decodes the current string.
+    text: Utf8,
+}
+
+/// The members that are errors, with all that is nested in them.
+#[derive(Debug, Default)]
+struct NestedErrors {
+    /// The objects and lists that have not ended, with their depth.
     open: Vec<(usize, ErrorFields)>,
     /// Those that have ended, inner ones first: they are more precise.
     ended: Vec<ErrorFields>,
     /// The error itself, if it is a sentence.
     own: ErrorFields,
-    /// Fields beside the error.
-    beside: ErrorFields,
     /// A member that only errors have was read, and it is not empty.
     found: bool,
-    object: String,
-    /// Decodes the current string.
-    text: Utf8,
 }
 
 impl ErrorObject {
@@ -65,24 +76,19 @@ impl ErrorObject {
 
     /// Reads one token. Tokens that are not part of an error are ignored.
     pub(super) fn token(&mut self, path: &[Segment], value: TokenValue<'_>) {
-        let mut text = std::mem::take(&mut self.text);
-        self.read(path, value, &mut text);
-        self.text = text;
-    }
-
-    fn read(&mut self, path: &[Segment], value: TokenValue<'_>, decoder: &mut Utf8) {
+        let Self { errors, beside, object, text: decoder, .. } = self;
         let field = match error_of(path) {
-            Some(_) => match self.error(path, value) {
+            Some(_) => match errors.token(path, value) {
                 Some(field) => field,
                 None => return,
             },
             None => match path {
-                [Key("code" | "error_code")] => &mut self.beside.code,
-                [Key("type")] => &mut self.beside.kind,
-                [Key("param")] => &mut self.beside.param,
+                [Key("code" | "error_code")] => &mut beside.code,
+                [Key("type")] => &mut beside.kind,
+                [Key("param")] => &mut beside.param,
                 [Key("message" | "msg" | "error_msg" | "error_message" | "detail")]
-                | [Key("header" | "response"), Key("message")] => &mut self.beside.message,
-                [Key("object")] => &mut self.object,
+                | [Key("header" | "response"), Key("message")] => &mut beside.message,
+                [Key("object")] => object,
                 _ => return,
             },
         };
@@ -98,50 +104,6 @@ impl ErrorObject {
         }
     }
 
-    /// Reads one token of the error. Returns the field that it belongs to.
-    fn error(&mut self, path: &[Segment], value: TokenValue<'_>) -> Option<&mut String> {
-        let Self { open, ended, own, .. } = self;
-        // Some upstreams write every member always, with empty texts and zeros if there is no error.
-        self.found |= match value {
-            TokenValue::Text(text) => !text.is_empty(),
-            TokenValue::Scalar(text) => !matches!(text, "null" | "false") && text.parse() != Ok(0.0),
-            _ => false,
-        };
-        match value {
-            TokenValue::Open => {
-                if open.len() < MAX_OBJECTS {
-                    open.push((path.len(), ErrorFields::default()));
-                }
-                return None;
-            }
-            TokenValue::Close => {
-                if let Some((_, fields)) = open.pop_if(|(depth, _)| *depth == path.len())
-                    && ended.len() < MAX_OBJECTS
-                {
-                    ended.push(fields);
-                }
-                return None;
-            }
-            _ => {}
-        }
-        let fields = open.last_mut().map_or(own, |(_, fields)| fields);
-        match path.last()? {
-            Key("code" | "http_code" | "status_code" | "error_code") => Some(&mut fields.code),
-            Key("type" | "status" | "reason") => Some(&mut fields.kind),
-            Key("param") => Some(&mut fields.param),
-            Key("message" | "msg" | "detail" | "error_msg" | "error_message") => Some(&mut fields.message),
-            Key(name) if ERROR_NAMES.contains(name) => Some(&mut fields.message),
-            Index(_) => {
-                // Each item of a list is an error.
-                if value == TokenValue::StringStart && !fields.message.is_empty() && ended.len() < MAX_OBJECTS {
-                    ended.push(std::mem::take(fields));
-                }
-                Some(&mut fields.message)
-            }
-            Key(_) => None,
-        }
-    }
-
     /// The class of the fields collected so far; `status` as in [`classify`].
     pub(super) fn failure(&self, status: Option<u16>) -> Failure {
         classify(status, &self.all(MAX_NESTED))
@@ -154,8 +116,9 @@ impl ErrorObject {
 
     /// The fields, most precise first.
     fn all(&self, nested: u32) -> Vec<ErrorFields> {
-        let open = self.open.iter().rev().map(|(_, fields)| fields);
-        let all = self.ended.iter().chain(open).chain([&self.own, &self.beside]);
+        let NestedErrors { open, ended, own, .. } = &self.errors;
+        let open = open.iter().rev().map(|(_, fields)| fields);
+        let all = ended.iter().chain(open).chain([own, &self.beside]);
         let with_nested = |fields: &ErrorFields| {
             let mut all = if nested > 0 { Self::nested(&fields.message, nested - 1) } else { Vec::new() };
             all.push(fields.clone());
@@ -188,13 +151,59 @@ impl ErrorObject {
 
     /// Whether a member that only errors have was read.
     pub(super) fn is_found(&self) -> bool {
-        self.found
+        self.errors.found
     }
 
     /// Whether the document is an error: it has an error member, or a message beside a code that only errors have.
     pub(super) fn is_error(&self) -> bool {
         let is_coded = || !self.beside.message.is_empty() && names_failure(&self.beside.code);
-        self.found || self.object == "error" || is_coded()
+        self.errors.found || self.object == "error" || is_coded()
+    }
+}
+
+impl NestedErrors {
+    /// Reads one token of the error. Returns the field that it belongs to.
+    fn token(&mut self, path: &[Segment], value: TokenValue<'_>) -> Option<&mut String> {
+        let Self { open, ended, own, found } = self;
+        // Some upstreams write every member always, with empty texts and zeros if there is no error.
+        *found |= match value {
+            TokenValue::Text(text) => !text.is_empty(),
+            TokenValue::Scalar(text) => !matches!(text, "null" | "false") && text.parse() != Ok(0.0),
+            _ => false,
+        };
+        match value {
+            TokenValue::Open => {
+                if open.len() < MAX_OBJECTS {
+                    open.push((path.len(), ErrorFields::default()));
+                }
+                return None;
+            }
+            TokenValue::Close => {
+                if let Some((_, fields)) = open.pop_if(|(depth, _)| *depth == path.len())
+                    && ended.len() < MAX_OBJECTS
+                {
+                    ended.push(fields);
+                }
+                return None;
+            }
+            _ => {}
+        }
+        let fields = open.last_mut().map_or(own, |(_, fields)| fields);
+        match path.last()? {
+            Key("code" | "http_code" | "status_code" | "error_code") => Some(&mut fields.code),
+            Key("type" | "status" | "reason") => Some(&mut fields.kind),
+            Key("param") => Some(&mut fields.param),
+            Key("message" | "msg" | "detail" | "error_msg" | "error_message") => Some(&mut fields.message),
+            Key(name) if is_error_name(name) => Some(&mut fields.message),
+            Index(_) => {
+                // Each item of a list is an error.
+                if value == TokenValue::StringStart && !fields.message.is_empty() && ended.len() < MAX_OBJECTS {
+                    ended.push(std::mem::take(fields));
+                }
+                Some(&mut fields.message)
+            }
+            Key(_) => None,
+        }
     }
 }
 

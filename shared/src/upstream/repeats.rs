@@ -68,11 +68,16 @@ impl Repeats {
         [self.head.get(..known).unwrap_or_default(), rest]
     }
 
-    /// The chunk has ended. Returns what of it was taken for a repetition and is none.
-    pub(super) fn end_chunk(&mut self) -> &[u8] {
-        if self.is_over {
+    /// Whether two chunks have differed.
+    pub(super) fn is_over(&mut self) -> bool {
+        if self.is_over && self.head.capacity() > 0 {
             self.head = Vec::new();
         }
+        self.is_over
+    }
+
+    /// The chunk has ended. Returns what of it was taken for a repetition and is none.
+    pub(super) fn end_chunk(&mut self) -> &[u8] {
         let chunk = self.repeated.replace(0);
         match chunk.and_then(|repeated| usize::try_from(repeated).ok()) {
             Some(repeated) if !self.is_over && !self.is_certain => {
