@@ -61,7 +61,7 @@ export function translate(root: ParentNode): void {
   }
 }
 
-/** Whether a key belongs to an input method. In Safari the key that ends the text is told by its code alone. */
+/** Whether a key belongs to an input method. In Safari the key that ends the text has only a key code. */
 export const isComposing = (event: KeyboardEvent): boolean => event.isComposing || event.keyCode === 229;
 
 /** Outlines of 24 by 24. */

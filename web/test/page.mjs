@@ -633,7 +633,7 @@ test('an early cancel stops the task, and what was whole stays in the history', 
   await press('取消', 'Cancel');
   await strip('cancelled');
   await page.locator('.mosaic[data-count="2"] img').nth(1).waitFor();
-  // The service does not know the task: nobody can say that it has stopped.
+  // The service does not know the task, so the page cannot say that it has stopped.
   gateway.next(GENERATE, stall);
   await generate(view);
   await until(() => gateway.posts().length === 3);
@@ -667,7 +667,7 @@ test('a session that ends asks again each time, and for another user it is anoth
   await sleep(500);
   assert.equal(gateway.posts().length, sent, 'the request of the first user is not sent');
   assert.equal(await page.locator('#prompt').inputValue(), '');
-  // Photos that are not ready when the user signs out are sent by nobody, and are in nobody's form.
+  // Photos that are not ready when the user signs out are not sent, and are in no form afterwards.
   await page.route('**/photos-worker.js', async (route) => {
     await sleep(3000);
     await route.fallback();

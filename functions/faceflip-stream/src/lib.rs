@@ -171,7 +171,9 @@ impl FaceflipTask {
             task_id: &self.wanted.task_id,
         };
         let (admission, times, copies_links) = (&*self.admission, 1, true);
-        let calls = UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, labels };
+        let references = self.wanted.pictures.iter().map(InputPicture::identity).collect();
+        let calls =
+            UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, references, labels };
         Ok(run(calls, post, AnyDialect::ark, events, sender).await?)
     }
 }

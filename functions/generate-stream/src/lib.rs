@@ -23,6 +23,7 @@ use shared::edge::{
 use shared::events::{EventStyle, Events, padding};
 use shared::held::{HeldContent, HeldPicture};
 use shared::image_url::LocalLinks;
+use shared::input::InputPicture;
 use shared::outcome::{DeliveredImage, Success};
 use shared::problem::{Code, Lang, Problem};
 use shared::secret::Secret;
@@ -268,6 +269,7 @@ impl GenerateTask {
     ) -> Result<Delivered, Problem> {
         let Generator { config, ledger, upstream, keys, .. } = &*self.ready;
         let (api, times) = (&config.image_api, wanted.n);
+        let references = wanted.pictures.iter().map(InputPicture::identity).collect();
         let post = match upstream_request(api, wanted, shows_previews, self.key.clone(), keys, &self.caller.request_id)
             .await
         {
@@ -283,7 +285,8 @@ impl GenerateTask {
         };
         let (timing, admission) = (&config.timing, &*self.admission);
         let copies_links = false;
-        let calls = UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, labels };
+        let calls =
+            UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, references, labels };
         Ok(run(calls, post, AnyDialect::new, output, sender).await?)
     }
 }

@@ -41,6 +41,9 @@ pub struct UpstreamCalls<'a> {
     /// Whether generated links are copied into the bucket. Only where they are results of the upstream: a user can make a
     /// chat model write any link.
     pub copies_links: bool,
+    /// The request's own pictures, as [`InputPicture::identity`](crate::input::InputPicture::identity) writes them: an
+    /// upstream that sends one back has made no picture.
+    pub references: Vec<String>,
     /// Names the calls in the log.
     pub labels: CallLabels<'a>,
 }
@@ -92,7 +95,8 @@ pub async fn run(
         reading_time: &reading_time,
         unsent: Bytes::new(),
     };
-    let mut exchanges: Vec<Exchange> = (0..calls.times).map(|_| Exchange::new(dialect(calls.links))).collect();
+    let mut exchanges: Vec<Exchange> =
+        (0..calls.times).map(|_| Exchange::new(dialect(calls.links), &calls.references)).collect();
     let mut sink = UpdateSink::new(output, keeper, calls.copies_links);
 
     let work = async {
@@ -277,8 +281,8 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(dialect: AnyDialect) -> Self {
-        let (reader, outcome) = (AnswerReader::new(dialect), Outcome::default());
+    fn new(dialect: AnyDialect, references: &[String]) -> Self {
+        let (reader, outcome) = (AnswerReader::new(dialect), Outcome::excluding(references.to_vec()));
         Self { reader, outcome, end: None, is_sent: Arc::default(), bytes_in: 0 }
     }
 
