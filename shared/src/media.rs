@@ -1,6 +1,7 @@
 //! Pictures: found in text, decoded from base64 in pieces, and checked by their bytes.
 
 mod image;
+pub mod label;
 mod markdown;
 mod payload;
 mod reference;
