@@ -1,6 +1,7 @@
 //! How an answer ended: which pictures are whole, or which failure it was. Exactly one verdict.
 
 use crate::kept_picture::SignedLink;
+use crate::media::label::LabelStatus;
 use crate::media::{ImageRejection, WholeImage};
 use crate::problem::Code;
 use crate::update::{Nth, Stop, Update, Usage};
@@ -37,6 +38,8 @@ pub struct DeliveredImage {
     pub draft: bool,
     /// The copy in the bucket, where there is one.
     pub kept: Option<SignedLink>,
+    /// The label of the picture that is delivered; `None` where pictures are not labelled.
+    pub label: Option<LabelStatus>,
 }
 
 /// Where a whole picture is.
@@ -332,7 +335,11 @@ fn weightier(a: Failure, b: Failure) -> Failure {
 impl DeliveredImage {
     /// A picture without a copy in the bucket.
     pub fn new(slot: u32, source: ImageSource, draft: bool) -> Self {
-        Self { slot, source, draft, kept: None }
+        let label = match &source {
+            ImageSource::Inline(image) => image.label,
+            ImageSource::Link { .. } => None,
+        };
+        Self { slot, source, draft, kept: None, label }
     }
 
     /// The link to it and when that expires, where it is known: to the copy in the bucket, or else the upstream's.
@@ -368,7 +375,8 @@ mod tests {
 
     /// A whole picture in slot 0, an unfinished one in slot 1, and one in slot 2 that was cut off.
     fn half_done(end: AnswerEnd) -> Vec<(u32, Failure)> {
-        let image = WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [0; 32] };
+        let image =
+            WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [0; 32], label: None };
         let mut outcome = Outcome::default();
         for update in [
             Update::ImageFinished { slot: 0, draft: false, image },

@@ -4,6 +4,7 @@
 mod ark;
 mod dynamodb;
 mod image_api;
+mod labels;
 mod runtime_api;
 mod s3;
 mod stack;

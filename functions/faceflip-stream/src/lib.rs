@@ -59,7 +59,8 @@ async fn respond(
     let wanted = FaceflipInput::parse(json_body(request)?, app.links())?;
     let task_id = wanted.task_id.clone();
     let style = EventStyle::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
-    let mut events = Events::new(task_id.clone(), caller.lang, style);
+    let is_labelled = ready.config.label_rules.is_some();
+    let mut events = Events::new(task_id.clone(), caller.lang, style).labelled(is_labelled);
     let admitted = ready.ledger.admit(AdmitRequest {
         principal: &principal,
         route: ROUTE.path,
@@ -139,7 +140,8 @@ impl FaceflipTask {
 
     /// Calls ARK, and settles before the client learns how it ended.
     async fn call(&self, events: &mut Events, sender: &mut Sender) -> Result<Delivered, Problem> {
-        let Generator { config: FaceflipConfig { ark, timing, .. }, ledger, upstream, keys, .. } = &*self.ready;
+        let Generator { config: FaceflipConfig { ark, label_rules, timing, .. }, ledger, upstream, keys, .. } =
+            &*self.ready;
         let settings = ArkSettings {
             model: &ark.model,
             prompt: self.wanted.prompt.as_deref().unwrap_or(&ark.prompt),
@@ -169,7 +171,9 @@ impl FaceflipTask {
             task_id: &self.wanted.task_id,
         };
         let (admission, times, copies_links) = (&*self.admission, 1, true);
-        let calls = UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, labels };
+        let label_rules = label_rules.as_ref();
+        let calls =
+            UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, label_rules, labels };
         Ok(run(calls, post, AnyDialect::ark, events, sender).await?)
     }
 }

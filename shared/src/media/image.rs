@@ -1,5 +1,6 @@
 use sha2::{Digest, Sha256};
 
+use super::label::LabelStatus;
 use super::payload::Payload;
 use super::sniff::{MagicMatch, MediaType, SniffFlaw, SniffedImage, Sniffer};
 
@@ -42,6 +43,8 @@ pub struct WholeImage {
     pub height: u32,
     /// Hash of the bytes.
     pub sha256: [u8; 32],
+    /// Its label; `None` where pictures are not labelled.
+    pub label: Option<LabelStatus>,
 }
 
 impl WholeImage {
@@ -60,7 +63,7 @@ impl WholeImage {
             SniffFlaw::NotAnImage => ImageRejection::NotAnImage,
             SniffFlaw::Truncated => ImageRejection::Truncated,
         })?;
-        Ok(Self { media_type, bytes, width, height, sha256 })
+        Ok(Self { media_type, bytes, width, height, sha256, label: None })
     }
 
     /// The hash in hexadecimal.

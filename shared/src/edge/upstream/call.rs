@@ -19,6 +19,8 @@ use crate::edge::http::Sender;
 use crate::edge::store::{Admission, KeepEnd, Keeper, Ledger};
 use crate::held::HeldPicture;
 use crate::image_url::LocalLinks;
+use crate::labelled::PictureLabels;
+use crate::media::label::LabelRules;
 use crate::outcome::{AnswerEnd, Outcome, Success, Tally};
 use crate::update::{Nth, Update};
 use crate::upstream::{AnswerReader, AnyDialect, Failure};
@@ -41,6 +43,8 @@ pub struct UpstreamCalls<'a> {
     /// Whether generated links are copied into the bucket. Only where they are results of the upstream: a user can make a
     /// chat model write any link.
     pub copies_links: bool,
+    /// What is written into the pictures, where they are labelled.
+    pub label_rules: Option<&'a LabelRules>,
     /// Names the calls in the log.
     pub labels: CallLabels<'a>,
 }
@@ -77,7 +81,7 @@ pub async fn run(
 ) -> Result<Delivered, Failure> {
     let UpstreamCalls { timing, ledger, admission, .. } = calls;
     let begun = now();
-    let keeper = ledger.keeper(admission, calls.links);
+    let keeper = ledger.keeper(admission, calls.links, calls.label_rules);
     let margin = MARGIN + keeper.as_ref().map(Keeper::time_limit).unwrap_or_default();
     let end_by = (begun + timing.total).min(admission.deadline().checked_sub(margin).unwrap_or(begun));
     let reading_time = ReadingTime::default();
@@ -93,7 +97,8 @@ pub async fn run(
         unsent: Bytes::new(),
     };
     let mut exchanges: Vec<Exchange> = (0..calls.times).map(|_| Exchange::new(dialect(calls.links))).collect();
-    let mut sink = UpdateSink::new(output, keeper, calls.copies_links);
+    let picture_labels = calls.label_rules.map(|rules| PictureLabels::new(rules, admission.run()));
+    let mut sink = UpdateSink::new(output, keeper, calls.copies_links, picture_labels);
 
     let work = async {
         let read = read_all(&calls, post, end_by, &mut exchanges, &mut sink, &mut client).await;
@@ -125,9 +130,13 @@ pub async fn run(
         // The client has not received all that a success lists.
         client.sender.give_up();
     }
+    if let (Ok(success), Some(labels)) = (&mut verdict, &sink.labels) {
+        labels.apply(success);
+    }
     let kept = verdict.as_mut().map_or(Vec::new(), |success| sink.add_links(success));
     let ended = Ended {
         verdict: verdict.as_ref().map_err(|failure| *failure),
+        run: admission.run(),
         stored: kept.len(),
         bytes_in,
         took: now() - begun,
