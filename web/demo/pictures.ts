@@ -2,6 +2,7 @@
 import type { GeneratedImage, ImageClient } from '../src/index.js';
 import { reachable, type Config } from './config.js';
 import { h, notify } from './dom.js';
+import { currentLanguage } from './words.js';
 
 /** A picture on the page. */
 export interface ShownPicture {
@@ -33,6 +34,7 @@ function sourceOf(blob: Blob): string {
 }
 
 const EXTENSIONS: Record<string, string> = { 'image/jpeg': 'jpg', 'image/webp': 'webp' };
+const PNG = 'image/png';
 
 export function createPictureActions(config: Config, client: () => ImageClient, addPhoto: (photo: Blob | string) => Promise<void>): PictureActions {
   async function bytes(image: GeneratedImage): Promise<Blob> {
@@ -43,12 +45,20 @@ export function createPictureActions(config: Config, client: () => ImageClient, 
     return client().blob(image);
   }
 
+  /** The bytes for a file or another program: with the visible label. */
+  async function labelled(image: GeneratedImage, type?: typeof PNG): Promise<Blob> {
+    const blob = await bytes(image);
+    const visibleLabel = config.visibleLabel !== false && currentLanguage();
+    const isReady = !visibleLabel && (!type || blob.type === type);
+    return isReady ? blob : client().blob({ ...image, blob }, { ...(visibleLabel && { visibleLabel }), ...(type && { type }) });
+  }
+
   return {
     show: (image) => ({ image, src: image.blob ? sourceOf(image.blob) : reachable(image.url!, config) }),
     bytes,
     async download({ image, src }) {
       try {
-        const blob = await bytes(image);
+        const blob = await labelled(image);
         const name = `${image.taskId.slice(0, 8)}-${image.index + 1}.${EXTENSIONS[blob.type] ?? 'png'}`;
         h('a', { href: sourceOf(blob), download: name }).click();
       } catch {
@@ -60,7 +70,7 @@ export function createPictureActions(config: Config, client: () => ImageClient, 
     async copy({ image }) {
       try {
         // Safari wants the item at once and its bytes later. Only PNG can be copied everywhere.
-        await navigator.clipboard.write([new ClipboardItem({ 'image/png': bytes(image).then(toPng) })]);
+        await navigator.clipboard.write([new ClipboardItem({ [PNG]: labelled(image, PNG) })]);
         notify('copied');
       } catch {
         await navigator.clipboard.writeText(image.url ?? '').then(
@@ -75,13 +85,4 @@ export function createPictureActions(config: Config, client: () => ImageClient, 
       notify('addedReference');
     },
   };
-}
-
-async function toPng(blob: Blob): Promise<Blob> {
-  if (blob.type === 'image/png') return blob;
-  const bitmap = await createImageBitmap(blob);
-  const canvas = h('canvas', { width: bitmap.width, height: bitmap.height });
-  canvas.getContext('2d')!.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  return new Promise((resolve, reject) => canvas.toBlob((png) => (png ? resolve(png) : reject(new Error('no PNG'))), 'image/png'));
 }

@@ -1,7 +1,10 @@
-/** The bytes of a picture. If its link has expired, the log is asked for a new one, once. The token is not sent. */
-export async function download(image, settings, log) {
-    if (image.blob)
-        return image.blob;
+/** The bytes of a picture, drawn anew if there are options. */
+export async function download(image, settings, log, options) {
+    const blob = image.blob ?? (await fetchPicture(image, settings, log));
+    return options ? (await import('./visible-label.js')).redraw(blob, options) : blob;
+}
+/** If the link has expired, the log is asked for a new one, once. The token is not sent. */
+async function fetchPicture(image, settings, log) {
     const { fail } = settings;
     let response = await settings.fetch(image.url);
     if (response.status === 403 && log) {

@@ -2,6 +2,7 @@ import { type Language } from './errors.js';
 import type { GeneratedImage } from './events.js';
 import { type Generations } from './generations.js';
 import type { TokenSource } from './request.js';
+import type { RedrawOptions } from './visible-label.js';
 import { type ImageRun, type RetryOptions, type RunOptions } from './run.js';
 /** The address of each route, with its path. */
 export interface ImageClientUrls {
@@ -64,8 +65,11 @@ export interface ImageClient extends Generations {
     faceflip(request: FaceflipRequest, options?: RunOptions): ImageRun;
     /** Follows a task that was sent earlier, by this page or another. */
     resume(taskId: string, options?: RunOptions): ImageRun;
-    /** The picture's bytes. If its link has expired, the log is asked for a new one, once. */
-    blob(image: GeneratedImage): Promise<Blob>;
+    /**
+     * The picture's bytes. If its link has expired, the log is asked for a new one, once. With options the picture is drawn
+     * anew, and the implicit label of its bytes stays.
+     */
+    blob(image: GeneratedImage, options?: RedrawOptions): Promise<Blob>;
 }
 /** A client of the image gateway. It keeps no state between runs. */
 export declare function createImageClient(options?: ImageClientOptions): ImageClient;

@@ -60,7 +60,7 @@ export function createImageClient(options = {}) {
             return start('faceflip', task_id, members, options);
         },
         resume: (taskId, options = {}) => createRun(settings, log, taskId, undefined, options),
-        blob: async (image) => (await import('./blobs.js')).download(image, settings, log),
+        blob: async (image, options) => (await import('./blobs.js')).download(image, settings, log, options),
     };
 }
 /** The bytes of `blob` as a `data:` URL, with the media type found in them. */

@@ -1,10 +1,16 @@
 import type { GeneratedImage } from './events.js';
 import type { Generations } from './generations.js';
 import type { RequestSettings } from './request.js';
+import type { RedrawOptions } from './visible-label.js';
 
-/** The bytes of a picture. If its link has expired, the log is asked for a new one, once. The token is not sent. */
-export async function download(image: GeneratedImage, settings: RequestSettings, log?: Generations): Promise<Blob> {
-  if (image.blob) return image.blob;
+/** The bytes of a picture, drawn anew if there are options. */
+export async function download(image: GeneratedImage, settings: RequestSettings, log?: Generations, options?: RedrawOptions): Promise<Blob> {
+  const blob = image.blob ?? (await fetchPicture(image, settings, log));
+  return options ? (await import('./visible-label.js')).redraw(blob, options) : blob;
+}
+
+/** If the link has expired, the log is asked for a new one, once. The token is not sent. */
+async function fetchPicture(image: GeneratedImage, settings: RequestSettings, log?: Generations): Promise<Blob> {
   const { fail } = settings;
   let response = await settings.fetch(image.url!);
   if (response.status === 403 && log) {

@@ -2,6 +2,7 @@ import { failIn, type Language } from './errors.js';
 import type { GeneratedImage } from './events.js';
 import { createGenerations, type Generations } from './generations.js';
 import type { TokenSource } from './request.js';
+import type { RedrawOptions } from './visible-label.js';
 import { createRun, type ImageRun, type RetryOptions, type RunOptions, type RunSettings } from './run.js';
 
 /** The address of each route, with its path. */
@@ -69,8 +70,11 @@ export interface ImageClient extends Generations {
   faceflip(request: FaceflipRequest, options?: RunOptions): ImageRun;
   /** Follows a task that was sent earlier, by this page or another. */
   resume(taskId: string, options?: RunOptions): ImageRun;
-  /** The picture's bytes. If its link has expired, the log is asked for a new one, once. */
-  blob(image: GeneratedImage): Promise<Blob>;
+  /**
+   * The picture's bytes. If its link has expired, the log is asked for a new one, once. With options the picture is drawn
+   * anew, and the implicit label of its bytes stays.
+   */
+  blob(image: GeneratedImage, options?: RedrawOptions): Promise<Blob>;
 }
 
 const ROUTES = {
@@ -136,7 +140,7 @@ export function createImageClient(options: ImageClientOptions = {}): ImageClient
       return start('faceflip', task_id, members, options);
     },
     resume: (taskId, options = {}) => createRun(settings, log, taskId, undefined, options),
-    blob: async (image) => (await import('./blobs.js')).download(image, settings, log),
+    blob: async (image, options) => (await import('./blobs.js')).download(image, settings, log, options),
   };
 }
 

@@ -7,6 +7,7 @@ mod check;
 mod check_bucket;
 mod credits;
 mod environment;
+mod label;
 mod page;
 mod serve;
 mod setup;
@@ -73,6 +74,11 @@ enum StackAction {
     Setup,
     /// Check that the environment and `.env` have everything for the real upstreams, and try PICTURES_BUCKET.
     Check,
+    /// Print the labels of a picture: the implicit label of AI content, the digital source type, and whether it has C2PA.
+    Label {
+        /// A PNG, JPEG, WebP or GIF file.
+        file: PathBuf,
+    },
     /// Manage the users' credits. They are used with CREDITS=on.
     Credits {
         #[command(subcommand)]
@@ -109,6 +115,7 @@ async fn main() -> ExitCode {
         None => serve(command.serve).await.map(|()| true),
         Some(StackAction::Setup) => setup::run().map(|()| true),
         Some(StackAction::Check) => check::run().await,
+        Some(StackAction::Label { file }) => label::run(&file),
         Some(StackAction::Credits { action: CreditsAction::Grant { user, credits, url } }) => {
             credits::grant(&url, &user, credits).await.and_then(|result| print(&result)).map(|()| true)
         }

@@ -392,9 +392,12 @@ fn png_with(chunks: &[u8]) -> Vec<u8> {
     [&picture[..33], chunks, &picture[33..]].concat()
 }
 
-/// The checksum is not that of the bytes: it is not read.
 fn chunk(name: &[u8; 4], data: &[u8]) -> Vec<u8> {
-    [&(data.len() as u32).to_be_bytes(), name.as_slice(), data, b"CRC."].concat()
+    let step = |crc: u32, byte: &u8| {
+        (0..8).fold(crc ^ u32::from(*byte), |crc, _| if crc & 1 == 0 { crc >> 1 } else { crc >> 1 ^ 0xEDB8_8320 })
+    };
+    let crc = !name.iter().chain(data).fold(u32::MAX, step);
+    [&(data.len() as u32).to_be_bytes(), name.as_slice(), data, &crc.to_be_bytes()].concat()
 }
 
 fn itxt(text: &[u8], compression: u8) -> Vec<u8> {

@@ -162,7 +162,7 @@ async fn duplicates_and_labels_are_judged_by_the_bytes_of_the_upstream() {
 
     // A picture that went through here once, and comes back as the answer of an upstream.
     let (_, labelled) = pictures(&first.events()).remove(0);
-    let upstream = Upstream::plays(answer(&[labelled.clone()])).await;
+    let upstream = Upstream::plays(answer(std::slice::from_ref(&labelled))).await;
     let app = stand.app(&upstream, &[PRODUCER]);
     let second = ask(&app, keyed(&user, STREAM, "kept", events)).await;
     assert_eq!(pictures(&second.events()), [(0, labelled)]);
