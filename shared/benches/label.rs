@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use shared::events::{EventStyle, Events};
 use shared::image_url::LocalLinks;
 use shared::labelled::PictureLabels;
+use shared::media::PictureHash;
 use shared::media::label::{AigcCodes, LabelRules, Labeler};
 use shared::media::sniff::MediaType;
 use shared::outcome::Outcome;
@@ -15,7 +16,7 @@ use shared::problem::Lang;
 use shared::update::Update;
 use shared::upstream::{AnswerReader, AnyDialect};
 
-const ROUNDS: u32 = 200;
+const ROUNDS: u32 = 1000;
 const PIXEL: &str = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
 
 fn main() {
@@ -26,7 +27,8 @@ fn main() {
     );
     let codes = Some(AigcCodes { producer: "0".repeat(27), propagator: "0".repeat(27) });
     let rules = LabelRules { codes, writes_source_type: true, keeps_c2pa: false };
-    let mut times = [Duration::ZERO; 4];
+    // The shortest time of each: other processes only add to it.
+    let mut times = [Duration::MAX; 4];
     for _ in 0..ROUNDS {
         for (nth, time) in times.iter_mut().enumerate() {
             let begun = Instant::now();
@@ -36,27 +38,28 @@ fn main() {
                 2 => label(&picture, &rules),
                 _ => Sha256::digest(&picture).len(),
             };
-            *time += begun.elapsed();
+            *time = begun.elapsed().min(*time);
             assert!(bytes > 0);
         }
     }
     let names = ["without a label", "with a label", "the filter alone", "one more SHA-256 alone"];
     for (name, time) in names.iter().zip(times) {
-        println!("{name:<24} {:>8.3} ms", time.as_secs_f64() * 1000.0 / f64::from(ROUNDS));
+        println!("{name:<24} {:>8.3} ms", time.as_secs_f64() * 1000.0);
     }
     println!("more with a label        {:>8.2} %", (times[1].as_secs_f64() / times[0].as_secs_f64() - 1.0) * 100.0);
 }
 
 /// Reads the answer in pieces of TLS records, and writes it as events.
 fn deliver(answer: &str, mut labels: Option<PictureLabels>) -> usize {
-    let mut reader = AnswerReader::new(AnyDialect::new(LocalLinks::Refused));
+    let hash = if labels.is_some() { PictureHash::Fast } else { PictureHash::Sha256 };
+    let mut reader = AnswerReader::new(AnyDialect::new(LocalLinks::Refused).with_hash(hash));
     let mut outcome = Outcome::default();
     let mut events = Events::new("task".into(), Lang::En, EventStyle::Generate { n: 1 });
     let mut sent = 0;
     for piece in answer.as_bytes().chunks(16 * 1024) {
         reader.push(piece, &mut |update: Update<'_>| {
             let Some(update) = outcome.note(update) else { return };
-            let mut write = |update: &Update<'_>| drop(events.update(update));
+            let mut write = |update: &Update<'_>| _ = events.update(update);
             match &mut labels {
                 Some(labels) => labels.update(&update, &mut write),
                 None => write(&update),

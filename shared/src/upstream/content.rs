@@ -2,7 +2,7 @@ use super::picture::SlotPicture;
 use super::{Failure, MAX_TEXT_BYTES, Out};
 use crate::image_url::{LocalLinks, check_generated};
 use crate::json::TokenValue;
-use crate::media::{self, ImageRejection, MarkdownPart, Reference, Referred, Utf8};
+use crate::media::{self, ImageRejection, MarkdownPart, PictureHash, Reference, Referred, Utf8};
 use crate::update::Update;
 
 /// Text of slots beyond this one is ignored: one picture is requested, and each slot needs a reader.
@@ -12,6 +12,7 @@ const MAX_SLOTS: u32 = 8;
 #[derive(Debug)]
 pub(super) struct Content {
     links: LocalLinks,
+    pub(super) hash: PictureHash,
     texts: Vec<SlotText>,
     value: Option<PictureValue>,
     /// An earlier form of the same picture, kept until the later form proves valid.
@@ -48,7 +49,7 @@ struct PictureValue {
 
 impl Content {
     pub(super) fn new(links: LocalLinks) -> Self {
-        Self { links, texts: Vec::new(), value: None, earlier: None, text_bytes: 0 }
+        Self { links, hash: PictureHash::default(), texts: Vec::new(), value: None, earlier: None, text_bytes: 0 }
     }
 
     /// The next part of a slot's text, which may contain pictures.
@@ -78,7 +79,7 @@ impl Content {
                         out(Update::Failed(Failure::Protocol));
                     }
                 }
-                MarkdownPart::Image => *picture = Some(SlotPicture::new(slot, false)),
+                MarkdownPart::Image => *picture = Some(SlotPicture::new(slot, false, self.hash)),
                 MarkdownPart::Payload(payload) => {
                     if let Some(picture) = picture {
                         picture.push(payload, out);
@@ -107,7 +108,7 @@ impl Content {
             TokenValue::StringStart => {
                 self.end_earlier(slot, draft, None, out);
                 self.earlier = self.value.take();
-                let (reference, picture) = (Reference::default(), SlotPicture::new(slot, draft));
+                let (reference, picture) = (Reference::default(), SlotPicture::new(slot, draft, self.hash));
                 self.value = Some(PictureValue { reference, picture });
             }
             TokenValue::Text(text) => {

@@ -20,6 +20,7 @@ use crate::edge::store::{Admission, KeepEnd, Keeper, Ledger};
 use crate::held::HeldPicture;
 use crate::image_url::LocalLinks;
 use crate::labelled::PictureLabels;
+use crate::media::PictureHash;
 use crate::media::label::LabelRules;
 use crate::outcome::{AnswerEnd, Outcome, Success, Tally};
 use crate::update::{Nth, Update};
@@ -96,7 +97,9 @@ pub async fn run(
         reading_time: &reading_time,
         unsent: Bytes::new(),
     };
-    let mut exchanges: Vec<Exchange> = (0..calls.times).map(|_| Exchange::new(dialect(calls.links))).collect();
+    let hash = if calls.label_rules.is_some() { PictureHash::Fast } else { PictureHash::Sha256 };
+    let mut exchanges: Vec<Exchange> =
+        (0..calls.times).map(|_| Exchange::new(dialect(calls.links).with_hash(hash))).collect();
     let picture_labels = calls.label_rules.map(|rules| PictureLabels::new(rules, admission.run()));
     let mut sink = UpdateSink::new(output, keeper, calls.copies_links, picture_labels);
 
