@@ -12,13 +12,15 @@ pub mod gemini;
 pub mod images;
 mod models;
 mod picture;
+mod refused_parameter;
 mod responses;
 mod short;
 
 pub use answer_reader::AnswerReader;
 pub use any::AnyDialect;
 pub use failure::{ErrorFields, Failure, TokenPolicy, classify};
-pub use models::may_send_drafts;
+pub use models::ModelFamily;
+pub use refused_parameter::RefusedParameter;
 
 use crate::update::Update;
 

@@ -6,6 +6,7 @@
 mod check;
 mod check_bucket;
 mod credits;
+mod doctor;
 mod environment;
 mod label;
 mod page;
@@ -74,6 +75,8 @@ enum StackAction {
     Setup,
     /// Check that the environment and `.env` have everything for the real upstreams, and try PICTURES_BUCKET.
     Check,
+    /// Ask an upstream for one picture, which it bills, and print what its answer is and the settings for it.
+    Doctor(doctor::DoctorArgs),
     /// Print the labels of a picture: the implicit label of AI content, the digital source type, and whether it has C2PA.
     Label {
         /// A PNG, JPEG, WebP or GIF file.
@@ -115,6 +118,7 @@ async fn main() -> ExitCode {
         None => serve(command.serve).await.map(|()| true),
         Some(StackAction::Setup) => setup::run().map(|()| true),
         Some(StackAction::Check) => check::run().await,
+        Some(StackAction::Doctor(options)) => doctor::run(options).await,
         Some(StackAction::Label { file }) => label::run(&file),
         Some(StackAction::Credits { action: CreditsAction::Grant { user, credits, url } }) => {
             credits::grant(&url, &user, credits).await.and_then(|result| print(&result)).map(|()| true)

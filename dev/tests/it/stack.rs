@@ -12,7 +12,7 @@ use dev::transcript::{self, ReceivedRequests, Transcript};
 use serde_json::{Value, json};
 
 /// The example's binary lies beside the tests' own folder.
-fn stack(folder: &PathBuf) -> Command {
+pub(crate) fn stack(folder: &PathBuf) -> Command {
     let tests = std::env::current_exe().unwrap();
     let binary = tests.parent().unwrap().parent().unwrap().join("examples/stack");
     let mut command = Command::new(binary);
@@ -46,7 +46,7 @@ fn stop(mut child: Child) {
     child.wait().unwrap();
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("stack-{name}-{}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
@@ -142,6 +142,11 @@ async fn check_fetches_the_keys_that_verify_tokens() {
     };
     let (ready, said) = check("");
     assert!(ready && said.matches("the users of SUPABASE_URL may call").count() == 2, "{said}");
+    assert!(said.contains("ARK_MODEL is taken for seedream-4.0: up to ARK_MAX_IMAGES pictures"), "{said}");
+    let (ready, said) = check("ARK_MODEL=ep-1\nARK_FAMILY=seedream-5.0-pro");
+    assert!(ready && said.contains("taken for seedream-5.0-pro: one picture per call"), "{said}");
+    let (ready, said) = check("ARK_FAMILY=seedream-9");
+    assert!(!ready && said.contains("ARK_FAMILY must be seedream-4.0, "), "{said}");
     let (ready, said) = check("FACEFLIP_AUTH=anonymous");
     assert!(ready && said.matches("FACEFLIP_AUTH=anonymous: this route needs no token").count() == 1, "{said}");
 

@@ -26,7 +26,7 @@ use shared::image_url::LocalLinks;
 use shared::outcome::{DeliveredImage, Success};
 use shared::problem::{Code, Lang, Problem};
 use shared::secret::Secret;
-use shared::upstream::{AnyDialect, may_send_drafts};
+use shared::upstream::{AnyDialect, ModelFamily};
 
 use crate::input::{Format, GenerateInput};
 use crate::output::{ChatOutput, OneShotOutput, chat_error, one_shot_json};
@@ -212,7 +212,8 @@ impl GenerateTask {
         let style = EventStyle::Generate { n: wanted.n };
         let is_labelled = self.ready.config.label_rules.is_some();
         let mut events = Events::new(self.task_id.clone(), self.caller.lang, style).labelled(is_labelled);
-        if wanted.as_links && self.ready.ledger.keeps_pictures(&self.admission) {
+        let as_links = wanted.as_links && self.ready.ledger.keeps_pictures(&self.admission);
+        if as_links {
             events = events.as_links();
         }
         let write_error = events.error_writer(self.caller.request_id.clone());
@@ -224,7 +225,7 @@ impl GenerateTask {
             first.extend_from_slice(&events.take());
             sender.send(first).await;
 
-            match self.call(wanted, &mut events, &mut sender).await {
+            match self.call(wanted, !as_links, &mut events, &mut sender).await {
                 Ok(delivered) => events.done(&delivered.success, delivered.credits_remaining),
                 Err(problem) => events.error(&problem, &self.caller.request_id),
             }
@@ -237,11 +238,11 @@ impl GenerateTask {
     fn chat(self, wanted: GenerateInput, timing: &Timing) -> Body {
         let (lang, request_id): (Lang, String) = (self.caller.lang, self.caller.request_id.clone());
         let write_error = move |problem: &Problem| chat_error(problem, lang, &request_id);
-        let streams_first = !may_send_drafts(&wanted.model);
+        let streams_first = !ModelFamily::of(&wanted.model).may_send_drafts;
         let mut output =
             ChatOutput::new(&self.task_id, &wanted.model, unix_seconds(), wanted.n, streams_first, timing.head_hold);
         let producer = |mut sender: Sender| async move {
-            match self.call(wanted, &mut output, &mut sender).await {
+            match self.call(wanted, false, &mut output, &mut sender).await {
                 Ok(delivered) => sender.last(output.done(&delivered.success)),
                 Err(problem) => sender.fail(problem),
             }
@@ -252,7 +253,7 @@ impl GenerateTask {
     /// One answer, when all pictures are whole.
     async fn one_shot(self, wanted: GenerateInput, delivery: Delivery) -> Response<Body> {
         let caller = self.caller.clone();
-        let work = |mut sender: Sender| async move { self.call(wanted, &mut OneShotOutput, &mut sender).await };
+        let work = |mut sender: Sender| async move { self.call(wanted, false, &mut OneShotOutput, &mut sender).await };
         match detached(work).await {
             Some(Ok(Delivered { success, credits_remaining, pictures })) => {
                 one_shot_answer(&caller, delivery, &success, credits_remaining, pictures)
@@ -266,12 +267,15 @@ impl GenerateTask {
     async fn call(
         &self,
         wanted: GenerateInput,
+        shows_previews: bool,
         output: &mut impl Output,
         sender: &mut Sender,
     ) -> Result<Delivered, Problem> {
         let Generator { config, ledger, upstream, keys, .. } = &*self.ready;
         let (api, times) = (&config.image_api, wanted.n);
-        let post = match upstream_request(api, wanted, self.key.clone(), keys, &self.caller.request_id).await {
+        let post = match upstream_request(api, wanted, shows_previews, self.key.clone(), keys, &self.caller.request_id)
+            .await
+        {
             Ok(post) => post,
             Err(code) => return Err(ledger.refuse(&self.admission, code).await.problem),
         };

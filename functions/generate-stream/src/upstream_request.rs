@@ -12,10 +12,11 @@ use shared::upstream::{chat, gemini, images};
 use self::image_size::image_size;
 use crate::input::GenerateInput;
 
-/// The request for one picture. Several pictures are several such requests.
+/// The request for one picture. Several pictures are several such requests. `shows_previews`: so does the response.
 pub(crate) async fn upstream_request<'a>(
     api: &ImageApiConfig,
     input: GenerateInput,
+    shows_previews: bool,
     key: Secret,
     keys: &'a KeyStore,
     request_id: &'a str,
@@ -23,6 +24,8 @@ pub(crate) async fn upstream_request<'a>(
     let GenerateInput { prompt, pictures, model, aspect_ratio, .. } = input;
     let ratio = aspect_ratio.map(|ratio| ratio.name);
     let size = aspect_ratio.map(|ratio| image_size(&model, ratio));
+    let previews = if shows_previews { api.previews } else { 0 };
+    let images = || images::ImagesRequest::new(&model, &prompt, previews, size.as_deref());
     let (url, key_as, body) = match api.mode {
         ImageApiMode::Chat => {
             let urls = all(pictures.iter().map(InputPicture::url))?;
@@ -30,13 +33,12 @@ pub(crate) async fn upstream_request<'a>(
             (api.endpoint("/v1/chat/completions"), KeyAs::Bearer, RequestBody::json(&body)?)
         }
         ImageApiMode::Images if pictures.is_empty() => {
-            let body = images::ImagesRequest::new(&model, &prompt, size.as_deref());
-            (api.endpoint("/v1/images/generations"), KeyAs::Bearer, RequestBody::json(&body)?)
+            (api.endpoint("/v1/images/generations"), KeyAs::Bearer, RequestBody::json(&images())?)
         }
         ImageApiMode::Images => {
             let field = images::edit_image_field(pictures.len());
             let files = all(pictures.into_iter().zip(1..).map(|(picture, number)| file(picture, field, number)))?;
-            let body = RequestBody::form(images::edit_fields(&model, &prompt, size.as_deref()), files).await?;
+            let body = RequestBody::form(images().form_fields(), files).await?;
             (api.endpoint("/v1/images/edits"), KeyAs::Bearer, body)
         }
         ImageApiMode::Gemini => {

@@ -16,6 +16,8 @@ pub struct ImageApiConfig {
     pub model: String,
     /// The models that a request may name: [`Self::model`] first, each once.
     pub models: Vec<String>,
+    /// The previews to request per picture, where the model makes them and the response shows them: 0 to 3.
+    pub previews: u8,
 }
 
 /// A route of an image API.
@@ -71,6 +73,7 @@ impl ImageApiConfig {
         let base_url = reader.base_url(&variables::IMAGE_API_BASE_URL);
         let key = reader.key(&variables::IMAGE_API_KEY, &variables::IMAGE_API_KEY_SECRET_ARN);
         let model = reader.text(default_model);
+        let previews = reader.number(&variables::IMAGE_PARTIAL_IMAGES);
         let mut models = vec![model.clone()];
         let listed = reader.list(&variables::IMAGE_MODELS);
         for name in listed.into_iter().chain([variables::DOCUMENTED_MODEL.to_owned()]) {
@@ -78,7 +81,7 @@ impl ImageApiConfig {
                 models.push(name);
             }
         }
-        Some(Self { mode, base_url: without_version(base_url?), key, model, models })
+        Some(Self { mode, base_url: without_version(base_url?), key, model, models, previews })
     }
 }
 

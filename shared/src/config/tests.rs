@@ -56,6 +56,7 @@ fn defaults() {
     );
     assert_eq!(ark.model, "doubao-seedream-4-0-250828");
     assert_eq!((ark.size.as_str(), ark.max_images, ark.watermark), ("2K", 3, false));
+    assert_eq!(ark.family.name, "seedream-4.0");
     assert!(matches!(ark.key, KeySource::Missing { .. }) && ark.prompt.contains("人脸"));
 }
 
@@ -89,6 +90,14 @@ fn values_replace_the_defaults() {
     assert_eq!((ark.prompt.as_str(), ark.model.as_str()), ("合影", "doubao-seedream-4-0-250828"));
     assert_eq!(config.timing.ping, Duration::from_millis(50));
     assert_eq!(config.timing.head_hold, Duration::ZERO);
+    for (set, family) in [
+        (&[("ARK_MODEL", "dola-seedream-5-0-pro-260628")][..], "seedream-5.0-pro"),
+        (&[("ARK_MODEL", "ep-1")], "seedream-4.0"),
+        (&[("ARK_MODEL", "ep-1"), ("ARK_FAMILY", "Seedream-5.0-Flash")], "seedream-5.0-flash"),
+        (&[("ARK_MODEL", "a-new-one")], "any other"),
+    ] {
+        assert_eq!(faceflip(set).unwrap().ark.family.name, family, "{set:?}");
+    }
     let sized = faceflip(&[("ARK_SIZE", "2304X1728")]).unwrap();
     assert_eq!(sized.ark.size, "2304x1728");
 }
@@ -277,7 +286,7 @@ fn picture_variables() {
     let store = faceflip(&managed).unwrap().common.pictures.bucket.unwrap();
     assert!(matches!(store.key, BucketKey::Managed { id } if id == "store-key"));
 
-    let wrong: [(&[(&str, &str)], &str); 13] = [
+    let wrong: [(&[(&str, &str)], &str); 14] = [
         (&[("PICTURES_BUCKET", "my.bucket")], "PICTURES_BUCKET"),
         (&[("PICTURES_BUCKET", "ab")], "PICTURES_BUCKET"),
         (&[("AWS_REGION", "")], "PICTURES_REGION"),
@@ -287,6 +296,7 @@ fn picture_variables() {
         (&[pair[1]], "PICTURES_ACCESS_KEY_ID"),
         (&[pair[0], ("PICTURES_KEY_SECRET_ARN", "x")], "PICTURES_KEY_SECRET_ARN"),
         (&[("PICTURE_DAYS", "0")], "PICTURE_DAYS"),
+        (&[("LOG_DAYS", "6")], "PICTURE_DAYS"),
         (&[("PICTURE_LINK_S", "59")], "PICTURE_LINK_S"),
         (&[("PICTURE_LINK_HOSTS", ".com")], "PICTURE_LINK_HOSTS"),
         (&[("PICTURE_LINK_HOSTS", "a.test/x")], "PICTURE_LINK_HOSTS"),
@@ -296,7 +306,7 @@ fn picture_variables() {
         let set: Vec<_> = [bucket, ("AWS_REGION", "us-east-1")].iter().chain(set).copied().collect();
         assert_eq!(variables(faceflip(&set).unwrap_err()), [variable], "{set:?}");
     }
-    assert_eq!(faceflip(&[("LOG_DAYS", "6")]).unwrap().common.pictures.days, 6, "a picture is found by its record");
+    assert!(faceflip(&[("LOG_DAYS", "6")]).is_ok(), "nothing is kept without a bucket");
 }
 
 #[test]
@@ -371,6 +381,7 @@ fn all_mistakes_are_reported_together() {
         ("ARK_BASE_URL", "http://ark.example.com"),
         ("ARK_SIZE", "5K"),
         ("ARK_MAX_IMAGES", "16"),
+        ("ARK_FAMILY", "any other"),
         ("ARK_WATERMARK", "maybe"),
         ("UPSTREAM_IDLE_MS", "-1"),
         ("IMAGE_API_MODE", "not read"),
@@ -378,7 +389,7 @@ fn all_mistakes_are_reported_together() {
     .unwrap_err();
     assert_eq!(
         variables(mistakes),
-        ["ARK_BASE_URL", "ARK_SIZE", "ARK_MAX_IMAGES", "ARK_WATERMARK", "UPSTREAM_IDLE_MS"]
+        ["ARK_BASE_URL", "ARK_FAMILY", "ARK_SIZE", "ARK_MAX_IMAGES", "ARK_WATERMARK", "UPSTREAM_IDLE_MS"]
     );
     assert_eq!(variables(generate(&[BASE, ("IMAGE_API_MODE", "chats")]).unwrap_err()), ["IMAGE_API_MODE"]);
     for size in ["x", "2048x", "0x2048", "2048x2048x2", "+20x20", "2048*2048", "999999x9"] {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::labels::is_provider_code;
+use crate::upstream::ModelFamily;
 
 /// One environment variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -182,13 +183,15 @@ variables! {
     IMAGE_IMAGES_MODEL: AllowedValues::Model, Some("gpt-image-2"), "the same in mode images";
     IMAGE_GEMINI_MODEL: AllowedValues::Model, Some(DOCUMENTED_MODEL), "the same in mode gemini";
     CHAT_N: ON_OR_OFF, Some("off"), "whether n applies to the chat format; if off, a chat request makes one picture, as documented";
+    IMAGE_PARTIAL_IMAGES: AllowedValues::Count { min: 0, max: 3 }, Some("0"), "the previews per picture to request in mode images for the events format; they cost tokens";
     IMAGE_MODELS: AllowedValues::Models, Some(DOCUMENTED_MODEL), "further models that a request may name";
     ARK_BASE_URL: AllowedValues::BaseUrl, Some("https://ark.cn-beijing.volces.com/api/v3"), "ARK's base URL; /images/generations is appended";
     ARK_API_KEY: AllowedValues::Key, None, "ARK's key, at home";
     ARK_API_KEY_SECRET_ARN: AllowedValues::SecretId, None, "the secret in Secrets Manager with ARK's key, on AWS";
     ARK_MODEL: AllowedValues::Model, Some("doubao-seedream-4-0-250828"), "ARK's model or endpoint id";
+    ARK_FAMILY: AllowedValues::OneOf(ModelFamily::OF_ARK), None, "the family of the model, if its name does not tell it: an endpoint id is taken for seedream-4.0";
     ARK_SIZE: AllowedValues::ImageSize, Some("2K"), "the picture size to request from ARK";
-    ARK_MAX_IMAGES: AllowedValues::Count { min: 1, max: 15 }, Some("3"), "the most pictures that one ARK call may make";
+    ARK_MAX_IMAGES: AllowedValues::Count { min: 1, max: 15 }, Some("3"), "the most pictures that one ARK call may make; models without groups make one";
     ARK_WATERMARK: AllowedValues::OneOf(&["auto", "true", "false"]), Some("auto"), "whether ARK writes its visible label into a picture; auto: if AIGC_PRODUCER is set";
     FACEFLIP_PROMPT: AllowedValues::Text { max: 4_000 }, Some("请以所给照片中的人物为主角，把人脸自然地融合到同一画面中：保持每个人的五官、神态和发型真实相似，肤色、光线与透视协调一致，构图完整，画质清晰写实，不添加文字和水印。"), "the prompt of a request that has none";
     FACEFLIP_AUTH: AllowedValues::OneOf(&["required", "anonymous"]), Some("required"), "whether the faceflip route requires sign-in; if anonymous, it also accepts requests without a token and counts them by IP address";
@@ -218,7 +221,7 @@ variables! {
     PICTURES_ACCESS_KEY_ID: AllowedValues::Key, None, "the store's access key id, at home; without it the AWS credentials of the process";
     PICTURES_SECRET_ACCESS_KEY: AllowedValues::Key, None, "the store's secret access key, at home";
     PICTURES_KEY_SECRET_ARN: AllowedValues::SecretId, None, "the secret in Secrets Manager with access_key_id and secret_access_key, on AWS; without it the function's role";
-    PICTURE_DAYS: AllowedValues::Count { min: 1, max: 3_650 }, Some("7"), "the days that a picture is kept; never longer than LOG_DAYS";
+    PICTURE_DAYS: AllowedValues::Count { min: 1, max: 3_650 }, Some("7"), "the days that a picture is kept, at most LOG_DAYS";
     PICTURE_PUT_MS: AllowedValues::Milliseconds { min: 1_000, max: 60_000 }, Some("8000"), "the time limit for storing a picture, with retries";
     PICTURE_LINK_S: AllowedValues::Count { min: 60, max: 43_200 }, Some("3600"), "the seconds that a link to a kept picture works";
     PICTURE_LINK_HOSTS: AllowedValues::Hosts, None, "the hosts whose generated links are copied into the bucket, such as .volces.com,.bytepluses.com for ARK; without it none are";

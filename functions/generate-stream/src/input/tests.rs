@@ -19,6 +19,7 @@ fn api(mode: ImageApiMode) -> ImageApiConfig {
         key: KeySource::Missing { given: "", managed: "" },
         model: model.clone(),
         models: vec![model, other],
+        previews: 0,
     }
 }
 

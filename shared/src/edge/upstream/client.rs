@@ -19,7 +19,7 @@ use crate::edge::secrets::KeyStore;
 use crate::problem::Code;
 use crate::secret::Secret;
 use crate::update::Update;
-use crate::upstream::{AnswerReader, AnyDialect, Failure};
+use crate::upstream::{AnswerReader, AnyDialect, Failure, RefusedParameter};
 
 /// Only this much of an error body is read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -91,12 +91,12 @@ impl RequestBody {
     /// # Errors
     /// 500 `internal_error` for an invalid media type.
     pub async fn form<'a>(
-        fields: impl IntoIterator<Item = (&'static str, &'a str)>,
+        fields: impl IntoIterator<Item = (&'static str, String)>,
         files: impl IntoIterator<Item = FormFile<'a>>,
     ) -> Result<Self, Code> {
         let mut form = Form::new();
         for (name, value) in fields {
-            form = form.text(name, value.to_owned());
+            form = form.text(name, value);
         }
         for FormFile { field, name, media_type, bytes } in files {
             let part = Part::bytes(bytes).file_name(name).mime_str(media_type).map_err(|_| Code::InternalError)?;
@@ -264,8 +264,10 @@ impl Upstream {
         let status = response.status().as_u16();
         let encoded = response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
         if !response.status().is_success() {
-            let failure = refusal(status, (!encoded).then_some(response), end_by).await;
-            tracing::warn!(status, failure = failure.class(), alarm = failure.alarm(), "the upstream refused");
+            let (failure, refused) = refusal(status, (!encoded).then_some(response), end_by).await;
+            let alarm = failure.alarm() || refused.is_some_and(|refused| refused.is_setting);
+            let (parameter, remedy) = refused.map(|refused| (refused.name, refused.remedy)).unzip();
+            tracing::warn!(status, failure = failure.class(), alarm, parameter, remedy, "the upstream refused");
             return Err(failure);
         }
         if encoded {
@@ -326,8 +328,13 @@ fn send_failure(error: &reqwest::Error) -> Failure {
     }
 }
 
-/// The failure of an answer with an error status, from the part of its body that arrives in time.
-async fn refusal(status: u16, response: Option<reqwest::Response>, end_by: Instant) -> Failure {
+/// The failure of an answer with an error status, and the member of our request that it names, from the part of its body
+/// that arrives in time.
+async fn refusal(
+    status: u16,
+    response: Option<reqwest::Response>,
+    end_by: Instant,
+) -> (Failure, Option<&'static RefusedParameter>) {
     let by = (now() + ERROR_BODY_WAIT).min(end_by);
     let mut reader = AnswerReader::new(AnyDialect::refusal(status));
     let mut failure = Failure::Error;
@@ -348,7 +355,7 @@ async fn refusal(status: u16, response: Option<reqwest::Response>, end_by: Insta
         reader.push(piece, &mut on);
     }
     reader.finish(&mut on);
-    failure
+    (failure, reader.refused_parameter())
 }
 
 /// The causes of an error, without the URL: texts of the operating system and of TLS, never of the upstream.
