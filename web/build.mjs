@@ -16,7 +16,7 @@ const withoutChat = {
 };
 tsc(`${here}demo`);
 await build({
-  absWorkingDir: `${here}demo`, entryPoints: ['app.ts', '../src/photos-worker.ts', 'style.css'], outdir: `${here}dist/demo`, entryNames: '[name]',
+  absWorkingDir: `${here}demo`, entryPoints: ['app.ts', '../src/photos-worker.ts', '../src/visible-label.ts', 'style.css'], external: ['./visible-label.js'], outdir: `${here}dist/demo`, entryNames: '[name]',
   bundle: true, minify: true, format: 'esm', target: 'es2022', charset: 'utf8', legalComments: 'none', logLevel: 'warning', plugins: [withoutChat],
 });
 for (const file of ['index.html', 'icon.svg', 'config.json', 'vercel.json']) copyFileSync(`${here}demo/${file}`, `${here}dist/demo/${file}`);

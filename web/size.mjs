@@ -16,20 +16,22 @@ async function gzipped(contents, external = []) {
   return gzipSync(outputFiles[0].contents, { level: 9 }).length;
 }
 
-const onDemand = ['./chat.js', './blobs.js', './settle.js'];
+const onDemand = ['./chat.js', './blobs.js', './settle.js', './visible-label.js'];
 const core = "export * from './dist/index.js';";
 const upload = `${core} export * from './dist/photos.js'; import './dist/photos-worker.js';`;
 const sizes = {
   core: await gzipped(core, onDemand),
   'core + upload': await gzipped(upload, onDemand),
   'on demand: chat chunks': await gzipped("export * from './dist/chat.js';"),
-  'on demand: data URLs, links': await gzipped("export * from './dist/blobs.js';"),
+  'on demand: data URLs, links': await gzipped("export * from './dist/blobs.js';", ['./visible-label.js']),
   'on demand: the result of a broken stream': await gzipped("export * from './dist/settle.js';"),
-  'image-stream, with everything': await gzipped("export * from './dist/image-stream.js';"),
+  'on demand: the visible label': await gzipped("export * from './dist/visible-label.js';"),
+  'image-stream, with everything': await gzipped("export * from './dist/image-stream.js';", ['./visible-label.js']),
   'react, without core': await gzipped("export * from './dist/react.js';", ['react', ...onDemand]),
 };
 const page = new URL('dist/demo/', import.meta.url);
-const files = readdirSync(page).filter((name) => !name.endsWith('.json'));
+// The visible label is loaded when a picture is downloaded or copied.
+const files = readdirSync(page).filter((name) => !name.endsWith('.json') && name !== 'visible-label.js');
 sizes['the create page, with the client'] = files.reduce((sum, name) => sum + gzipSync(readFileSync(new URL(name, page)), { level: 9 }).length, 0);
 let failed = false;
 for (const [name, bytes] of Object.entries(sizes)) {

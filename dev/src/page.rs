@@ -12,10 +12,11 @@ macro_rules! built {
 }
 
 /// Path, media type and content of each file.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("/", "text/html; charset=utf-8", built!("index.html")),
     ("/app.js", "text/javascript; charset=utf-8", built!("app.js")),
     ("/photos-worker.js", "text/javascript; charset=utf-8", built!("photos-worker.js")),
+    ("/visible-label.js", "text/javascript; charset=utf-8", built!("visible-label.js")),
     ("/style.css", "text/css; charset=utf-8", built!("style.css")),
     ("/icon.svg", "image/svg+xml", built!("icon.svg")),
 ];

@@ -8,6 +8,7 @@
 
 mod ark;
 mod image_api;
+mod labels;
 mod pictures;
 mod reader;
 mod variables;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use url::{Host, Url};
 
 use crate::auth::{ClaimRules, VerifyingKey};
+use crate::media::label::LabelRules;
 use crate::secret::Secret;
 use reader::EnvReader;
 
@@ -69,6 +71,8 @@ pub struct GenerateConfig {
     pub image_api: ImageApiConfig,
     /// Whether `n` applies to the chat format.
     pub chat_n: bool,
+    /// What is written into pictures. `None` if nothing is.
+    pub label_rules: Option<LabelRules>,
     /// The time limits.
     pub timing: Timing,
 }
@@ -80,6 +84,8 @@ pub struct FaceflipConfig {
     pub common: CommonConfig,
     /// ARK.
     pub ark: ArkConfig,
+    /// What is written into pictures. `None` if nothing is.
+    pub label_rules: Option<LabelRules>,
     /// The time limits.
     pub timing: Timing,
 }
@@ -112,6 +118,7 @@ impl FunctionConfig for GenerateConfig {
             Some(Self {
                 common: CommonConfig::read(reader, true),
                 chat_n: reader.is(&variables::CHAT_N, "on"),
+                label_rules: labels::read(reader),
                 timing: Timing::read(reader),
                 // Last, because `?` must not skip the other variables.
                 image_api: image_api?,
@@ -139,6 +146,7 @@ impl FunctionConfig for FaceflipConfig {
             let requires_sign_in = !reader.is(&variables::FACEFLIP_AUTH, "anonymous");
             Some(Self {
                 common: CommonConfig::read(reader, requires_sign_in),
+                label_rules: labels::read(reader),
                 timing: Timing::read(reader),
                 // Last, because `?` must not skip the other variables.
                 ark: ark?,

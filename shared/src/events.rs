@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::held::{Base64Slices, HeldContent, HeldPicture};
 use crate::kept_picture::SignedLink;
+use crate::media::label::LabelStatus;
 use crate::media::{self, WholeImage};
 use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
 use crate::problem::{Code, Lang, Problem};
@@ -52,6 +53,8 @@ pub struct Events {
     lang: Lang,
     style: EventStyle,
     ids: Ids,
+    /// The label of the upstream's links: `None` where pictures are not labelled.
+    link_label: Option<LabelStatus>,
     /// Pictures are delivered as links to their copies in the bucket.
     as_links: bool,
     /// Slots whose pictures are delivered as bytes although `as_links` is set.
@@ -135,6 +138,8 @@ struct ImageDoneData<'a> {
     width: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     height: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'static str>,
     /// Sent only if true: the upstream may mark a draft only behind the picture, after `image.start` was sent.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     draft: bool,
@@ -207,6 +212,7 @@ impl Events {
             lang,
             style,
             ids: Ids::default(),
+            link_label: None,
             as_links: false,
             inline_slots: Vec::new(),
             pictures: Vec::new(),
@@ -220,6 +226,12 @@ impl Events {
     #[must_use]
     pub fn as_links(self) -> Self {
         Self { as_links: true, ..self }
+    }
+
+    /// Where pictures are labelled, links of the upstream are sent with the label `none`.
+    #[must_use]
+    pub fn labelled(self, is_labelled: bool) -> Self {
+        Self { link_label: is_labelled.then_some(LabelStatus::Absent), ..self }
     }
 
     /// The task was accepted.
@@ -336,7 +348,8 @@ impl Events {
                 (Some(urls.as_slice()), Some(links.collect()))
             }
         };
-        let images = success.images.iter().map(|image| ImageDoneData::new(image, &self.style, None).with_copy(image));
+        let data = |image| ImageDoneData::new(image, &self.style, None, self.link_label).with_copy(image);
+        let images = success.images.iter().map(data);
         let images = images.collect();
         let (task_id, usage) = (self.task_id.as_str(), success.usage);
         let data = DoneData { urls, generated_images, task_id, images, failed, usage, credits_remaining };
@@ -419,7 +432,7 @@ impl Events {
             EventStyle::Generate { .. } => None,
             EventStyle::Faceflip { .. } => Some(self.task_id.as_str()),
         };
-        let data = ImageDoneData::new(image, &self.style, task_id);
+        let data = ImageDoneData::new(image, &self.style, task_id, self.link_label);
         // The upstream's own link was sent with this event before there was a copy.
         let data = if matches!(image.source, ImageSource::Inline(_)) { data.with_copy(image) } else { data };
         write(&mut self.out, &self.ids, "image.done", data);
@@ -427,7 +440,12 @@ impl Events {
 }
 
 impl<'a> ImageDoneData<'a> {
-    fn new(image: &'a DeliveredImage, style: &'a EventStyle, task_id: Option<&'a str>) -> Self {
+    fn new(
+        image: &'a DeliveredImage,
+        style: &'a EventStyle,
+        task_id: Option<&'a str>,
+        link_label: Option<LabelStatus>,
+    ) -> Self {
         let mut done = Self {
             task_id,
             index: image.slot,
@@ -439,6 +457,7 @@ impl<'a> ImageDoneData<'a> {
             size: None,
             width: None,
             height: None,
+            label: image.label.or(link_label).map(LabelStatus::as_str),
             draft: image.draft,
         };
         match &image.source {

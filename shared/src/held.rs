@@ -229,7 +229,8 @@ mod tests {
     }
 
     fn finish(slot: u32, draft: bool) -> Update<'static> {
-        let image = WholeImage { media_type: MediaType::Png, bytes: 0, width: 1, height: 1, sha256: [0; 32] };
+        let image =
+            WholeImage { media_type: MediaType::Png, bytes: 0, width: 1, height: 1, sha256: [0; 32], label: None };
         Update::ImageFinished { slot, draft, image }
     }
 

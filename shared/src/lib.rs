@@ -12,6 +12,7 @@ pub mod image_url;
 pub mod input;
 pub mod json;
 pub mod kept_picture;
+pub mod labelled;
 pub mod media;
 pub mod outcome;
 pub mod picture_key;

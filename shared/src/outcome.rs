@@ -1,6 +1,7 @@
 //! How an answer ended: which pictures are whole, or which failure it was. Exactly one verdict.
 
 use crate::kept_picture::SignedLink;
+use crate::media::label::LabelStatus;
 use crate::media::{ImageRejection, WholeImage};
 use crate::problem::Code;
 use crate::update::{Nth, Stop, Update, Usage};
@@ -41,6 +42,8 @@ pub struct DeliveredImage {
     pub draft: bool,
     /// The copy in the bucket, where there is one.
     pub kept: Option<SignedLink>,
+    /// The label of the picture that is delivered; `None` where pictures are not labelled.
+    pub label: Option<LabelStatus>,
 }
 
 /// Where a whole picture is.
@@ -360,7 +363,11 @@ fn weightier(a: Failure, b: Failure) -> Failure {
 impl DeliveredImage {
     /// A picture without a copy in the bucket.
     pub fn new(slot: u32, source: ImageSource, draft: bool) -> Self {
-        Self { slot, source, draft, kept: None }
+        let label = match &source {
+            ImageSource::Inline(image) => image.label,
+            ImageSource::Link { .. } => None,
+        };
+        Self { slot, source, draft, kept: None, label }
     }
 
     /// The link to it and when that expires, where it is known: to the copy in the bucket, or else the upstream's.
@@ -396,7 +403,8 @@ mod tests {
 
     /// A whole picture in slot 0, an unfinished one in slot 1, and one in slot 2 that was cut off.
     fn half_done(end: AnswerEnd) -> Vec<(u32, Failure)> {
-        let image = WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [0; 32] };
+        let image =
+            WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [0; 32], label: None };
         let mut outcome = Outcome::default();
         for update in [
             Update::ImageFinished { slot: 0, draft: false, image },
@@ -411,7 +419,14 @@ mod tests {
     #[test]
     fn a_picture_of_the_request_does_not_count() {
         let finished = |byte| {
-            let image = WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [byte; 32] };
+            let image = WholeImage {
+                media_type: MediaType::Png,
+                bytes: 9,
+                width: 2,
+                height: 1,
+                sha256: [byte; 32],
+                label: None,
+            };
             Update::ImageFinished { slot: 0, draft: false, image }
         };
         let linked = |url| Update::ImageLinked { slot: 0, url, pixels: None, draft: false };
@@ -432,7 +447,14 @@ mod tests {
 
     #[test]
     fn a_draft_behind_the_final_picture_of_its_slot_is_not_written() {
-        let image = |byte| WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [byte; 32] };
+        let image = |byte| WholeImage {
+            media_type: MediaType::Png,
+            bytes: 9,
+            width: 2,
+            height: 1,
+            sha256: [byte; 32],
+            label: None,
+        };
         let start = |slot, draft| Update::ImageStarted { slot, media_type: MediaType::Png, draft };
         let finish = |slot, draft, byte| Update::ImageFinished { slot, draft, image: image(byte) };
         let mut outcome = Outcome::default();

@@ -21,6 +21,16 @@ pub(crate) fn find_by(test: impl FnMut(&u8) -> bool, bytes: &[u8]) -> Option<usi
     counted(bytes.iter().position(test), bytes)
 }
 
+/// The first occurrence of `text`.
+pub(crate) fn find_text(text: &[u8], bytes: &[u8]) -> Option<usize> {
+    counted(memchr::memmem::find(bytes, text), bytes)
+}
+
+/// The last occurrence of `text`.
+pub(crate) fn rfind_text(text: &[u8], bytes: &[u8]) -> Option<usize> {
+    counted(memchr::memmem::rfind(bytes, text), bytes)
+}
+
 fn counted(found: Option<usize>, bytes: &[u8]) -> Option<usize> {
     #[cfg(debug_assertions)]
     EXAMINED.with(|examined| examined.set(examined.get() + found.map_or(bytes.len(), |at| at + 1) as u64));

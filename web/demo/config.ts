@@ -15,6 +15,8 @@ export interface Config {
   faceSwap?: boolean;
   /** The number of pictures of a face swap, for which places are reserved. Default 3. */
   faceSwapPictures?: number;
+  /** False: downloads and copies are the pictures as they came, without the visible label. */
+  visibleLabel?: boolean;
   /** Set by the local stack alone. */
   local?: LocalConfig;
 }

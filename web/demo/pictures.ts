@@ -2,6 +2,7 @@
 import type { GeneratedImage, ImageClient } from '../src/index.js';
 import { reachable, type Config } from './config.js';
 import { h, notify } from './dom.js';
+import { currentLanguage } from './words.js';
 
 /** A picture on the page. */
 export interface ShownPicture {
@@ -40,6 +41,7 @@ function sourceOf(blob: Blob): string {
 /** A browser reads the bytes of a download after the click. */
 const DOWNLOAD_MS = 60_000;
 const EXTENSIONS: Record<string, string> = { 'image/jpeg': 'jpg', 'image/webp': 'webp' };
+const PNG = 'image/png';
 
 export function createPictureActions(config: Config, client: () => ImageClient, addPhoto: (photo: Blob | string) => Promise<void>): PictureActions {
   async function bytes(image: GeneratedImage): Promise<Blob> {
@@ -50,12 +52,20 @@ export function createPictureActions(config: Config, client: () => ImageClient, 
     return client().blob(image);
   }
 
+  /** The bytes for a file or another program: with the visible label. */
+  async function labelled(image: GeneratedImage, type?: typeof PNG): Promise<Blob> {
+    const blob = await bytes(image);
+    const visibleLabel = config.visibleLabel !== false && currentLanguage();
+    const isReady = !visibleLabel && (!type || blob.type === type);
+    return isReady ? blob : client().blob({ ...image, blob }, { ...(visibleLabel && { visibleLabel }), ...(type && { type }) });
+  }
+
   return {
     show: (image) => ({ image, src: image.blob ? sourceOf(image.blob) : reachable(image.url!, config) }),
     bytes,
     async download({ image, src }) {
       try {
-        const blob = await bytes(image);
+        const blob = await labelled(image);
         const name = `${image.taskId.slice(0, 8)}-${image.index + 1}.${EXTENSIONS[blob.type] ?? 'png'}`;
         const href = URL.createObjectURL(blob);
         h('a', { href, download: name }).click();
@@ -69,7 +79,7 @@ export function createPictureActions(config: Config, client: () => ImageClient, 
     async copy({ image }) {
       try {
         // Safari wants the item at once and its bytes later. Only PNG can be copied everywhere.
-        await navigator.clipboard.write([new ClipboardItem({ 'image/png': bytes(image).then(toPng) })]);
+        await navigator.clipboard.write([new ClipboardItem({ [PNG]: labelled(image, PNG) })]);
         notify('copied');
       } catch {
         await navigator.clipboard.writeText(image.url ?? '').then(
@@ -91,13 +101,4 @@ export function createPictureActions(config: Config, client: () => ImageClient, 
       }
     },
   };
-}
-
-async function toPng(blob: Blob): Promise<Blob> {
-  if (blob.type === 'image/png') return blob;
-  const bitmap = await createImageBitmap(blob);
-  const canvas = h('canvas', { width: bitmap.width, height: bitmap.height });
-  canvas.getContext('2d')!.drawImage(bitmap, 0, 0);
-  bitmap.close();
-  return new Promise((resolve, reject) => canvas.toBlob((png) => (png ? resolve(png) : reject(new Error('no PNG'))), 'image/png'));
 }

@@ -2,8 +2,8 @@ import type { BlobOptions } from './client.js';
 import type { GeneratedImage } from './events.js';
 import type { Generations } from './generations.js';
 import type { RunSettings } from './run.js';
-/** The bytes of a picture. */
-export declare function download(image: GeneratedImage, settings: RunSettings, log?: Generations, { signal }?: BlobOptions): Promise<Blob>;
+/** The bytes of a picture, drawn anew if the options ask for it. */
+export declare function download(image: GeneratedImage, settings: RunSettings, log?: Generations, options?: BlobOptions): Promise<Blob>;
 /** Links and data URLs as they are, files as data URLs. */
 export declare const toInputs: (photos: readonly (string | Blob)[]) => Promise<string[]>;
 /** The bytes of `blob` as a `data:` URL, with the media type found in them. */

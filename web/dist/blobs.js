@@ -1,7 +1,9 @@
 import { bounded, childOf } from './request.js';
-/** The bytes of a picture. */
-export async function download(image, settings, log, { signal } = {}) {
-    return image.blob ?? fetchPicture(image, settings, log, signal);
+/** The bytes of a picture, drawn anew if the options ask for it. */
+export async function download(image, settings, log, options = {}) {
+    const blob = image.blob ?? (await fetchPicture(image, settings, log, options.signal));
+    const isRedrawn = options.visibleLabel !== undefined || options.type !== undefined;
+    return isRedrawn ? (await import('./visible-label.js')).redraw(blob, options) : blob;
 }
 /**
  * If the link has expired, the log is asked for a new one, once. The token is not sent, and the host may be silent as long

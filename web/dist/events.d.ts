@@ -21,6 +21,8 @@ export interface GeneratedImage {
     height?: number;
     /** The size that ARK was asked for, such as `2K`. */
     size?: string;
+    /** The implicit label in the bytes: written by the service, found in the picture, or none. Absent where the service writes none. */
+    label?: 'written' | 'kept' | 'none';
     /** True if the upstream marks it as interim. */
     draft?: boolean;
 }

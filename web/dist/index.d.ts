@@ -2,4 +2,5 @@ export { createImageClient, toDataUrl, type BlobOptions, type FaceflipRequest, t
 export { ImageStreamError, type Language } from './errors.js';
 export type { FailedImage, GeneratedImage, Generation, GenerationPage, ImageEvent, ImageResult, Usage, } from './events.js';
 export type { TokenSource } from './request.js';
+export type { RedrawOptions } from './visible-label.js';
 export type { ImageRun, RetryOptions, RunOptions } from './run.js';

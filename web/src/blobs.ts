@@ -4,14 +4,16 @@ import type { Generations } from './generations.js';
 import { bounded, childOf } from './request.js';
 import type { RunSettings } from './run.js';
 
-/** The bytes of a picture. */
+/** The bytes of a picture, drawn anew if the options ask for it. */
 export async function download(
   image: GeneratedImage,
   settings: RunSettings,
   log?: Generations,
-  { signal }: BlobOptions = {},
+  options: BlobOptions = {},
 ): Promise<Blob> {
-  return image.blob ?? fetchPicture(image, settings, log, signal);
+  const blob = image.blob ?? (await fetchPicture(image, settings, log, options.signal));
+  const isRedrawn = options.visibleLabel !== undefined || options.type !== undefined;
+  return isRedrawn ? (await import('./visible-label.js')).redraw(blob, options) : blob;
 }
 
 /**

@@ -2,6 +2,7 @@ import { failIn, preferredLanguage, type Language } from './errors.js';
 import type { GeneratedImage } from './events.js';
 import { createGenerations, type Generations } from './generations.js';
 import { defined, type TokenSource } from './request.js';
+import type { RedrawOptions } from './visible-label.js';
 import { createRun, type ImageRun, type RetryOptions, type RunOptions, type RunSettings } from './run.js';
 
 /** The address of each route, with its path. */
@@ -61,7 +62,7 @@ export interface FaceflipRequest {
 }
 
 /** How a picture is read. */
-export interface BlobOptions {
+export interface BlobOptions extends RedrawOptions {
   signal?: AbortSignal;
 }
 
@@ -76,7 +77,8 @@ export interface ImageClient extends Generations {
   resume(taskId: string, options?: RunOptions): ImageRun;
   /**
    * The picture's bytes. If its link has expired, the log is asked for a new one, once. A link that the page may not
-   * read is `network`: show `image.url` then.
+   * read is `network`: show `image.url` then. With `visibleLabel` or `type` the picture is drawn anew, and the implicit
+   * label of its bytes stays.
    */
   blob(image: GeneratedImage, options?: BlobOptions): Promise<Blob>;
 }

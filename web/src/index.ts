@@ -19,4 +19,5 @@ export type {
   Usage,
 } from './events.js';
 export type { TokenSource } from './request.js';
+export type { RedrawOptions } from './visible-label.js';
 export type { ImageRun, RetryOptions, RunOptions } from './run.js';

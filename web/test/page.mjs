@@ -101,6 +101,59 @@ test('one picture is shown while it arrives, and is the one that was drawn', asy
   await view.close();
 });
 
+test('downloads and copies have the visible label, and downloads the implicit one', async () => {
+  // An invented code with a valid check character.
+  const { url } = await stackWith({ AIGC_PRODUCER: '001191110000100000000R10001' });
+  const view = await browser.open(url, { language: 'en' });
+  const { page, strip } = view;
+  await page.locator('.composer').waitFor();
+  const loaded = [];
+  page.on('request', (request) => loaded.push(request.url()));
+  await generate(view, { ratio: '4:3' });
+  await strip('done');
+  const badge = (selector, pseudo) => page.locator(selector).first().evaluate((element, pseudo) => getComputedStyle(element, pseudo).content, pseudo);
+  assert.equal(await badge('.frame .plate', '::before'), '"AI-generated"');
+  assert.equal(await badge('.mosaic-open', '::after'), '"AI-generated"');
+  const isLoaded = () => loaded.some((url) => url.endsWith('/visible-label.js'));
+  assert.ok(!isLoaded(), 'the code is loaded when it is needed');
+  const [download] = await Promise.all([page.waitForEvent('download'), page.locator('.frame').getByRole('button', { name: 'Download' }).click()]);
+  const file = readFileSync(await download.path());
+  assert.ok(isLoaded());
+  const text = file.toString('latin1');
+  assert.equal(text.split('<TC260:AIGC>').length, 2);
+  assert.match(text, /&quot;ContentProducer&quot;:&quot;001191110000100000000R10001&quot;,&quot;ProduceID&quot;:&quot;[0-9a-f]{32}-0&quot;/);
+  await page.locator('.frame').getByRole('button', { name: 'Copy' }).click();
+  await page.getByText('Picture copied').first().waitFor();
+  // The pixels that differ from the picture as it came.
+  const boxes = await page.evaluate(async (base64) => {
+    const pixels = async (source) => {
+      const bitmap = await createImageBitmap(source);
+      const context = Object.assign(document.createElement('canvas'), { width: bitmap.width, height: bitmap.height }).getContext('2d');
+      context.drawImage(bitmap, 0, 0);
+      return context.getImageData(0, 0, bitmap.width, bitmap.height);
+    };
+    const before = await pixels(document.querySelector('.frame img'));
+    const copied = await (await navigator.clipboard.read())[0].getType('image/png');
+    const after = [new Blob([Uint8Array.from(atob(base64), (char) => char.charCodeAt(0))]), copied];
+    return Promise.all(after.map(async (blob) => {
+      const { data, width, height } = await pixels(blob);
+      const [xs, ys] = [[], []];
+      for (let at = 0; at < data.length; at++) {
+        if (data[at] === before.data[at]) continue;
+        xs.push((at >> 2) % width);
+        ys.push(Math.floor((at >> 2) / width));
+      }
+      const [low, high] = [(all) => all.reduce((a, b) => Math.min(a, b)), (all) => all.reduce((a, b) => Math.max(a, b))];
+      return { width, height, left: low(xs), right: high(xs), top: low(ys), bottom: high(ys) };
+    }));
+  }, file.toString('base64'));
+  for (const { width, height, left, right, top, bottom } of boxes) {
+    assert.ok(bottom - top >= 0.05 * Math.min(width, height), `${bottom - top} of ${height} px`);
+    assert.ok(left > width / 2 && right < width && top > height * 0.8 && bottom < height, 'in the lower right corner');
+  }
+  await view.close();
+});
+
 test('four pictures arrive at once', async () => {
   const { url } = await stackWith({}, 1.2);
   const view = await browser.open(url, { language: 'en', theme: 'dark' });

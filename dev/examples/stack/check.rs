@@ -9,6 +9,9 @@ use shared::problem::Code;
 use crate::check_bucket;
 use crate::environment::StackEnvironment;
 
+/// Six months, whatever their length.
+const MIN_LOG_DAYS: u64 = 184;
+
 /// Prints the result for each route. Returns whether all are ready.
 pub(crate) async fn run() -> io::Result<bool> {
     let environment = StackEnvironment::with_file()?;
@@ -24,6 +27,10 @@ pub(crate) async fn run() -> io::Result<bool> {
         Err(line) => (CheckResult::Wrong, line),
     };
     write(&mut out, result, "pictures", std::slice::from_ref(line))?;
+    let faceflip_config = FaceflipConfig::from_env(&|name| variable(&environment, name)).ok();
+    for warning in faceflip_config.iter().flat_map(label_warnings) {
+        writeln!(out, "warning  {warning}")?;
+    }
     let next = match (generate && faceflip, bucket.is_ok()) {
         (true, true) => "cargo dev --real (calls the real upstreams; this costs money)",
         (true, false) => "correct the variables of the bucket, or set PICTURES_BUCKET to nothing",
@@ -31,6 +38,22 @@ pub(crate) async fn run() -> io::Result<bool> {
     };
     writeln!(out, "Next: {next}")?;
     Ok(generate && faceflip && bucket.is_ok())
+}
+
+/// What the law asks for beside the implicit label: docs/labels.md.
+fn label_warnings(config: &FaceflipConfig) -> Vec<&'static str> {
+    if config.label_rules.as_ref().is_none_or(|rules| rules.codes.is_none()) {
+        return Vec::new();
+    }
+    let watermark = "AIGC_PRODUCER is set and ARK_WATERMARK=false: ARK's pictures have no visible label";
+    let log =
+        "AIGC_PRODUCER is set and LOG_DAYS is below 184: a picture without a visible label needs logs of six months";
+    let is_short = config.common.ledger.log_days < MIN_LOG_DAYS;
+    [(!config.ark.watermark, watermark), (is_short, log)]
+        .into_iter()
+        .filter(|(holds, _)| *holds)
+        .map(|(_, text)| text)
+        .collect()
 }
 
 /// What ARK's model is sent, which its name or ARK_FAMILY decides.

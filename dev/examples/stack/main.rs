@@ -8,6 +8,7 @@ mod check_bucket;
 mod credits;
 mod doctor;
 mod environment;
+mod label;
 mod page;
 mod serve;
 mod setup;
@@ -76,6 +77,11 @@ enum StackAction {
     Check,
     /// Ask an upstream for one picture, which it bills, and print what its answer is and the settings for it.
     Doctor(doctor::DoctorArgs),
+    /// Print the labels of a picture: the implicit label of AI content, the digital source type, and whether it has C2PA.
+    Label {
+        /// A PNG, JPEG, WebP or GIF file.
+        file: PathBuf,
+    },
     /// Manage the users' credits. They are used with CREDITS=on.
     Credits {
         #[command(subcommand)]
@@ -113,6 +119,7 @@ async fn main() -> ExitCode {
         Some(StackAction::Setup) => setup::run().map(|()| true),
         Some(StackAction::Check) => check::run().await,
         Some(StackAction::Doctor(options)) => doctor::run(options).await,
+        Some(StackAction::Label { file }) => label::run(&file),
         Some(StackAction::Credits { action: CreditsAction::Grant { user, credits, url } }) => {
             credits::grant(&url, &user, credits).await.and_then(|result| print(&result)).map(|()| true)
         }

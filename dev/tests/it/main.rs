@@ -5,6 +5,7 @@ mod ark;
 mod doctor;
 mod dynamodb;
 mod image_api;
+mod labels;
 mod runtime_api;
 mod s3;
 mod stack;

@@ -90,6 +90,46 @@ fn setup_asks_for_values_and_check_passes() {
     fs::remove_dir_all(folder).unwrap();
 }
 
+#[test]
+fn check_warns_of_what_a_label_needs_beside_it() {
+    let folder = folder("label-check");
+    let check = |lines: &str| {
+        fs::write(folder.join(".env"), lines).unwrap();
+        run(&folder, &["check"], "").1
+    };
+    let warned = |said: &str| (said.contains("no visible label\n"), said.contains("LOG_DAYS is below 184"));
+    // An invented code with a valid check character.
+    let code = "AIGC_PRODUCER=001191110000100000000R10001\n";
+    assert_eq!(warned(&check("ARK_WATERMARK=false\n")), (false, false));
+    assert_eq!(warned(&check(code)), (false, true));
+    assert_eq!(warned(&check(&format!("{code}ARK_WATERMARK=false\nLOG_DAYS=184\n"))), (true, false));
+    let wrong = check("AIGC_PRODUCER=001191110000100000000X10001\n");
+    assert!(wrong.contains("AIGC_PRODUCER must be a provider code"), "{wrong}");
+}
+
+#[test]
+fn label_prints_what_a_file_has() {
+    let folder = folder("label");
+    let vectors = concat!(env!("CARGO_MANIFEST_DIR"), "/../shared/tests/data/vectors/label/");
+    let json = r#"AIGC label   {"Label":"1","ContentProducer":"001191110000100000000X10001","#;
+    for (file, is_labelled, expected) in [
+        ("out/png-1x1.png", true, [json, "in the chunk iTXt XML:com.adobe.xmp", "C2PA         none"]),
+        ("out/jpeg-jfif.jpg", true, [json, "in the segment APP1", "trainedAlgorithmicMedia"]),
+        ("out/webp-lossy.webp", true, [json, "in the chunk XMP", "trainedAlgorithmicMedia"]),
+        ("out/gif.gif", true, [json, "in a GIF extension", "trainedAlgorithmicMedia"]),
+        ("in/jpeg-labelled-usercomment.jpg", true, ["AIGC label   {", "in the segment APP1", "source type  none"]),
+        ("in/png-c2pa.png", false, ["AIGC label   none", "C2PA         a manifest in the chunk caBX", "image/png"]),
+        ("in/gif.gif", false, ["AIGC label   none", "source type  none", "image/gif"]),
+    ] {
+        let (found, said) = run(&folder, &["label", &format!("{vectors}{file}")], "");
+        assert_eq!(found, is_labelled, "{file}: {said}");
+        for text in expected {
+            assert!(said.contains(text), "{file}: no {text} in {said}");
+        }
+    }
+    assert!(!run(&folder, &["label", &format!("{vectors}vectors.json")], "").0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn check_fetches_the_keys_that_verify_tokens() {
     let folder = folder("check");

@@ -60,7 +60,8 @@ async fn respond(
     let task_id = wanted.task_id.clone();
     let ark = &ready.config.ark;
     let style = EventStyle::Faceflip { size: ark.size.clone(), urls: wanted.links() };
-    let mut events = Events::new(task_id.clone(), caller.lang, style);
+    let is_labelled = ready.config.label_rules.is_some();
+    let mut events = Events::new(task_id.clone(), caller.lang, style).labelled(is_labelled);
     let admitted = ready.ledger.admit(AdmitRequest {
         principal: &principal,
         route: ROUTE.path,
@@ -140,7 +141,8 @@ impl FaceflipTask {
 
     /// Calls ARK, and settles before the client learns how it ended.
     async fn call(&self, events: &mut Events, sender: &mut Sender) -> Result<Delivered, Problem> {
-        let Generator { config: FaceflipConfig { ark, timing, .. }, ledger, upstream, keys, .. } = &*self.ready;
+        let Generator { config: FaceflipConfig { ark, label_rules, timing, .. }, ledger, upstream, keys, .. } =
+            &*self.ready;
         let settings = ArkSettings {
             model: &ark.model,
             family: ark.family,
@@ -172,8 +174,19 @@ impl FaceflipTask {
         };
         let (admission, times, copies_links) = (&*self.admission, 1, true);
         let references = self.wanted.pictures.iter().map(InputPicture::identity).collect();
-        let calls =
-            UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, references, labels };
+        let label_rules = label_rules.as_ref();
+        let calls = UpstreamCalls {
+            upstream,
+            timing,
+            ledger,
+            admission,
+            times,
+            links,
+            copies_links,
+            references,
+            label_rules,
+            labels,
+        };
         Ok(run(calls, post, AnyDialect::ark, events, sender).await?)
     }
 }

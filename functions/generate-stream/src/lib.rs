@@ -81,7 +81,8 @@ async fn respond(
     let admission: Arc<Admission> = match admitted.await? {
         Admitted::Run(admission) => admission.into(),
         Admitted::Replay(success) => {
-            let mut response = replay(caller, &task_id, &wanted, delivery, &success);
+            let is_labelled = ready.config.label_rules.is_some();
+            let mut response = replay(caller, &task_id, &wanted, delivery, &success, is_labelled);
             set_task_id(&mut response, &task_id);
             return Ok(response);
         }
@@ -154,12 +155,14 @@ fn replay(
     wanted: &GenerateInput,
     delivery: Delivery,
     success: &Success,
+    is_labelled: bool,
 ) -> Response<Body> {
     let mut stream = Vec::new();
     match (delivery, wanted.format) {
         (Delivery::Stream, Format::Events) => {
             padding(&mut stream);
-            let mut events = Events::new(task_id.to_owned(), caller.lang, EventStyle::Generate { n: wanted.n });
+            let style = EventStyle::Generate { n: wanted.n };
+            let mut events = Events::new(task_id.to_owned(), caller.lang, style).labelled(is_labelled);
             events.replay(success);
             stream.extend_from_slice(&events.take());
             caller.stream(Body::whole(stream))
@@ -207,7 +210,9 @@ struct GenerateTask {
 impl GenerateTask {
     /// Typed events. The head and the first two events are sent at once, before the upstream is called.
     fn events(self, wanted: GenerateInput, stall: Duration) -> Body {
-        let mut events = Events::new(self.task_id.clone(), self.caller.lang, EventStyle::Generate { n: wanted.n });
+        let style = EventStyle::Generate { n: wanted.n };
+        let is_labelled = self.ready.config.label_rules.is_some();
+        let mut events = Events::new(self.task_id.clone(), self.caller.lang, style).labelled(is_labelled);
         let as_links = wanted.as_links && self.ready.ledger.keeps_pictures(&self.admission);
         if as_links {
             events = events.as_links();
@@ -285,8 +290,19 @@ impl GenerateTask {
         };
         let (timing, admission) = (&config.timing, &*self.admission);
         let copies_links = false;
-        let calls =
-            UpstreamCalls { upstream, timing, ledger, admission, times, links, copies_links, references, labels };
+        let label_rules = config.label_rules.as_ref();
+        let calls = UpstreamCalls {
+            upstream,
+            timing,
+            ledger,
+            admission,
+            times,
+            links,
+            copies_links,
+            references,
+            label_rules,
+            labels,
+        };
         Ok(run(calls, post, AnyDialect::new, output, sender).await?)
     }
 }

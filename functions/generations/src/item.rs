@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 use shared::kept_picture::{KeptPicture, SignedLink};
+use shared::media::label::LabelStatus;
 use shared::problem::Code;
 use shared::task::{StoredResult, TaskRecord, TaskState};
 use shared::timestamp::rfc3339;
@@ -38,6 +39,8 @@ struct LogPicture {
     sha256: String,
     width: u32,
     height: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'static str>,
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     draft: bool,
     /// Absent, with `url_expires`, if the picture has expired.
@@ -83,6 +86,7 @@ impl LogPicture {
             sha256: image.sha256_hex(),
             width: image.width,
             height: image.height,
+            label: image.label.map(LabelStatus::as_str),
             draft,
             url,
             url_expires,

@@ -19,7 +19,7 @@ pub struct ArkConfig {
     pub size: String,
     /// The most images of one call: 1 to 15.
     pub max_images: u8,
-    /// Whether ARK adds a watermark.
+    /// Whether ARK writes its visible label into a picture.
     pub watermark: bool,
     /// The prompt of a request that has none.
     pub prompt: String,
@@ -42,7 +42,10 @@ impl ArkConfig {
             model,
             size: reader.text(&variables::ARK_SIZE).to_ascii_uppercase().replace('X', "x"),
             max_images: reader.number(&variables::ARK_MAX_IMAGES),
-            watermark: reader.is(&variables::ARK_WATERMARK, "true"),
+            watermark: match reader.word(&variables::ARK_WATERMARK) {
+                "auto" => reader.has(&variables::AIGC_PRODUCER),
+                word => word == "true",
+            },
             prompt: reader.text(&variables::FACEFLIP_PROMPT),
             // Last, because `?` must not skip the other variables.
             base_url: base_url?,

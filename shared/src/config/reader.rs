@@ -117,6 +117,11 @@ impl<'a> EnvReader<'a> {
         if variable.values.accept(&value) { Some(value) } else { self.refuse(variable) }
     }
 
+    /// Whether the variable has a value.
+    pub(super) fn has(&self, variable: &Variable) -> bool {
+        self.value(variable).is_some()
+    }
+
     /// A URL without a slash at the end, unless it has no path. `None` only after a mistake.
     pub(super) fn base_url(&mut self, variable: &Variable) -> Option<Url> {
         match self.value(variable) {

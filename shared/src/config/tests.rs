@@ -1,4 +1,5 @@
 use super::*;
+use crate::media::label::AigcCodes;
 use std::collections::HashSet;
 
 const BASE: (&str, &str) = ("IMAGE_API_BASE_URL", "https://api.example.com");
@@ -8,9 +9,9 @@ const COMMON: [(&str, &str); 3] =
 
 #[test]
 fn defaults() {
-    let GenerateConfig { common, image_api, chat_n, timing } = generate(&[BASE]).unwrap();
+    let GenerateConfig { common, image_api, chat_n, label_rules, timing } = generate(&[BASE]).unwrap();
     let CommonConfig { sign_in, ledger, pictures, secrets_endpoint } = common;
-    assert!(!chat_n && secrets_endpoint.is_none());
+    assert!(!chat_n && secrets_endpoint.is_none() && label_rules.is_none());
     let SupabaseConfig { key_set, legacy_secret, rules } = sign_in.supabase.unwrap();
     assert_eq!(key_set.as_str(), "https://abc.supabase.co/auth/v1/.well-known/jwks.json");
     assert!(sign_in.is_required && matches!(legacy_secret, KeySource::Missing { .. }));
@@ -99,6 +100,58 @@ fn values_replace_the_defaults() {
     }
     let sized = faceflip(&[("ARK_SIZE", "2304X1728")]).unwrap();
     assert_eq!(sized.ark.size, "2304x1728");
+}
+
+/// An invented code with a valid check character.
+const CODE: &str = "001191110000100000000R10001";
+
+#[test]
+fn labels_need_a_valid_provider_code() {
+    let rules = |set: &[(&'static str, &'static str)]| faceflip(set).unwrap().label_rules;
+    let codes = |producer: &str, propagator: &str| {
+        Some(AigcCodes { producer: producer.to_owned(), propagator: propagator.to_owned() })
+    };
+    let distributes = "001191110000100000000R20001";
+    let all = LabelRules { codes: codes(CODE, CODE), writes_source_type: true, keeps_c2pa: false };
+    assert_eq!(rules(&[("AIGC_PRODUCER", CODE)]), Some(all.clone()));
+    let set =
+        [("AIGC_PRODUCER", CODE), ("AIGC_PROPAGATOR", distributes), ("AIGC_C2PA", "keep"), ("AI_SOURCE_TYPE", "off")];
+    let expected = LabelRules { codes: codes(CODE, distributes), writes_source_type: false, keeps_c2pa: true };
+    assert_eq!(generate(&[&[BASE], set.as_slice()].concat()).unwrap().label_rules, Some(expected));
+    assert_eq!(rules(&[("AI_SOURCE_TYPE", "on")]), Some(LabelRules { codes: None, ..all }));
+    assert_eq!(rules(&[("AI_SOURCE_TYPE", "off")]), None);
+
+    // No suffix, and a subject without a unified social credit code.
+    for code in ["001191110000100000000R00000", "002112345678901234567810000"] {
+        assert!(rules(&[("AIGC_PRODUCER", code)]).is_some(), "{code}");
+    }
+    // A wrong check character, two swapped digits, another service, and other forms.
+    for code in [
+        "001191110000100000000X10001",
+        "001191110000010000000R10001",
+        distributes,
+        "001191110000100000000R1000",
+        "001191110000100000000R100011",
+        "001191110000100000000x10001",
+        "101191110000100000000R10001",
+        "0011I1110000100000000R10001",
+        "0011911100001000000０X1001",
+        "我们的公司",
+    ] {
+        let mistakes = faceflip(&[("AIGC_PRODUCER", code)]).unwrap_err();
+        assert_eq!(variables(mistakes), ["AIGC_PRODUCER"], "{code}");
+    }
+    let alone = generate(&[BASE, ("AIGC_PROPAGATOR", CODE), ("AIGC_C2PA", "no"), ("AI_SOURCE_TYPE", "1")]);
+    assert_eq!(variables(alone.unwrap_err()), ["AIGC_C2PA", "AI_SOURCE_TYPE", "AIGC_PROPAGATOR"]);
+}
+
+#[test]
+fn the_visible_label_of_ark_follows_the_provider_code() {
+    let watermark = |set: &[(&'static str, &'static str)]| faceflip(set).unwrap().ark.watermark;
+    assert!(!watermark(&[]) && watermark(&[("AIGC_PRODUCER", CODE)]));
+    assert!(!watermark(&[("AI_SOURCE_TYPE", "on")]));
+    assert!(!watermark(&[("AIGC_PRODUCER", CODE), ("ARK_WATERMARK", "false")]));
+    assert!(watermark(&[("ARK_WATERMARK", "true")]));
 }
 
 #[test]

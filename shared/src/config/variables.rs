@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::labels::is_provider_code;
 use crate::upstream::ModelFamily;
 
 /// One environment variable.
@@ -58,6 +59,8 @@ pub enum AllowedValues {
     Hosts,
     /// An image size.
     ImageSize,
+    /// The code of a provider, for one of these services.
+    ProviderCode(&'static str),
     /// Text of a bounded length.
     Text {
         /// Characters.
@@ -88,6 +91,7 @@ impl AllowedValues {
             Self::Region => !text.is_empty() && has(63, is_host_letter),
             Self::Hosts => is_host(&text.to_ascii_lowercase()),
             Self::ImageSize => is_image_size(&text.to_ascii_lowercase()),
+            Self::ProviderCode(services) => is_provider_code(text, services),
             Self::Text { max } => text.chars().count() <= max,
         }
     }
@@ -138,6 +142,9 @@ impl fmt::Display for AllowedValues {
             Self::Region => f.write_str("the name of a region"),
             Self::Hosts => f.write_str("hosts, or domains with a dot in front, separated by commas"),
             Self::ImageSize => f.write_str("1K, 1.5K, 2K, 3K, 4K or WIDTHxHEIGHT"),
+            Self::ProviderCode(_) => {
+                f.write_str("a provider code: 27 characters of 0-9 and A-Z, with a valid check character")
+            }
             Self::Text { max } => write!(f, "text of at most {max} characters"),
         }
     }
@@ -185,9 +192,13 @@ variables! {
     ARK_FAMILY: AllowedValues::OneOf(ModelFamily::OF_ARK), None, "the family of the model, if its name does not tell it: an endpoint id is taken for seedream-4.0";
     ARK_SIZE: AllowedValues::ImageSize, Some("2K"), "the picture size to request from ARK";
     ARK_MAX_IMAGES: AllowedValues::Count { min: 1, max: 15 }, Some("3"), "the most pictures that one ARK call may make; models without groups make one";
-    ARK_WATERMARK: TRUE_OR_FALSE, Some("false"), "whether ARK adds a watermark";
+    ARK_WATERMARK: AllowedValues::OneOf(&["auto", "true", "false"]), Some("auto"), "whether ARK writes its visible label into a picture; auto: if AIGC_PRODUCER is set";
     FACEFLIP_PROMPT: AllowedValues::Text { max: 4_000 }, Some("请以所给照片中的人物为主角，把人脸自然地融合到同一画面中：保持每个人的五官、神态和发型真实相似，肤色、光线与透视协调一致，构图完整，画质清晰写实，不添加文字和水印。"), "the prompt of a request that has none";
     FACEFLIP_AUTH: AllowedValues::OneOf(&["required", "anonymous"]), Some("required"), "whether the faceflip route requires sign-in; if anonymous, it also accepts requests without a token and counts them by IP address";
+    AIGC_PRODUCER: AllowedValues::ProviderCode("1"), None, "the provider code of the service that generates; without it pictures get no implicit label";
+    AIGC_PROPAGATOR: AllowedValues::ProviderCode("12"), None, "the provider code of the service that distributes; without it AIGC_PRODUCER";
+    AIGC_C2PA: AllowedValues::OneOf(&["label", "keep"]), Some("label"), "whether a picture with a C2PA manifest is labelled, which invalidates the manifest, or kept as it is";
+    AI_SOURCE_TYPE: AllowedValues::OneOf(&["auto", "on", "off"]), Some("auto"), "whether IPTC's digital source type is written: together with the implicit label (auto), also without it (on), or not (off)";
     SUPABASE_URL: AllowedValues::BaseUrl, None, "the Supabase project whose users may call; required where sign-in is";
     SUPABASE_JWT_SECRET: AllowedValues::Key, None, "the legacy JWT secret of a project that signs with HS256, at home";
     SUPABASE_JWT_SECRET_ARN: AllowedValues::SecretId, None, "the secret in Secrets Manager with the legacy JWT secret, on AWS";

@@ -1,5 +1,7 @@
 use sha2::{Digest, Sha256};
 
+use super::fast_hash::FastHash;
+use super::label::LabelStatus;
 use super::payload::Payload;
 use super::sniff::{MagicMatch, MediaType, SniffFlaw, SniffedImage, Sniffer};
 
@@ -10,7 +12,7 @@ use super::sniff::{MagicMatch, MediaType, SniffFlaw, SniffedImage, Sniffer};
 pub struct ImageDecoder {
     payload: Payload,
     sniffer: Sniffer,
-    hash: Sha256,
+    hash: RunningHash,
     /// Bytes decoded before the media type was known.
     head: Vec<u8>,
     started: bool,
@@ -18,6 +20,39 @@ pub struct ImageDecoder {
     is_over: bool,
     flaw: Option<ImageRejection>,
     max_bytes: u64,
+}
+
+/// How a picture is hashed while it is decoded.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum PictureHash {
+    /// By SHA-256, which is delivered with the picture.
+    #[default]
+    Sha256,
+    /// By a faster hash, which only tells the pictures of one answer apart and equals no hash of another origin. For pictures that are labelled: what is
+    /// delivered has other bytes, and its SHA-256 is computed from them.
+    Fast,
+}
+
+#[derive(Debug)]
+enum RunningHash {
+    Sha256(Sha256),
+    Fast(FastHash),
+}
+
+impl RunningHash {
+    fn update(&mut self, bytes: &[u8]) {
+        match self {
+            Self::Sha256(hash) => hash.update(bytes),
+            Self::Fast(hash) => hash.update(bytes),
+        }
+    }
+
+    fn finalize(self) -> [u8; 32] {
+        match self {
+            Self::Sha256(hash) => hash.finalize().into(),
+            Self::Fast(hash) => hash.finalize(),
+        }
+    }
 }
 
 /// What [`ImageDecoder::push`] reports.
@@ -40,8 +75,10 @@ pub struct WholeImage {
     pub width: u32,
     /// Height in pixels.
     pub height: u32,
-    /// Hash of the bytes.
+    /// Hash of the bytes: SHA-256, unless [`PictureHash::Fast`] was asked for.
     pub sha256: [u8; 32],
+    /// Its label; `None` where pictures are not labelled.
+    pub label: Option<LabelStatus>,
 }
 
 impl WholeImage {
@@ -60,7 +97,7 @@ impl WholeImage {
             SniffFlaw::NotAnImage => ImageRejection::NotAnImage,
             SniffFlaw::Truncated => ImageRejection::Truncated,
         })?;
-        Ok(Self { media_type, bytes, width, height, sha256 })
+        Ok(Self { media_type, bytes, width, height, sha256, label: None })
     }
 
     /// The hash in hexadecimal.
@@ -91,13 +128,23 @@ impl ImageDecoder {
         Self {
             payload: Payload::default(),
             sniffer: Sniffer::default(),
-            hash: Sha256::new(),
+            hash: RunningHash::Sha256(Sha256::new()),
             head: Vec::new(),
             started: false,
             is_over: false,
             flaw: None,
             max_bytes,
         }
+    }
+
+    /// With this hash in [`WholeImage::sha256`].
+    #[must_use]
+    pub fn with_hash(self, hash: PictureHash) -> Self {
+        let hash = match hash {
+            PictureHash::Sha256 => RunningHash::Sha256(Sha256::new()),
+            PictureHash::Fast => RunningHash::Fast(FastHash::new()),
+        };
+        Self { hash, ..self }
     }
 
     /// Reads more base64 text.
@@ -137,14 +184,14 @@ impl ImageDecoder {
         if !self.is_over {
             self.last_bytes(&mut on)?;
         }
-        WholeImage::sniffed(&self.sniffer, self.hash.finalize().into())
+        WholeImage::sniffed(&self.sniffer, self.hash.finalize())
     }
 }
 
 /// The parts of an [`ImageDecoder`] that read decoded bytes, borrowed apart from the payload that holds them.
 struct DecodedBytes<'a> {
     sniffer: &'a mut Sniffer,
-    hash: &'a mut Sha256,
+    hash: &'a mut RunningHash,
     head: &'a mut Vec<u8>,
 }
 

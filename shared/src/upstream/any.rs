@@ -10,6 +10,7 @@ use super::{Failure, Out, RefusedParameter};
 use crate::image_url::LocalLinks;
 use crate::json::Segment::{self, Index, Key};
 use crate::json::{Token, TokenValue};
+use crate::media::PictureHash;
 use crate::update::{Stop, Update, Usage};
 
 /// Longest known event name.
@@ -107,6 +108,13 @@ impl AnyDialect {
     /// A reader of one answer of Volcengine ARK, or of a relay in front of ARK.
     pub fn ark(links: LocalLinks) -> Self {
         Self::of(ImagesVendor::Ark, links)
+    }
+
+    /// With this hash of pictures.
+    #[must_use]
+    pub fn with_hash(mut self, hash: PictureHash) -> Self {
+        self.content.hash = hash;
+        self
     }
 
     /// A reader of the body of an answer with an error status: always ends in [`Update::Failed`].

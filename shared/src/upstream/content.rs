@@ -5,7 +5,7 @@ use super::repeats::Repeats;
 use super::{Failure, MAX_TEXT_BYTES, Out};
 use crate::image_url::{LocalLinks, read_generated};
 use crate::json::TokenValue;
-use crate::media::{self, ImageRejection, MarkdownPart, Reference, ReferenceKind, Referred, Utf8};
+use crate::media::{self, ImageRejection, MarkdownPart, PictureHash, Reference, ReferenceKind, Referred, Utf8};
 use crate::update::Update;
 
 /// Text of slots beyond this one is ignored: one picture is requested, and each slot needs a reader.
@@ -17,6 +17,7 @@ const MAX_KNOWN: usize = 64;
 #[derive(Debug)]
 pub(super) struct Content {
     links: LocalLinks,
+    pub(super) hash: PictureHash,
     texts: Vec<SlotText>,
     /// The member whose text each slot shows: the first one that had any.
     shown: Vec<(u32, TextSource)>,
@@ -95,6 +96,7 @@ impl Content {
     pub(super) fn new(links: LocalLinks) -> Self {
         Self {
             links,
+            hash: PictureHash::default(),
             texts: Vec::new(),
             shown: Vec::new(),
             candidate: None,
@@ -151,7 +153,7 @@ impl Content {
                     if !reader.is_thought() && !self.is_in_other_text(at) {
                         self.end_in_slot(slot, out);
                         if let Some(text) = self.texts.get_mut(at) {
-                            text.picture = Some(SlotPicture::new(slot, false));
+                            text.picture = Some(SlotPicture::new(slot, false, self.hash));
                         }
                     }
                 }
@@ -181,7 +183,7 @@ impl Content {
             TokenValue::StringStart if kind == ReferenceKind::Picture => {
                 self.end_earlier(slot, draft, None, out);
                 self.earlier = self.value.take();
-                let (reference, picture) = (Reference::new(kind), SlotPicture::new(slot, draft));
+                let (reference, picture) = (Reference::new(kind), SlotPicture::new(slot, draft, self.hash));
                 self.value = Some(PictureValue { reference, picture, is_read: true });
                 self.candidate = None;
             }
@@ -194,8 +196,11 @@ impl Content {
             TokenValue::StringEnd => match self.candidate.take() {
                 Some(reference) if matches!(reference.finish(), Referred::Link(_)) => {
                     self.end_value(out);
-                    self.value =
-                        Some(PictureValue { reference, picture: SlotPicture::new(slot, draft), is_read: false });
+                    self.value = Some(PictureValue {
+                        reference,
+                        picture: SlotPicture::new(slot, draft, self.hash),
+                        is_read: false,
+                    });
                 }
                 Some(_) => {}
                 None => {
@@ -365,7 +370,7 @@ impl Content {
             let picture = found.get_or_insert_with(|| {
                 self.end_value(out);
                 self.end_in_texts(slot, out);
-                SlotPicture::new(slot, draft)
+                SlotPicture::new(slot, draft, self.hash)
             });
             picture.push(payload, out);
         }

@@ -1,5 +1,5 @@
 use super::{Failure, MAX_IMAGE_BYTES, Out};
-use crate::media::{ImageDecoder, ImageProgress, ImageRejection};
+use crate::media::{ImageDecoder, ImageProgress, ImageRejection, PictureHash};
 use crate::update::Update;
 
 /// The unfinished picture of a slot, reported as updates.
@@ -11,8 +11,8 @@ pub(super) struct SlotPicture {
 }
 
 impl SlotPicture {
-    pub(super) fn new(slot: u32, draft: bool) -> Self {
-        Self { slot, draft, image: ImageDecoder::new(MAX_IMAGE_BYTES) }
+    pub(super) fn new(slot: u32, draft: bool, hash: PictureHash) -> Self {
+        Self { slot, draft, image: ImageDecoder::new(MAX_IMAGE_BYTES).with_hash(hash) }
     }
 
     pub(super) fn slot(&self) -> u32 {

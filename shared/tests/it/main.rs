@@ -7,6 +7,7 @@ mod image_url;
 mod inline_picture;
 mod input;
 mod json;
+mod label;
 mod linear;
 mod markdown;
 mod no_keys;

@@ -42,7 +42,8 @@ fn replay(success: Success, kept: Vec<KeptPicture>) -> Repeat {
 }
 
 fn picture(slot: u32, expires_ms: u64) -> KeptPicture {
-    let image = WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [slot as u8; 32] };
+    let image =
+        WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [slot as u8; 32], label: None };
     KeptPicture { slot, draft: false, image, expires_ms }
 }
 

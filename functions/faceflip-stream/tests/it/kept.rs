@@ -88,6 +88,33 @@ async fn links_of_listed_hosts_are_copied() {
 }
 
 #[tokio::test]
+async fn copies_of_links_are_labelled() {
+    let (stand, user) = (KeptStand::new().await, User::new("labelled"));
+    // An invented code with a valid check character.
+    let code = ("AIGC_PRODUCER", "001191110000100000000R10001");
+    let app = stand.app(&[("PICTURE_LINK_HOSTS", "127.0.0.1"), code]);
+    let reply = ask(&app, &user).await;
+    let (images, done) = (named(&reply, "image.done"), reply.last());
+    assert_eq!((reply.ending().as_str(), images.len()), ("done", 3));
+    let record = stand.stand.tables.record(&user.owner(), "task").await.unwrap();
+    let run = record["run"].as_s().unwrap().replace('-', "");
+    for (at, image) in images.iter().enumerate() {
+        assert_eq!(image["label"], "none", "ARK's own link");
+        assert_eq!(done["images"][at]["label"], "written");
+        let copy = reqwest::get(done["images"][at]["url"].as_str().unwrap()).await.unwrap().bytes().await.unwrap();
+        let text = String::from_utf8_lossy(&copy);
+        assert_eq!(text.matches("<TC260:AIGC>").count(), 1);
+        assert!(text.contains(&format!("&quot;ProduceID&quot;:&quot;{run}-{at}&quot;")));
+        let kept = record["pics"].as_m().unwrap()[&at.to_string()].as_m().unwrap();
+        assert_eq!(kept["bytes"].as_n().unwrap(), &copy.len().to_string());
+        assert_eq!(kept["label"].as_s().unwrap(), "written");
+    }
+    // The same task again: ARK's links are still valid.
+    let again = ask(&app, &user).await;
+    assert_eq!(again.last()["images"][0]["label"], "written");
+}
+
+#[tokio::test]
 async fn links_of_other_hosts_are_never_fetched() {
     for hosts in ["", ".volces.com,.bytepluses.com"] {
         let (stand, user) = (KeptStand::new().await, User::new("not-listed"));

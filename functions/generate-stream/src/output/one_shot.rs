@@ -3,6 +3,7 @@ use std::collections::VecDeque;
 use serde::Serialize;
 use shared::edge::Output;
 use shared::held::{Base64Slices, HeldContent, HeldPicture};
+use shared::media::label::LabelStatus;
 use shared::outcome::{DeliveredImage, ImageSource, Success};
 use shared::problem::{Code, Lang};
 use shared::timestamp::rfc3339;
@@ -27,6 +28,8 @@ struct DataItem<'a> {
     width: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     height: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    label: Option<&'static str>,
 }
 
 #[derive(Serialize)]
@@ -103,7 +106,8 @@ impl<'a> DataItem<'a> {
         };
         let (width, height) = pixels.unzip();
         let url_expires = expires_ms.flatten().map(rfc3339);
-        Self { index: image.slot, url, url_expires, media_type, bytes, width, height }
+        let label = image.label.map(LabelStatus::as_str);
+        Self { index: image.slot, url, url_expires, media_type, bytes, width, height, label }
     }
 }
 

@@ -6,6 +6,7 @@ mod crash;
 mod credits;
 mod kept;
 mod kept_sequences;
+mod labels;
 mod lambda;
 mod limits;
 mod modes;

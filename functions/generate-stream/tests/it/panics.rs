@@ -107,6 +107,7 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
             links: LocalLinks::Refused,
             copies_links: false,
             references: Vec::new(),
+            label_rules: None,
             labels: CallLabels { route: "/", principal: &principal, request_id: "request", task_id: &task_id },
         };
         let ended = run(calls, post, AnyDialect::new, &mut Faulty(update), &mut sender).await;

@@ -17,6 +17,7 @@ use shared::config::CommonConfig;
 use shared::edge::{Admission, AdmitRequest, Admitted, Ledger, Pictures};
 use shared::kept_picture::KeptPicture;
 use shared::media::WholeImage;
+use shared::media::label::LabelStatus;
 use shared::outcome::{DeliveredImage, ImageSource, Success, Tally};
 use shared::picture_key::PictureKey;
 use shared::task::TaskRecord;
@@ -77,7 +78,7 @@ impl KeptLog {
     /// Puts a picture into the bucket, without a word in the record.
     async fn put(&self, task_id: &str, slot: u32) -> WholeImage {
         let bytes: Bytes = draw(task_id, slot, PictureFormat::Png, 8, 8).bytes;
-        let image = WholeImage::of(&bytes).unwrap();
+        let image = WholeImage { label: Some(LabelStatus::Written), ..WholeImage::of(&bytes).unwrap() };
         let run = self.record(task_id).await.run;
         let key = PictureKey::new(&self.principal.to_string(), &run, slot);
         #[expect(clippy::disallowed_methods, reason = "a bound of the test's own")]
@@ -121,6 +122,7 @@ async fn a_kept_picture_is_listed_with_a_link_that_works() {
     assert_eq!(picture["expires"], "2096-10-02T07:06:40.000Z");
     let bytes = reqwest::get(picture["url"].as_str().unwrap()).await.unwrap().bytes().await.unwrap();
     assert_eq!(WholeImage::of(&bytes).unwrap().sha256_hex(), picture["sha256"]);
+    assert_eq!(picture["label"], "written");
     for member in ["index", "media_type", "bytes", "width", "height", "url_expires"] {
         assert!(!picture[member].is_null(), "{member}");
     }

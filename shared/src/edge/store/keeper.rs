@@ -13,7 +13,9 @@ use super::tasks::{TaskRun, Tasks};
 use crate::edge::clock::{now, unix_ms};
 use crate::image_url::LocalLinks;
 use crate::kept_picture::{KeptPicture, SignedLink};
+use crate::labelled::{label_whole, produce_id};
 use crate::media::WholeImage;
+use crate::media::label::LabelRules;
 use crate::picture_key::PictureKey;
 
 /// Pictures that are stored at the same time.
@@ -75,6 +77,8 @@ pub(super) struct KeptRun {
     pub(super) file_name: String,
     /// Which links may be copied beside those of the configured hosts.
     pub(super) links: LocalLinks,
+    /// What is written into copies of links, where pictures are labelled.
+    pub(super) label_rules: Option<LabelRules>,
 }
 
 #[derive(Debug)]
@@ -204,10 +208,18 @@ impl KeptRun {
         KeepEnd { slot, released, sha256, stored: self.store(job, deadline).await }
     }
 
+    async fn copy(&self, url: &str, slot: u32, deadline: Instant) -> Option<(WholeImage, Bytes)> {
+        let (image, bytes) = self.pictures.copy_link(url, self.links, deadline).await.ok()?;
+        Some(match &self.label_rules {
+            Some(rules) => label_whole(rules, &produce_id(&self.run.id, slot, None), &image, &bytes),
+            None => (image, bytes),
+        })
+    }
+
     async fn store(&self, job: KeepJob, deadline: Instant) -> Option<StoredPicture> {
         let ((image, bytes), copied_from) = match job.source {
             KeepSource::Inline(image, bytes) => ((image, bytes), None),
-            KeepSource::Link(url) => (self.pictures.copy_link(&url, self.links, deadline).await.ok()?, Some(url)),
+            KeepSource::Link(url) => (self.copy(&url, job.slot, deadline).await?, Some(url)),
         };
         let key = PictureKey::new(&self.run.owner, &self.run.id, job.slot);
         self.pictures.put(&key, image.media_type, &image.sha256, bytes, deadline).await.ok()?;

@@ -445,6 +445,11 @@ impl Admission {
         self.deadline
     }
 
+    /// The id of the run.
+    pub fn run(&self) -> &str {
+        &self.run.id
+    }
+
     /// The state of the caller's limit after this request's last change to it: also [`Ledger::refuse`] and
     /// [`Ledger::settle`] change it. `None` where the limiter fails open.
     pub fn rate(&self) -> Option<Rate> {

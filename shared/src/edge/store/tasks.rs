@@ -7,7 +7,7 @@ use tokio::time::timeout;
 use super::dynamodb::{Item, StoreError, TableClient, if_applied, item, number, read_number, read_text, text};
 use super::expression::Expression;
 use crate::kept_picture::KeptPicture;
-use crate::media::{WholeImage, sniff::MediaType};
+use crate::media::{WholeImage, label::LabelStatus, sniff::MediaType};
 use crate::problem::Code;
 use crate::task::{Repeat, Replay, StoredResult, TaskRecord, TaskState, fingerprint};
 
@@ -418,6 +418,7 @@ fn read_picture(slot: &str, item: &Item) -> Option<KeptPicture> {
         width: read_number(item, "w")?,
         height: read_number(item, "h")?,
         sha256: item.get("sha256")?.as_b().ok()?.as_ref().try_into().ok()?,
+        label: read_text(item, "label").and_then(LabelStatus::named),
     };
     let draft = item.get("draft").and_then(|draft| draft.as_bool().ok()).copied().unwrap_or_default();
     Some(KeptPicture { slot: slot.parse().ok()?, draft, image, expires_ms: read_number(item, "exp")? })
@@ -432,6 +433,9 @@ fn picture_value(KeptPicture { draft, image, expires_ms, .. }: &KeptPicture) -> 
         ("sha256", AttributeValue::B(Blob::new(image.sha256))),
         ("exp", number(*expires_ms)),
     ]);
+    if let Some(label) = image.label {
+        value.insert("label".to_owned(), text(label.as_str()));
+    }
     if *draft {
         value.insert("draft".to_owned(), AttributeValue::Bool(true));
     }

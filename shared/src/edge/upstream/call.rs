@@ -19,6 +19,9 @@ use crate::edge::http::Sender;
 use crate::edge::store::{Admission, KeepEnd, Keeper, Ledger};
 use crate::held::HeldPicture;
 use crate::image_url::LocalLinks;
+use crate::labelled::PictureLabels;
+use crate::media::PictureHash;
+use crate::media::label::LabelRules;
 use crate::outcome::{AnswerEnd, Outcome, Success, Tally};
 use crate::update::{Nth, Update};
 use crate::upstream::{AnswerReader, AnyDialect, Failure};
@@ -44,6 +47,8 @@ pub struct UpstreamCalls<'a> {
     /// The request's own pictures, as [`InputPicture::identity`](crate::input::InputPicture::identity) writes them: an
     /// upstream that sends one back has made no picture.
     pub references: Vec<String>,
+    /// What is written into the pictures, where they are labelled.
+    pub label_rules: Option<&'a LabelRules>,
     /// Names the calls in the log.
     pub labels: CallLabels<'a>,
 }
@@ -80,7 +85,7 @@ pub async fn run(
 ) -> Result<Delivered, Failure> {
     let UpstreamCalls { timing, ledger, admission, .. } = calls;
     let begun = now();
-    let keeper = ledger.keeper(admission, calls.links);
+    let keeper = ledger.keeper(admission, calls.links, calls.label_rules);
     let margin = MARGIN + keeper.as_ref().map(Keeper::time_limit).unwrap_or_default();
     let end_by = (begun + timing.total).min(admission.deadline().checked_sub(margin).unwrap_or(begun));
     let reading_time = ReadingTime::default();
@@ -95,9 +100,13 @@ pub async fn run(
         reading_time: &reading_time,
         unsent: Bytes::new(),
     };
-    let mut exchanges: Vec<Exchange> =
-        (0..calls.times).map(|_| Exchange::new(dialect(calls.links), &calls.references)).collect();
-    let mut sink = UpdateSink::new(output, keeper, calls.copies_links);
+    // The pictures of the request are known by their SHA-256.
+    let needs_sha256 = calls.label_rules.is_none() || !calls.references.is_empty();
+    let hash = if needs_sha256 { PictureHash::Sha256 } else { PictureHash::Fast };
+    let exchange = |_| Exchange::new(dialect(calls.links).with_hash(hash), &calls.references);
+    let mut exchanges: Vec<Exchange> = (0..calls.times).map(exchange).collect();
+    let picture_labels = calls.label_rules.map(|rules| PictureLabels::new(rules, admission.run()));
+    let mut sink = UpdateSink::new(output, keeper, calls.copies_links, picture_labels);
 
     let work = async {
         let read = read_all(&calls, post, end_by, &mut exchanges, &mut sink, &mut client).await;
@@ -129,9 +138,13 @@ pub async fn run(
         // The client has not received all that a success lists.
         client.sender.give_up();
     }
+    if let (Ok(success), Some(labels)) = (&mut verdict, &sink.labels) {
+        labels.apply(success);
+    }
     let kept = verdict.as_mut().map_or(Vec::new(), |success| sink.add_links(success));
     let ended = Ended {
         verdict: verdict.as_ref().map_err(|failure| *failure),
+        run: admission.run(),
         stored: kept.len(),
         bytes_in,
         took: now() - begun,

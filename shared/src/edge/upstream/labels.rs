@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use crate::auth::Principal;
 use crate::edge::http::is_valid_id;
-use crate::outcome::{FailedSlot, Success};
+use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
 use crate::upstream::Failure;
 
 /// Names a request in its summary line in the log. The line holds sizes and codes, never the request or its result.
@@ -29,7 +29,7 @@ impl CallLabels<'_> {
         let (Self { route, request_id, principal, .. }, task_id) = (*self, self.logged_task_id());
         let caller = principal.log_id();
         let took_ms = ended.took.as_millis() as u64;
-        let Ended { bytes_in, stored, client_left, .. } = *ended;
+        let Ended { run, bytes_in, stored, client_left, .. } = *ended;
         match ended.verdict {
             Ok(success) => {
                 let (images, failed) = (success.images.len(), success.failed.len());
@@ -41,15 +41,18 @@ impl CallLabels<'_> {
                     let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
                     tracing::warn!(route, request_id, task_id, class, code, alarm, "a call failed after its pictures");
                 }
+                let labels = labels(success);
                 tracing::info!(
                     route,
                     request_id,
                     caller,
                     task_id,
+                    run,
                     bytes_in,
                     took_ms,
                     images,
                     failed,
+                    labels,
                     stored,
                     client_left,
                     "succeeded"
@@ -57,22 +60,38 @@ impl CallLabels<'_> {
             }
             Err(Failure::ClientClosed) => {
                 let code = Failure::ClientClosed.problem().as_str();
-                tracing::info!(route, request_id, caller, task_id, bytes_in, took_ms, code, "the client left");
+                tracing::info!(route, request_id, caller, task_id, run, bytes_in, took_ms, code, "the client left");
             }
             Err(Failure::Cancelled) => {
                 let code = Failure::Cancelled.problem().as_str();
-                tracing::info!(route, request_id, caller, task_id, bytes_in, took_ms, code, "failed");
+                tracing::info!(route, request_id, caller, task_id, run, bytes_in, took_ms, code, "failed");
             }
             Err(failure) => {
                 let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
-                tracing::warn!(route, request_id, caller, task_id, bytes_in, took_ms, class, code, alarm, "failed");
+                tracing::warn!(
+                    route, request_id, caller, task_id, run, bytes_in, took_ms, class, code, alarm, "failed"
+                );
             }
         }
     }
 }
 
+/// The type and the label of each picture, such as `image/png:written`. `None` where pictures are not labelled.
+fn labels(success: &Success) -> Option<String> {
+    let label = |image: &DeliveredImage| {
+        let media_type = match &image.source {
+            ImageSource::Inline(image) => image.media_type.as_str(),
+            ImageSource::Link { .. } => "link",
+        };
+        Some(format!("{media_type}:{}", image.label?.as_str()))
+    };
+    success.images.iter().map(label).collect::<Option<Vec<_>>>().map(|labels| labels.join(" "))
+}
+
 /// How a request's calls ended, for its summary line.
 pub(super) struct Ended<'a> {
+    /// The id of the run: a picture's label contains it.
+    pub(super) run: &'a str,
     pub(super) verdict: Result<&'a Success, Failure>,
     /// Pictures in the bucket.
     pub(super) stored: usize,

@@ -2,6 +2,7 @@ use super::output::Output;
 use crate::edge::store::{KeepEnd, Keeper, StoredPicture};
 use crate::held::{HeldContent, HeldPictures};
 use crate::kept_picture::KeptPicture;
+use crate::labelled::PictureLabels;
 use crate::outcome::{DeliveredImage, ImageSource, Success};
 use crate::update::{Nth, Update};
 use crate::upstream::MAX_IMAGE_BYTES;
@@ -14,26 +15,27 @@ pub(super) struct UpdateSink<'a, O> {
     pub(super) keeper: Option<Keeper>,
     /// Links are results of the upstream, not text of a model.
     copies_links: bool,
+    /// `None` where pictures are not labelled.
+    pub(super) labels: Option<PictureLabels>,
 }
 
 impl<'a, O: Output> UpdateSink<'a, O> {
-    pub(super) fn new(output: &'a mut O, keeper: Option<Keeper>, copies_links: bool) -> Self {
+    pub(super) fn new(
+        output: &'a mut O,
+        keeper: Option<Keeper>,
+        copies_links: bool,
+        labels: Option<PictureLabels>,
+    ) -> Self {
         let held = if keeper.is_some() { HeldPictures::for_bucket() } else { HeldPictures::default() };
-        Self { output, held, keeper, copies_links }
+        Self { output, held, keeper, copies_links, labels }
     }
 
     pub(super) fn update(&mut self, update: &Update<'_>) {
-        if let (Update::ImageStarted { slot, .. }, Some(_)) = (update, &self.keeper)
-            && !self.held.has_room_for(MAX_IMAGE_BYTES as usize)
-        {
-            self.output.deliver_inline(*slot);
-        }
-        let is_wanted = self.output.update(update);
-        self.held.update(update, is_wanted);
-        match *update {
-            Update::ImageFinished { slot, draft: false, .. } => self.keep(slot),
-            Update::ImageLinked { slot, draft: false, url, .. } if self.copies_links => self.copy(slot, url),
-            _ => {}
+        let Self { output, held, keeper, copies_links, labels } = self;
+        let mut write = |update: &Update<'_>| write(update, *output, held, keeper.as_mut(), *copies_links);
+        match labels {
+            Some(labels) => labels.update(update, &mut write),
+            None => write(update),
         }
     }
 
@@ -42,8 +44,8 @@ impl<'a, O: Output> UpdateSink<'a, O> {
         let is_of_call = |slot: u32| slot % nth.of == nth.call;
         let drafts: Vec<_> =
             self.held.whole(is_of_call).filter(|picture| picture.draft).map(|picture| picture.slot).collect();
-        for slot in drafts {
-            self.keep(slot);
+        if let Some(keeper) = &mut self.keeper {
+            drafts.into_iter().for_each(|slot| keep(slot, &mut self.held, keeper));
         }
         self.output.call_ended(nth, &mut self.held);
     }
@@ -93,6 +95,7 @@ impl<'a, O: Output> UpdateSink<'a, O> {
         for image in &mut success.images {
             if let Some(StoredPicture { picture, link, .. }) = of(image) {
                 image.kept = link.clone();
+                image.label = picture.image.label;
                 pictures.push(picture.clone());
             }
         }
@@ -107,22 +110,36 @@ impl<'a, O: Output> UpdateSink<'a, O> {
         };
         self.held.whole(|held| held == slot).any(|picture| is_it(&picture.content))
     }
+}
 
-    fn keep(&mut self, slot: u32) {
-        let Some(keeper) = &mut self.keeper else { return };
-        let picture = self.held.whole(|held| held == slot).next();
-        let Some((draft, HeldContent::Inline { image, bytes })) = picture.map(|held| (held.draft, &held.content))
-        else {
-            return;
-        };
-        let (image, bytes) = (image.clone(), bytes.clone());
-        let released = self.held.release(slot);
-        keeper.keep(slot, draft, image, bytes, released);
+fn write(
+    update: &Update<'_>,
+    output: &mut impl Output,
+    held: &mut HeldPictures,
+    keeper: Option<&mut Keeper>,
+    copies_links: bool,
+) {
+    if let (Update::ImageStarted { slot, .. }, Some(_)) = (update, &keeper)
+        && !held.has_room_for(MAX_IMAGE_BYTES as usize)
+    {
+        output.deliver_inline(*slot);
     }
+    let is_wanted = output.update(update);
+    held.update(update, is_wanted);
+    let Some(keeper) = keeper else { return };
+    match *update {
+        Update::ImageFinished { slot, draft: false, .. } => keep(slot, held, keeper),
+        Update::ImageLinked { slot, draft: false, url, .. } if copies_links => keeper.copy(slot, url),
+        _ => {}
+    }
+}
 
-    fn copy(&mut self, slot: u32, url: &str) {
-        if let Some(keeper) = &mut self.keeper {
-            keeper.copy(slot, url);
-        }
-    }
+fn keep(slot: u32, held: &mut HeldPictures, keeper: &mut Keeper) {
+    let picture = held.whole(|whole| whole == slot).next();
+    let Some((draft, HeldContent::Inline { image, bytes })) = picture.map(|held| (held.draft, &held.content)) else {
+        return;
+    };
+    let (image, bytes) = (image.clone(), bytes.clone());
+    let released = held.release(slot);
+    keeper.keep(slot, draft, image, bytes, released);
 }

@@ -10,6 +10,7 @@ use crate::edge::clock::unix_ms;
 use crate::edge::http::is_valid_id;
 use crate::image_url::LocalLinks;
 use crate::kept_picture::{KeptPicture, SignedLink};
+use crate::media::label::LabelRules;
 use crate::outcome::Success;
 use crate::picture_key::PictureKey;
 use crate::problem::Code;
@@ -25,12 +26,21 @@ impl Ledger {
         self.pictures.is_some() && admission.is_recorded && !matches!(admission.principal, Principal::Source(_))
     }
 
-    /// Keeps the pictures of a run; `None` where they are not kept. `links`: see [`Pictures::copies`].
-    pub(crate) fn keeper(&self, admission: &Admission, links: LocalLinks) -> Option<Keeper> {
+    /// Keeps the pictures of a run; `None` where they are not kept. `links`: see [`Pictures::copies`]. `label_rules`: what is
+    /// written into copies of links, where pictures are labelled.
+    pub(crate) fn keeper(
+        &self,
+        admission: &Admission,
+        links: LocalLinks,
+        label_rules: Option<&LabelRules>,
+    ) -> Option<Keeper> {
         let pictures = self.pictures.clone().filter(|_| self.keeps_pictures(admission))?;
         let (tasks, run) = (self.tasks.clone(), admission.run.clone());
         let file_name = download_name(&run.task_id, &run.id).to_owned();
-        Some(Keeper::new(KeptRun { pictures, tasks, run, file_name, links }, admission.deadline))
+        Some(Keeper::new(
+            KeptRun { pictures, tasks, run, file_name, links, label_rules: label_rules.cloned() },
+            admission.deadline,
+        ))
     }
 
     /// Erases the kept pictures of one of the caller's own tasks. Each object is deleted before the record forgets it, so
@@ -87,6 +97,7 @@ impl Ledger {
             for picture in &kept {
                 if let Some(image) = success.images.iter_mut().find(|image| image.slot == picture.slot) {
                     image.kept = sign(pictures, owner, task_id, &run, picture).await;
+                    image.label = picture.image.label;
                 }
             }
         }
