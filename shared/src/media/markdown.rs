@@ -222,7 +222,7 @@ impl MarkdownImages {
                     *piece = rest;
                     return Some(MarkdownPart::Text(text));
                 }
-                MarkdownState::Beginning if matches!(byte, b'h' | b'H' | b'<') => {
+                MarkdownState::Beginning if may_be_link(piece) => {
                     self.target = usize::from(byte == b'<');
                     self.hold(byte, after, piece, MarkdownState::OnlyLink);
                 }
@@ -593,6 +593,12 @@ impl MarkdownImages {
             }
         }
     }
+}
+
+/// Whether a text that begins with `piece` may be a link and nothing else.
+fn may_be_link(piece: &[u8]) -> bool {
+    let link = piece.strip_prefix(b"<").unwrap_or(piece);
+    LINK_SCHEMES.iter().any(|scheme| fits_any_case(scheme, link))
 }
 
 /// A link without a title in parentheses and without white space behind it.

@@ -219,6 +219,9 @@ fn bare_base64_in_lines() {
 
 #[test]
 fn only_text_that_may_begin_a_picture_is_held() {
+    // Not in two parts, although a link begins with the same letter.
+    let mut beginning = &b"hello"[..];
+    assert_eq!(MarkdownImages::default().next(&mut beginning), Some(MarkdownPart::Text(b"hello")));
     let mut reader = MarkdownImages::default();
     for (mut piece, found) in [
         (&b"A sad dune. Wow! Data, d! "[..], &b"A sad dune. Wow! Data, d! "[..]),
