@@ -15,6 +15,7 @@ pub mod kept_picture;
 pub mod media;
 pub mod outcome;
 pub mod picture_key;
+pub mod price;
 pub mod problem;
 pub mod rate_limit;
 #[cfg(debug_assertions)]

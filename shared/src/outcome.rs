@@ -197,6 +197,16 @@ impl Outcome {
         self.has_content
     }
 
+    /// The failure of a call that the upstream provably did not start: another upstream may be called in its place. `None`
+    /// if it may have started, and if the call did not fail.
+    pub fn not_started(&self, end: AnswerEnd) -> Option<Failure> {
+        let has_pictures = self.has_content || !self.failed.is_empty() || !self.rejected.is_empty();
+        if has_pictures || self.usage.is_some() || !matches!(self.stop, None | Some(Stop::Error)) {
+            return None;
+        }
+        Some(self.failure(end)).filter(|failure| failure.token() == TokenPolicy::Refund)
+    }
+
     /// The verdict. At least one whole picture is a success, whatever came after it.
     pub fn verdict(self, end: AnswerEnd) -> Result<Success, Failure> {
         if self.images.is_empty() {

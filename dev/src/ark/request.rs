@@ -32,10 +32,14 @@ impl SeedreamRequest {
         };
 
         let images = match json.image {
-            OneOrMany::One(url) => vec![url],
-            OneOrMany::Many(urls) => urls,
+            // A picture from the prompt alone.
+            None => Vec::new(),
+            Some(OneOrMany::One(url)) => vec![url],
+            Some(OneOrMany::Many(urls)) if urls.is_empty() => {
+                return Err(RefusedInput("`image` must not be empty".to_owned()));
+            }
+            Some(OneOrMany::Many(urls)) => urls,
         };
-        input::require(!images.is_empty(), "`image` must not be empty")?;
         images.iter().try_for_each(|url| input::check_image(url))?;
 
         let pictures = match (json.sequential_image_generation, json.options) {
@@ -93,7 +97,8 @@ impl SizeTier {
 struct SeedreamRequestJson {
     model: String,
     prompt: String,
-    image: OneOrMany,
+    #[serde(default, deserialize_with = "input::present")]
+    image: Option<OneOrMany>,
     sequential_image_generation: SequentialMode,
     #[serde(rename = "sequential_image_generation_options")]
     options: Option<SequentialOptionsJson>,

@@ -12,7 +12,8 @@ const MAX_PICTURES: u32 = 15;
 pub struct ArkRequest<'a> {
     model: &'a str,
     prompt: &'a str,
-    image: Images<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<Images<'a>>,
     sequential_image_generation: &'static str,
     #[serde(skip_serializing_if = "Option::is_none")]
     sequential_image_generation_options: Option<SequentialOptions>,
@@ -52,7 +53,7 @@ pub struct ArkSettings<'a> {
 }
 
 impl<'a> ArkRequest<'a> {
-    /// A request for pictures made from `images` (links or data URLs).
+    /// A request for pictures made from `images` (links or data URLs), or from the prompt alone.
     pub fn new(settings: ArkSettings<'a>, images: &'a [&'a str]) -> Self {
         let room = MAX_PICTURES.saturating_sub(u32::try_from(images.len()).unwrap_or(MAX_PICTURES));
         let max_images = settings.max_images.min(room);
@@ -61,8 +62,9 @@ impl<'a> ArkRequest<'a> {
             model: settings.model,
             prompt: settings.prompt,
             image: match images {
-                [one] => Images::One(one),
-                several => Images::Several(several),
+                [] => None,
+                [one] => Some(Images::One(one)),
+                several => Some(Images::Several(several)),
             },
             sequential_image_generation: if several { "auto" } else { "disabled" },
             sequential_image_generation_options: several.then_some(SequentialOptions { max_images }),

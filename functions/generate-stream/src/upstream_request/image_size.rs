@@ -37,6 +37,23 @@ pub(super) fn image_size(model: &str, ratio: AspectRatio) -> String {
     format!("{width}x{height}")
 }
 
+/// The size of ARK's Seedream models for `ratio`: about four megapixels, as in
+/// [ARK's table](https://www.volcengine.com/docs/82379/1541523).
+pub(super) fn ark_size(ratio: AspectRatio) -> &'static str {
+    match ratio.name {
+        "2:3" => "1664x2496",
+        "3:2" => "2496x1664",
+        "3:4" => "1728x2304",
+        "4:3" => "2304x1728",
+        "4:5" => "1824x2280",
+        "5:4" => "2280x1824",
+        "9:16" => "1440x2560",
+        "16:9" => "2560x1440",
+        "21:9" => "3024x1296",
+        _ => "2048x2048",
+    }
+}
+
 fn sizes(model: &str) -> &'static [Size] {
     // Relays prefix the vendor.
     let name = model.rsplit('/').next().unwrap_or_default();
@@ -78,6 +95,15 @@ mod tests {
         ];
         for (model, sizes) in rows {
             assert_eq!(AspectRatio::ALL.map(|ratio| image_size(model, ratio)).join(" "), sizes, "{model}");
+        }
+    }
+
+    #[test]
+    fn the_size_for_ark_has_the_ratio() {
+        for ratio in AspectRatio::ALL {
+            let (width, height) = ark_size(ratio).split_once('x').unwrap();
+            let made = width.parse::<f64>().unwrap() / height.parse::<f64>().unwrap();
+            assert!((made / (f64::from(ratio.width) / f64::from(ratio.height)) - 1.0).abs() < 0.01, "{}", ratio.name);
         }
     }
 

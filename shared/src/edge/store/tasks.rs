@@ -6,8 +6,10 @@ use tokio::time::timeout;
 
 use super::dynamodb::{Item, StoreError, TableClient, if_applied, item, number, read_number, read_text, text};
 use super::expression::Expression;
+use super::ledger::UpstreamWork;
 use crate::kept_picture::KeptPicture;
 use crate::media::{WholeImage, sniff::MediaType};
+use crate::price::Price;
 use crate::problem::Code;
 use crate::task::{Repeat, Replay, StoredResult, TaskRecord, TaskState, fingerprint};
 
@@ -58,6 +60,7 @@ pub(super) struct TaskEnd<'a> {
     pub(super) result: Option<&'a StoredResult>,
     /// All pictures in the bucket.
     pub(super) kept: &'a [KeptPicture],
+    pub(super) work: &'a UpstreamWork,
 }
 
 /// What a run finds in its record while it calls the upstream.
@@ -125,6 +128,12 @@ impl Tasks {
             0 => write.remove("#cost"),
             spent => write.assign("cost", number(spent)),
         };
+        if !end.work.upstream.is_empty() {
+            write = write.assign("upstream", text(&end.work.upstream));
+        }
+        if let Some(cost) = end.work.cost {
+            write = write.assign("price", number(cost.millionths));
+        }
         if let Some(result) = end.result.and_then(|result| serde_json::to_string(result).ok()) {
             write = write.assign("result", text(result));
         }
@@ -291,6 +300,8 @@ impl Tasks {
             .assign("pics", AttributeValue::M(Item::new()))
             .remove("#cost")
             .remove("#cancel")
+            .remove("#upstream")
+            .remove("#price")
             // Every attempt has a new `run`. If the stored one is that of the attempt before, nothing has changed; if
             // it is ours, an earlier try of this write was applied and its answer lost.
             .condition("(#run = :before OR #run = :run) AND (attribute_not_exists(#pics) OR size(#pics) = :zero)")
@@ -387,6 +398,8 @@ fn read(item: &Item) -> Option<TaskRecord> {
         pictures: read_pictures(item),
         is_cancelled: item.contains_key("cancel"),
         credits: read_number(item, "cost"),
+        upstream: read_text(item, "upstream").map(str::to_owned),
+        cost: read_number(item, "price").map(|millionths| Price { millionths }),
     })
 }
 

@@ -12,17 +12,16 @@ pub(super) struct UpdateSink<'a, O> {
     pub(super) held: HeldPictures,
     /// `None` where pictures are not kept.
     pub(super) keeper: Option<Keeper>,
-    /// Links are results of the upstream, not text of a model.
-    copies_links: bool,
 }
 
 impl<'a, O: Output> UpdateSink<'a, O> {
-    pub(super) fn new(output: &'a mut O, keeper: Option<Keeper>, copies_links: bool) -> Self {
+    pub(super) fn new(output: &'a mut O, keeper: Option<Keeper>) -> Self {
         let held = if keeper.is_some() { HeldPictures::for_bucket() } else { HeldPictures::default() };
-        Self { output, held, keeper, copies_links }
+        Self { output, held, keeper }
     }
 
-    pub(super) fn update(&mut self, update: &Update<'_>) {
+    /// `copies_links`: links are results of the upstream, not text of a model.
+    pub(super) fn update(&mut self, update: &Update<'_>, copies_links: bool) {
         if let (Update::ImageStarted { slot, .. }, Some(_)) = (update, &self.keeper)
             && !self.held.has_room_for(MAX_IMAGE_BYTES as usize)
         {
@@ -32,7 +31,7 @@ impl<'a, O: Output> UpdateSink<'a, O> {
         self.held.update(update, is_wanted);
         match *update {
             Update::ImageFinished { slot, draft: false, .. } => self.keep(slot),
-            Update::ImageLinked { slot, draft: false, url, .. } if self.copies_links => self.copy(slot, url),
+            Update::ImageLinked { slot, draft: false, url, .. } if copies_links => self.copy(slot, url),
             _ => {}
         }
     }
