@@ -1,12 +1,14 @@
 //! A fake of Volcengine ARK image generation (Seedream), and of the storage that its links point to.
 //!
 //! `POST /api/v3/images/generations` streams one `image_generation.partial_succeeded` event per picture, then
-//! `image_generation.completed`, then `[DONE]`. The head is sent at once; the real service sends it with its first
+//! `image_generation.completed`, then `[DONE]`. Models without a stream mode (5.0-pro, 5.0-flash), and requests without
+//! `stream`, are answered with one JSON object. The head is sent at once; the real service sends it with its first
 //! picture. The links point to the host of the request, path `/ark-files/{name}`, and are signed: a changed link is
 //! refused.
 
 mod event;
 mod link;
+mod model;
 mod request;
 
 use std::sync::Arc;
@@ -22,7 +24,7 @@ use serde_json::json;
 
 use self::event::ArkEvent;
 use self::link::ArkLink;
-use self::request::{SeedreamRequest, SizeTier};
+use self::request::{RefusedSeedream, SeedreamRequest, SizeTier};
 use crate::drawings::Drawings;
 use crate::input::RefusedInput;
 use crate::picture::Picture;
@@ -72,13 +74,16 @@ async fn generations(
     if given != Some(format!("Bearer {}", options.key).as_bytes()) {
         return Err(ArkRefusal::key());
     }
-    let request = SeedreamRequest::parse(&headers, &body).map_err(ArkRefusal::request)?;
+    let request = SeedreamRequest::parse(&headers, &body).map_err(ArkRefusal::of)?;
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let host = host.ok_or_else(|| ArkRefusal::request(RefusedInput("no Host header".to_owned())))?;
+    let host = host.ok_or_else(|| ArkRefusal::request(RefusedInput::new("no Host header")))?;
     Ok(answer(options.speed, host, &request))
 }
 
 fn answer(speed: f64, host: &str, request: &SeedreamRequest) -> Response {
+    if !request.streams {
+        return whole_answer(speed, host, request);
+    }
     let mut writes = Vec::new();
     for index in 0..request.pictures {
         let url = ArkLink::new(&request.prompt, request.size, index).url(host);
@@ -89,8 +94,27 @@ fn answer(speed: f64, host: &str, request: &SeedreamRequest) -> Response {
     writes.push(TimedWrite::after(0.0, completed.encode()));
     writes.push(TimedWrite::after(0.0, "data: [DONE]\n\n"));
 
+    respond("text/event-stream", writes, speed)
+}
+
+/// The answer to a request without `stream`.
+fn whole_answer(speed: f64, host: &str, request: &SeedreamRequest) -> Response {
+    let (width, height) = request.size.pixels();
+    let data = (0..request.pictures).map(|index| {
+        let url = ArkLink::new(&request.prompt, request.size, index).url(host);
+        json!({"url": url, "size": format!("{width}x{height}")})
+    });
+    let tokens = request.pictures * (width * height / 256);
+    let usage = json!({"generated_images": request.pictures, "output_tokens": tokens, "total_tokens": tokens});
+    let created = timed_body::unix_seconds();
+    let answer = json!({"model": request.model, "created": created, "data": data.collect::<Vec<_>>(), "usage": usage});
+    let seconds = PICTURE_SECONDS * f64::from(request.pictures);
+    respond("application/json", vec![TimedWrite::after(seconds, answer.to_string())], speed)
+}
+
+fn respond(content_type: &str, writes: Vec<TimedWrite>, speed: f64) -> Response {
     let headers = [
-        (header::CONTENT_TYPE, "text/event-stream".to_owned()),
+        (header::CONTENT_TYPE, content_type.to_owned()),
         (header::CACHE_CONTROL, "no-cache".to_owned()),
         (header::SERVER, "istio-envoy".to_owned()),
         (HeaderName::from_static("x-request-id"), timed_body::request_id()),
@@ -123,6 +147,7 @@ struct ArkRefusal {
     code: &'static str,
     kind: &'static str,
     message: String,
+    param: &'static str,
 }
 
 impl ArkRefusal {
@@ -132,25 +157,40 @@ impl ArkRefusal {
             code: "AuthenticationError",
             kind: "Unauthorized",
             message: "the API key or AK/SK in the request is missing or invalid.".to_owned(),
+            param: "",
+        }
+    }
+
+    fn of(why: RefusedSeedream) -> Self {
+        match why {
+            RefusedSeedream::Input(why) => Self::request(why),
+            RefusedSeedream::Model => Self {
+                status: StatusCode::NOT_FOUND,
+                code: "InvalidEndpointOrModel.NotFound",
+                kind: "NotFound",
+                message: "The model or endpoint does not exist or you do not have access to it.".to_owned(),
+                param: "",
+            },
         }
     }
 
     fn request(why: RefusedInput) -> Self {
-        let missing = why.0.starts_with("missing field");
+        let missing = why.to_string().starts_with("missing field");
         Self {
             status: StatusCode::BAD_REQUEST,
             code: if missing { "MissingParameter" } else { "InvalidParameter" },
             kind: "BadRequest",
             message: format!("The request is not valid: {why}."),
+            param: why.param.unwrap_or_default(),
         }
     }
 }
 
 impl IntoResponse for ArkRefusal {
     fn into_response(self) -> Response {
-        let Self { status, code, kind, message } = self;
+        let Self { status, code, kind, message, param } = self;
         let message = format!("{message} Request id: {}", timed_body::request_id());
-        let error = json!({"code": code, "message": message, "param": "", "type": kind});
+        let error = json!({"code": code, "message": message, "param": param, "type": kind});
         let headers = [(header::CONTENT_TYPE, "application/json; charset=utf-8")];
         (status, headers, json!({"error": error}).to_string()).into_response()
     }

@@ -3,7 +3,7 @@
 //! | Route | Vendor | Shape without `@<shape>` |
 //! |---|---|---|
 //! | `POST /v1/chat/completions` | new-api | that of the options |
-//! | `POST /v1/images/generations`, `POST /v1/images/edits` | OpenAI | `images-stream`, or that of the options |
+//! | `POST /v1/images/generations`, `POST /v1/images/edits` | OpenAI | that of the request, or that of the options |
 //! | `POST /v1beta/models/{model}:streamGenerateContent` | Google | `gemini`, or that of the options |
 //! | `GET /image-files/{name}` | a storage | |
 //!
@@ -102,6 +102,14 @@ impl Relay {
         if self.options.shape.protocol() == protocol { self.options.shape } else { otherwise }
     }
 
+    /// The shape of an images answer. It is a stream only if the request asks for one.
+    fn images_shape(&self, request: &ImageRequest) -> Shape {
+        match (request.images_shape, self.shape_of(Protocol::Images, Shape::ImagesStream)) {
+            (Some(asked), Shape::ImagesStream) => asked,
+            (_, shape) => shape,
+        }
+    }
+
     fn answer(
         &self,
         request: &ImageRequest,
@@ -151,15 +159,16 @@ async fn generations(
     body: Bytes,
 ) -> Result<Response, ImageApiRefusal> {
     relay.check_bearer(&headers, Vendor::OpenAi)?;
-    let request = request::generations::parse(&headers, &body).map_err(|why| Vendor::OpenAi.request(&why))?;
-    relay.answer(&request, relay.shape_of(Protocol::Images, Shape::ImagesStream), &headers, Vendor::OpenAi)
+    let request =
+        request::generations::parse(&headers, &body).map_err(|why| Vendor::OpenAi.parameter(&why, why.param))?;
+    relay.answer(&request, relay.images_shape(&request), &headers, Vendor::OpenAi)
 }
 
 async fn edits(State(relay): State<Arc<Relay>>, request: Request) -> Result<Response, ImageApiRefusal> {
     let headers = request.headers().clone();
     relay.check_bearer(&headers, Vendor::OpenAi)?;
-    let request = request::edits::parse(request).await.map_err(|why| Vendor::OpenAi.request(&why))?;
-    relay.answer(&request, relay.shape_of(Protocol::Images, Shape::ImagesStream), &headers, Vendor::OpenAi)
+    let request = request::edits::parse(request).await.map_err(|why| Vendor::OpenAi.parameter(&why, why.param))?;
+    relay.answer(&request, relay.images_shape(&request), &headers, Vendor::OpenAi)
 }
 
 async fn generate_content(

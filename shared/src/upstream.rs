@@ -13,6 +13,7 @@ pub mod gemini;
 pub mod images;
 mod models;
 mod picture;
+mod refused_parameter;
 mod responses;
 mod short;
 
@@ -20,7 +21,8 @@ pub use answer_reader::AnswerReader;
 pub use any::AnyDialect;
 pub use cooldown::{Cooldowns, retry_after_ms};
 pub use failure::{ErrorFields, Failure, TokenPolicy, classify};
-pub use models::may_send_drafts;
+pub use models::ModelFamily;
+pub use refused_parameter::RefusedParameter;
 
 use crate::update::Update;
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use shared::config::{CommonConfig, FaceflipConfig, FunctionConfig, GenerateConfig, KeySource};
+use shared::config::{ArkConfig, CommonConfig, FaceflipConfig, FunctionConfig, GenerateConfig, KeySource};
 use shared::edge::SignIn;
 use shared::problem::Code;
 
@@ -15,6 +15,9 @@ pub(crate) async fn run() -> io::Result<bool> {
     let mut out = io::stdout().lock();
     let generate = report::<GenerateConfig>(&mut out, "POST /api/generate-stream", &environment).await?;
     let faceflip = report::<FaceflipConfig>(&mut out, "POST /api/v1/faceflip/generate/stream", &environment).await?;
+    if let Ok(FaceflipConfig { ark, .. }) = FaceflipConfig::from_env(&|name| variable(&environment, name)) {
+        writeln!(out, "         {}", request_to_ark(&ark))?;
+    }
     let bucket = check_bucket::run(&environment, |name| variable(&environment, name)).await;
     let (result, line) = match &bucket {
         Ok(line) => (CheckResult::Ready, line),
@@ -28,6 +31,17 @@ pub(crate) async fn run() -> io::Result<bool> {
     };
     writeln!(out, "Next: {next}")?;
     Ok(generate && faceflip && bucket.is_ok())
+}
+
+/// What ARK's model is sent, which its name or ARK_FAMILY decides.
+fn request_to_ark(ark: &ArkConfig) -> String {
+    let family = ark.family;
+    let pictures = match family.takes("sequential_image_generation") {
+        true => "up to ARK_MAX_IMAGES pictures per call",
+        false => "one picture per call, whatever ARK_MAX_IMAGES is",
+    };
+    let answer = if family.takes("stream") { "as a stream" } else { "as one document" };
+    format!("ARK_MODEL is taken for {}: {pictures}, {answer}; ARK_FAMILY changes that", family.name)
 }
 
 /// The result for a route: ready, a key is missing, or a value is wrong.

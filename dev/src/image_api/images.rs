@@ -22,6 +22,8 @@ pub(crate) fn answer(shape: Shape, request: &ImageRequest) -> ImageApiAnswer {
     let usage = usage(request);
     let revised = quoted(&request.prompt);
     let created = unix_seconds();
+    // All, if the shape is played on another route.
+    let previews = request.previews.unwrap_or(usize::MAX);
     let draw = move |pictures: &AnswerPictures| {
         let facts = facts(pictures.size());
         let picture = match shape {
@@ -38,7 +40,7 @@ pub(crate) fn answer(shape: Shape, request: &ImageRequest) -> ImageApiAnswer {
             }
             _ => {
                 let drafts = pictures.drafts();
-                let previews = drafts.iter().enumerate().map(|(index, draft)| {
+                let previews = drafts.iter().take(previews).enumerate().map(|(index, draft)| {
                     event(prefix, "partial_image", draft, created, &format!(r#"{facts},"partial_image_index":{index}"#))
                 });
                 let completed =

@@ -37,13 +37,19 @@ impl Vendor {
 
     /// The request is not the one that the route accepts.
     pub(crate) fn request(self, why: &dyn Display) -> ImageApiRefusal {
+        self.parameter(why, None)
+    }
+
+    /// The same, because of this member of it.
+    pub(crate) fn parameter(self, why: &dyn Display, param: Option<&str>) -> ImageApiRefusal {
         let error = match self {
             Self::NewApi => {
                 let message = format!("{why} (request id: {})", timed_body::request_id());
                 json!({"message": message, "type": "new_api_error", "param": "", "code": "invalid_request"})
             }
             Self::OpenAi => json!({
-                "message": why.to_string(), "type": "invalid_request_error", "param": null, "code": null,
+                "message": why.to_string(), "type": "invalid_request_error", "param": param,
+                "code": param.map(|_| "unknown_parameter"),
             }),
             Self::Google => json!({"code": 400, "message": why.to_string(), "status": "INVALID_ARGUMENT"}),
         };

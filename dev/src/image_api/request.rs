@@ -4,9 +4,11 @@ pub(super) mod chat;
 pub(super) mod edits;
 pub(super) mod gemini;
 pub(super) mod generations;
+mod images_options;
 
 use super::size::Size;
 use crate::input::{RefusedInput, require};
+use crate::shape::Shape;
 
 /// Limit of input pictures per prompt of a Gemini model.
 const MAX_GEMINI_IMAGES: usize = 3;
@@ -24,6 +26,10 @@ pub(crate) struct ImageRequest {
     pub(crate) is_edit: bool,
     /// The size of the picture, in pixels.
     pub(crate) size: Size,
+    /// In the images API: the shape that the request asks for.
+    pub(crate) images_shape: Option<Shape>,
+    /// In the images API: the number of previews that it asks for.
+    pub(crate) previews: Option<usize>,
 }
 
 impl ImageRequest {
@@ -31,7 +37,8 @@ impl ImageRequest {
     fn new(model: String, prompt: String, image_count: usize, size: Option<Size>) -> Result<Self, RefusedInput> {
         require(!model.is_empty(), "model must not be empty")?;
         require(!prompt.is_empty(), "the text must not be empty")?;
-        Ok(Self { model, prompt, image_count, is_edit: false, size: size.unwrap_or(Size::SQUARE) })
+        let size = size.unwrap_or(Size::SQUARE);
+        Ok(Self { model, prompt, image_count, is_edit: false, size, images_shape: None, previews: None })
     }
 
     /// The shape after the `@` of the model.

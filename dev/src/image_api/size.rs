@@ -39,12 +39,12 @@ impl Size {
     /// Gemini's size for an aspect ratio.
     pub(crate) fn of_ratio(ratio: &str) -> Result<Self, RefusedInput> {
         let known = RATIOS.iter().find(|(name, _)| *name == ratio);
-        known.map(|(_, size)| *size).ok_or_else(|| RefusedInput("aspect_ratio is not supported".to_owned()))
+        known.map(|(_, size)| *size).ok_or_else(|| RefusedInput::new("aspect_ratio is not supported"))
     }
 
     /// OpenAI's `size`, if `model` supports it.
     pub(crate) fn of_openai(model: &str, size: &str) -> Result<Self, RefusedInput> {
-        let size = Self::parse(size).ok_or_else(|| RefusedInput("size must be WIDTHxHEIGHT".to_owned()))?;
+        let size = Self::parse(size).ok_or_else(|| RefusedInput::new("size must be WIDTHxHEIGHT"))?;
         let is_made = match model.split('@').next().unwrap_or_default() {
             "dall-e-2" => DALL_E_2.contains(&size),
             "dall-e-3" => DALL_E_3.contains(&size),

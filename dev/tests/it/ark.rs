@@ -110,10 +110,83 @@ async fn every_other_request_is_refused() {
     ] {
         assert_eq!(refusal(&body).await["code"], "InvalidParameter", "{body}");
     }
-    for member in ["model", "prompt", "image", "size", "stream", "watermark", "response_format"] {
+    for member in ["model", "prompt", "image", "size", "watermark", "response_format"] {
         let mut body = request(3);
         body.as_object_mut().unwrap().remove(member);
         assert_eq!(refusal(&body).await["code"], "MissingParameter", "{body}");
+    }
+}
+
+/// The members that each model takes, and one that it refuses.
+#[tokio::test]
+async fn each_model_takes_its_own_members() {
+    let group = ["sequential_image_generation", "sequential_image_generation_options"];
+    let single = [group[0], group[1], "stream"];
+    for (model, size, refused) in [
+        ("doubao-seedream-4-0-250828", "1K", &["output_format"][..]),
+        ("seedream-4-5-251128", "4K", &["output_format"]),
+        ("ep-20261128-abcde", "2K", &["output_format"]),
+        ("doubao-seedream-5-0-260128", "3K", &[]),
+        ("doubao-seedream-5-0-lite-260128", "2K", &[]),
+        ("dola-seedream-5-0-pro-260628", "1.5K", &single),
+        ("doubao-seedream-5-0-flash-260915", "1K", &["output_format", group[0], group[1], "stream"]),
+    ] {
+        let mut right = request(3);
+        (right["model"], right["size"]) = (json!(model), json!(size));
+        right["output_format"] = json!("jpeg");
+        let mut wrong = Vec::new();
+        for member in refused {
+            let value = right.as_object_mut().unwrap().remove(*member).unwrap();
+            wrong.push((*member, value));
+        }
+        let ark = ark().await;
+        let answer = ask(&ark, KEY, &right).await;
+        assert_eq!(answer.status(), 200, "{model}");
+        let streams = !refused.contains(&"stream");
+        let media_type = if streams { "text/event-stream" } else { "application/json" };
+        assert_eq!(answer.headers()["content-type"], media_type, "{model}");
+        for (member, value) in wrong {
+            let mut body = right.clone();
+            body[member] = value;
+            let error = refusal(&body).await;
+            assert_eq!((&error["code"], &error["param"]), (&json!("InvalidParameter"), &json!(member)), "{model}");
+        }
+        right["size"] = json!(if model.contains("4-5") || model.contains("260128") { "1K" } else { "3K" });
+        assert_eq!(refusal(&right).await["param"], "size", "{model}");
+        right["size"] = json!(size);
+        right["image"] = json!(vec!["https://example.com/1.png"; if streams { 15 } else { 11 }]);
+        assert_eq!(refusal(&right).await["code"], "InvalidParameter", "{model}");
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_stream_gets_one_document() {
+    let ark = ark().await;
+    let mut body = request(2);
+    body.as_object_mut().unwrap().remove("stream");
+    let answer = ask(&ark, KEY, &body).await;
+    assert_eq!(
+        (answer.status().as_u16(), &answer.headers()["content-type"]),
+        (200, &"application/json".parse().unwrap())
+    );
+    let whole: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+    assert_eq!(whole["data"].as_array().unwrap().len(), 2);
+    let usage = json!({"generated_images": 2, "output_tokens": 32448, "total_tokens": 32448});
+    assert_eq!((&whole["data"][0]["size"], &whole["usage"]), (&json!("2496x1664"), &usage));
+    let file = reqwest::get(whole["data"][1]["url"].as_str().unwrap()).await.unwrap().bytes().await.unwrap();
+    assert!(file == picture_for(PROMPT, 1).bytes);
+}
+
+#[tokio::test]
+async fn an_unknown_model_is_not_found() {
+    let ark = ark().await;
+    for model in ["doubao-seedream-5-0-lite", "doubao-seedream-6-0-261101", "gpt-image-2"] {
+        let mut body = request(1);
+        body["model"] = json!(model);
+        let answer = ask(&ark, KEY, &body).await;
+        assert_eq!(answer.status(), 404, "{model}");
+        let body: Value = serde_json::from_slice(&answer.bytes().await.unwrap()).unwrap();
+        assert_eq!(body["error"]["code"], "InvalidEndpointOrModel.NotFound");
     }
 }
 

@@ -102,6 +102,11 @@ async fn check_fetches_the_keys_that_verify_tokens() {
     };
     let (ready, said) = check("");
     assert!(ready && said.matches("the users of SUPABASE_URL may call").count() == 2, "{said}");
+    assert!(said.contains("ARK_MODEL is taken for seedream-4.0: up to ARK_MAX_IMAGES pictures"), "{said}");
+    let (ready, said) = check("ARK_MODEL=ep-1\nARK_FAMILY=seedream-5.0-pro");
+    assert!(ready && said.contains("taken for seedream-5.0-pro: one picture per call"), "{said}");
+    let (ready, said) = check("ARK_FAMILY=seedream-9");
+    assert!(!ready && said.contains("ARK_FAMILY must be seedream-4.0, "), "{said}");
     let (ready, said) = check("FACEFLIP_AUTH=anonymous");
     assert!(ready && said.matches("FACEFLIP_AUTH=anonymous: this route needs no token").count() == 1, "{said}");
 

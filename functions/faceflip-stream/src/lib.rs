@@ -57,7 +57,8 @@ async fn respond(
     *may_call = true;
     let wanted = FaceflipInput::parse(json_body(request)?, app.links())?;
     let task_id = wanted.task_id.clone();
-    let style = EventStyle::Faceflip { size: ready.config.ark.size.clone(), urls: wanted.links() };
+    let ark = &ready.config.ark;
+    let style = EventStyle::Faceflip { size: ark.size.clone(), urls: wanted.links() };
     let mut events = Events::new(task_id.clone(), caller.lang, style);
     let admitted = ready.ledger.admit(AdmitRequest {
         principal: &principal,
@@ -65,7 +66,7 @@ async fn respond(
         task_id: &task_id,
         fingerprint: wanted.fingerprint(),
         calls: 1,
-        images: u32::from(ready.config.ark.max_images),
+        images: ark.family.pictures_of_call(u32::from(ark.max_images), wanted.pictures.len()),
         replays: true,
         deadline: caller.deadline,
     });
@@ -139,6 +140,7 @@ impl FaceflipTask {
         let Generator { config: FaceflipConfig { ark, timing, .. }, ledger, upstream, cooldowns, .. } = &*self.ready;
         let settings = ArkSettings {
             model: &ark.model,
+            family: ark.family,
             prompt: self.wanted.prompt.as_deref().unwrap_or(&ark.prompt),
             size: &ark.size,
             max_images: u32::from(ark.max_images),

@@ -26,7 +26,7 @@ use shared::held::{HeldContent, HeldPicture};
 use shared::image_url::LocalLinks;
 use shared::outcome::{DeliveredImage, Success};
 use shared::problem::{Code, Lang, Problem};
-use shared::upstream::{AnyDialect, may_send_drafts};
+use shared::upstream::{AnyDialect, ModelFamily};
 
 use crate::input::{Format, GenerateInput};
 use crate::output::{ChatOutput, OneShotOutput, chat_error, one_shot_json};
@@ -205,7 +205,8 @@ impl GenerateTask {
     /// Typed events. The head and the first two events are sent at once, before the upstream is called.
     fn events(self, wanted: GenerateInput, stall: Duration) -> Body {
         let mut events = Events::new(self.task_id.clone(), self.caller.lang, EventStyle::Generate { n: wanted.n });
-        if wanted.as_links && self.ready.ledger.keeps_pictures(&self.admission) {
+        let as_links = wanted.as_links && self.ready.ledger.keeps_pictures(&self.admission);
+        if as_links {
             events = events.as_links();
         }
         let write_error = events.error_writer(self.caller.request_id.clone());
@@ -217,7 +218,7 @@ impl GenerateTask {
             first.extend_from_slice(&events.take());
             sender.send(first).await;
 
-            match self.call(wanted, &mut events, &mut sender).await {
+            match self.call(wanted, !as_links, &mut events, &mut sender).await {
                 Ok(delivered) => events.done(&delivered.success, delivered.credits_remaining),
                 Err(problem) => events.error(&problem, &self.caller.request_id),
             }
@@ -230,12 +231,12 @@ impl GenerateTask {
     fn chat(self, wanted: GenerateInput, timing: &Timing) -> Body {
         let (lang, request_id): (Lang, String) = (self.caller.lang, self.caller.request_id.clone());
         let write_error = move |problem: &Problem| chat_error(problem, lang, &request_id);
-        let streams_first = !wanted.targets().any(|target| may_send_drafts(&target.model));
+        let streams_first = !wanted.targets().any(|target| ModelFamily::of(&target.model).may_send_drafts);
         let model = &wanted.route.model;
         let mut output =
             ChatOutput::new(&self.task_id, model, unix_seconds(), wanted.n, streams_first, timing.head_hold);
         let producer = |mut sender: Sender| async move {
-            match self.call(wanted, &mut output, &mut sender).await {
+            match self.call(wanted, false, &mut output, &mut sender).await {
                 Ok(delivered) => sender.last(output.done(&delivered.success)),
                 Err(problem) => sender.fail(problem),
             }
@@ -246,7 +247,7 @@ impl GenerateTask {
     /// One answer, when all pictures are whole.
     async fn one_shot(self, wanted: GenerateInput, delivery: Delivery) -> Response<Body> {
         let caller = self.caller.clone();
-        let work = |mut sender: Sender| async move { self.call(wanted, &mut OneShotOutput, &mut sender).await };
+        let work = |mut sender: Sender| async move { self.call(wanted, false, &mut OneShotOutput, &mut sender).await };
         match detached(work).await {
             Some(Ok(Delivered { success, credits_remaining, pictures })) => {
                 one_shot_answer(&caller, delivery, &success, credits_remaining, pictures)
@@ -260,6 +261,7 @@ impl GenerateTask {
     async fn call(
         &self,
         wanted: GenerateInput,
+        shows_previews: bool,
         output: &mut impl Output,
         sender: &mut Sender,
     ) -> Result<Delivered, Problem> {
@@ -269,7 +271,7 @@ impl GenerateTask {
         let post = |place: usize| {
             let target = *route.get(place).ok_or(Code::InternalError)?;
             let keys = self.ready.key(target.upstream.number)?;
-            upstream_request(config, target, &wanted, keys, &self.caller.request_id)
+            upstream_request(config, target, &wanted, shows_previews, keys, &self.caller.request_id)
         };
         let labels = CallLabels {
             route: self.route.path,

@@ -7,16 +7,17 @@ use shared::edge::{FormFile, KeyStore, Post, RequestBody};
 use shared::input::InputPicture;
 use shared::problem::Code;
 use shared::upstream::ark::{ArkRequest, ArkSettings};
-use shared::upstream::{chat, gemini, images};
+use shared::upstream::{ModelFamily, chat, gemini, images};
 
 use self::image_size::{ark_size, image_size};
 use crate::input::GenerateInput;
 
-/// The request for one picture. Several pictures are several such requests.
+/// The request for one picture. Several pictures are several such requests. `shows_previews`: so does the response.
 pub(crate) fn upstream_request<'a>(
     config: &GenerateConfig,
     target: &'a ImageTarget,
     input: &GenerateInput,
+    shows_previews: bool,
     keys: &'a KeyStore,
     request_id: &'a str,
 ) -> Result<Post<'a>, Code> {
@@ -24,6 +25,8 @@ pub(crate) fn upstream_request<'a>(
     let (api, model) = (&*target.upstream, target.model.as_str());
     let ratio = aspect_ratio.map(|ratio| ratio.name);
     let size = aspect_ratio.map(|ratio| image_size(model, ratio));
+    let previews = if shows_previews { config.image_api.previews } else { 0 };
+    let images = || images::ImagesRequest::new(model, prompt, previews, size.as_deref());
     let (url, body) = match api.mode {
         ImageApiMode::Chat => {
             let urls = all(pictures.iter().map(InputPicture::url))?;
@@ -31,13 +34,12 @@ pub(crate) fn upstream_request<'a>(
             (api.endpoint("/v1/chat/completions"), RequestBody::json(&body)?)
         }
         ImageApiMode::Images if pictures.is_empty() => {
-            let body = images::ImagesRequest::new(model, prompt, size.as_deref());
-            (api.endpoint("/v1/images/generations"), RequestBody::json(&body)?)
+            (api.endpoint("/v1/images/generations"), RequestBody::json(&images())?)
         }
         ImageApiMode::Images => {
             let field = images::edit_image_field(pictures.len());
             let files = all(pictures.iter().zip(1..).map(|(picture, number)| file(picture, field, number)))?;
-            let body = RequestBody::form(images::edit_fields(model, prompt, size.as_deref()), files)?;
+            let body = RequestBody::form(images().form_fields(), files)?;
             (api.endpoint("/v1/images/edits"), body)
         }
         ImageApiMode::Gemini => {
@@ -47,8 +49,10 @@ pub(crate) fn upstream_request<'a>(
         }
         ImageApiMode::Ark => {
             let urls = all(pictures.iter().map(InputPicture::url))?;
-            let size = aspect_ratio.map_or(&*config.ark_size, |ratio| ark_size(ratio));
-            let settings = ArkSettings { model, prompt, size, max_images: 1, watermark: config.ark_watermark };
+            let family = ModelFamily::of(model);
+            let size = aspect_ratio.and_then(|ratio| ark_size(family, ratio)).unwrap_or(&config.ark_size);
+            let watermark = config.ark_watermark;
+            let settings = ArkSettings { model, family, prompt, size, max_images: 1, watermark };
             (api.endpoint("/images/generations"), RequestBody::json(&ArkRequest::new(settings, &urls))?)
         }
     };

@@ -2,6 +2,7 @@ use url::Url;
 
 use super::reader::EnvReader;
 use super::{KeySource, below, variables};
+use crate::upstream::ModelFamily;
 
 /// ARK, behind `POST /api/v1/faceflip/generate/stream`.
 #[derive(Debug, Clone)]
@@ -12,6 +13,8 @@ pub struct ArkConfig {
     pub key: KeySource,
     /// A model, or an endpoint's id.
     pub model: String,
+    /// What the model takes.
+    pub family: ModelFamily,
     /// A tier (`2K`) or pixels (`2048x2048`).
     pub size: String,
     /// The most images of one call: 1 to 15.
@@ -34,9 +37,12 @@ impl ArkConfig {
     /// `None` only after a mistake.
     pub(super) fn read(reader: &mut EnvReader<'_>) -> Option<Self> {
         let base_url = reader.base_url(&variables::ARK_BASE_URL);
+        let model = reader.text(&variables::ARK_MODEL);
+        let family = reader.optional_text(&variables::ARK_FAMILY).and_then(|name| ModelFamily::named(&name));
         Some(Self {
             key: reader.key(&variables::ARK_API_KEY, &variables::ARK_API_KEY_SECRET_ARN),
-            model: reader.text(&variables::ARK_MODEL),
+            family: family.unwrap_or_else(|| ModelFamily::of(&model)),
+            model,
             size: size(reader),
             max_images: reader.number(&variables::ARK_MAX_IMAGES),
             watermark: watermark(reader),

@@ -15,6 +15,8 @@ pub struct ImageApiConfig {
     pub upstreams: Vec<Arc<ImageUpstream>>,
     /// One for each model that a request may name, each once. The first is for a request that names none.
     pub routes: Vec<Arc<ImageRoute>>,
+    /// The previews to request per picture, where the model makes them and the response shows them: 0 to 3.
+    pub previews: u8,
 }
 
 /// One image upstream.
@@ -191,6 +193,7 @@ impl ImageApiConfig {
         let base_url = reader.base_url(&variables::IMAGE_API_BASE_URL);
         let key = reader.key(&variables::IMAGE_API_KEY, &variables::IMAGE_API_KEY_SECRET_ARN);
         let mut models = vec![reader.text(default_model)];
+        let previews = reader.number(&variables::IMAGE_PARTIAL_IMAGES);
         let listed = reader.list(&variables::IMAGE_MODELS);
         for name in listed.into_iter().chain([variables::DOCUMENTED_MODEL.to_owned()]) {
             if !models.contains(&name) {
@@ -205,7 +208,7 @@ impl ImageApiConfig {
             Arc::new(ImageRoute { model, targets: vec![target] })
         };
         let routes = models.into_iter().enumerate().map(route).collect();
-        Some(Self { upstreams: vec![upstream], routes })
+        Some(Self { upstreams: vec![upstream], routes, previews })
     }
 }
 

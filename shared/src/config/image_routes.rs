@@ -24,6 +24,7 @@ const MAX_NAME_CHARS: usize = 32;
 pub(super) fn read(reader: &mut EnvReader<'_>, is_on_aws: bool) -> Option<ImageApiConfig> {
     let upstreams = members(reader, &variables::IMAGE_UPSTREAMS);
     let routes = members(reader, &variables::IMAGE_ROUTES);
+    let previews = reader.number(&variables::IMAGE_PARTIAL_IMAGES);
     let (upstreams, routes) = (upstreams?, routes?);
     let names: Vec<_> = upstreams.iter().map(|(name, _)| name.clone()).collect();
     let upstreams: Vec<_> = upstreams
@@ -38,6 +39,7 @@ pub(super) fn read(reader: &mut EnvReader<'_>, is_on_aws: bool) -> Option<ImageA
     Some(ImageApiConfig {
         upstreams: upstreams.into_iter().collect::<Option<_>>()?,
         routes: routes.into_iter().collect::<Option<_>>()?,
+        previews,
     })
 }
 

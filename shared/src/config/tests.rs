@@ -61,6 +61,7 @@ fn defaults() {
     );
     assert_eq!(ark.model, "doubao-seedream-4-0-250828");
     assert_eq!((ark.size.as_str(), ark.max_images, ark.watermark), ("2K", 3, false));
+    assert_eq!(ark.family.name, "seedream-4.0");
     assert!(matches!(ark.key, KeySource::Missing { .. }) && ark.prompt.contains("人脸"));
 }
 
@@ -98,6 +99,14 @@ fn values_replace_the_defaults() {
     assert_eq!((ark.prompt.as_str(), ark.model.as_str()), ("合影", "doubao-seedream-4-0-250828"));
     assert_eq!(config.timing.ping, Duration::from_millis(50));
     assert_eq!(config.timing.head_hold, Duration::ZERO);
+    for (set, family) in [
+        (&[("ARK_MODEL", "dola-seedream-5-0-pro-260628")][..], "seedream-5.0-pro"),
+        (&[("ARK_MODEL", "ep-1")], "seedream-4.0"),
+        (&[("ARK_MODEL", "ep-1"), ("ARK_FAMILY", "Seedream-5.0-Flash")], "seedream-5.0-flash"),
+        (&[("ARK_MODEL", "a-new-one")], "any other"),
+    ] {
+        assert_eq!(faceflip(set).unwrap().ark.family.name, family, "{set:?}");
+    }
     let sized = faceflip(&[("ARK_SIZE", "2304X1728")]).unwrap();
     assert_eq!(sized.ark.size, "2304x1728");
 }
@@ -459,6 +468,7 @@ fn all_mistakes_are_reported_together() {
         ("ARK_BASE_URL", "http://ark.example.com"),
         ("ARK_SIZE", "5K"),
         ("ARK_MAX_IMAGES", "16"),
+        ("ARK_FAMILY", "any other"),
         ("ARK_WATERMARK", "maybe"),
         ("UPSTREAM_IDLE_MS", "-1"),
         ("IMAGE_API_MODE", "not read"),
@@ -466,7 +476,7 @@ fn all_mistakes_are_reported_together() {
     .unwrap_err();
     assert_eq!(
         variables(mistakes),
-        ["ARK_BASE_URL", "ARK_SIZE", "ARK_MAX_IMAGES", "ARK_WATERMARK", "UPSTREAM_IDLE_MS"]
+        ["ARK_BASE_URL", "ARK_FAMILY", "ARK_SIZE", "ARK_MAX_IMAGES", "ARK_WATERMARK", "UPSTREAM_IDLE_MS"]
     );
     assert_eq!(variables(generate(&[BASE, ("IMAGE_API_MODE", "chats")]).unwrap_err()), ["IMAGE_API_MODE"]);
     for size in ["x", "2048x", "0x2048", "2048x2048x2", "+20x20", "2048*2048", "999999x9"] {

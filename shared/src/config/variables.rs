@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::upstream::ModelFamily;
+
 /// One environment variable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Variable {
@@ -177,6 +179,7 @@ variables! {
     IMAGE_IMAGES_MODEL: AllowedValues::Model, Some("gpt-image-2"), "the same in mode images";
     IMAGE_GEMINI_MODEL: AllowedValues::Model, Some(DOCUMENTED_MODEL), "the same in mode gemini";
     CHAT_N: ON_OR_OFF, Some("off"), "whether n applies to the chat format; if off, a chat request makes one picture, as documented";
+    IMAGE_PARTIAL_IMAGES: AllowedValues::Count { min: 0, max: 3 }, Some("0"), "the previews per picture to request in mode images for the events format; they cost tokens";
     IMAGE_MODELS: AllowedValues::Models, Some(DOCUMENTED_MODEL), "further models that a request may name";
     IMAGE_UPSTREAMS: AllowedValues::Json, None, "several image upstreams by name, in place of the variables above";
     IMAGE_ROUTES: AllowedValues::Json, None, "the models that a request may name, each with its upstreams; the first is the model of a request that names none";
@@ -185,8 +188,9 @@ variables! {
     ARK_API_KEY: AllowedValues::Key, None, "ARK's key, at home";
     ARK_API_KEY_SECRET_ARN: AllowedValues::SecretId, None, "the secret in Secrets Manager with ARK's key, on AWS";
     ARK_MODEL: AllowedValues::Model, Some("doubao-seedream-4-0-250828"), "ARK's model or endpoint id";
+    ARK_FAMILY: AllowedValues::OneOf(ModelFamily::OF_ARK), None, "the family of the model, if its name does not tell it: an endpoint id is taken for seedream-4.0";
     ARK_SIZE: AllowedValues::ImageSize, Some("2K"), "the picture size to request from ARK";
-    ARK_MAX_IMAGES: AllowedValues::Count { min: 1, max: 15 }, Some("3"), "the most pictures that one ARK call may make";
+    ARK_MAX_IMAGES: AllowedValues::Count { min: 1, max: 15 }, Some("3"), "the most pictures that one ARK call may make; models without groups make one";
     ARK_WATERMARK: TRUE_OR_FALSE, Some("false"), "whether ARK adds a watermark";
     FACEFLIP_PROMPT: AllowedValues::Text { max: 4_000 }, Some("请以所给照片中的人物为主角，把人脸自然地融合到同一画面中：保持每个人的五官、神态和发型真实相似，肤色、光线与透视协调一致，构图完整，画质清晰写实，不添加文字和水印。"), "the prompt of a request that has none";
     FACEFLIP_AUTH: AllowedValues::OneOf(&["required", "anonymous"]), Some("required"), "whether the faceflip route requires sign-in; if anonymous, it also accepts requests without a token and counts them by IP address";

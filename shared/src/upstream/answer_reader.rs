@@ -1,4 +1,4 @@
-use super::{AnyDialect, Failure, MAX_CALL_BYTES, MAX_EVENT_BYTES, Out};
+use super::{AnyDialect, Failure, MAX_CALL_BYTES, MAX_EVENT_BYTES, Out, RefusedParameter};
 use crate::json;
 use crate::sse;
 use crate::update::Update;
@@ -103,6 +103,11 @@ impl AnswerReader {
     /// Whether the rest of the answer can be ignored: `[DONE]` was read, or the answer is unreadable.
     pub fn is_over(&self) -> bool {
         self.is_over
+    }
+
+    /// The member of our request that the body of an answer with an error status names, if it is a refused request.
+    pub fn refused_parameter(&self) -> Option<&'static RefusedParameter> {
+        self.dialect.refused_parameter()
     }
 
     fn step(&mut self, piece: &mut &[u8], out: &mut Out<'_>) {

@@ -6,7 +6,7 @@ use super::gemini::Candidates;
 use super::images::{ImageItems, ImagesVendor};
 use super::responses::OutputItems;
 use super::short::Short;
-use super::{Failure, Out};
+use super::{Failure, Out, RefusedParameter};
 use crate::image_url::LocalLinks;
 use crate::json::Segment::{self, Index, Key};
 use crate::json::{Token, TokenValue};
@@ -42,6 +42,8 @@ struct HttpRefusal {
     status: u16,
     /// The class of the first document.
     failure: Option<Failure>,
+    /// The member of our request that the first document names.
+    parameter: Option<&'static RefusedParameter>,
 }
 
 /// State of the document being read.
@@ -74,7 +76,7 @@ impl AnyDialect {
 
     /// A reader of the body of an answer with an error status: always ends in [`Update::Failed`].
     pub fn refusal(status: u16) -> Self {
-        Self { refusal: Some(HttpRefusal { status, failure: None }), ..Self::new(LocalLinks::Refused) }
+        Self { refusal: Some(HttpRefusal { status, failure: None, parameter: None }), ..Self::new(LocalLinks::Refused) }
     }
 
     /// The member names that any of the dialects reads.
@@ -197,8 +199,11 @@ impl AnyDialect {
     pub(super) fn document_end(&mut self, event_type: &[u8], out: &mut Out<'_>) {
         let DocumentState { kind, is_preview, text, is_streaming_text, is_internal, stop, error } =
             std::mem::take(&mut self.document);
-        if let Some(HttpRefusal { status, failure }) = &mut self.refusal {
-            failure.get_or_insert_with(|| error.failure(Some(*status)));
+        if let Some(HttpRefusal { status, failure, parameter }) = &mut self.refusal {
+            if failure.is_none() {
+                *failure = Some(error.failure(Some(*status)));
+                *parameter = error.refused_parameter();
+            }
             return;
         }
         let event_type = if event_type.len() > MAX_NAME_BYTES { b"" } else { event_type };
@@ -250,6 +255,12 @@ impl AnyDialect {
                 self.content.finish(out);
             }
         }
+    }
+
+    /// The member of our request that the body of an answer with an error status names, if it is a refused request.
+    pub(super) fn refused_parameter(&self) -> Option<&'static RefusedParameter> {
+        let refusal = self.refusal.as_ref().filter(|refusal| refusal.failure == Some(Failure::BadRequest));
+        refusal.and_then(|refusal| refusal.parameter)
     }
 
     /// The failure for an answer that is an HTML page.

@@ -1,11 +1,11 @@
-//! Volcengine ARK's `POST {base}/images/generations` (Seedream), in stream mode.
+//! Volcengine ARK's `POST {base}/images/generations` (Seedream), in stream mode where the model has one.
 
 use serde::Serialize;
 
-/// Most input and output pictures of one call, together.
-const MAX_PICTURES: u32 = 15;
+use super::ModelFamily;
 
-/// The request body. ARK ignores unknown members and charges for the call, so no other member is sent.
+/// The request body. ARK ignores members that no model has, and charges for the call; a member that another model has is
+/// refused with 400. So the optional ones are sent to the families of models that take them.
 ///
 /// Fields: [image generation API](https://www.volcengine.com/docs/82379/1541523).
 #[derive(Serialize)]
@@ -14,12 +14,16 @@ pub struct ArkRequest<'a> {
     prompt: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     image: Option<Images<'a>>,
-    sequential_image_generation: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sequential_image_generation: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sequential_image_generation_options: Option<SequentialOptions>,
     response_format: &'static str,
     size: &'a str,
-    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output_format: Option<&'static str>,
     /// Always sent, because ARK's default is `true`.
     watermark: bool,
 }
@@ -42,11 +46,13 @@ struct SequentialOptions {
 pub struct ArkSettings<'a> {
     /// Model or endpoint id.
     pub model: &'a str,
+    /// What the model takes.
+    pub family: ModelFamily,
     /// The prompt.
     pub prompt: &'a str,
     /// Tier (`2K`) or `WxH`.
     pub size: &'a str,
-    /// 1..=15, minus the number of input pictures; the model decides how many it makes.
+    /// 1..=15; the model makes fewer if it makes no groups, or if it decides so.
     pub max_images: u32,
     /// Whether ARK marks the pictures.
     pub watermark: bool,
@@ -55,8 +61,8 @@ pub struct ArkSettings<'a> {
 impl<'a> ArkRequest<'a> {
     /// A request for pictures made from `images` (links or data URLs), or from the prompt alone.
     pub fn new(settings: ArkSettings<'a>, images: &'a [&'a str]) -> Self {
-        let room = MAX_PICTURES.saturating_sub(u32::try_from(images.len()).unwrap_or(MAX_PICTURES));
-        let max_images = settings.max_images.min(room);
+        let family = settings.family;
+        let max_images = family.pictures_of_call(settings.max_images, images.len());
         let several = max_images > 1;
         Self {
             model: settings.model,
@@ -66,11 +72,16 @@ impl<'a> ArkRequest<'a> {
                 [one] => Some(Images::One(one)),
                 several => Some(Images::Several(several)),
             },
-            sequential_image_generation: if several { "auto" } else { "disabled" },
+            sequential_image_generation: family.takes("sequential_image_generation").then_some(match several {
+                true => "auto",
+                false => "disabled",
+            }),
             sequential_image_generation_options: several.then_some(SequentialOptions { max_images }),
             response_format: "url",
             size: settings.size,
-            stream: true,
+            stream: family.takes("stream").then_some(true),
+            // The only format of the other models, so that all answer in the same one.
+            output_format: family.takes("output_format").then_some("jpeg"),
             watermark: settings.watermark,
         }
     }

@@ -2,10 +2,10 @@
 
 use serde::Serialize;
 
-use super::Out;
 use super::content::Content;
 use super::finish_reason::stop;
 use super::short::Short;
+use super::{ModelFamily, Out};
 use crate::json::Segment::{Index, Key};
 use crate::json::{Segment, TokenValue};
 use crate::update::Update;
@@ -16,13 +16,14 @@ const MAX_PENDING_BYTES: usize = 64 * 1024;
 /// The body of `POST {base}/v1/chat/completions` for one picture.
 ///
 /// `content` is an array even for text alone (one relay refuses a string), there is no system message (Gemini's image
-/// models refuse it), and `modalities` is what OpenRouter needs to make a picture at all.
+/// models refuse it), and `modalities` is what OpenRouter needs to make a picture at all. It refuses `text` for a model
+/// that makes pictures only.
 #[derive(Serialize)]
 pub struct ChatRequest<'a> {
     model: &'a str,
     stream: bool,
     stream_options: StreamOptions,
-    modalities: [&'static str; 2],
+    modalities: &'static [&'static str],
     messages: [ChatMessage<'a>; 1],
     #[serde(skip_serializing_if = "Option::is_none")]
     extra_body: Option<ExtraBody<'a>>,
@@ -82,7 +83,7 @@ impl<'a> ChatRequest<'a> {
             model,
             stream: true,
             stream_options: StreamOptions { include_usage: true },
-            modalities: ["text", "image"],
+            modalities: ModelFamily::of(model).modalities,
             messages: [ChatMessage { role: "user", content }],
             extra_body: aspect_ratio
                 .map(|aspect_ratio| ExtraBody { google: Google { image_config: ImageConfig { aspect_ratio } } }),

@@ -1,5 +1,5 @@
 use super::failure::names_failure;
-use super::{ErrorFields, Failure, classify};
+use super::{ErrorFields, Failure, RefusedParameter, classify};
 use crate::json::Segment::Key;
 use crate::json::{Segment, TokenValue};
 use crate::media::Utf8;
@@ -57,10 +57,12 @@ impl ErrorObject {
                 [Key("code" | "http_code")] => &mut self.fields.code,
                 [Key("type" | "status")] => &mut self.fields.kind,
                 [Key("message" | "msg")] => &mut self.fields.message,
+                [Key("param")] => &mut self.fields.param,
                 _ => return,
             },
             [Key("code")] => &mut self.beside.code,
             [Key("type")] => &mut self.beside.kind,
+            [Key("param")] => &mut self.beside.param,
             [Key("message" | "msg" | "error_msg")] | [Key("header"), Key("message")] => &mut self.beside.message,
             [Key("object")] => &mut self.object,
             _ => return,
@@ -79,13 +81,22 @@ impl ErrorObject {
 
     /// The class of the fields collected so far; `status` as in [`classify`].
     pub(super) fn failure(&self, status: Option<u16>) -> Failure {
+        classify(status, &self.all_fields())
+    }
+
+    /// The member of our request that the error names.
+    pub(super) fn refused_parameter(&self) -> Option<&'static RefusedParameter> {
+        RefusedParameter::of(&self.all_fields())
+    }
+
+    fn all_fields(&self) -> ErrorFields {
         let first = |own: &String, beside: &String| if own.is_empty() { beside.clone() } else { own.clone() };
-        let fields = ErrorFields {
+        ErrorFields {
             code: first(&self.fields.code, &self.beside.code),
             kind: first(&self.fields.kind, &self.beside.kind),
             message: first(&self.fields.message, &self.beside.message),
-        };
-        classify(status, &fields)
+            param: first(&self.fields.param, &self.beside.param),
+        }
     }
 
     /// Whether a member that only errors have was read.

@@ -178,6 +178,8 @@ pub struct ErrorFields {
     pub kind: String,
     /// `message`, or the first member with such a text.
     pub message: String,
+    /// `param`: the member of the request that the error is about.
+    pub param: String,
 }
 
 impl fmt::Debug for ErrorFields {

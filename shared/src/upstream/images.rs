@@ -2,46 +2,63 @@
 
 use serde::Serialize;
 
-use super::Out;
 use super::content::{Content, PictureResult};
 use super::error_object::ErrorObject;
 use super::short::Short;
+use super::{ModelFamily, Out};
 use crate::json::Segment::Key;
 use crate::json::{Segment, TokenValue};
 use crate::update::Update;
 
-/// The request body for one picture from a prompt alone.
+/// The request body for one picture from a prompt alone. The optional members are sent to the families of models that
+/// take them.
 ///
-/// `response_format` is not sent (current models refuse it and answer in base64), nor are previews requested, which cost
-/// extra.
 /// Fields: [create image](https://platform.openai.com/docs/api-reference/images/create).
 #[derive(Serialize)]
 pub struct ImagesRequest<'a> {
     model: &'a str,
     prompt: &'a str,
     n: u32,
-    stream: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    stream: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partial_images: Option<u8>,
+    /// The default of the models that take it is a link, which expires.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    response_format: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     size: Option<&'a str>,
 }
 
 impl<'a> ImagesRequest<'a> {
-    /// A request to `model`: prompt and size, such as `1536x1024`.
-    pub fn new(model: &'a str, prompt: &'a str, size: Option<&'a str>) -> Self {
-        Self { model, prompt, n: 1, stream: true, size }
+    /// A request to `model`: prompt, number of previews (0 to 3) and size, such as `1536x1024`.
+    pub fn new(model: &'a str, prompt: &'a str, previews: u8, size: Option<&'a str>) -> Self {
+        let family = ModelFamily::of(model);
+        Self {
+            model,
+            prompt,
+            n: 1,
+            stream: family.takes("stream").then_some(true),
+            partial_images: (previews > 0 && family.takes("partial_images")).then_some(previews),
+            response_format: family.takes("response_format").then_some("b64_json"),
+            size,
+        }
     }
-}
 
-/// The form fields for one picture made from reference pictures.
-///
-/// Fields: [create image edit](https://platform.openai.com/docs/api-reference/images/createEdit).
-pub fn edit_fields<'a>(
-    model: &'a str,
-    prompt: &'a str,
-    size: Option<&'a str>,
-) -> impl Iterator<Item = (&'static str, &'a str)> {
-    let always = [("model", model), ("prompt", prompt), ("n", "1"), ("stream", "true")];
-    always.into_iter().chain(size.map(|size| ("size", size)))
+    /// The same as the fields of a form, for a request with reference pictures.
+    ///
+    /// Fields: [create image edit](https://platform.openai.com/docs/api-reference/images/createEdit).
+    pub fn form_fields(self) -> impl Iterator<Item = (&'static str, String)> {
+        let Self { model, prompt, n, stream, partial_images, response_format, size } = self;
+        let always = [("model", model.to_owned()), ("prompt", prompt.to_owned()), ("n", n.to_string())];
+        let optional = [
+            stream.map(|stream| ("stream", stream.to_string())),
+            partial_images.map(|previews| ("partial_images", previews.to_string())),
+            response_format.map(|format| ("response_format", format.to_owned())),
+            size.map(|size| ("size", size.to_owned())),
+        ];
+        always.into_iter().chain(optional.into_iter().flatten())
+    }
 }
 
 /// The form field for each of `count` pictures: a single one has another name than several.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use shared::config::VARIABLES;
 use shared::problem::{Code, Problem};
+use shared::upstream::ModelFamily;
 
 /// Pages and their translations.
 const TRANSLATED: [(&str, &str); 3] = [
@@ -149,6 +150,30 @@ fn every_variable_is_in_the_table() {
             .unwrap();
     }
     assert!(page("docs/configuration.md").contains(&table), "the table in docs/configuration.md should be:\n{table}");
+}
+
+#[test]
+fn every_family_of_models_is_in_the_table() {
+    let code = |names: &[&str]| match names {
+        [] => "–".to_owned(),
+        names => names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", "),
+    };
+    let mut families = String::from("| Family | Models | Takes | `modalities` | Drafts |\n|---|---|---|---|---|\n");
+    let mut sizes = String::from("| Family | Sizes |\n|---|---|\n");
+    for family in ModelFamily::ALL {
+        let name = if family.models.is_empty() { family.name.to_owned() } else { code(&[family.name]) };
+        let drafts = if family.may_send_drafts { "possible" } else { "none" };
+        let (models, takes, modalities) = (code(family.models), code(family.takes), code(family.modalities));
+        writeln!(families, "| {name} | {models} | {takes} | {modalities} | {drafts} |").unwrap();
+        let pixels: Vec<_> = family.sizes.iter().map(|(width, height)| format!("{width}x{height}")).collect();
+        writeln!(sizes, "| {name} | {} |", pixels.join(", ")).unwrap();
+    }
+    let page = page("docs/upstream-requests.md");
+    for table in [families, sizes] {
+        assert!(page.contains(&format!("\n{table}\n")), "a table in docs/upstream-requests.md should be:\n{table}");
+    }
+    let of_ark = ModelFamily::ALL.iter().map(|family| family.name).filter(|name| name.starts_with("seedream"));
+    assert_eq!(of_ark.collect::<Vec<_>>(), ModelFamily::OF_ARK);
 }
 
 #[test]

@@ -264,7 +264,10 @@ fn allowed_values_are_those_of_the_code() {
             }
             AllowedValues::OneOf(_) => {
                 let allowed = parameter.at(&["AllowedValues"]);
-                let allowed: Vec<_> = allowed.list().iter().map(|word| word.trim_matches('"')).collect();
+                let mut allowed: Vec<_> = allowed.list().iter().map(|word| word.trim_matches('"')).collect();
+                // An empty parameter is a variable that is not set.
+                let optional = variable.default.is_none() && allowed.first() == Some(&"");
+                allowed.drain(..usize::from(optional));
                 let (last, others) = allowed.split_last().unwrap();
                 assert_eq!(format!("{} or {last}", others.join(", ")), variable.values.to_string(), "{name}");
                 words.insert(name);

@@ -12,14 +12,15 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<ImageRequest, Re
     let json: ChatRequestJson = input::read_json(headers, body)?;
     input::require(json.stream, "only stream: true is served")?;
     input::require(json.stream_options.include_usage, "include_usage must be true")?;
-    input::require(json.modalities == ["text", "image"], "modalities must be text, image")?;
-    let [message] = <[ChatMessageJson; 1]>::try_from(json.messages)
-        .map_err(|_| RefusedInput("there must be one message".to_owned()))?;
+    let modalities: &[&str] = if makes_pictures_only(&json.model) { &["image"] } else { &["text", "image"] };
+    input::require(json.modalities == modalities, &format!("modalities must be {}", modalities.join(", ")))?;
+    let [message] =
+        <[ChatMessageJson; 1]>::try_from(json.messages).map_err(|_| RefusedInput::new("there must be one message"))?;
     input::require(message.role == "user", "the role of the message must be user")?;
 
     let mut parts = message.content.into_iter();
     let Some(ChatPartJson::Text { text: prompt }) = parts.next() else {
-        return Err(RefusedInput("the first part must be the text".to_owned()));
+        return Err(RefusedInput::new("the first part must be the text"));
     };
     let image_count = parts.len();
     parts.try_for_each(image)?;
@@ -29,9 +30,16 @@ pub(crate) fn parse(headers: &HeaderMap, body: &[u8]) -> Result<ImageRequest, Re
     ImageRequest::new(json.model, prompt, image_count, size)
 }
 
+/// Whether the model has no text output. OpenRouter refuses `text` then.
+fn makes_pictures_only(model: &str) -> bool {
+    let name = model.rsplit('/').next().unwrap_or_default();
+    let begins = ["gpt-image-", "chatgpt-image-", "dall-e-", "flux", "seedream-", "doubao-seedream-", "dola-seedream-"];
+    begins.iter().any(|begin| name.starts_with(begin))
+}
+
 fn image(part: ChatPartJson) -> Result<(), RefusedInput> {
     let ChatPartJson::ImageUrl { image_url } = part else {
-        return Err(RefusedInput("every part after the first must be an image".to_owned()));
+        return Err(RefusedInput::new("every part after the first must be an image"));
     };
     input::check_image(&image_url.url)
 }

@@ -19,12 +19,12 @@ pub(crate) fn parse(
     let GenerationConfigJson { response_modalities: modalities, image_config } = json.generation_config;
     input::require(modalities == ["TEXT", "IMAGE"], "responseModalities must be TEXT, IMAGE")?;
     let [content] = <[GeminiContentJson; 1]>::try_from(json.contents)
-        .map_err(|_| RefusedInput("there must be one content".to_owned()))?;
+        .map_err(|_| RefusedInput::new("there must be one content"))?;
     input::require(content.role == "user", "the role of the content must be user")?;
 
     let mut parts = content.parts.into_iter();
     let Some(GeminiPartJson::Text(prompt)) = parts.next() else {
-        return Err(RefusedInput("the first part must be the text".to_owned()));
+        return Err(RefusedInput::new("the first part must be the text"));
     };
     let image_count = parts.len();
     parts.try_for_each(image)?;
@@ -35,7 +35,7 @@ pub(crate) fn parse(
 
 fn image(part: GeminiPartJson) -> Result<(), RefusedInput> {
     let GeminiPartJson::InlineData(InlineDataJson { mime_type, data }) = part else {
-        return Err(RefusedInput("every part after the first must be an image".to_owned()));
+        return Err(RefusedInput::new("every part after the first must be an image"));
     };
     input::check_base64(&mime_type, &data)
 }

@@ -21,7 +21,7 @@ const fn text(name: &'static str, value: &'static str) -> Part {
 
 /// The text fields, and these files behind them.
 fn form(files: &[Part]) -> Vec<Part> {
-    let texts = [text("model", "m"), text("prompt", PROMPT), text("n", "1"), text("stream", "true")];
+    let texts = [text("model", "gpt-image-2"), text("prompt", PROMPT), text("n", "1"), text("stream", "true")];
     texts.into_iter().chain(files.iter().copied()).collect()
 }
 
@@ -49,11 +49,13 @@ async fn one_picture_is_image_and_several_are_image_each() {
         vec![file("image[]", "image/jpeg", JPEG), file("image[]", "image/png", PNG)],
         vec![photo; 16],
     ] {
-        let answer = ask(&format!("Bearer {KEY}"), &form(&files)).await;
+        let mut parts = form(&files);
+        parts.push(text("partial_images", "1"));
+        let answer = ask(&format!("Bearer {KEY}"), &parts).await;
         assert_eq!(answer.status(), 200, "{} files", files.len());
         let body = answer.text().await.unwrap();
         let names: Vec<_> = body.lines().filter_map(|line| line.strip_prefix("event: ")).collect();
-        assert_eq!(names, ["image_edit.partial_image", "image_edit.partial_image", "image_edit.completed"]);
+        assert_eq!(names, ["image_edit.partial_image", "image_edit.completed"]);
         assert!(body.contains(&format!("\"image_tokens\":{}", 258 * files.len())));
     }
 }
@@ -93,16 +95,16 @@ async fn every_other_form_is_refused() {
         form(&[photo, text("size", "auto")]),
         form(&[photo, text("size", "1024x1024"), text("size", "1024x1024")]),
         form(&[photo, text("n", "1")]),
-        other(0, text("model", "")),
-        other(0, text("model", "m@spiral")),
+        other(0, text("model", "gpt-image-2@spiral")),
         other(1, text("prompt", "")),
         other(1, ("prompt", None, None, b"\xff")),
         other(1, ("prompt", Some("prompt"), None, b"a")),
         other(1, ("prompt", None, Some("application/json"), b"a")),
         other(2, text("n", "2")),
-        other(3, text("stream", "false")),
+        other(3, text("stream", "yes")),
+        form(&[photo, text("partial_images", "4")]),
     ];
-    deviations.extend((0..4).map(|index| {
+    deviations.extend((0..3).map(|index| {
         let mut parts = form(&[photo]);
         parts.remove(index);
         parts
@@ -121,7 +123,7 @@ async fn another_key_and_another_media_type_are_refused() {
 
     let relay = relay(Shape::Deltas).await;
     for (media_type, body) in [
-        ("application/json", json!({"model": "m", "prompt": PROMPT, "n": 1, "stream": true}).to_string()),
+        ("application/json", json!({"model": "gpt-image-2", "prompt": PROMPT, "n": 1, "stream": true}).to_string()),
         ("multipart/form-data", "--cut--\r\n".to_owned()),
         ("multipart/form-data; boundary=cut", "--cut\r\nno form".to_owned()),
     ] {

@@ -36,7 +36,11 @@ fn gemini(config: Value) -> Value {
 }
 
 fn generation(model: &str, size: Value) -> Value {
-    json!({"model": model, "prompt": PROMPT, "n": 1, "stream": true, "size": size})
+    let mut body = json!({"model": model, "prompt": PROMPT, "n": 1, "size": size});
+    if model.starts_with("gpt-") {
+        body["stream"] = json!(true);
+    }
+    body
 }
 
 /// The status, and the last picture of the answer.
@@ -76,7 +80,11 @@ async fn ratios_of_gemini() {
 #[tokio::test]
 async fn sizes_of_openai() {
     let rows = [
-        ("m", "1024x1024 1536x1024 1024x1536", "1792x1024 512x512 1536x864 1024x1024x1 1024 auto x 01024x1024"),
+        (
+            "gpt-image-1.5",
+            "1024x1024 1536x1024 1024x1536",
+            "1792x1024 512x512 1536x864 1024x1024x1 1024 auto x 01024x1024",
+        ),
         ("dall-e-3", "1024x1024 1792x1024 1024x1792", "1536x1024 1024x1536"),
         ("dall-e-2", "1024x1024 512x512 256x256", "1536x1024"),
         ("gpt-image-2", "1536x864 864x1536 1680x720 1152x1536", "1536x860 3072x1008 512x512 3856x2160"),

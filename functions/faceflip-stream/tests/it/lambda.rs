@@ -173,6 +173,29 @@ async fn a_missing_variable_is_logged_and_the_process_stays_up() {
     }
 }
 
+/// The model of the simulator's endpoint has no `output_format`.
+#[tokio::test]
+async fn a_refused_parameter_is_logged_with_the_remedy() {
+    let upstream = simulator().await;
+    let rows = [
+        (("ARK_FAMILY", "seedream-5.0-pro"), "output_format", "set ARK_FAMILY"),
+        (("ARK_SIZE", "3K"), "size", "set ARK_SIZE"),
+        (("ARK_SIZE", "2048x2048"), "size", "set ARK_SIZE"),
+    ];
+    for (setting, parameter, remedy) in rows {
+        let function = function(&upstream.url("/api/v3"), &[("ARK_MODEL", "ep-1"), setting]).await;
+        let invocation = function.invoke(&event(), LONG).await.unwrap();
+        assert_eq!(outcome(invocation).await, ends_in(200, "error upstream_rejected_input"));
+        assert!(function.has_logged("the upstream refused").await, "{}", function.log());
+        let log = function.log();
+        let line = log.lines().find(|line| line.contains("the upstream refused")).unwrap();
+        for part in [&format!("parameter=\"{parameter}\""), remedy, "alarm=true"] {
+            assert!(line.contains(part), "{part} is missing: {line}");
+        }
+        assert!(!log.contains("specified in the request"), "a text of the upstream: {log}");
+    }
+}
+
 /// A library without its crypto backend refuses garbage politely and panics at the first good token.
 #[tokio::test]
 async fn a_valid_token_of_every_algorithm_is_accepted() {

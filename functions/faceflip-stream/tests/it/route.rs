@@ -204,18 +204,81 @@ async fn the_request_to_ark_is_exact() {
                 "response_format": "url", "size": "4K", "stream": true, "watermark": true,
             }),
         ),
+        (
+            json!({"urls": [link, link], "prompt": "x"}),
+            &[("ARK_MODEL", "dola-seedream-5-0-pro-260628"), ("ARK_SIZE", "1.5K"), ("ARK_MAX_IMAGES", "4")],
+            json!({
+                "model": "dola-seedream-5-0-pro-260628", "prompt": "x", "image": [link, link],
+                "response_format": "url", "size": "1.5K", "output_format": "jpeg", "watermark": false,
+            }),
+        ),
+        (
+            json!({"urls": [link, link], "prompt": "x"}),
+            &[("ARK_MODEL", "ep-2"), ("ARK_FAMILY", "seedream-5.0-flash")],
+            json!({
+                "model": "ep-2", "prompt": "x", "image": [link, link],
+                "response_format": "url", "size": "2K", "watermark": false,
+            }),
+        ),
+        (
+            json!({"urls": [link, link], "prompt": "x"}),
+            &[("ARK_MODEL", "doubao-seedream-5-0-260128")],
+            json!({
+                "model": "doubao-seedream-5-0-260128", "prompt": "x", "image": [link, link],
+                "sequential_image_generation": "auto", "sequential_image_generation_options": {"max_images": 3},
+                "response_format": "url", "size": "2K", "stream": true, "output_format": "jpeg", "watermark": false,
+            }),
+        ),
+        (
+            json!({"urls": [link], "prompt": "x"}),
+            &[("ARK_MODEL", "a-new-model")],
+            json!({
+                "model": "a-new-model", "prompt": "x", "image": link,
+                "response_format": "url", "size": "2K", "watermark": false,
+            }),
+        ),
     ];
-    for (mut body, variables, expected) in rows {
+    for (row, (mut body, variables, expected)) in rows.into_iter().enumerate() {
         let (router, upstream) = transcript::routes(Transcript::events(recorded.clone()));
         let running = dev::start(router).await.unwrap();
-        body["task_id"] = format!("{}{}", variables.len(), &task_id[3..]).into();
+        body["task_id"] = format!("{row}{}", &task_id[3..]).into();
+        let links = body["urls"].as_array().unwrap().iter().filter(|url| !url.as_str().unwrap().starts_with("data"));
+        let links = links.map(|_| link).collect::<Value>();
         let events = events(&bytes(handle(app(&running.url("/api/v3"), variables), post(body)).await).await);
         let done = data(events.last().unwrap());
-        assert_eq!((events.last().unwrap().name.as_str(), &done["urls"]), ("done", &json!([link])), "links only");
+        assert_eq!((events.last().unwrap().name.as_str(), &done["urls"]), ("done", &links), "links only");
         let asked = &upstream.received()[0];
         assert_eq!(asked.path, "/api/v3/images/generations");
         assert_eq!(asked.headers["authorization"], format!("Bearer {KEY}"));
         assert_eq!(serde_json::from_slice::<Value>(&asked.body).unwrap(), expected);
+    }
+}
+
+/// Against a simulator that refuses what the model does not take.
+#[tokio::test]
+async fn each_family_makes_what_it_can() {
+    let upstream = simulator(f64::INFINITY).await;
+    for (model, family, size, made) in [
+        ("doubao-seedream-4-5-251128", "", "4K", 3),
+        ("doubao-seedream-5-0-lite-260128", "", "3K", 3),
+        ("ep-1", "", "2K", 3),
+        // Also valid for the endpoint of the simulator, which is a 4.0 model.
+        ("ep-1", "seedream-5.0-flash", "2K", 1),
+        ("dola-seedream-5-0-pro-260628", "", "1.5K", 1),
+        ("doubao-seedream-5-0-flash-260915", "", "1K", 1),
+    ] {
+        let variables = [("ARK_MODEL", model), ("ARK_FAMILY", family), ("ARK_SIZE", size)];
+        let mut body = wanted();
+        body["urls"] = json!(["https://example.com/a.jpg"]);
+        let response = handle(app(&upstream.url("/api/v3"), &variables), post(body)).await;
+        let events = events(&bytes(response).await);
+        let mut expected = vec!["start", "process"];
+        expected.extend(vec!["image.done"; made]);
+        expected.push("done");
+        assert_eq!(names(&events), expected, "{model}");
+        let done = data(events.last().unwrap());
+        assert_eq!(done["usage"]["generated_images"], made, "{model}");
+        assert!(done["images"][0]["width"].is_number(), "{model}: {done}");
     }
 }
 

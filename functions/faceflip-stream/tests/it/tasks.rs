@@ -241,6 +241,29 @@ async fn credits_are_reserved_for_all_pictures_and_spent_for_delivered_ones() {
     }
 }
 
+/// What the family can make with the inputs, not what is configured.
+#[tokio::test]
+async fn credits_are_reserved_for_what_the_model_can_make() {
+    let stand = Stand::new().await;
+    let picture = r#"{"model":"m","created":1,"data":[{"url":"https://links.example.com/0.jpeg","size":"2048x2048"}],"usage":{"generated_images":1}}"#;
+    for (model, reserved) in [
+        ("doubao-seedream-4-0-250828", 9),
+        ("doubao-seedream-5-0-pro-260628", 1),
+        ("doubao-seedream-5-0-flash-260915", 1),
+        ("a-new-model", 1),
+    ] {
+        let (upstream, gate) = Upstream::gated(Transcript::events(picture)).await;
+        let user = User::new(model);
+        let variables = [("CREDITS", "on"), ("CREDITS_INITIAL", "9"), ("ARK_MAX_IMAGES", "9"), ("ARK_MODEL", model)];
+        let app: Arc<App> = stand.app(&upstream, &variables);
+        let response = handle(app.clone(), wanted(&user, "task")).await;
+        assert_eq!(stand.tables.balance(&user.owner()).await, Some((9 - reserved, 1)), "{model}: before it runs");
+        gate.open();
+        let reply = Reply::read(response).await;
+        assert_eq!(reply.last()["credits_remaining"], 8, "{model}");
+    }
+}
+
 #[tokio::test]
 async fn too_few_credits_are_refused_without_a_call() {
     let (stand, user) = (Stand::new().await, User::new("poor"));

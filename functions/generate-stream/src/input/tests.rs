@@ -31,7 +31,7 @@ fn api(modes: &[ImageApiMode]) -> ImageApiConfig {
         };
         Arc::new(ImageRoute { model: model.to_owned(), targets: upstreams.iter().map(target).collect() })
     };
-    ImageApiConfig { routes: ["model-a", "model-b"].map(route).into(), upstreams }
+    ImageApiConfig { routes: ["model-a", "model-b"].map(route).into(), upstreams, previews: 0 }
 }
 
 fn parse(mode: ImageApiMode, body: &str) -> Result<GenerateInput, Problem> {

@@ -28,14 +28,22 @@ const LINKS: &[Shape] = &[Shape::Link, Shape::Progress, Shape::ImagesUrl, Shape:
 const TWO: &[Shape] = &[Shape::Several, Shape::Choices];
 
 fn app(base: &str, mode: &str) -> Arc<App> {
+    app_with(base, mode, MODEL, &[])
+}
+
+/// With this model, and some more variables.
+fn app_with(base: &str, mode: &str, model: &str, more: &[(&str, &str)]) -> Arc<App> {
     let models: Vec<_> = Shape::ALL.iter().map(|shape| format!("{MODEL}@{shape}")).collect();
     let get = |name: &str| match name {
         "IMAGE_API_BASE_URL" => Some(base.to_owned()),
         "IMAGE_API_KEY" => Some(KEY.to_owned()),
         "IMAGE_API_MODE" => Some(mode.to_owned()),
-        name if MODES.iter().any(|(_, variable)| *variable == name) => Some(MODEL.to_owned()),
+        name if MODES.iter().any(|(_, variable)| *variable == name) => Some(model.to_owned()),
         "IMAGE_MODELS" => Some(models.join(",")),
-        _ => user::variable(name),
+        name => {
+            let set = more.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            set.or_else(|| user::variable(name))
+        }
     };
     Arc::new(App::from_env(&get).with_local_links())
 }
@@ -198,9 +206,13 @@ async fn an_aspect_ratio_reaches_the_upstream_of_each_mode() {
 
 /// What the upstream is sent for a request. Its headers are right.
 async fn sent(mode: &str, body: &Value) -> ReceivedRequest {
+    sent_with(mode, MODEL, &[], IMAGE, body).await
+}
+
+async fn sent_with(mode: &str, model: &str, more: &[(&str, &str)], path: &str, body: &Value) -> ReceivedRequest {
     let (router, seen) = transcript::routes(Transcript::events("data: [DONE]\n\n"));
     let upstream = dev::start(router).await.unwrap();
-    let reply = ask(&app(&upstream.url(""), mode), IMAGE, body).await;
+    let reply = ask(&app_with(&upstream.url(""), mode, model, more), path, body).await;
     let [asked] = <[ReceivedRequest; 1]>::try_from(seen.received()).unwrap();
     let bearer = format!("Bearer {KEY}");
     let (is_gemini, request_id) = (mode == "gemini", reply.header("x-request-id"));
@@ -263,11 +275,11 @@ async fn the_request_to_the_upstream_is_exact() {
     let expected = json!({"responseModalities": ["TEXT", "IMAGE"], "imageConfig": {"aspectRatio": "9:16"}});
     assert_eq!(gemini["generationConfig"], expected);
     let images = serde_json::from_slice::<Value>(&sent("images", &ratio).await.body).unwrap();
-    assert_eq!(images, json!({"model": MODEL, "prompt": "x", "n": 1, "stream": true, "size": "1024x1536"}));
+    assert_eq!(images, json!({"model": MODEL, "prompt": "x", "n": 1, "size": "1024x1536"}));
 
     let images = sent("images", &asked(&[])).await;
     assert_eq!(images.path, "/v1/images/generations");
-    let expected = json!({"model": model, "prompt": prompt, "n": 1, "stream": true});
+    let expected = json!({"model": model, "prompt": prompt, "n": 1});
     assert_eq!(serde_json::from_slice::<Value>(&images.body).unwrap(), expected);
 
     let two: &[(&str, &str, &[u8])] = &[("image[]", "image-1.jpeg", &jpeg), ("image[]", "image-2.png", &png)];
@@ -278,7 +290,7 @@ async fn the_request_to_the_upstream_is_exact() {
         let boundary = content_type.strip_prefix("multipart/form-data; boundary=").unwrap();
         let begin = |name: &str| format!("--{boundary}\r\nContent-Disposition: form-data; name=\"{name}\"");
         let mut form = Vec::new();
-        for (name, value) in [("model", model.as_str()), ("prompt", &prompt), ("n", "1"), ("stream", "true")] {
+        for (name, value) in [("model", model.as_str()), ("prompt", &prompt), ("n", "1")] {
             form.extend(format!("{}\r\n\r\n{value}\r\n", begin(name)).bytes());
         }
         for (field, name, bytes) in files {
@@ -288,6 +300,78 @@ async fn the_request_to_the_upstream_is_exact() {
         }
         form.extend(format!("--{boundary}--\r\n").bytes());
         assert_eq!(String::from_utf8_lossy(&edit.body), String::from_utf8_lossy(&form));
+    }
+}
+
+/// The members of a request in mode `images` and `chat` that a model decides.
+#[tokio::test]
+async fn each_model_is_sent_what_it_takes() {
+    let png = STANDARD.encode(draw("reference", 0, PictureFormat::Png, 32, 32).bytes);
+    let inputs = json!([format!("data:image/png;base64,{png}")]);
+    let previews = [("IMAGE_PARTIAL_IMAGES", "2")];
+    let gpt = json!({"stream": true, "partial_images": 2});
+    for (model, path, as_links, settings, extra) in [
+        ("gpt-image-2", STREAM, false, &previews[..], &gpt),
+        ("openai/gpt-image-1.5-2025-12-16", STREAM, false, &previews, &gpt),
+        // Kept nowhere, so the pictures are delivered with their previews.
+        ("gpt-image-2", STREAM, true, &previews, &gpt),
+        ("gpt-image-2", IMAGE, false, &previews, &json!({"stream": true})),
+        ("gpt-image-2", STREAM, false, &[], &json!({"stream": true})),
+        ("dall-e-3", STREAM, false, &previews, &json!({"response_format": "b64_json"})),
+        ("dall-e-2", IMAGE, false, &previews, &json!({"response_format": "b64_json"})),
+        ("a-new-model", STREAM, false, &previews, &json!({})),
+        ("gemini-3-pro-image", STREAM, false, &previews, &json!({})),
+        ("doubao-seedream-5-0-pro-260628", STREAM, false, &previews, &json!({})),
+        ("doubao-seedream-4-5-251128", STREAM, false, &previews, &json!({"stream": true})),
+    ] {
+        let delivery = if as_links { "url" } else { "inline" };
+        let mut body = json!({"prompt": "x", "model": model, "format": "events", "delivery": delivery});
+        let mut expected = json!({"model": model, "prompt": "x", "n": 1});
+        expected.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        let asked = sent_with("images", model, settings, path, &body).await;
+        assert_eq!(serde_json::from_slice::<Value>(&asked.body).unwrap(), expected, "{model} {path}");
+
+        body["image_inputs"] = inputs.clone();
+        let asked = sent_with("images", model, settings, path, &body).await;
+        let form = String::from_utf8_lossy(&asked.body).into_owned();
+        let fields: Value = form
+            .split("form-data; name=\"")
+            .skip(1)
+            .filter_map(|part| part.split_once("\"\r\n\r\n"))
+            .map(|(name, value)| (name.to_owned(), json!(value.split("\r\n").next().unwrap())))
+            .collect::<serde_json::Map<_, _>>()
+            .into();
+        for (name, value) in expected.as_object().unwrap() {
+            let text = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+            assert_eq!(fields[name], text, "{model} {path}");
+        }
+        assert_eq!(fields.as_object().unwrap().len(), expected.as_object().unwrap().len(), "{model}: {fields}");
+    }
+    for (model, modalities) in [
+        (MODEL, json!(["text", "image"])),
+        ("a-new-model", json!(["text", "image"])),
+        ("black-forest-labs/flux.2-pro", json!(["image"])),
+        ("bytedance-seed/seedream-4.5", json!(["image"])),
+        ("gpt-image-2", json!(["image"])),
+    ] {
+        let asked = sent_with("chat", model, &[], STREAM, &json!({"prompt": "x"})).await;
+        let asked: Value = serde_json::from_slice(&asked.body).unwrap();
+        assert_eq!((&asked["modalities"], &asked["stream"]), (&modalities, &json!(true)), "{model}");
+    }
+}
+
+/// Previews are drafts of the `events` format, and the simulator makes them only for those who ask.
+#[tokio::test]
+async fn previews_are_requested_where_the_response_shows_them() {
+    let upstream = simulator().await;
+    for (previews, drafts) in [("0", 0), ("1", 1)] {
+        let app = app_with(&upstream.url(""), "images", "gpt-image-2", &[("IMAGE_PARTIAL_IMAGES", previews)]);
+        let events = ask(&app, STREAM, &json!({"prompt": "x", "format": "events"})).await;
+        assert_eq!(finals(&events)[0]["sha256"], image_api::picture_for("x").sha256);
+        let starts = events.events().into_iter().filter(|event| event.name == "image.start");
+        assert_eq!(starts.filter(|event| event.data.contains("\"draft\":true")).count(), drafts);
+        let chat = ask(&app, STREAM, &json!({"prompt": "x"})).await;
+        assert_eq!(content(&chat.events()).matches("![image](data:").count(), 1);
     }
 }
 

@@ -21,7 +21,7 @@ use crate::edge::secrets::KeyStore;
 use crate::problem::Code;
 use crate::secret::Secret;
 use crate::update::Update;
-use crate::upstream::{AnswerReader, AnyDialect, Failure, retry_after_ms};
+use crate::upstream::{AnswerReader, AnyDialect, Failure, RefusedParameter, retry_after_ms};
 
 /// Only this much of an error body is read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -99,12 +99,12 @@ impl RequestBody {
     /// # Errors
     /// 500 `internal_error` for an invalid media type.
     pub fn form<'a>(
-        fields: impl IntoIterator<Item = (&'static str, &'a str)>,
+        fields: impl IntoIterator<Item = (&'static str, String)>,
         files: impl IntoIterator<Item = FormFile<'a>>,
     ) -> Result<Self, Code> {
         let mut form = Form::new();
         for (name, value) in fields {
-            form = form.text(name, value.to_owned());
+            form = form.text(name, value);
         }
         for FormFile { field, name, media_type, bytes } in files {
             let part = Part::bytes(bytes).file_name(name).mime_str(media_type).map_err(|_| Code::InternalError)?;
@@ -278,12 +278,16 @@ impl Upstream {
         if !response.status().is_success() {
             let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             let retry_after_ms = wait.and_then(|value| retry_after_ms(value, unix_ms()));
-            let failure = refusal(status, (!encoded).then_some(response), end_by).await;
+            let (failure, refused) = refusal(status, (!encoded).then_some(response), end_by).await;
+            let alarm = failure.alarm() || refused.is_some_and(|refused| refused.is_setting);
+            let (parameter, remedy) = refused.map(|refused| (refused.name, refused.remedy)).unzip();
             tracing::warn!(
                 upstream,
                 status,
                 failure = failure.class(),
-                alarm = failure.alarm(),
+                alarm,
+                parameter,
+                remedy,
                 "the upstream refused"
             );
             return Err(CallFailure { failure, retry_after_ms });
@@ -346,8 +350,13 @@ fn send_failure(error: &reqwest::Error) -> Failure {
     }
 }
 
-/// The failure of an answer with an error status, from the part of its body that arrives in time.
-async fn refusal(status: u16, response: Option<reqwest::Response>, end_by: Instant) -> Failure {
+/// The failure of an answer with an error status, and the member of our request that it names, from the part of its body
+/// that arrives in time.
+async fn refusal(
+    status: u16,
+    response: Option<reqwest::Response>,
+    end_by: Instant,
+) -> (Failure, Option<&'static RefusedParameter>) {
     let by = (now() + ERROR_BODY_WAIT).min(end_by);
     let mut reader = AnswerReader::new(AnyDialect::refusal(status));
     let mut failure = Failure::Error;
@@ -368,7 +377,7 @@ async fn refusal(status: u16, response: Option<reqwest::Response>, end_by: Insta
         reader.push(piece, &mut on);
     }
     reader.finish(&mut on);
-    failure
+    (failure, reader.refused_parameter())
 }
 
 /// The causes of an error, without the URL: texts of the operating system and of TLS, never of the upstream.

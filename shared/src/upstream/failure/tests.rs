@@ -246,7 +246,7 @@ fn debug_prints_no_field() {
 }
 
 fn named(code: &str, kind: &str, message: &str) -> ErrorFields {
-    ErrorFields { code: code.to_owned(), kind: kind.to_owned(), message: message.to_owned() }
+    ErrorFields { code: code.into(), kind: kind.into(), message: message.into(), param: String::new() }
 }
 
 fn fixture(file: &str) -> String {
@@ -277,5 +277,6 @@ fn fields(body: &str) -> ErrorFields {
             &body["error_msg"],
             &body["header"]["message"],
         ]),
+        param: one_of(&[&error["param"]]),
     }
 }
