@@ -58,6 +58,8 @@ pub(crate) async fn routes(
     let fakes = |name: &str| match name {
         "IMAGE_UPSTREAMS" => Some(image_upstreams(&mode, address)),
         "IMAGE_ROUTES" => Some(image_routes()),
+        // Faults are tried one after another.
+        "UPSTREAM_COOLDOWN_MS" => environment.get(name).or_else(|| Some("1000".into())),
         "ARK_BASE_URL" => Some(format!("http://{address}/api/v3")),
         "AWS_ENDPOINT_URL_SECRETS_MANAGER" | "SUPABASE_URL" => Some(format!("http://{address}")),
         "IMAGE_API_KEY_SECRET_ARN" | "ARK_API_KEY_SECRET_ARN" => Some(SECRET_ID.into()),

@@ -17,9 +17,8 @@ pub(super) fn image_size(model: &str, ratio: AspectRatio) -> String {
     format!("{width}x{height}")
 }
 
-/// The size to request from ARK for `ratio`: about four megapixels, as in
-/// [ARK's table](https://www.volcengine.com/docs/82379/1541523). `None` for families that are not known to take a size in
-/// pixels.
+/// The size to request from ARK for `ratio`: about four megapixels, which all families of ARK make. `None` for a model of
+/// another family.
 pub(super) fn ark_size(family: ModelFamily, ratio: AspectRatio) -> Option<&'static str> {
     let size = match ratio.name {
         "2:3" => "1664x2496",
@@ -33,7 +32,7 @@ pub(super) fn ark_size(family: ModelFamily, ratio: AspectRatio) -> Option<&'stat
         "21:9" => "3024x1296",
         _ => "2048x2048",
     };
-    ["seedream-4.0", "seedream-4.5", "seedream-5.0-lite"].contains(&family.name).then_some(size)
+    ModelFamily::OF_ARK.contains(&family.name).then_some(size)
 }
 
 #[cfg(test)]
@@ -72,9 +71,11 @@ mod tests {
     fn the_size_for_ark_has_the_ratio() {
         for ratio in AspectRatio::ALL {
             let size = |model| ark_size(ModelFamily::of(model), ratio);
-            assert_eq!(size("doubao-seedream-5-0-pro-260628"), None);
-            let (width, height) = size("doubao-seedream-4-0-250828").unwrap().split_once('x').unwrap();
-            let made = width.parse::<f64>().unwrap() / height.parse::<f64>().unwrap();
+            assert_eq!(size("doubao-seedream-6-0"), None);
+            let (width, height) = size("doubao-seedream-5-0-pro-260628").unwrap().split_once('x').unwrap();
+            let [width, height] = [width, height].map(|side| side.parse::<f64>().unwrap());
+            assert!((3_686_400.0..=4_624_220.0).contains(&(width * height)), "{}: every family makes it", ratio.name);
+            let made = width / height;
             assert!((made / (f64::from(ratio.width) / f64::from(ratio.height)) - 1.0).abs() < 0.01, "{}", ratio.name);
         }
     }

@@ -377,7 +377,8 @@ async fn record_and_log_name_the_upstream_and_the_client_learns_that_there_is_an
     }
 
     let (stand, user) = (Stand::new().await, User::new("failed"));
-    let app = self::app(&stand, &[&Upstream::gone(), &Upstream::plays(cut()).await], &LIMITS);
+    let (first, second) = (Upstream::gone(), Upstream::plays(cut()).await);
+    let app = self::app(&stand, &[&first, &second], &LIMITS);
     let mut request = user.post(STREAM, &wanted(1));
     request.headers_mut().insert("idempotency-key", HeaderValue::from_static("cut"));
     let chinese = Reply::read(handle(app, request).await).await;
@@ -454,6 +455,26 @@ async fn ark_may_stand_in_a_route() {
     let chat = ask(&app, &user, &json!({"prompt": "a lake"})).await;
     assert_eq!(chat.ending(), "[DONE]");
     assert!(dev::client::content(&chat.events()).starts_with("![image](http://127.0.0.1:"));
+
+    let upstream = Upstream::recorded("a01_three_ok.sse").await;
+    let upstreams = json!({"ark": {"mode": "ark", "base_url": upstream.url, "key": "k"}}).to_string();
+    let routes = json!({MODEL: [{"upstream": "ark", "model": "doubao-seedream-4-5-251128"}]}).to_string();
+    let variables = [
+        ("IMAGE_API_BASE_URL", ""),
+        ("IMAGE_API_KEY_SECRET_ARN", ""),
+        ("IMAGE_UPSTREAMS", upstreams.as_str()),
+        ("IMAGE_ROUTES", routes.as_str()),
+        ("ARK_WATERMARK", "true"),
+    ];
+    let app: Arc<App> = stand.app(&upstream, &variables);
+    let body = json!({"prompt": "x", "format": "events", "image_inputs": [pixel], "aspect_ratio": "16:9"});
+    ask(&app, &User::new("ark-body"), &body).await;
+    let sent: Value = serde_json::from_slice(&upstream.seen.received()[0].body).unwrap();
+    let expected = json!({
+        "model": "doubao-seedream-4-5-251128", "prompt": "x", "image": pixel, "sequential_image_generation": "disabled",
+        "response_format": "url", "size": "2560x1440", "stream": true, "watermark": true,
+    });
+    assert_eq!(sent, expected);
 }
 
 /// The variables of Lambda hold 4 KB in all.

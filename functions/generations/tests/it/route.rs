@@ -294,7 +294,7 @@ async fn an_item_has_the_state_of_its_task() {
         deadline: None,
     };
     let Ok(Admitted::Run(admission)) = ledger.admit(wanted).await else { panic!("it is new") };
-    ledger.settle(&admission, Ok(&links(&two)), Tally::default(), &[], &work()).await;
+    ledger.settle(&admission, Ok(&links(&two)), Tally::default(), &[], &UpstreamWork::default()).await;
     let pixels = reader.read(&app, &format!("{LOG}/pixels")).await;
     assert_eq!([&pixels["status"], &pixels["route"]], ["succeeded", "/api/generate-stream"]);
     assert_eq!(members(&pixels), always);
