@@ -42,6 +42,13 @@ impl StackEnvironment {
         self.file.get(name).filter(|value| !value.is_empty()).cloned()
     }
 
+    /// A variable of any name: of the process, otherwise of the file.
+    pub(crate) fn any(&self, name: &str) -> Option<String> {
+        #[expect(clippy::disallowed_methods, reason = "the user names the variable")]
+        let value = std::env::var(name).ok().filter(|value| !value.is_empty());
+        value.or_else(|| self.file.get(name).filter(|value| !value.is_empty()).cloned())
+    }
+
     /// Whether the variable is set, and to nothing.
     pub(crate) fn is_set_empty(&self, name: &str) -> bool {
         let in_file = || !self.process.contains_key(name) && self.file.get(name).is_some_and(String::is_empty);

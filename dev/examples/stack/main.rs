@@ -6,6 +6,7 @@
 mod check;
 mod check_bucket;
 mod credits;
+mod doctor;
 mod environment;
 mod page;
 mod serve;
@@ -78,6 +79,8 @@ enum StackAction {
     Setup,
     /// Check that the environment and `.env` have everything for the real upstreams, and try PICTURES_BUCKET.
     Check,
+    /// Ask an upstream for one picture, which it bills, and print what its answer is and the settings for it.
+    Doctor(doctor::DoctorArgs),
     /// Manage the users' credits. They are used with CREDITS=on.
     Credits {
         #[command(subcommand)]
@@ -114,6 +117,7 @@ async fn main() -> ExitCode {
         None => serve(command.serve).await.map(|()| true),
         Some(StackAction::Setup) => setup::run().map(|()| true),
         Some(StackAction::Check) => check::run().await,
+        Some(StackAction::Doctor(options)) => doctor::run(options).await,
         Some(StackAction::Credits { action: CreditsAction::Grant { user, credits, url } }) => {
             credits::grant(&url, &user, credits).await.and_then(|result| print(&result)).map(|()| true)
         }

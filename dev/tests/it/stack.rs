@@ -12,7 +12,7 @@ use dev::transcript::{self, ReceivedRequests, Transcript};
 use serde_json::{Value, json};
 
 /// The example's binary lies beside the tests' own folder.
-fn stack(folder: &PathBuf) -> Command {
+pub(crate) fn stack(folder: &PathBuf) -> Command {
     let tests = std::env::current_exe().unwrap();
     let binary = tests.parent().unwrap().parent().unwrap().join("examples/stack");
     let mut command = Command::new(binary);
@@ -46,7 +46,7 @@ fn stop(mut child: Child) {
     child.wait().unwrap();
 }
 
-fn folder(name: &str) -> PathBuf {
+pub(crate) fn folder(name: &str) -> PathBuf {
     let folder = std::env::temp_dir().join(format!("stack-{name}-{}", std::process::id()));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder).unwrap();
