@@ -189,6 +189,30 @@ async fn a_failure_is_printed_with_the_remedy() {
 }
 
 #[tokio::test]
+async fn every_upstream_of_the_routes_is_asked() {
+    let (relay, folder) = (relay().await, folder("doctor-routes"));
+    let (busy, _) = recorded(Transcript { status: 503, ..Transcript::events("{}") }).await;
+    let upstreams = format!(
+        r#"{{"relay":{{"mode":"chat","base_url":"{}","key":"{KEY}"}},"backup":{{"mode":"gemini","base_url":"{}","key":"{KEY}"}}}}"#,
+        relay.url(""),
+        busy.url("")
+    );
+    let routes = r#"{"gemini-2.5-flash-image":["relay","backup"],"other":[{"upstream":"backup","model":"gemini-2.5-flash-image"}]}"#;
+    fs::write(folder.join(".env"), format!("IMAGE_UPSTREAMS='{upstreams}'\nIMAGE_ROUTES='{routes}'\n")).unwrap();
+    let (are_usable, said) = doctor(&folder, "UNUSED", &[]).await;
+    assert!(!are_usable && said.contains("run it again with --yes"), "{said}");
+    let (are_usable, said) = doctor(&folder, "UNUSED", &["--yes"]).await;
+    let verdicts: Vec<_> = said.lines().filter(|line| line.starts_with("Verdict ")).collect();
+    assert!(!are_usable && verdicts.len() == 2, "{said}");
+    assert!(verdicts[0].contains("works") && verdicts[1].contains("does not work: upstream_busy"), "{said}");
+    fs::remove_dir_all(&folder).unwrap();
+    fs::create_dir_all(&folder).unwrap();
+    let (_, said) = doctor(&folder, "UNUSED", &["--yes"]).await;
+    assert!(said.contains("a base URL or --file is needed"), "{said}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
 async fn recorded_answers_are_judged_as_their_manifest_says() {
     let folder = folder("doctor-files");
     let manifest: Value = serde_json::from_slice(&fs::read(format!("{FIXTURES}/MANIFEST.json")).unwrap()).unwrap();

@@ -50,6 +50,8 @@ pub(super) struct AskedUpstream {
     pub(super) key_variable: &'static str,
     /// The variable that holds the key.
     pub(super) key_env: String,
+    /// It is one of IMAGE_UPSTREAMS.
+    pub(super) in_routes: bool,
 }
 
 /// When the parts of an answer arrived, since the request was sent.
@@ -236,15 +238,17 @@ impl DoctorReport {
     fn settings(&self, asked: &AskedUpstream) -> Vec<String> {
         let AskedUpstream { base, base_variable, model, model_variable, key_variable, key_env, .. } = asked;
         let mut lines = Vec::new();
-        if self.mode != DoctorMode::Ark {
+        if self.mode != DoctorMode::Ark && !asked.in_routes {
             lines.push(format!("IMAGE_API_MODE={}", self.mode.name()));
         }
-        lines.push(format!("{base_variable}={}", base.trim_end_matches('/')));
-        lines.push(format!("{model_variable}={model}"));
-        if key_env != key_variable {
+        if !asked.in_routes {
+            lines.push(format!("{base_variable}={}", base.trim_end_matches('/')));
+            lines.push(format!("{model_variable}={model}"));
+        }
+        if key_env != key_variable && !asked.in_routes {
             lines.push(format!("{key_variable}=<the value of {key_env}>"));
         }
-        if self.mode == DoctorMode::Ark && model.starts_with("ep-") {
+        if self.mode == DoctorMode::Ark && !asked.in_routes && model.starts_with("ep-") {
             lines.push(format!("ARK_FAMILY={}", asked.family.name));
         }
         let Some(times) = &self.times else { return lines };
