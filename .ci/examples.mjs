@@ -162,91 +162,88 @@ const checks = {
 };
 
 const executablePath = ['/usr/bin/chromium', '/usr/bin/chromium-browser', '/usr/bin/google-chrome'].find(existsSync);
-if (executablePath) {
-  const { chromium } = createRequire(new URL('web/package.json', root))('playwright-core');
-  const launch = { executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'] };
-  /** Runs `check` in a fresh browser page and fails on an error of the page. */
-  async function browse(url, locale, check) {
-    const browser = await chromium.launch(launch);
-    try {
-      const tab = await (await browser.newContext({ locale })).newPage();
-      const mistakes = [];
-      tab.on('pageerror', (error) => mistakes.push(error.message));
-      tab.on('console', (message) => message.type() === 'error' && mistakes.push(message.text()));
-      await tab.goto(url);
-      await check(tab);
-      assert.deepEqual(mistakes.filter((text) => !text.includes('favicon') && !text.includes('404')), []);
-    } finally {
-      await browser.close();
-    }
+assert(executablePath, 'Chromium is missing: .ci/chromium installs it');
+const { chromium } = createRequire(new URL('web/package.json', root))('playwright-core');
+const launch = { executablePath, args: ['--no-sandbox', '--disable-gpu', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--no-first-run'] };
+/** Runs `check` in a fresh browser page and fails on an error of the page. */
+async function browse(url, locale, check) {
+  const browser = await chromium.launch(launch);
+  try {
+    const tab = await (await browser.newContext({ locale })).newPage();
+    const mistakes = [];
+    tab.on('pageerror', (error) => mistakes.push(error.message));
+    tab.on('console', (message) => message.type() === 'error' && mistakes.push(message.text()));
+    await tab.goto(url);
+    await check(tab);
+    assert.deepEqual(mistakes.filter((text) => !text.includes('favicon') && !text.includes('404')), []);
+  } finally {
+    await browser.close();
   }
-  /** A photo that the browser makes. */
-  async function photo(tab, width, height) {
-    const bytes = await tab.evaluate(async ([width, height]) => {
-      const canvas = new OffscreenCanvas(width, height);
-      const context = canvas.getContext('2d');
-      for (let at = 0; at < 3000; at++) {
-        context.fillStyle = `hsl(${at * 7} 80% 50%)`;
-        context.fillRect((at * 97) % width, (at * 61) % height, width / 40, height / 40);
-      }
-      const blob = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.95 });
-      return [...new Uint8Array(await blob.arrayBuffer())];
-    }, [width, height]);
-    return { name: 'photo.jpg', mimeType: 'image/jpeg', buffer: Buffer.from(bytes) };
-  }
-  const decoded = (selector) => `(async () => { const image = document.querySelector('${selector}'); await image.decode(); return image.naturalWidth; })()`;
-  const save = async (tab, name) => process.env.SCREENSHOTS && tab.screenshot({ path: `${process.env.SCREENSHOTS}/${name}.png`, fullPage: true });
-
-  for (const [locale, signIn, generate, done] of [['zh-CN', '登录', '生成', '完成'], ['en-US', 'Sign in', 'Generate', 'Done']]) {
-    checks[`the example ${frontend} makes a picture in Chromium, ${locale}`] = () =>
-      browse(page, locale, async (tab) => {
-        await save(tab, `${frontend}-sign-in-${locale}`);
-        await tab.getByRole('button', { name: signIn, exact: true }).click();
-        await tab.locator('textarea').fill('海边的婚纱照');
-        const large = await photo(tab, 4032, 3024);
-        await tab.locator('input[type=file]').setInputFiles(large);
-        const sent = tab.waitForRequest((request) => request.method() === 'POST' && request.url().endsWith('/api/generate-stream'));
-        await tab.getByRole('button', { name: generate, exact: true }).click();
-        const [scaled] = JSON.parse((await sent).postData()).image_inputs;
-        assert.match(scaled, /^data:image\/jpeg;base64,/);
-        assert.ok(scaled.length < large.buffer.length, `${scaled.length} of ${large.buffer.length}`);
-        await tab.locator('figure img').waitFor();
-        assert.ok((await tab.evaluate(decoded('figure img'))) >= 512);
-        assert.match(await tab.locator('[role=status]').innerText(), new RegExp(done));
-        await save(tab, `${frontend}-done-${locale}`);
-      });
-  }
-  checks['image-edit-demo.html edits a photo in Chromium'] = async () => {
-    const types = { html: 'text/html', js: 'text/javascript' };
-    const server = createServer((request, response) => {
-      const path = fileURLToPath(new URL(request.url.slice(1).split('?')[0], root));
-      if (!existsSync(path)) return response.writeHead(404).end();
-      const file = readFileSync(path);
-      response.writeHead(200, { 'content-type': types[path.split('.').at(-1)] });
-      response.end(path.endsWith('.html') ? file.toString().replaceAll('http://127.0.0.1:8787', stack) : file);
-    });
-    await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const url = `http://127.0.0.1:${server.address().port}/examples/image-edit-demo.html`;
-    try {
-      await browse(url, 'zh-CN', async (tab) => {
-        await tab.getByRole('button', { name: '登录' }).click();
-        await tab.locator('input[type=file]').setInputFiles(await photo(tab, 640, 480));
-        await tab.locator('textarea').fill('换成海边的背景');
-        await tab.getByRole('button', { name: '开始' }).click();
-        await tab.getByRole('link', { name: '下载' }).waitFor();
-        assert.ok((await tab.evaluate(decoded('#after'))) >= 512);
-        await save(tab, 'image-edit-demo');
-        const before = await tab.evaluate(decoded('#before'));
-        await tab.getByRole('button', { name: '继续修改' }).click();
-        assert.notEqual(await tab.evaluate(decoded('#before')), before);
-      });
-    } finally {
-      server.close();
-    }
-  };
-} else {
-  console.log('no Chromium is installed: the steps in a browser are left out');
 }
+/** A photo that the browser makes. */
+async function photo(tab, width, height) {
+  const bytes = await tab.evaluate(async ([width, height]) => {
+    const canvas = new OffscreenCanvas(width, height);
+    const context = canvas.getContext('2d');
+    for (let at = 0; at < 3000; at++) {
+      context.fillStyle = `hsl(${at * 7} 80% 50%)`;
+      context.fillRect((at * 97) % width, (at * 61) % height, width / 40, height / 40);
+    }
+    const blob = await canvas.convertToBlob({ type: 'image/jpeg', quality: 0.95 });
+    return [...new Uint8Array(await blob.arrayBuffer())];
+  }, [width, height]);
+  return { name: 'photo.jpg', mimeType: 'image/jpeg', buffer: Buffer.from(bytes) };
+}
+const decoded = (selector) => `(async () => { const image = document.querySelector('${selector}'); await image.decode(); return image.naturalWidth; })()`;
+const save = async (tab, name) => process.env.SCREENSHOTS && tab.screenshot({ path: `${process.env.SCREENSHOTS}/${name}.png`, fullPage: true });
+
+for (const [locale, signIn, generate, done] of [['zh-CN', '登录', '生成', '完成'], ['en-US', 'Sign in', 'Generate', 'Done']]) {
+  checks[`the example ${frontend} makes a picture in Chromium, ${locale}`] = () =>
+    browse(page, locale, async (tab) => {
+      await save(tab, `${frontend}-sign-in-${locale}`);
+      await tab.getByRole('button', { name: signIn, exact: true }).click();
+      await tab.locator('textarea').fill('海边的婚纱照');
+      const large = await photo(tab, 4032, 3024);
+      await tab.locator('input[type=file]').setInputFiles(large);
+      const sent = tab.waitForRequest((request) => request.method() === 'POST' && request.url().endsWith('/api/generate-stream'));
+      await tab.getByRole('button', { name: generate, exact: true }).click();
+      const [scaled] = JSON.parse((await sent).postData()).image_inputs;
+      assert.match(scaled, /^data:image\/jpeg;base64,/);
+      assert.ok(scaled.length < large.buffer.length, `${scaled.length} of ${large.buffer.length}`);
+      await tab.locator('figure img').waitFor();
+      assert.ok((await tab.evaluate(decoded('figure img'))) >= 512);
+      assert.match(await tab.locator('[role=status]').innerText(), new RegExp(done));
+      await save(tab, `${frontend}-done-${locale}`);
+    });
+}
+checks['image-edit-demo.html edits a photo in Chromium'] = async () => {
+  const types = { html: 'text/html', js: 'text/javascript' };
+  const server = createServer((request, response) => {
+    const path = fileURLToPath(new URL(request.url.slice(1).split('?')[0], root));
+    if (!existsSync(path)) return response.writeHead(404).end();
+    const file = readFileSync(path);
+    response.writeHead(200, { 'content-type': types[path.split('.').at(-1)] });
+    response.end(path.endsWith('.html') ? file.toString().replaceAll('http://127.0.0.1:8787', stack) : file);
+  });
+  await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const url = `http://127.0.0.1:${server.address().port}/examples/image-edit-demo.html`;
+  try {
+    await browse(url, 'zh-CN', async (tab) => {
+      await tab.getByRole('button', { name: '登录' }).click();
+      await tab.locator('input[type=file]').setInputFiles(await photo(tab, 640, 480));
+      await tab.locator('textarea').fill('换成海边的背景');
+      await tab.getByRole('button', { name: '开始' }).click();
+      await tab.getByRole('link', { name: '下载' }).waitFor();
+      assert.ok((await tab.evaluate(decoded('#after'))) >= 512);
+      await save(tab, 'image-edit-demo');
+      const before = await tab.evaluate(decoded('#before'));
+      await tab.getByRole('button', { name: '继续修改' }).click();
+      assert.notEqual(await tab.evaluate(decoded('#before')), before);
+    });
+  } finally {
+    server.close();
+  }
+};
 
 for (const [name, check] of Object.entries(checks)) {
   try {

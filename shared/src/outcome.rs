@@ -67,7 +67,7 @@ pub struct FailedSlot {
 pub struct Tally {
     /// Calls on which the upstream provably did not start.
     pub unused_calls: u32,
-    /// Pictures that were not delivered because of the user's own input.
+    /// Calls of which a picture failed because of the user's own input.
     pub own_faults: u32,
     /// Calls without a whole picture that were dropped because the client left or cancelled, after their request had
     /// been sent.
@@ -79,8 +79,7 @@ impl Tally {
     pub fn count(&mut self, verdict: &Result<Success, Failure>, has_content: bool, is_sent: bool) {
         match verdict {
             Ok(success) => {
-                let own_faults = success.failed.iter().filter(|failed| failed.failure.is_users_fault()).count();
-                self.own_faults += u32::try_from(own_faults).unwrap_or(u32::MAX);
+                self.own_faults += u32::from(success.failed.iter().any(|failed| failed.failure.is_users_fault()));
             }
             Err(Failure::ClientClosed) => {
                 self.abandoned_calls += u32::from(is_sent);

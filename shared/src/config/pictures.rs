@@ -56,9 +56,14 @@ pub enum BucketKey {
 
 impl PicturesConfig {
     pub(super) fn read(reader: &mut EnvReader<'_>, log_days: u64) -> Self {
+        let (bucket, days) = (BucketConfig::read(reader), reader.number(&variables::PICTURE_DAYS));
+        if bucket.is_some() && days > log_days {
+            // A picture is listed and erased by its record.
+            reader.mistake::<()>(&variables::PICTURE_DAYS, format!("must not be more than LOG_DAYS ({log_days})"));
+        }
         Self {
-            bucket: BucketConfig::read(reader),
-            days: reader.number::<u64>(&variables::PICTURE_DAYS).min(log_days),
+            bucket,
+            days,
             put: reader.duration(&variables::PICTURE_PUT_MS),
             link: Duration::from_secs(reader.number(&variables::PICTURE_LINK_S)),
             link_hosts: reader.list(&variables::PICTURE_LINK_HOSTS).iter().map(|host| host.to_lowercase()).collect(),

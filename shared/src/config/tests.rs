@@ -374,7 +374,7 @@ fn picture_variables() {
     let store = faceflip(&managed).unwrap().common.pictures.bucket.unwrap();
     assert!(matches!(store.key, BucketKey::Managed { id } if id == "store-key"));
 
-    let wrong: [(&[(&str, &str)], &str); 13] = [
+    let wrong: [(&[(&str, &str)], &str); 14] = [
         (&[("PICTURES_BUCKET", "my.bucket")], "PICTURES_BUCKET"),
         (&[("PICTURES_BUCKET", "ab")], "PICTURES_BUCKET"),
         (&[("AWS_REGION", "")], "PICTURES_REGION"),
@@ -384,6 +384,7 @@ fn picture_variables() {
         (&[pair[1]], "PICTURES_ACCESS_KEY_ID"),
         (&[pair[0], ("PICTURES_KEY_SECRET_ARN", "x")], "PICTURES_KEY_SECRET_ARN"),
         (&[("PICTURE_DAYS", "0")], "PICTURE_DAYS"),
+        (&[("LOG_DAYS", "6")], "PICTURE_DAYS"),
         (&[("PICTURE_LINK_S", "59")], "PICTURE_LINK_S"),
         (&[("PICTURE_LINK_HOSTS", ".com")], "PICTURE_LINK_HOSTS"),
         (&[("PICTURE_LINK_HOSTS", "a.test/x")], "PICTURE_LINK_HOSTS"),
@@ -393,7 +394,7 @@ fn picture_variables() {
         let set: Vec<_> = [bucket, ("AWS_REGION", "us-east-1")].iter().chain(set).copied().collect();
         assert_eq!(variables(faceflip(&set).unwrap_err()), [variable], "{set:?}");
     }
-    assert_eq!(faceflip(&[("LOG_DAYS", "6")]).unwrap().common.pictures.days, 6, "a picture is found by its record");
+    assert!(faceflip(&[("LOG_DAYS", "6")]).is_ok(), "nothing is kept without a bucket");
 }
 
 #[test]

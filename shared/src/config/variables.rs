@@ -216,7 +216,7 @@ variables! {
     PICTURES_ACCESS_KEY_ID: AllowedValues::Key, None, "the store's access key id, at home; without it the AWS credentials of the process";
     PICTURES_SECRET_ACCESS_KEY: AllowedValues::Key, None, "the store's secret access key, at home";
     PICTURES_KEY_SECRET_ARN: AllowedValues::SecretId, None, "the secret in Secrets Manager with access_key_id and secret_access_key, on AWS; without it the function's role";
-    PICTURE_DAYS: AllowedValues::Count { min: 1, max: 3_650 }, Some("7"), "the days that a picture is kept; never longer than LOG_DAYS";
+    PICTURE_DAYS: AllowedValues::Count { min: 1, max: 3_650 }, Some("7"), "the days that a picture is kept, at most LOG_DAYS";
     PICTURE_PUT_MS: AllowedValues::Milliseconds { min: 1_000, max: 60_000 }, Some("8000"), "the time limit for storing a picture, with retries";
     PICTURE_LINK_S: AllowedValues::Count { min: 60, max: 43_200 }, Some("3600"), "the seconds that a link to a kept picture works";
     PICTURE_LINK_HOSTS: AllowedValues::Hosts, None, "the hosts whose generated links are copied into the bucket, such as .volces.com,.bytepluses.com for ARK; without it none are";

@@ -276,6 +276,45 @@ async fn a_recorded_success_is_charged_after_a_crash() {
     }
 }
 
+/// The record that says what a failed run has spent is overwritten by the next run.
+#[tokio::test]
+async fn a_failed_run_is_charged_before_its_key_runs_again() {
+    let (stand, user) = (Stand::new().await, User::new("again"));
+    stand.tables.grant(&user.owner(), 5).await;
+    let upstream = Upstream::recorded("e05_content_filter_empty.sse").await;
+    let app: Arc<App> = stand.app(&upstream, &[ON]);
+    let (seen, ledger) = (upstream.seen.clone(), stand.tables.ledger.clone());
+    let mut settling = 0;
+    stand.tables.proxy.script(move |call| {
+        settling += u32::from(seen.requests() > 0 && call.table == ledger);
+        (settling > 1).then_some(TableFault::Refuse)
+    });
+    assert_eq!(ask(&app, keyed(&user, "key")).await.ending(), "error content_rejected");
+    stand.tables.proxy.fail(None);
+    assert_eq!(stand.tables.balance(&user.owner()).await, Some((4, 1)), "the credit is still reserved");
+
+    let good = Upstream::recorded(PICTURE).await;
+    let reply = ask(&stand.app(&good, &[ON]), keyed(&user, "key")).await;
+    assert_eq!(reply.last()["credits_remaining"], 3, "one for each run");
+    assert_eq!(stand.tables.balance(&user.owner()).await, Some((3, 0)));
+}
+
+/// A refused request leaves the record of the attempt before as it was.
+#[tokio::test]
+async fn a_refused_attempt_changes_nothing_in_the_record() {
+    let (stand, user) = (Stand::new().await, User::new("refused-again"));
+    stand.tables.grant(&user.owner(), 5).await;
+    let upstream = Upstream::recorded("e05_content_filter_empty.sse").await;
+    let app: Arc<App> = stand.app(&upstream, &[ON, ("RL_LIMIT", "1")]);
+    assert_eq!(ask(&app, keyed(&user, "key")).await.ending(), "error content_rejected");
+    let before = stand.tables.record(&user.owner(), "key").await.unwrap();
+    assert_eq!(ask(&stand.app(&upstream, &[ON, ("RL_LIMIT", "1")]), keyed(&user, "key")).await.status, 429);
+    let after = stand.tables.record(&user.owner(), "key").await.unwrap();
+    for name in ["st", "code", "cost", "tries", "route", "updated", "images"] {
+        assert_eq!(after.get(name), before.get(name), "{name}");
+    }
+}
+
 /// A repetition of the key runs the task again, and is charged then.
 #[tokio::test]
 async fn a_task_whose_end_was_not_recorded_is_not_charged() {

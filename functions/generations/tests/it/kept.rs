@@ -74,15 +74,21 @@ impl KeptLog {
         }
     }
 
-    /// Ends a task with a picture in the bucket.
-    async fn end(&self, admission: &Admission, task_id: &str, expires_ms: u64) {
-        let bytes: Bytes = draw(task_id, 0, PictureFormat::Png, 8, 8).bytes;
+    /// Puts a picture into the bucket, without a word in the record.
+    async fn put(&self, task_id: &str, slot: u32) -> WholeImage {
+        let bytes: Bytes = draw(task_id, slot, PictureFormat::Png, 8, 8).bytes;
         let image = WholeImage::of(&bytes).unwrap();
         let run = self.record(task_id).await.run;
-        let key = PictureKey::new(&self.principal.to_string(), &run, 0);
+        let key = PictureKey::new(&self.principal.to_string(), &run, slot);
         #[expect(clippy::disallowed_methods, reason = "a bound of the test's own")]
         let end_by = tokio::time::Instant::now() + Duration::from_secs(30);
         self.pictures.put(&key, image.media_type, &image.sha256, bytes, end_by).await.unwrap();
+        image
+    }
+
+    /// Ends a task with a picture in the bucket.
+    async fn end(&self, admission: &Admission, task_id: &str, expires_ms: u64) {
+        let image = self.put(task_id, 0).await;
         let source = ImageSource::Inline(image.clone());
         let images = vec![DeliveredImage::new(0, source, false)];
         let success = Success { images, failed: Vec::new(), usage: None, cut_short: None };
@@ -152,7 +158,9 @@ async fn the_pictures_of_an_ended_task_are_erased() {
     let log = KeptLog::new("erase").await;
     let admission = log.begin("task").await;
     log.end(&admission, "task", FAR_MS).await;
-    assert_eq!(log.engine.objects.keys().len(), 1);
+    // As if the answer to a put had been lost.
+    log.put("task", 15).await;
+    assert_eq!(log.engine.objects.keys().len(), 2);
     for _ in 0..2 {
         assert_eq!(log.send(Method::DELETE, "task/pictures").await, (204, Value::Null));
     }

@@ -5,6 +5,7 @@ use super::expression::Expression;
 use super::tasks::{TaskRun, Tasks, ledger_key};
 use crate::credits::{Balance, Hold};
 use crate::problem::Code;
+use crate::task::TaskRecord;
 
 const SORT_KEY: &str = "BAL";
 /// A new balance, an abandoned hold or a conflict needs one more try each.
@@ -72,6 +73,14 @@ impl Balances {
             .value("back", number(back));
         let item = if_applied(self.table.update(key(owner), write).await)?;
         Ok(item.and_then(|item| read_number(&item, "credits")))
+    }
+
+    /// Settles the hold of a task's last run, if there still is one: the run has ended and its process died first.
+    pub(super) async fn settle_by_record(&self, owner: &str, record: &TaskRecord) -> Result<(), Code> {
+        let item = self.table.get(key(owner)).await?.unwrap_or_default();
+        let Some(hold) = read(&item).holds.remove(&record.run) else { return Ok(()) };
+        let back = hold.credits.saturating_sub(record.credits.unwrap_or_default());
+        self.settle(owner, &record.run, back).await.map(drop)
     }
 
     /// An owner's balance.

@@ -5,10 +5,10 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{join, join3};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use super::balances::{Balances, Reserved};
-use super::dynamodb::DynamoDb;
+use super::dynamodb::{DynamoDb, OPERATION_TIMEOUT};
 use super::pictures::Pictures;
 use super::rate_limit::{Bucket, RateLimiter};
 use super::tasks::{Begun, Cursor, TaskEnd, TaskRun, Tasks, sort_key};
@@ -27,6 +27,10 @@ use crate::upstream::Failure;
 
 /// Time between the end of the longest call and the deadline, for settlement and the terminal event.
 const SETTLE_MARGIN: Duration = Duration::from_secs(5);
+/// Settlement ends this long before the deadline, so that the terminal event leaves in time.
+const TERMINAL_MARGIN: Duration = Duration::from_secs(2);
+/// The time that settlement always has: one write.
+const MIN_SETTLE_TIME: Duration = OPERATION_TIMEOUT;
 /// Time between the deadline and the end of the lease. The request has certainly ended before the lease does.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
@@ -199,6 +203,22 @@ impl Ledger {
         kept: &[KeptPicture],
         work: &UpstreamWork,
     ) -> Option<u64> {
+        let latest = admission.deadline.checked_sub(TERMINAL_MARGIN).unwrap_or(admission.deadline);
+        let end_by = latest.max(now() + MIN_SETTLE_TIME);
+        let settled = timeout_at(end_by, self.settle_all(admission, verdict, tally, kept)).await;
+        settled.unwrap_or_else(|_| {
+            log_failure(Err(Code::LimiterUnavailable));
+            None
+        })
+    }
+
+    async fn settle_all(
+        &self,
+        admission: &Admission,
+        verdict: Result<&Success, Failure>,
+        tally: Tally,
+        kept: &[KeptPicture],
+    ) -> Option<u64> {
         let images = verdict.map_or(0, |success| success.images.len());
         let others = tally.own_faults.saturating_add(tally.abandoned_calls);
         let spent = spent(admission.credits_reserved, images, others);
@@ -345,15 +365,29 @@ impl Ledger {
     /// Begins the task. Returns the earlier result instead, if there is one to deliver.
     async fn begin(&self, admission: &mut Admission) -> Result<Option<Replay>, Code> {
         match self.tasks.begin(&admission.run, unix_ms()).await {
-            Ok(Begun::Run { before }) => {
+            Ok(Begun::Run) => {
                 admission.is_recorded = true;
-                admission.before = before;
+                Ok(None)
+            }
+            Ok(Begun::Again(before)) => {
+                self.take_over(&admission.run, &before).await?;
+                admission.is_recorded = true;
+                admission.before = Some(*before);
                 Ok(None)
             }
             Ok(Begun::Answered(answer)) => answer.map(Some),
             Err(_) if self.fails_open && self.balances.is_none() => Ok(None),
             Err(code) => Err(code),
         }
+    }
+
+    /// Takes a failed or abandoned task over. The credits of its last run are settled first, because the record that holds
+    /// what that run has spent is overwritten.
+    async fn take_over(&self, run: &TaskRun, before: &TaskRecord) -> Result<(), Code> {
+        if let Some(balances) = &self.balances {
+            balances.settle_by_record(&run.owner, before).await?;
+        }
+        self.tasks.take_over(run, before, unix_ms()).await
     }
 
     /// Reserves what the calls need: tokens, then credits.

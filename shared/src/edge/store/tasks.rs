@@ -40,10 +40,9 @@ pub(super) struct TaskRun {
 #[derive(Debug)]
 pub(super) enum Begun {
     /// This request runs the task.
-    Run {
-        /// The record of the attempt before, if there was one. It failed, or its lease is over.
-        before: Option<TaskRecord>,
-    },
+    Run,
+    /// This request may [take the task over](Tasks::take_over): its last attempt failed, or the lease of it is over.
+    Again(Box<TaskRecord>),
     /// Another request runs the task, or has run it; this is the answer to its key.
     Answered(Result<Replay, Code>),
 }
@@ -84,10 +83,10 @@ pub enum Stopping {
 }
 
 impl Tasks {
-    /// Begins a run of a task. No two requests run one task at once.
+    /// Begins the first run of a task. No two requests run one task at once.
     pub(super) async fn begin(&self, run: &TaskRun, now_ms: u64) -> Result<Begun, Code> {
         let stored = match self.create(run, now_ms).await {
-            Ok(()) => return Ok(Begun::Run { before: None }),
+            Ok(()) => return Ok(Begun::Run),
             Err(StoreError::ConditionFailed(stored)) => stored,
             Err(StoreError::Unavailable(code)) => return Err(self.undo_unconfirmed(run, None, code).await),
         };
@@ -97,16 +96,20 @@ impl Tasks {
         };
         let repeat = record.repeat(&run.fingerprint, &run.id, now_ms);
         if repeat == Repeat::Ours {
-            return Ok(Begun::Run { before: None });
+            return Ok(Begun::Run);
         }
-        if let Some(answer) = repeat.answer() {
-            return Ok(Begun::Answered(answer));
-        }
-        match self.take_over(run, &record, now_ms).await {
-            Ok(_) => Ok(Begun::Run { before: Some(record) }),
-            // Another request has taken it over first, and runs it.
-            Err(StoreError::ConditionFailed(_)) => Ok(Begun::Answered(Err(Code::TaskInProgress))),
-            Err(StoreError::Unavailable(code)) => Err(self.undo_unconfirmed(run, Some(&record), code).await),
+        Ok(repeat.answer().map_or_else(|| Begun::Again(Box::new(record)), Begun::Answered))
+    }
+
+    /// Begins another run of a failed or abandoned task.
+    ///
+    /// # Errors
+    /// 409 if another request has taken the task over first; 503 if the table is unavailable.
+    pub(super) async fn take_over(&self, run: &TaskRun, before: &TaskRecord, now_ms: u64) -> Result<(), Code> {
+        match self.write_take_over(run, before, now_ms).await {
+            Ok(_) => Ok(()),
+            Err(StoreError::ConditionFailed(_)) => Err(Code::TaskInProgress),
+            Err(StoreError::Unavailable(code)) => Err(self.undo_unconfirmed(run, Some(before), code).await),
         }
     }
 
@@ -141,14 +144,22 @@ impl Tasks {
         if_applied(self.table.update(run.key(), write).await).map(drop)
     }
 
-    /// Reverts [`Self::begin`]: deletes the record, or restores the failed attempt before it.
+    /// Reverts [`Self::begin`] and [`Self::take_over`]: deletes the record, or restores the failed attempt before it.
     pub(super) async fn undo(&self, run: &TaskRun, before: Option<&TaskRecord>) -> Result<(), Code> {
         let write = while_running(run);
         let written = match before {
             None => self.table.delete(run.key(), write).await,
             Some(before) => {
-                let write =
-                    write.assign("st", text("failed")).assign("tries", number(before.attempts)).remove("#lease");
+                let write = write
+                    .assign("st", text("failed"))
+                    .assign("tries", number(before.attempts))
+                    .assign("route", text(&before.route))
+                    .assign("updated", number(before.updated_ms))
+                    .remove("#lease");
+                let write = match before.credits {
+                    Some(spent) => write.assign("cost", number(spent)),
+                    None => write,
+                };
                 self.table.update(run.key(), write).await.map(drop)
             }
         };
@@ -288,12 +299,13 @@ impl Tasks {
         self.table.put(record, Expression::default().condition("attribute_not_exists(#pk)")).await
     }
 
-    /// Begins another attempt at a failed or abandoned task, unless its record has changed.
-    async fn take_over(&self, run: &TaskRun, before: &TaskRecord, now_ms: u64) -> Result<Item, StoreError> {
+    /// Writes the start of another attempt, unless the record has changed.
+    async fn write_take_over(&self, run: &TaskRun, before: &TaskRecord, now_ms: u64) -> Result<Item, StoreError> {
         let write = Expression::default()
             .assign("st", text("running"))
             .assign("lease", number(run.lease_ms))
             .assign("run", text(&run.id))
+            .assign("route", text(run.route))
             .assign("updated", number(now_ms))
             .assign("ttl", self.ttl(now_ms))
             .assign("tries", number(u64::from(before.attempts) + 1))

@@ -101,8 +101,17 @@ impl StoreFault {
         };
         let error = self.error();
         match error {
-            PictureError::Unavailable | PictureError::NotCopied => {
-                tracing::warn!(class, status, code, operation, attempts, "the store of the pictures is not available");
+            PictureError::Unavailable => tracing::error!(
+                class,
+                status,
+                code,
+                operation,
+                attempts,
+                alarm = true,
+                "the store of the pictures is not available"
+            ),
+            PictureError::NotCopied => {
+                tracing::warn!(class, status, code, operation, attempts, "the picture behind a link was not copied");
             }
             PictureError::Digest => tracing::error!(
                 class,
