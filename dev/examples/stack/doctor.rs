@@ -1,6 +1,7 @@
 //! `cargo dev doctor`: asks an upstream for one picture, or reads a recorded answer, and prints what the answer is, whether
 //! the functions can use it, and the settings for it.
 
+mod advice;
 mod asking;
 mod reading;
 mod recording;
@@ -58,6 +59,18 @@ pub(crate) enum DoctorMode {
     Gemini,
     /// ARK's /images/generations
     Ark,
+}
+
+impl DoctorMode {
+    /// The value of `IMAGE_API_MODE`.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Images => "images",
+            Self::Gemini => "gemini",
+            Self::Ark => "ark",
+        }
+    }
 }
 
 /// Prints the report. Returns whether the functions can use the answer.

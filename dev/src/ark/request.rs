@@ -1,5 +1,5 @@
-//! The only ARK request of each model that is accepted. The real ARK ignores unknown members, answers 200 and charges for the
-//! picture, so a misspelled member is found only here.
+//! The only ARK request of each model that is accepted. The real ARK ignores unknown members, answers 200 and charges for
+//! the picture, so a misspelled member is found only here.
 
 use axum::http::HeaderMap;
 use serde::Deserialize;

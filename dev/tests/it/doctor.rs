@@ -6,7 +6,7 @@ use std::process::Output;
 
 use dev::ark::ArkOptions;
 use dev::image_api::ImageApiOptions;
-use dev::transcript::{self, ReceivedRequests, Transcript};
+use dev::transcript::{self, Ending, ReceivedRequests, Transcript};
 use dev::{RunningServer, Shape, image_api, start};
 use serde_json::Value;
 
@@ -183,6 +183,13 @@ async fn a_failure_is_printed_with_the_remedy() {
         assert!(!said.contains("Settings"), "{said}");
         assert_eq!(said.contains("a picture that the functions do not accept"), remedy.contains("early"), "{said}");
     }
+    fs::write(folder.join(".env"), "UPSTREAM_IDLE_MS=200\n").unwrap();
+    let stalled = Transcript { ending: Ending::Stall, ..Transcript::events(": ping\n\n") };
+    let (upstream, _) = recorded(stalled).await;
+    let (is_usable, said) = doctor(&folder, "IMAGE_API_KEY", &[&upstream.url(""), "--yes"]).await;
+    assert!(!is_usable && line(&said, "Verdict").contains("upstream_timeout: "), "{said}");
+    assert!(line(&said, "Remedy").contains("raise UPSTREAM_HEAD_MS, UPSTREAM_IDLE_MS"), "{said}");
+    assert_eq!(line(&said, "Pings"), "1 comment");
     let (is_usable, said) = doctor(&folder, "IMAGE_API_KEY", &["http://127.0.0.1:9", "--yes"]).await;
     assert!(!is_usable && line(&said, "Remedy").contains("check the host, the port"), "{said}");
     fs::remove_dir_all(folder).unwrap();

@@ -19,7 +19,7 @@ const OTHER_SIZE: &str = "the model does not make this size: set ARK_SIZE to one
 const OTHER_RATIO: &str = "the model or the relay does not take an aspect ratio: send requests without aspect_ratio";
 const OF_THE_USER: &str = "the user's input breaks a rule of the model";
 
-/// The members that the upstreams are sent, longer names before those that they contain.
+/// The members that the upstreams are sent.
 const PARAMETERS: &[RefusedParameter] = &[
     setting("sequential_image_generation_options", ANOTHER_FAMILY),
     setting("sequential_image_generation", ANOTHER_FAMILY),
@@ -59,18 +59,30 @@ const fn of_user(name: &'static str, remedy: &'static str) -> RefusedParameter {
 }
 
 impl RefusedParameter {
-    /// The parameter that an error is about: that of its `param`, or the one that its message quotes. ARK mostly leaves
-    /// `param` empty.
+    /// The parameter that an error is about: that of its `param`, or the first word that its message quotes, because ARK
+    /// mostly leaves `param` empty. Later words may be the user's.
     pub(super) fn of(fields: &ErrorFields) -> Option<&'static Self> {
-        let param = fields.param.trim();
-        // `messages[0].content`, `sequential_image_generation_options.max_images`
-        let is_param =
-            |name: &str| param.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        let is_quoted =
-            |name: &str| ['`', '\'', '"'].iter().any(|quote| fields.message.contains(&format!("{quote}{name}{quote}")));
-        let named = PARAMETERS.iter().find(|parameter| is_param(parameter.name));
-        named.or_else(|| PARAMETERS.iter().find(|parameter| is_quoted(parameter.name)))
+        named(fields.param.trim()).or_else(|| named(first_quoted(&fields.message)?))
     }
+}
+
+/// The parameter of a name, or of a path such as `messages[0].content`.
+fn named(path: &str) -> Option<&'static RefusedParameter> {
+    let name = path.split(['.', '[']).next()?;
+    PARAMETERS.iter().find(|parameter| parameter.name == name)
+}
+
+/// The first text in quotes. An apostrophe within a word is none.
+fn first_quoted(message: &str) -> Option<&str> {
+    let mut before = ' ';
+    for (at, mark) in message.char_indices() {
+        if matches!(mark, '`' | '\'' | '"') && !before.is_alphanumeric() {
+            let rest = message.get(at + 1..)?;
+            return rest.split_once(mark).map(|(quoted, _)| quoted);
+        }
+        before = mark;
+    }
+    None
 }
 
 #[cfg(test)]
@@ -89,6 +101,10 @@ mod tests {
             ("", "Unknown parameter: 'response_format'.", Some("response_format")),
             ("", "Unknown name \"imageConfig\" at 'generation_config'", Some("imageConfig")),
             ("size", "The parameter `stream` is fine", Some("size")),
+            ("", "The model doesn't take 'partial_images'", Some("partial_images")),
+            ("", "InvalidParameter: the parameter `size` of \"stream\"", Some("size")),
+            ("", "the text \"a cat\" has no `stream`", None),
+            ("", "the text 'a cat", None),
             ("", "cannot stream", None),
             ("seed", "", None),
             ("streams", "", None),

@@ -1,9 +1,9 @@
 //! The request of the doctor: the one that the functions send, and the times of its answer.
 
 use std::io;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response, Url, redirect};
 use shared::config::{
     FaceflipConfig, FunctionConfig, GenerateConfig, ImageApiMode, ImageTarget, ImageUpstream, KeyAs, KeySource, Timing,
@@ -168,7 +168,10 @@ impl DoctorRequest {
                 let media_type = response.headers().get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
                 content_type = media_type.map(str::to_owned);
                 reading = AnswerReading::new(status, is_ark, self.links);
-                self.read(response, begun, &mut times, &mut reading, &mut body).await
+                match response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+                    true => AnswerEnd::Failed(Failure::Protocol),
+                    false => self.read(response, begun, &mut times, &mut reading, &mut body).await,
+                }
             }
         };
         times.end = begun.elapsed();
@@ -289,19 +292,4 @@ impl DoctorMode {
             ImageApiMode::Ark => Self::Ark,
         }
     }
-
-    /// The value of `IMAGE_API_MODE`.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Chat => "chat",
-            Self::Images => "images",
-            Self::Gemini => "gemini",
-            Self::Ark => "ark",
-        }
-    }
-}
-
-/// A time limit that leaves room for this duration.
-pub(super) fn with_room(measured: Duration) -> u128 {
-    (measured.as_millis() * 2).div_ceil(30_000) * 30_000
 }

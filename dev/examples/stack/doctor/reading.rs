@@ -8,8 +8,12 @@ use shared::upstream::{AnswerReader, AnyDialect, Failure, RefusedParameter};
 /// The functions' own reader, and what it has found.
 pub(super) struct AnswerReading {
     reader: AnswerReader,
+    found: FoundPictures,
+}
+
+#[derive(Default)]
+struct FoundPictures {
     outcome: Outcome,
-    status: u16,
     /// Whole pictures that differ.
     distinct: usize,
     repeated: usize,
@@ -33,16 +37,14 @@ impl AnswerReading {
             _ if is_ark => AnyDialect::ark(links),
             _ => AnyDialect::new(links),
         };
-        let (reader, outcome) = (AnswerReader::new(dialect), Outcome::default());
-        Self { reader, outcome, status, distinct: 0, repeated: 0, marked_drafts: 0 }
+        Self { reader: AnswerReader::new(dialect), found: FoundPictures::default() }
     }
 
     /// Reads a piece. Returns whether a picture became whole.
     pub(super) fn push(&mut self, piece: &[u8]) -> bool {
-        let before = self.distinct;
-        let Self { reader, outcome, distinct, repeated, marked_drafts, .. } = self;
-        reader.push(piece, &mut |update| note(update, outcome, distinct, repeated, marked_drafts));
-        self.distinct > before
+        let before = self.found.distinct;
+        self.reader.push(piece, &mut |update| self.found.note(update));
+        self.found.distinct > before
     }
 
     /// Whether the rest of the answer can be ignored.
@@ -51,36 +53,24 @@ impl AnswerReading {
     }
 
     pub(super) fn finish(mut self, end: AnswerEnd) -> AnswerVerdict {
-        let Self { reader, outcome, distinct, repeated, marked_drafts, .. } = &mut self;
-        reader.finish(&mut |update| note(update, outcome, distinct, repeated, marked_drafts));
+        self.reader.finish(&mut |update| self.found.note(update));
         let parameter = self.reader.refused_parameter();
-        let Self { outcome, status, distinct, repeated, marked_drafts, .. } = self;
-        let result = match outcome.verdict(end) {
-            Ok(success) if status < 300 => Ok(success),
-            Ok(_) => Err(Failure::Error),
-            Err(failure) => Err(failure),
-        };
+        let FoundPictures { outcome, distinct, repeated, marked_drafts } = self.found;
+        let result = outcome.verdict(end);
         let finals = result.as_ref().map_or(0, |success| success.images.len());
         AnswerVerdict { result, drafts: distinct.saturating_sub(finals), marked_drafts, repeated, parameter }
     }
 }
 
-fn note(
-    update: Update<'_>,
-    outcome: &mut Outcome,
-    distinct: &mut usize,
-    repeated: &mut usize,
-    marked_drafts: &mut usize,
-) {
-    let is_picture = matches!(update, Update::ImageFinished { .. } | Update::ImageLinked { .. });
-    let is_draft =
-        matches!(update, Update::ImageFinished { draft: true, .. } | Update::ImageLinked { draft: true, .. });
-    match outcome.note(update) {
-        Some(Update::ImageRepeated { .. }) => *repeated += 1,
-        Some(_) if is_picture => {
-            *distinct += 1;
-            *marked_drafts += usize::from(is_draft);
+impl FoundPictures {
+    fn note(&mut self, update: Update<'_>) {
+        match self.outcome.note(update) {
+            Some(Update::ImageRepeated { .. }) => self.repeated += 1,
+            Some(Update::ImageFinished { draft, .. } | Update::ImageLinked { draft, .. }) => {
+                self.distinct += 1;
+                self.marked_drafts += usize::from(draft);
+            }
+            _ => {}
         }
-        _ => {}
     }
 }

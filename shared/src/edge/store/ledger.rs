@@ -205,7 +205,7 @@ impl Ledger {
     ) -> Option<u64> {
         let latest = admission.deadline.checked_sub(TERMINAL_MARGIN).unwrap_or(admission.deadline);
         let end_by = latest.max(now() + MIN_SETTLE_TIME);
-        let settled = timeout_at(end_by, self.settle_all(admission, verdict, tally, kept)).await;
+        let settled = timeout_at(end_by, self.settle_all(admission, verdict, tally, kept, work)).await;
         settled.unwrap_or_else(|_| {
             log_failure(Err(Code::LimiterUnavailable));
             None
@@ -218,6 +218,7 @@ impl Ledger {
         verdict: Result<&Success, Failure>,
         tally: Tally,
         kept: &[KeptPicture],
+        work: &UpstreamWork,
     ) -> Option<u64> {
         let images = verdict.map_or(0, |success| success.images.len());
         let others = tally.own_faults.saturating_add(tally.abandoned_calls);

@@ -131,12 +131,8 @@ impl Tasks {
             0 => write.remove("#cost"),
             spent => write.assign("cost", number(spent)),
         };
-        if !end.work.upstream.is_empty() {
-            write = write.assign("upstream", text(&end.work.upstream));
-        }
-        if let Some(cost) = end.work.cost {
-            write = write.assign("price", number(cost.millionths));
-        }
+        let UpstreamWork { upstream, cost } = end.work;
+        write = with_work(write, Some(upstream.as_str()).filter(|name| !name.is_empty()), *cost);
         if let Some(result) = end.result.and_then(|result| serde_json::to_string(result).ok()) {
             write = write.assign("result", text(result));
         }
@@ -160,6 +156,7 @@ impl Tasks {
                     Some(spent) => write.assign("cost", number(spent)),
                     None => write,
                 };
+                let write = with_work(write, before.upstream.as_deref(), before.cost);
                 self.table.update(run.key(), write).await.map(drop)
             }
         };
@@ -344,6 +341,17 @@ impl TaskRun {
 }
 
 const RUNNING: &str = "#st = :running AND #run = :run";
+
+/// A write that also records the upstream of a run and what its pictures cost.
+fn with_work(mut write: Expression, upstream: Option<&str>, cost: Option<Price>) -> Expression {
+    if let Some(upstream) = upstream {
+        write = write.assign("upstream", text(upstream));
+    }
+    if let Some(cost) = cost {
+        write = write.assign("price", number(cost.millionths));
+    }
+    write
+}
 
 /// A write that applies only while the run holds the task's lease.
 fn while_running(run: &TaskRun) -> Expression {
