@@ -390,6 +390,36 @@ mod tests {
     }
 
     #[test]
+    fn a_call_was_not_started_only_if_its_failure_proves_it() {
+        let not_started = |updates: &[Update<'_>], end| {
+            let mut outcome = Outcome::default();
+            for update in updates {
+                outcome.note(update.clone());
+            }
+            outcome.not_started(end)
+        };
+        for &failure in Failure::ALL {
+            let expected = (failure.token() == TokenPolicy::Refund).then_some(failure);
+            assert_eq!(not_started(&[], AnswerEnd::Failed(failure)), expected, "{failure}");
+            assert_eq!(not_started(&[Update::Failed(failure)], AnswerEnd::Clean), expected, "{failure}");
+        }
+        let busy = Update::Failed(Failure::RateLimited);
+        let with = |update| not_started(&[update, busy.clone()], AnswerEnd::Clean);
+        assert_eq!(with(Update::Stopped(Stop::Error)), Some(Failure::RateLimited));
+        for begun in [
+            Update::Text { slot: 0, text: "x" },
+            Update::ImageStarted { slot: 0, media_type: MediaType::Png, draft: true },
+            Update::ImageRejected { slot: 0, why: ImageRejection::NotAnImage },
+            Update::ImageFailed { slot: 0, failure: Failure::RateLimited },
+            Update::Usage(Usage::default()),
+            Update::Stopped(Stop::Finished),
+        ] {
+            assert_eq!(with(begun.clone()), None, "{begun:?}");
+        }
+        assert_eq!(not_started(&[], AnswerEnd::Clean), None);
+    }
+
+    #[test]
     fn open_slots_of_a_cancelled_call_are_cancelled() {
         let both = |failure| vec![(1, failure), (2, failure)];
         assert_eq!(half_done(AnswerEnd::Failed(Failure::Cancelled)), both(Failure::Cancelled));
