@@ -169,7 +169,10 @@ const launch = { executablePath, args: ['--no-sandbox', '--disable-gpu', '--disa
 async function browse(url, locale, check) {
   const browser = await chromium.launch(launch);
   try {
-    const tab = await (await browser.newContext({ locale })).newPage();
+    const context = await browser.newContext({ locale });
+    // As on a page without TLS, for example on a phone in the same network.
+    await context.addInitScript(() => void delete Crypto.prototype.randomUUID);
+    const tab = await context.newPage();
     const mistakes = [];
     tab.on('pageerror', (error) => mistakes.push(error.message));
     tab.on('console', (message) => message.type() === 'error' && mistakes.push(message.text()));

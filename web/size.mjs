@@ -16,7 +16,7 @@ async function gzipped(contents, external = []) {
   return gzipSync(outputFiles[0].contents, { level: 9 }).length;
 }
 
-const onDemand = ['./chat.js', './blobs.js'];
+const onDemand = ['./chat.js', './blobs.js', './settle.js'];
 const core = "export * from './dist/index.js';";
 const upload = `${core} export * from './dist/photos.js'; import './dist/photos-worker.js';`;
 const sizes = {
@@ -24,6 +24,7 @@ const sizes = {
   'core + upload': await gzipped(upload, onDemand),
   'on demand: chat chunks': await gzipped("export * from './dist/chat.js';"),
   'on demand: data URLs, links': await gzipped("export * from './dist/blobs.js';"),
+  'on demand: the result of a broken stream': await gzipped("export * from './dist/settle.js';"),
   'image-stream, with everything': await gzipped("export * from './dist/image-stream.js';"),
   'react, without core': await gzipped("export * from './dist/react.js';", ['react', ...onDemand]),
 };

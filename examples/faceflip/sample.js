@@ -3,7 +3,7 @@ const testData = {
         "https://ark-project.tos-cn-beijing.volces.com/doc_image/seedream4_imagesToimages_1.png",
         "https://ark-project.tos-cn-beijing.volces.com/doc_image/seedream4_imagesToimages_2.png"
     ],
-    task_id: crypto.randomUUID()
+    task_id: crypto.getRandomValues(new Uint32Array(4)).join('-') // randomUUID 只在 https 页面可用
 };
 const { data: { session } } = await supabase.auth.getSession();
 

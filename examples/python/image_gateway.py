@@ -38,6 +38,8 @@ MAX_BODY_BYTES = 6 << 20
 MAX_LINE_BYTES = 1 << 20
 MAX_PICTURE_BYTES = 16 << 20
 PIECE_BYTES = 1 << 16
+# The slowest upload that is not taken for silence.
+UPLOAD_BYTES_PER_S = 16_000
 POLL_S = 1.0
 MAX_POLL_S = 10.0
 REQUEST_S = 15.0
@@ -275,7 +277,8 @@ class Gateway:
                 raise _fail("timeout", self.language)
             return left
 
-        with self._send("POST", self._urls[route], headers, body, remaining()) as exchange:
+        head_s = min(remaining() + len(body) / UPLOAD_BYTES_PER_S, deadline - time.monotonic())
+        with self._send("POST", self._urls[route], headers, body, head_s) as exchange:
             response = exchange.response
             if response.status != 200:
                 raise exchange.refusal()
@@ -316,7 +319,7 @@ class Gateway:
                     return item
                 failures = 0
             except GatewayError as error:
-                if error.status == 404:
+                if error.code == "task_not_found":
                     return None
                 failures += 1
                 if (not error.retryable and error.status < 500) or (not must_end and failures > self.retries):
@@ -475,22 +478,30 @@ class _Answer:
         self.result = Result(self._task_id, final, data.get("failed") or [], self._text, data.get("credits_remaining"))
 
     def settle(self, item: Json, lost: GatewayError | None) -> Iterator[Event]:
-        """Makes the result of a task that has ended in the log."""
+        """Makes the result of a task that has ended in the log. Pictures that are nowhere any more are in `failed`."""
         if item.get("status") == "failed":
             code = str(item.get("code", "upstream_error"))
             raise _fail(code, self._language, retryable=not re.search("reject|invalid|cancel", code))
-        kept = item.get("pictures") or [{"url": url, "index": at} for at, url in enumerate(item.get("urls") or [])]
-        for entry in kept:
+        made = int(item.get("images", 0))
+        # A kept picture that has expired has no link. The log lists ARK's links without their slots.
+        kept = [entry for entry in item.get("pictures") or [] if entry.get("url")]
+        links = [{"url": url, "index": index} for index, url in enumerate(item.get("urls") or [])]
+        for entry in [*kept, *links]:
             index = int(entry["index"])
-            if index not in self._finals:
-                self._finals[index] = self._picture(entry, index)
-                yield Event("image.done", entry, self._finals[index])
-        pictures = self.pictures()
-        if len(pictures) < max(int(item.get("images", 0)), 1):
+            if index in self._finals or (entry in links and len(self._finals) >= made):
+                continue
+            self._finals[index] = self._picture(entry, index)
+            yield Event("image.done", entry, self._finals[index])
+        if not self._finals:
             if lost is not None and lost.code == "task_already_completed":
                 raise lost
             raise _fail("interrupted", self._language, paid=True)
-        self.result = Result(self._task_id, pictures, text=self._text, resumed=True)
+        # Behind a draft the final picture may have been lost.
+        pictures = [picture for _, picture in sorted(self._finals.items())]
+        empty = [index for index in range(made) if index not in self._finals][:max(0, made - len(pictures))]
+        message = _sentence("interrupted", self._language)
+        failed = [{"index": index, "code": "interrupted", "message": message} for index in empty]
+        self.result = Result(self._task_id, pictures, failed, self._text, resumed=True)
 
     def _protocol(self) -> GatewayError:
         return _fail("protocol", self._language)

@@ -215,6 +215,40 @@ class GatewayTest(unittest.TestCase):
         result = gateway.generate("x", task_id="key").result()
         self.assertEqual([picture.content for picture in result.pictures], [PNG])
 
+    def test_what_is_kept_in_part_is_a_success(self) -> None:
+        def link(index: int, **more: Any) -> dict[str, Any]:
+            return {"index": index, "media_type": "image/png", "sha256": SHA256, **more}
+
+        ark = [f"https://ark.example/{index}" for index in range(3)]
+        rows: list[tuple[dict[str, Any], list[tuple[int, str]], list[int]]] = [
+            ({"images": 4, "pictures": [link(3, url="https://k/3"), link(1, url="https://k/1"), link(2)]},
+             [(0, ""), (1, "https://k/1"), (3, "https://k/3")], [2]),
+            ({"images": 3, "urls": ark, "pictures": [link(2, url="https://k/2")]},
+             [(0, ""), (1, ark[1]), (2, "https://k/2")], []),
+            ({"images": 2, "urls": ark[1:], "pictures": [link(2, url="https://k/2")]}, [(0, ""), (2, "https://k/2")], []),
+        ]
+        for item, expected, failed in rows:
+            _, gateway = self.start(generate=[events(*stream()[:-1])], log=[record("succeeded", **item)])
+            result = gateway.generate("x", n=4, task_id="key").result()
+            self.assertEqual([(picture.index, picture.url) for picture in result.pictures], expected)
+            self.assertEqual(result.pictures[0].content, PNG)
+            self.assertEqual([entry["index"] for entry in result.failed], failed)
+
+    def test_an_expired_picture_or_a_draft_is_no_result(self) -> None:
+        whole = stream()
+        image = json.loads(whole[-2].split(b"data: ")[1])["data"]
+        draft = event("image.done", **image, draft=True)
+        expired = [{"index": 0, "expires": "2026-11-01T00:00:00Z"}]
+        for generate, item in ((whole[:2], {"pictures": expired}), ([*whole[:-2], draft], {})):
+            _, gateway = self.start(generate=[events(*generate)], log=[record("succeeded", **item)])
+            error = self.refused(gateway)
+            self.assertEqual((error.code, error.paid), ("interrupted", True))
+
+    def test_a_log_at_a_wrong_address_does_not_mean_that_the_task_is_unknown(self) -> None:
+        service, gateway = self.start(generate=[events(*stream()[:2])], log=[answer(404, b"<html>")])
+        self.assertEqual(self.refused(gateway).code, "http_404")
+        self.assertEqual(len(service.asked("POST")), 1)
+
     def test_a_failure_is_raised_and_its_task_is_not_repeated(self) -> None:
         whole = stream()
         failure = event("error", code="upstream_timeout", error="too slow", retryable=True, retry_after_ms=1000)
@@ -257,6 +291,15 @@ class GatewayTest(unittest.TestCase):
             started = time.monotonic()
             self.assertEqual(self.refused(gateway).code, "timeout")
             self.assertLess(time.monotonic() - started, 1.4)
+
+    def test_a_slow_upload_is_not_silence(self) -> None:
+        def slow(request: Request) -> None:
+            time.sleep(1.5)
+            request.events(*stream())
+
+        service, gateway = self.start(generate=[slow])
+        gateway.generate("x", ["data:image/png;base64," + "A" * 100_000]).result()
+        self.assertEqual(len(service.asked("POST")), 1)
 
     def test_nothing_is_sent_if_the_body_is_too_large(self) -> None:
         service, gateway = self.start()

@@ -4,6 +4,8 @@
 //! A model's link carries a signature over its exact text and is passed on unchanged, so anything that two parsers or a
 //! Markdown reader might read differently is refused.
 
+use std::borrow::Cow;
+
 use url::{Host, Url};
 
 /// The longest link of a model, in bytes.
@@ -45,9 +47,25 @@ pub enum UrlRefusal {
     Host,
 }
 
+/// Checks a link as a model or a relay wrote it: white space and angle brackets around it are dropped, and spaces in it
+/// percent-encoded, because a signature over the link covers it in that form.
+///
+/// # Errors
+/// As [`check_generated`].
+pub fn read_generated(raw: &str, local: LocalLinks) -> Result<Cow<'_, str>, UrlRefusal> {
+    let link = raw.trim();
+    let link = link.strip_prefix('<').map_or(link, |link| link.strip_suffix('>').unwrap_or(link).trim());
+    if !link.contains([' ', '\t']) {
+        return check_generated(link, local).map(Cow::Borrowed);
+    }
+    let link = link.replace(' ', "%20").replace('\t', "%09");
+    check_generated(&link, local)?;
+    Ok(Cow::Owned(link))
+}
+
 /// Checks a link that a model made. Returns `raw`, byte for byte.
 ///
-/// 1..=4096 bytes; `https`, any port, no user name; no IP address in any spelling, not
+/// 1..=4096 bytes; `https` in any case, any port, no user name; no IP address in any spelling, not
 /// `localhost`; no quote or bracket that would end it in HTML. Parentheses pass: the Markdown writer escapes them.
 ///
 /// # Errors
@@ -57,7 +75,8 @@ pub fn check_generated(raw: &str, local: LocalLinks) -> Result<&str, UrlRefusal>
     if raw.contains(['"', '\'', '`', '<', '>']) {
         return Err(UrlRefusal::Character);
     }
-    let url = parse(raw, MAX_GENERATED_BYTES, local)?;
+    let lower = raw.split_once("://").map(|(scheme, rest)| format!("{}://{rest}", scheme.to_ascii_lowercase()));
+    let url = parse(lower.as_deref().unwrap_or(raw), MAX_GENERATED_BYTES, local)?;
     if is_local(&url, local) {
         return Ok(raw);
     }

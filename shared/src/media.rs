@@ -10,5 +10,5 @@ mod text;
 pub use image::{ImageDecoder, ImageProgress, ImageRejection, WholeImage};
 pub use markdown::{MarkdownImages, MarkdownPart};
 pub use payload::{BadPayload, Payload, encode};
-pub use reference::{Reference, Referred};
+pub use reference::{Reference, ReferenceKind, Referred};
 pub use text::Utf8;

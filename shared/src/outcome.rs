@@ -21,6 +21,10 @@ pub struct Outcome {
     failure: Option<Failure>,
     /// Slots with an unfinished picture.
     open: Vec<u32>,
+    /// Slots whose unfinished picture is a draft that comes behind the final one.
+    late: Vec<u32>,
+    /// The request's own pictures, as their hash in hexadecimal or their link: an upstream may send them back.
+    references: Vec<String>,
     is_done: bool,
     updates: u64,
     has_content: bool,
@@ -117,10 +121,22 @@ pub struct Success {
 }
 
 impl Outcome {
-    /// Records an update and returns what the outputs must write: for a picture that equals an earlier one, only its end.
+    /// The outcome of a request with these pictures, as [`InputPicture::identity`](crate::input::InputPicture::identity)
+    /// writes them: they do not count if they come back.
+    pub fn excluding(references: Vec<String>) -> Self {
+        Self { references, ..Self::default() }
+    }
+
+    /// Records an update and returns what the outputs must write: for a picture that equals an earlier one or one of the
+    /// request, only its end, and nothing of a draft behind the final picture of its slot.
     pub fn note<'a>(&mut self, update: Update<'a>) -> Option<Update<'a>> {
+        let was_late = update.is_of_bytes() && update.slot().is_some_and(|slot| self.late.contains(&slot));
         let is_new = self.observe(&update);
+        let is_late = update.is_of_bytes() && update.slot().is_some_and(|slot| self.late.contains(&slot));
         match update {
+            Update::ImageStarted { .. } if is_late => None,
+            Update::ImageStarted { .. } if is_new => Some(update),
+            _ if was_late => None,
             update if is_new => Some(update),
             Update::ImageFinished { slot, .. } => Some(Update::ImageRepeated { slot }),
             _ => None,
@@ -139,9 +155,12 @@ impl Outcome {
                 | Update::ImageLinked { .. }
         );
         match update {
-            Update::ImageStarted { slot, .. } => {
+            Update::ImageStarted { slot, draft, .. } => {
                 self.close(*slot);
                 self.open.push(*slot);
+                if *draft && self.images.iter().any(|image| image.slot == *slot && !image.draft) {
+                    self.late.push(*slot);
+                }
             }
             Update::ImageFinished { slot, draft, image } => {
                 self.close(*slot);
@@ -181,7 +200,8 @@ impl Outcome {
                 self.failure.get_or_insert(*failure);
             }
             Update::Done => self.is_done = true,
-            Update::Stopped(_) | Update::Text { .. } | Update::ImageBytes { .. } | Update::ImageRepeated { .. } => {}
+            Update::ImageRepeated { slot } => self.close(*slot),
+            Update::Stopped(_) | Update::Text { .. } | Update::ImageBytes { .. } => {}
         }
         true
     }
@@ -267,6 +287,14 @@ impl Outcome {
     }
 
     fn keep(&mut self, image: DeliveredImage) -> bool {
+        let is_own = match &image.source {
+            _ if self.references.is_empty() => false,
+            ImageSource::Inline(whole) => self.references.contains(&whole.sha256_hex()),
+            ImageSource::Link { url, .. } => self.references.contains(url),
+        };
+        if is_own {
+            return false;
+        }
         // A final picture is kept even if a draft had the same bytes.
         let is_known = self.images.iter().any(|known| known.is_same_as(&image) && (!known.draft || image.draft));
         let is_new = !is_known && self.images.len() < MAX_PICTURES;
@@ -278,6 +306,7 @@ impl Outcome {
 
     fn close(&mut self, slot: u32) {
         self.open.retain(|open| *open != slot);
+        self.late.retain(|late| *late != slot);
     }
 }
 
@@ -417,6 +446,46 @@ mod tests {
             assert_eq!(with(begun.clone()), None, "{begun:?}");
         }
         assert_eq!(not_started(&[], AnswerEnd::Clean), None);
+    }
+
+    #[test]
+    fn a_picture_of_the_request_does_not_count() {
+        let finished = |byte| {
+            let image = WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [byte; 32] };
+            Update::ImageFinished { slot: 0, draft: false, image }
+        };
+        let linked = |url| Update::ImageLinked { slot: 0, url, pixels: None, draft: false };
+        let own = || Outcome::excluding(vec!["07".repeat(32), "https://example.com/own".to_owned()]);
+        let mut outcome = own();
+        assert_eq!(outcome.note(finished(7)), Some(Update::ImageRepeated { slot: 0 }));
+        assert_eq!(outcome.note(linked("https://example.com/own")), None);
+        outcome.note(Update::Done);
+        assert_eq!(outcome.verdict(AnswerEnd::Clean), Err(Failure::NoImage));
+        for other in [finished(8), linked("https://example.com/other")] {
+            let mut outcome = own();
+            outcome.note(finished(7));
+            assert!(outcome.note(other).is_some());
+            outcome.note(finished(7));
+            assert_eq!(outcome.verdict(AnswerEnd::Clean).unwrap().images.len(), 1);
+        }
+    }
+
+    #[test]
+    fn a_draft_behind_the_final_picture_of_its_slot_is_not_written() {
+        let image = |byte| WholeImage { media_type: MediaType::Png, bytes: 9, width: 2, height: 1, sha256: [byte; 32] };
+        let start = |slot, draft| Update::ImageStarted { slot, media_type: MediaType::Png, draft };
+        let finish = |slot, draft, byte| Update::ImageFinished { slot, draft, image: image(byte) };
+        let mut outcome = Outcome::default();
+        let mut written = |update| outcome.note(update).is_some();
+        assert!(written(start(0, true)) && written(finish(0, true, 1)));
+        assert!(written(start(0, false)) && written(finish(0, false, 2)));
+        let late = [start(0, true), Update::ImageBytes { slot: 0, bytes: b"a" }, finish(0, true, 3)];
+        assert!(!late.into_iter().any(&mut written));
+        assert!(!written(start(0, true)) && written(start(0, false)) && written(finish(0, false, 4)));
+        assert!(written(start(1, true)) && written(finish(1, true, 5)), "a draft of another slot");
+        let images = outcome.verdict(AnswerEnd::Clean).unwrap().images;
+        let drafts: Vec<_> = images.iter().map(|image| (image.slot, image.draft)).collect();
+        assert_eq!(drafts, [(0, false), (1, true)]);
     }
 
     #[test]

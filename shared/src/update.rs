@@ -58,7 +58,7 @@ pub enum Update<'a> {
         /// The reason.
         why: ImageRejection,
     },
-    /// The unfinished picture in the slot is whole and equals an earlier one. Ends it.
+    /// The unfinished picture in the slot equals an earlier one, or is a late preview of one. Ends it.
     ImageRepeated {
         /// The slot.
         slot: u32,

@@ -12,8 +12,10 @@ mod finish_reason;
 pub mod gemini;
 pub mod images;
 mod models;
+mod number;
 mod picture;
 mod refused_parameter;
+mod repeats;
 mod responses;
 mod short;
 

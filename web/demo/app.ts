@@ -3,7 +3,7 @@ import { createImageClient, type GeneratedImage, type ImageClient, type ImageRun
 import { createBench, type Bench } from './bench.js';
 import { createComposer } from './composer.js';
 import { loadConfig, type Config } from './config.js';
-import { button, h, icon } from './dom.js';
+import { button, h, icon, isComposing } from './dom.js';
 import { needsNewKey } from './failures.js';
 import { receiveFiles } from './files.js';
 import { createHeader } from './header.js';
@@ -11,7 +11,7 @@ import { createHistory } from './history.js';
 import { createLimits } from './limits.js';
 import * as memory from './memory.js';
 import type { PageRequest } from './memory.js';
-import { createPictureActions } from './pictures.js';
+import { createPictureActions, isSame } from './pictures.js';
 import { createSession } from './session.js';
 import { createSignIn } from './sign-in.js';
 import { createStrip } from './strip.js';
@@ -68,11 +68,18 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     open: (picture: Parameters<typeof viewer.open>[1]): void => viewer.open(viewed(), picture),
   };
 
-  const viewer = createViewer(pictures, async (taskId) => {
-    await client().erasePictures(taskId);
-    if (strip.request()?.taskId === taskId) strip.reset();
-    history.forget(taskId);
-  });
+  const viewer = createViewer(
+    pictures,
+    async (taskId) => {
+      await client().erasePictures(taskId);
+      if (strip.request()?.taskId === taskId) strip.reset();
+      history.forget(taskId);
+    },
+    async (picture) => {
+      await history.renew(picture.image.taskId);
+      return viewed().find((other) => isSame(other.picture, picture));
+    },
+  );
 
   const limits = createLimits(client);
   const composer = createComposer(config, limits.element, (draft) => void send({ ...draft, taskId: newTaskId(), at: Date.now() }));
@@ -96,15 +103,18 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     onDone({ taskId }, { images }) {
       learn(images);
       history.end(taskId, 'succeeded', images);
-      void memory.forgetRequest();
+      void memory.forgetRequest(taskId);
       void afterRun();
     },
     onFailure(request, error) {
-      memory.keepFailure(request.taskId, error.code);
+      memory.keepFailure(request.taskId, error.paid ? 'paid' : error.code);
       if (error.retryAfterMs) hold(error);
       // A refusal made no task.
       history.end(request.taskId, error.status ? undefined : 'failed', error.images, error.code);
-      if (error.status === 401) waiting = request;
+      if (error.status === 401) {
+        waiting = request;
+        askAgain();
+      }
       void afterRun();
     },
   });
@@ -119,10 +129,23 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     if (images.some(({ urlExpires }) => urlExpires)) memory.setSetting('keepsPictures', true);
   }
 
+  let isSending = false;
+
   async function send(request: PageRequest): Promise<void> {
-    const next = needsNewKey((await memory.lastRequest(userId()))?.failure ?? '') ? { ...request, taskId: newTaskId() } : request;
-    await memory.keepRequest(next, userId());
+    if (isSending || strip.isRunning()) return;
+    isSending = true;
+    composer.setState('running');
     waiting = undefined;
+    const user = shownUser;
+    let next = request;
+    try {
+      if (needsNewKey((await memory.lastRequest(user))?.failure ?? '')) next = { ...request, taskId: newTaskId() };
+      await memory.keepRequest(next, user);
+    } finally {
+      isSending = false;
+    }
+    // The user has signed out in the meantime.
+    if (user !== shownUser) return memory.forgetUser();
     bench?.begin();
     history.begin(next.taskId, next.mode === 'faces' ? '/faceflip' : '/generate', next.at);
     const run = strip.start(next, true);
@@ -133,8 +156,6 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
   function showStrip(): void {
     if (narrow.matches || strip.element.getBoundingClientRect().top < 0) strip.element.scrollIntoView({ behavior: calm.matches ? 'auto' : 'smooth', block: 'start' });
   }
-
-  const userId = (): string => session.user()?.id ?? '';
 
   let holdTimer: ReturnType<typeof setInterval> | undefined;
 
@@ -162,13 +183,13 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
   function viewed(): ViewedPicture[] {
     const request = strip.request();
     const logged = history.sheets().flatMap(({ item, pictures, caption }) =>
-      pictures.map((picture, index) => {
-        const expires = item.pictures?.[index]?.expires;
-        return { picture, caption, isKept: !!item.pictures?.length, ...(expires && { expires }) };
+      pictures.map((picture) => {
+        const kept = item.pictures?.find(({ index, url }) => url && index === picture.image.index);
+        return { picture, caption, isKept: !!kept, ...(kept?.expires && { expires: kept.expires }) };
       }),
     );
     // The pictures of a run that has not ended are not on the sheet yet.
-    const own = strip.pictures().filter(({ src }) => !logged.some(({ picture }) => picture.src === src));
+    const own = strip.pictures().filter((picture) => !logged.some((other) => isSame(other.picture, picture)));
     return [...own.map((picture) => ({ picture, caption: request?.prompt || undefined, isKept: false })), ...logged];
   }
 
@@ -189,12 +210,20 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
   const work = h('div', { class: 'work' }, h('div', { class: 'desk' }, composer.element), h('div', { class: 'table' }, strip.element, history.element));
   let shownUser = '';
 
+  /** Takes away what belongs to a user. */
+  function clear(): void {
+    waiting = undefined;
+    strip.reset();
+    history.clear();
+    pictures.release();
+    composer.set({ taskId: '', mode: 'words', prompt: '', n: 1, ratio: '', model: config.models?.[0] ?? '', photos: [], at: 0 });
+    composer.setState('ready');
+  }
+
   function leave(): void {
     tools.replaceChildren();
     signIn.show(false);
-    strip.reset();
-    composer.setState('ready');
-    history.clear();
+    clear();
     stage.replaceChildren(h('div', { class: 'front' }, h('div', { class: 'film front-film', 'aria-hidden': 'true' }, h('div', { class: 'edge-marks' }), h('div', { class: 'gate' }, h('div', { class: 'hero' }, h('p', { class: 'hero-title', say: 'readyTitle' }), h('p', { class: 'hero-lead', say: 'readyLead' })))), signIn.element));
     shownUser = '';
   }
@@ -214,8 +243,7 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     email.textContent = user.email;
     tools.replaceChildren(menu);
     bench?.showUser(user.email);
-    strip.reset();
-    history.clear();
+    clear();
     const last = await memory.lastRequest(user.id);
     stage.replaceChildren(work);
     if (last) {
@@ -261,14 +289,16 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
   }
 
   addEventListener('keydown', (event) => {
-    if (event.key !== 'Escape' || event.isComposing || document.querySelector('dialog[open]')) return;
+    if (event.key !== 'Escape' || isComposing(event) || document.querySelector('dialog[open]')) return;
     if (menu.open) menu.open = false;
     else strip.cancel();
   });
   receiveFiles((files) => composer.addPhotos(files), () => !!shownUser);
   addEventListener('beforeunload', (event) => {
     // Where pictures are kept, a closed tab loses none.
-    if (strip.isRunning() && !memory.setting('keepsPictures')) event.preventDefault();
+    if (!strip.isRunning() || memory.setting('keepsPictures')) return;
+    event.preventDefault();
+    event.returnValue = true; // Chrome before 119 looks at nothing else.
   });
   setInterval(() => void memory.forgetOld(), 3600_000);
 

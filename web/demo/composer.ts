@@ -1,7 +1,7 @@
 // The form.
 import { preparePhotos } from '../src/photos.js';
 import type { Config } from './config.js';
-import { h, hush, placeholder, say } from './dom.js';
+import { h, hush, isComposing, placeholder, say } from './dom.js';
 import type { Mode, PageRequest, Photo } from './memory.js';
 import { createTray } from './tray.js';
 import type { Say, Word } from './words.js';
@@ -30,6 +30,8 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
   let mode: Mode = 'words';
   let state: 'ready' | 'running' = 'ready';
   let held = 0;
+  /** Counts the calls of `set`: the form may be another user's by the time its photos are ready. */
+  let round = 0;
 
   const trays = { words: createTray('referencePhotos', true, PLACES.words), faces: createTray('facePhotos', false, PLACES.faces) };
   const prompt = h('textarea', { id: 'prompt', rows: 4, placeholder: 'promptHint', 'aria-describedby': 'prompt-problem prompt-count' });
@@ -144,23 +146,30 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
     const text = prompt.value.trim();
     if (mode === 'words' && !text) return void complain(promptProblem, prompt, 'needPrompt');
     if ([...text].length > MAX_PROMPT) return void complain(promptProblem, prompt, 'promptTooLong', MAX_PROMPT);
-    let photos = trays[mode].photos();
-    if (mode === 'faces') {
-      const urls = linkList();
-      if (!urls) return;
-      photos = [...urls.map((url) => ({ url })), ...photos].slice(0, PLACES.faces);
-      if (!photos.length) return void complain(linksProblem, links, 'needPhoto');
-    }
+    const urls = mode === 'faces' ? linkList() : [];
+    if (!urls) return;
     composer.setState('running');
     const isWords = mode === 'words';
+    const tray = trays[mode];
+    const mine = round;
+    // What is still being scaled down belongs to the request. Where it cannot be used, the tray says so.
+    const areUsable = await tray.settled();
+    if (mine !== round) return;
+    let photos = [...urls.map((url) => ({ url })), ...tray.photos()];
+    const wrong = !isWords && (photos.length > PLACES.faces ? 'tooManyFaces' : !photos.length && 'needPhoto');
+    if (!areUsable || wrong) {
+      composer.setState('ready');
+      return void (areUsable && wrong && complain(linksProblem, links, wrong, PLACES.faces));
+    }
     try {
       photos = await fitting(photos);
+      if (mine !== round) return;
     } catch {
       composer.setState('ready');
       return void complain(promptProblem, prompt, 'f_photo', 0);
     }
     onSubmit({
-      mode,
+      mode: isWords ? 'words' : 'faces',
       prompt: text,
       n: isWords ? +chosen('count') : (config.faceSwapPictures ?? 3),
       ratio: isWords ? chosen('ratio') : '',
@@ -180,13 +189,14 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
   });
   prompt.addEventListener('input', showCount);
   form.addEventListener('keydown', (event) => {
-    if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || event.isComposing) return;
+    if (event.key !== 'Enter' || !(event.ctrlKey || event.metaKey) || isComposing(event)) return;
     event.preventDefault();
     void send();
   });
   const composer: Composer = {
     element: form,
     set(request) {
+      round++;
       mode = request.mode;
       choose('mode', mode);
       prompt.value = request.prompt;
@@ -197,7 +207,8 @@ export function createComposer(config: Config, limits: HTMLElement, onSubmit: (d
       }
       const isLink = (photo: Photo): photo is { url: string } => 'url' in photo;
       links.value = mode === 'faces' ? request.photos.filter(isLink).map(({ url }) => url).join('\n') : '';
-      trays[mode].set(mode === 'faces' ? request.photos.filter((photo) => !isLink(photo)) : request.photos);
+      trays.words.set(mode === 'words' ? request.photos : []);
+      trays.faces.set(mode === 'faces' ? request.photos.filter((photo) => !isLink(photo)) : []);
       render();
     },
     setPrompt(text) {

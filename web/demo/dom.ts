@@ -61,6 +61,9 @@ export function translate(root: ParentNode): void {
   }
 }
 
+/** Whether a key belongs to an input method. In Safari the key that ends the text has only a key code. */
+export const isComposing = (event: KeyboardEvent): boolean => event.isComposing || event.keyCode === 229;
+
 /** Outlines of 24 by 24. */
 const ICONS = {
   plus: 'M12 5v14M5 12h14',

@@ -6,6 +6,7 @@ const FAILURES: Partial<Record<Word, string>> = {
   f_offline: 'network',
   f_timeout: 'timeout upstream_timeout deadline_exceeded',
   f_interrupted: 'interrupted',
+  f_paid: 'paid',
   f_session: 'auth_required token_expired token_invalid api_key_not_accepted',
   f_forbidden: 'anonymous_not_allowed oauth_client_not_allowed',
   f_limit: 'rate_limited daily_limit too_many_running',
@@ -42,4 +43,4 @@ const PERMANENT = /^f_(content|input|photo|link|large|model|request|forbidden|cr
 export const isPermanent = (error: Pick<ImageStreamError, 'code'>): boolean => PERMANENT.test(failureWord(error.code));
 
 /** Failures after which the key has no use: the next attempt is another task. */
-export const needsNewKey = (code: string): boolean => /^(task_already_completed|task_id_reused)$/.test(code);
+export const needsNewKey = (code: string): boolean => /^(paid|task_already_completed|task_id_reused)$/.test(code);

@@ -1,5 +1,6 @@
 // The history: the tasks of the log, with the pictures of this page and the captions of this browser.
 import type { GeneratedImage, Generation, GenerationPage, ImageClient } from '../src/index.js';
+import { slotsOf } from '../src/settle.js';
 import { button, h, icon, label, say, type Icon } from './dom.js';
 import { failureWord } from './failures.js';
 import { captionOf } from './memory.js';
@@ -24,11 +25,14 @@ export interface History {
   /** Every picture, newest first. */
   sheets(): Sheet[];
   forget(taskId: string): void;
+  /** Asks the log for new links, at most once a minute. */
+  renew(taskId: string): Promise<void>;
   clear(): void;
 }
 
 const PAGE = 12;
 const POLL_MS = 5000;
+const RENEW_MS = 60_000;
 
 export function createHistory(actions: PictureActions & { client(): ImageClient; open(picture: ShownPicture): void }): History {
   let items: Generation[] = [];
@@ -40,7 +44,7 @@ export function createHistory(actions: PictureActions & { client(): ImageClient;
   let poll: ReturnType<typeof setTimeout> | undefined;
   /** Pictures of this page's own runs. */
   const made = new Map<string, GeneratedImage[]>();
-  const renewed = new Set<string>();
+  const renewed = new Map<string, number>();
   const cards = new Map<string, { element: HTMLElement; drawn: string }>();
 
   const list = h('ul', { class: 'sheet' });
@@ -55,19 +59,18 @@ export function createHistory(actions: PictureActions & { client(): ImageClient;
     body,
   );
 
-  function picturesOf({ taskId, pictures, urls }: Generation): ShownPicture[] {
-    const kept = pictures?.map((picture) => ({ ...picture, taskId })) ?? [];
-    const links = (urls ?? []).map((url, index) => ({ taskId, index, url }));
+  function picturesOf(item: Generation): ShownPicture[] {
+    const own = made.get(item.taskId) ?? [];
+    const images = [...slotsOf(item, own).values()].sort((a, b) => a.index - b.index);
     // What this page received itself needs no link.
-    const images = made.get(taskId) ?? (kept.length ? kept : links);
-    return images.map((image) => actions.show(image));
+    return images.map((image) => actions.show(own.find(({ index, blob }) => blob && index === image.index) ?? image));
   }
 
   function summary({ status, code, images, pictures, urls }: Generation, shown: ShownPicture[]): { text: Say; symbol?: Icon } {
     if (status === 'running') return { text: ['cardRunning'], symbol: 'flask' };
     if (status === 'failed') return { text: [failureWord(code ?? ''), 0], symbol: code === 'cancelled' ? 'stop' : 'alert' };
     if (!shown.length) return { text: pictures ? ['cardErased'] : ['cardNotKept', images], symbol: 'reference' };
-    const expires = pictures?.[0]?.expires;
+    const expires = pictures?.find(({ url }) => url)?.expires;
     if (expires) return { text: ['keptUntil', expires] };
     return { text: urls?.length ? ['linkUntil'] : pictures?.length ? ['cardPictures', shown.length] : ['notKept'] };
   }
@@ -84,7 +87,7 @@ export function createHistory(actions: PictureActions & { client(): ImageClient;
       const open = h('button', { type: 'button', class: 'mosaic-open', onclick: () => actions.open(picture) }, image);
       image.addEventListener('error', () => {
         open.replaceChildren(h('span', { class: 'gone', say: 'gone' }));
-        void renewLinks(item);
+        void history.renew(taskId);
       });
       if (caption) label(open, 'generated', caption);
       else label(open, 'generatedPlain', position + 1);
@@ -99,20 +102,10 @@ export function createHistory(actions: PictureActions & { client(): ImageClient;
     );
   }
 
-  /** Links live for an hour; the picture lives longer. The log is asked once. */
-  async function renewLinks({ taskId, pictures }: Generation): Promise<void> {
-    if (!pictures?.length || renewed.has(taskId)) return;
-    renewed.add(taskId);
-    const fresh = await actions.client().generation(taskId).catch(() => undefined);
-    if (!fresh) return;
-    cards.delete(taskId);
-    items = items.map((item) => (item.taskId === taskId ? fresh : item));
-    render();
-  }
-
   function render(): void {
     const elements = items.map((item) => {
-      const drawn = JSON.stringify([item, made.has(item.taskId)]).replace(/"url":"[^"]*"/g, '');
+      // Links are signed anew in every answer.
+      const drawn = JSON.stringify([item, made.has(item.taskId)]).replace(/"url(Expires)?":"[^"]*"/g, '"url"');
       const known = cards.get(item.taskId);
       if (known?.drawn === drawn) return known.element;
       const fresh = { element: card(item), drawn };
@@ -199,8 +192,20 @@ export function createHistory(actions: PictureActions & { client(): ImageClient;
     },
     sheets: () => items.map((item) => ({ item, pictures: picturesOf(item), caption: captionOf(item.taskId) })),
     forget(taskId) {
+      actions.release(made.get(taskId) ?? []);
       made.delete(taskId);
-      items = items.map((item) => (item.taskId === taskId ? { ...item, pictures: [] } : item));
+      items = items.map((item) => (item.taskId === taskId ? { ...item, pictures: [], urls: [] } : item));
+      render();
+    },
+    async renew(taskId) {
+      // Links live for an hour; the picture lives longer.
+      if (!items.find((item) => item.taskId === taskId)?.pictures?.length) return;
+      if (Date.now() - (renewed.get(taskId) ?? 0) < RENEW_MS) return;
+      renewed.set(taskId, Date.now());
+      const fresh = await actions.client().generation(taskId).catch(() => undefined);
+      if (!fresh) return;
+      cards.delete(taskId);
+      items = items.map((item) => (item.taskId === taskId ? fresh : item));
       render();
     },
     clear() {

@@ -40,6 +40,7 @@ const PHOTOS_MS = 24 * 3600_000;
 /** As old as the log gets. */
 const CAPTIONS_MS = 30 * PHOTOS_MS;
 const MAX_CAPTIONS = 300;
+const STORE_MS = 2000;
 
 function read<T>(name: string): T | undefined {
   try {
@@ -71,8 +72,11 @@ interface Settings {
 export const setting = <K extends keyof Settings>(name: K): Settings[K] | undefined => read(name);
 export const setSetting = <K extends keyof Settings>(name: K, value: Settings[K] | undefined): void => write(name, value);
 
-/** Runs `work` on the store of photos. Undefined where there is none, as in some private windows. */
-async function photoStore<T>(work: (store: IDBObjectStore) => IDBRequest<T>): Promise<T | undefined> {
+/** Runs `work` on the store of photos. Undefined where there is none, as in some private windows, or no answer. */
+const photoStore = <T>(work: (store: IDBObjectStore) => IDBRequest<T>): Promise<T | undefined> =>
+  Promise.race([photoWork(work), new Promise<undefined>((resolve) => setTimeout(resolve, STORE_MS))]);
+
+async function photoWork<T>(work: (store: IDBObjectStore) => IDBRequest<T>): Promise<T | undefined> {
   try {
     const opening = indexedDB.open('darkroom', 1);
     opening.onupgradeneeded = () => opening.result.createObjectStore('photos');
@@ -120,8 +124,9 @@ export async function lastRequest(user: string): Promise<LastRequest | undefined
   return { ...request, photos: (await photoStore((store) => store.get(last.taskId) as IDBRequest<Photo[]>)) ?? [] };
 }
 
-/** Deletes the last request and its photos; its caption stays. */
-export async function forgetRequest(): Promise<void> {
+/** Deletes the last request and its photos; its caption stays. With `taskId` only that one: another tab may have sent one. */
+export async function forgetRequest(taskId?: string): Promise<void> {
+  if (taskId && read<StoredRequest>('last')?.taskId !== taskId) return;
   write('last', undefined);
   await photoStore((store) => store.clear());
 }

@@ -18,20 +18,27 @@ export interface PictureActions {
   copy(picture: ShownPicture): Promise<void>;
   /** Adds the picture to the photos of the form. */
   useAsReference(picture: ShownPicture): Promise<void>;
+  /** Lets go of the bytes of these pictures; without them of all. */
+  release(images?: readonly GeneratedImage[]): void;
 }
+
+/** Whether both are the picture of the same task and slot; their links may differ. */
+export const isSame = ({ image: a }: ShownPicture, { image: b }: ShownPicture): boolean => a.taskId === b.taskId && a.index === b.index;
 
 /** Whether this browser lets a page copy pictures: on the device itself or over TLS. */
 export const canCopy = (): boolean => typeof ClipboardItem !== 'undefined' && !!navigator.clipboard?.write;
 
-const sources = new WeakMap<Blob, string>();
+const sources = new Map<Blob, string>();
 
-/** The object URL of a blob. Pictures on the page stay until it is left, so none is revoked. */
+/** The object URL of a blob, until `release`. */
 function sourceOf(blob: Blob): string {
   const known = sources.get(blob) ?? URL.createObjectURL(blob);
   sources.set(blob, known);
   return known;
 }
 
+/** A browser reads the bytes of a download after the click. */
+const DOWNLOAD_MS = 60_000;
 const EXTENSIONS: Record<string, string> = { 'image/jpeg': 'jpg', 'image/webp': 'webp' };
 
 export function createPictureActions(config: Config, client: () => ImageClient, addPhoto: (photo: Blob | string) => Promise<void>): PictureActions {
@@ -50,7 +57,9 @@ export function createPictureActions(config: Config, client: () => ImageClient, 
       try {
         const blob = await bytes(image);
         const name = `${image.taskId.slice(0, 8)}-${image.index + 1}.${EXTENSIONS[blob.type] ?? 'png'}`;
-        h('a', { href: sourceOf(blob), download: name }).click();
+        const href = URL.createObjectURL(blob);
+        h('a', { href, download: name }).click();
+        setTimeout(() => URL.revokeObjectURL(href), DOWNLOAD_MS);
       } catch {
         // The host of the link lets no page read its pictures.
         h('a', { href: src, target: '_blank', rel: 'noreferrer' }).click();
@@ -73,6 +82,13 @@ export function createPictureActions(config: Config, client: () => ImageClient, 
       // Where the bytes cannot be read, the service passes the link on.
       await addPhoto(await bytes(image).catch(() => image.url!));
       notify('addedReference');
+    },
+    release(images) {
+      for (const [blob, source] of sources) {
+        if (images && !images.some((image) => image.blob === blob)) continue;
+        URL.revokeObjectURL(source);
+        sources.delete(blob);
+      }
     },
   };
 }

@@ -7,6 +7,7 @@ import type { Word } from './words.js';
 const KEPT = 'darkroom.refresh';
 /** A token that ends sooner is refreshed first. */
 const MARGIN_MS = 30_000;
+const TIMEOUT_MS = 10_000;
 
 export interface User {
   id: string;
@@ -46,37 +47,63 @@ export interface Session {
 
 /** @param onEnd called when a session cannot be refreshed */
 export function createSession({ supabase: { url, key }, rememberSignIn }: Config, onEnd: () => void): Session {
-  const storage = rememberSignIn ? localStorage : sessionStorage;
+  /** The refresh token, where the browser blocks the page's storage. */
+  let inMemory: string | undefined;
   let tokens: Tokens | undefined;
   let refreshing: Promise<void> | undefined;
 
   async function call(path: string, body: object, wrong: Word, bearer?: string): Promise<unknown> {
     const headers = { 'Content-Type': 'application/json', apikey: key, ...(bearer && { Authorization: `Bearer ${bearer}` }) };
-    let response: Response;
+    // The lock of `refresh` holds every tab.
+    const stop = new AbortController();
+    const timer = setTimeout(() => stop.abort(), TIMEOUT_MS);
+    let status: number;
     try {
-      response = await fetch(`${url}/auth/v1/${path}`, { method: 'POST', headers, body: JSON.stringify(body) });
+      const response = await fetch(`${url}/auth/v1/${path}`, { method: 'POST', headers, body: JSON.stringify(body), signal: stop.signal });
+      status = response.status;
+      if (response.ok) return status === 204 ? undefined : await response.json();
     } catch {
       throw new SignInError('signInDown');
+    } finally {
+      clearTimeout(timer);
     }
-    if (response.ok) return response.status === 204 ? undefined : response.json();
-    const { status } = response;
     throw new SignInError(status === 429 ? 'signInBusy' : status < 500 && status !== 404 ? wrong : 'signInDown');
+  }
+
+  const storage = (): Storage => (rememberSignIn ? localStorage : sessionStorage);
+
+  function stored(): string | null | undefined {
+    try {
+      return storage().getItem(KEPT);
+    } catch {
+      return inMemory;
+    }
+  }
+
+  function store(token: string | undefined): void {
+    inMemory = token;
+    try {
+      if (token) storage().setItem(KEPT, token);
+      else storage().removeItem(KEPT);
+    } catch {
+      // Then a reload signs the user out.
+    }
   }
 
   function keep(answer: unknown): void {
     const { access_token, refresh_token, expires_in, user } = answer as Record<string, string> & { user: User };
     tokens = { access: access_token!, endsAt: Date.now() + +expires_in! * 1000, user };
-    storage.setItem(KEPT, refresh_token!);
+    store(refresh_token);
   }
 
   function forget(): void {
     tokens = undefined;
-    storage.removeItem(KEPT);
+    store(undefined);
   }
 
   /** Each refresh token is used once; another tab may have used the one of before. */
   async function refreshAlone(): Promise<void> {
-    const refresh_token = storage.getItem(KEPT);
+    const refresh_token = stored();
     try {
       if (refresh_token) keep(await call('token?grant_type=refresh_token', { refresh_token }, 'signInAgain'));
       else forget();
@@ -104,7 +131,7 @@ export function createSession({ supabase: { url, key }, rememberSignIn }: Config
     sendCode: async (email) => void (await call('otp', { email, create_user: false }, 'wrongSignIn')),
     verifyCode: async (email, token) => keep(await call('verify', { type: 'email', email, token }, 'wrongCode')),
     async restore() {
-      if (storage.getItem(KEPT)) await refresh().catch(() => {});
+      if (stored()) await refresh().catch(() => {});
       return !!tokens;
     },
     async signOut() {
@@ -114,7 +141,7 @@ export function createSession({ supabase: { url, key }, rememberSignIn }: Config
     },
     damage(access, isEnded) {
       if (tokens) tokens = { ...tokens, access };
-      if (isEnded) storage.setItem(KEPT, 'ended');
+      if (isEnded) store('ended');
     },
   };
 }

@@ -296,8 +296,8 @@ export function createStrip(actions: StripActions): Strip {
     await cancelling;
     const item = await actions.client().generation(cancelled.taskId).catch(() => undefined);
     if (request !== cancelled || element.dataset.state !== 'cancelled') return;
-    tell(!item || item.cancelling || item.status === 'failed' ? 'sayCancelled' : 'sayStopped');
-    actions.onFailure(cancelled, new ImageStreamError('cancelled', ''));
+    tell(item?.cancelling || item?.status === 'failed' ? 'sayCancelled' : 'sayStopped');
+    actions.onFailure(cancelled, Object.assign(new ImageStreamError('cancelled', ''), { images }));
   }
 
   strip.reset();

@@ -10,6 +10,8 @@ export interface Tray {
   photos(): Photo[];
   set(photos: Photo[]): void;
   add(photos: readonly (Blob | string)[]): Promise<void>;
+  /** Waits for the photos that are being scaled down. False if one of them cannot be used. */
+  settled(): Promise<boolean>;
 }
 
 const WORKER = new URL('photos-worker.js', document.baseURI);
@@ -18,6 +20,10 @@ const WORKER = new URL('photos-worker.js', document.baseURI);
 export function createTray(title: Word, isOptional: boolean, places: number): Tray {
   let photos: Photo[] = [];
   let waiting = 0;
+  let refused = 0;
+  /** Counts the calls of `set`: what was added before has gone with it. */
+  let round = 0;
+  let adding: Promise<unknown> = Promise.resolve();
   const input = h('input', { type: 'file', accept: 'image/*', multiple: true, class: 'unseen', label: 'addPhoto' });
   const list = h('ul', { class: 'tray', 'data-places': places });
   const count = h('span', { class: 'count' });
@@ -65,14 +71,17 @@ export function createTray(title: Word, isOptional: boolean, places: number): Tr
     const wanted = files.slice(0, Math.max(0, free));
     if (files.length > wanted.length) say(problem, 'tooManyPhotos', places);
     waiting += wanted.length;
+    const mine = round;
     render();
     for (const file of wanted) {
       let photo: Photo | undefined;
       if (typeof file === 'string') photo = { url: file };
       else if (file.type && !file.type.startsWith('image/')) say(problem, 'notAPhoto', file instanceof File ? file.name : file.type);
       else photo = await prepare(file);
+      if (mine !== round) return;
       waiting--;
       if (photo) photos = [...photos, photo];
+      else refused++;
       render();
     }
   }
@@ -92,19 +101,31 @@ export function createTray(title: Word, isOptional: boolean, places: number): Tr
   input.addEventListener('change', () => {
     const files = [...(input.files ?? [])];
     input.value = '';
-    void add(files);
+    void tray.add(files);
   });
   render();
-  return {
+  const tray: Tray = {
     element,
-    add,
+    add(files) {
+      const mine = add(files);
+      adding = Promise.all([adding, mine]);
+      return mine;
+    },
+    async settled() {
+      const before = refused;
+      for (let last; last !== adding; await last) last = adding;
+      return refused === before;
+    },
     photos: () => photos,
     set(next) {
+      round++;
+      waiting = 0;
       photos = next;
       hush(problem);
       render();
     },
   };
+  return tray;
 }
 
 /** Two sizes in a small space: their unit stands once. */

@@ -1,7 +1,7 @@
 // One picture, as large as the window, and its actions.
 import { ImageStreamError } from '../src/index.js';
 import { button, h, hush, iconButton, notify, say } from './dom.js';
-import { canCopy, type PictureActions, type ShownPicture } from './pictures.js';
+import { canCopy, isSame, type PictureActions, type ShownPicture } from './pictures.js';
 import { sizeOf } from './words.js';
 
 /** A picture in the viewer, and what is known about it. */
@@ -18,8 +18,11 @@ export interface Viewer {
   isOpen(): boolean;
 }
 
-/** @param erase erases the kept pictures of a task */
-export function createViewer(actions: PictureActions, erase: (taskId: string) => Promise<void>): Viewer {
+/**
+ * @param erase erases the kept pictures of a task
+ * @param renew the picture with a new link
+ */
+export function createViewer(actions: PictureActions, erase: (taskId: string) => Promise<void>, renew: (picture: ShownPicture) => Promise<ViewedPicture | undefined>): Viewer {
   let all: ViewedPicture[] = [];
   let position = 0;
   let canErase = true;
@@ -105,6 +108,15 @@ export function createViewer(actions: PictureActions, erase: (taskId: string) =>
     }
   }
 
+  image.addEventListener('error', () => void showRenewed(current()));
+  async function showRenewed(broken: ShownPicture): Promise<void> {
+    const fresh = await renew(broken);
+    if (broken !== current()) return;
+    if (!fresh || fresh.picture.src === broken.src) return notify('gone');
+    all[position] = fresh;
+    render();
+  }
+
   dialog.addEventListener('keydown', ({ key }) => {
     if (key === 'ArrowLeft') move(-1);
     if (key === 'ArrowRight') move(1);
@@ -114,7 +126,7 @@ export function createViewer(actions: PictureActions, erase: (taskId: string) =>
   return {
     open(pictures, start) {
       all = pictures;
-      position = Math.max(0, all.findIndex(({ picture }) => picture.src === start.src));
+      position = Math.max(0, all.findIndex(({ picture }) => isSame(picture, start)));
       render();
       dialog.showModal();
     },

@@ -55,6 +55,7 @@ const WORDS = {
   shrunk: ['{0} → {1}', '{0} → {1}'],
   linkPhoto: ['链接', 'Link'],
   tooManyPhotos: ['最多 {0} 张照片，其余未添加', 'At most {0} photos. The others were not added'],
+  tooManyFaces: ['照片和链接一共最多 {0} 个', 'At most {0} photos and links together'],
   notAPhoto: ['“{0}”不是图片', '“{0}” is not a picture'],
   photoLinks: ['照片链接', 'Photo links'],
   linksHint: ['每行一个 https 链接', 'One https link per line'],

@@ -1,7 +1,7 @@
 import { type Language } from './errors.js';
 import type { GeneratedImage } from './events.js';
 import { type Generations } from './generations.js';
-import type { TokenSource } from './request.js';
+import { type TokenSource } from './request.js';
 import { type ImageRun, type RetryOptions, type RunOptions } from './run.js';
 /** The address of each route, with its path. */
 export interface ImageClientUrls {
@@ -55,6 +55,10 @@ export interface FaceflipRequest {
     taskId?: string;
     prompt?: string;
 }
+/** How a picture is read. */
+export interface BlobOptions {
+    signal?: AbortSignal;
+}
 export interface ImageClient extends Generations {
     /** `POST /api/generate-stream` */
     generate(request: GenerateRequest, options?: RunOptions): ImageRun;
@@ -64,8 +68,11 @@ export interface ImageClient extends Generations {
     faceflip(request: FaceflipRequest, options?: RunOptions): ImageRun;
     /** Follows a task that was sent earlier, by this page or another. */
     resume(taskId: string, options?: RunOptions): ImageRun;
-    /** The picture's bytes. If its link has expired, the log is asked for a new one, once. */
-    blob(image: GeneratedImage): Promise<Blob>;
+    /**
+     * The picture's bytes. If its link has expired, the log is asked for a new one, once. A link that the page may not
+     * read is `network`: show `image.url` then.
+     */
+    blob(image: GeneratedImage, options?: BlobOptions): Promise<Blob>;
 }
 /** A client of the image gateway. It keeps no state between runs. */
 export declare function createImageClient(options?: ImageClientOptions): ImageClient;

@@ -1,5 +1,6 @@
-import { failIn } from './errors.js';
+import { failIn, preferredLanguage } from './errors.js';
 import { createGenerations } from './generations.js';
+import { defined } from './request.js';
 import { createRun } from './run.js';
 const ROUTES = {
     generate: '/api/generate-stream',
@@ -9,7 +10,7 @@ const ROUTES = {
 };
 /** A client of the image gateway. It keeps no state between runs. */
 export function createImageClient(options = {}) {
-    const { url = '', retry, language, maxBodyBytes = 6 << 20 } = options;
+    const { url = '', retry = {}, language, maxBodyBytes = 6 << 20 } = options;
     const fail = failIn(language ?? preferredLanguage());
     const settings = {
         tokenTimeoutMs: 10_000,
@@ -17,20 +18,21 @@ export function createImageClient(options = {}) {
         totalTimeoutMs: 660_000,
         previewIntervalMs: 400,
         fetch: (...request) => fetch(...request),
-        ...options,
+        ...defined(options),
         headers: { ...(language && { 'Accept-Language': language }), ...options.headers },
-        retry: { retries: retry === false ? 0 : 2, baseMs: 500, maxMs: 8000, maxRetryAfterMs: 60_000, ...retry },
+        retry: { retries: retry === false ? 0 : 2, baseMs: 500, maxMs: 8000, maxRetryAfterMs: 60_000, ...defined(retry) },
         fail,
     };
     function address(route) {
-        return typeof url === 'string' ? url.replace(/\/$/, '') + ROUTES[route] : url[route];
+        const found = typeof url === 'string' ? url.replace(/\/$/, '') + ROUTES[route] : url[route];
+        if (!found)
+            throw new TypeError(`url.${route} is missing`);
+        return found;
     }
-    const logAddress = address('generations');
-    const log = logAddress === undefined ? undefined : createGenerations(settings, logAddress);
+    const generations = createGenerations(settings, () => address('generations'));
+    const log = typeof url === 'string' || url.generations ? generations : undefined;
     function start(route, taskId, members, options) {
         const url = address(route);
-        if (url === undefined)
-            throw new TypeError(`url.${route} is missing`);
         const headers = {
             'Content-Type': 'application/json',
             Accept: 'text/event-stream, application/problem+json',
@@ -46,11 +48,16 @@ export function createImageClient(options = {}) {
     }
     function generate(route, request, options) {
         const { images, aspectRatio, format = 'events', ...rest } = request;
-        const members = async () => ({ ...rest, image_inputs: await toInputs(images), aspect_ratio: aspectRatio, format });
+        const members = async () => {
+            // What a paid answer needs is loaded before it.
+            if (route === 'image' || format === 'chat')
+                await import('./chat.js');
+            return { ...rest, image_inputs: images && (await toInputs(images)), aspect_ratio: aspectRatio, format };
+        };
         return start(route, options.taskId ?? newTaskId(), members, options);
     }
     return {
-        ...log, // Without an address of the log its methods are missing.
+        ...generations,
         generate: (request, options = {}) => generate('generate', request, options),
         // Nothing is sent before its whole answer, so silence is no failure.
         generateImage: (request, options = {}) => generate('image', request, { ...options, idleTimeoutMs: Infinity }),
@@ -60,14 +67,13 @@ export function createImageClient(options = {}) {
             return start('faceflip', task_id, members, options);
         },
         resume: (taskId, options = {}) => createRun(settings, log, taskId, undefined, options),
-        blob: async (image) => (await import('./blobs.js')).download(image, settings, log),
+        blob: async (image, options) => (await import('./blobs.js')).download(image, settings, log, options),
     };
 }
 /** The bytes of `blob` as a `data:` URL, with the media type found in them. */
 export async function toDataUrl(blob) {
     return (await import('./blobs.js')).toDataUrl(blob);
 }
-const toInputs = async (photos) => photos && Promise.all(photos.map((photo) => (typeof photo === 'string' ? photo : toDataUrl(photo))));
+const toInputs = async (photos) => (await import('./blobs.js')).toInputs(photos);
 /** 128 random bits. `crypto.randomUUID` is missing on a page without TLS. */
 const newTaskId = () => crypto.getRandomValues(new Uint32Array(4)).join('-');
-const preferredLanguage = () => /\b(zh|en)\b/.exec(`${globalThis.navigator?.languages}`)?.[0] ?? 'zh';

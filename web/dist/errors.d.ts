@@ -40,6 +40,8 @@ export declare class ImageStreamError extends Error {
     images: GeneratedImage[];
     constructor(code: string, message: string, details?: ErrorDetails);
 }
+/** The browser's language, else Chinese. */
+export declare const preferredLanguage: () => Language;
 /** Makes a failure with one of the sentences of this package, and `note` behind it in parentheses. */
 export type Fail = (code: string, details?: ErrorDetails, note?: string | number) => ImageStreamError;
 export declare function failIn(language: Language): Fail;

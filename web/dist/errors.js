@@ -7,6 +7,8 @@ export class ImageStreamError extends Error {
         Object.assign(this, { name: 'ImageStreamError', code, retryable: LOST.test(code), images: [] }, details);
     }
 }
+/** The browser's language, else Chinese. */
+export const preferredLanguage = () => /\b(zh|en)\b/.exec(`${globalThis.navigator?.languages}`)?.[0] ?? 'zh';
 // Chinese and English.
 const SENTENCES = {
     network: '网络连接失败|Network failure',

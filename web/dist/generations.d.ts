@@ -14,5 +14,5 @@ export interface Generations {
     /** Erases the kept pictures of a task that has ended. */
     erasePictures(taskId: string): Promise<void>;
 }
-/** @param address of `GET /api/generations` */
-export declare function createGenerations(settings: RequestSettings, address: string): Generations;
+/** @param address of `GET /api/generations`; throws if there is none */
+export declare function createGenerations(settings: RequestSettings, address: () => string): Generations;

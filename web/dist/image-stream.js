@@ -7,10 +7,12 @@ const MAX_INPUT_CHARS = 5_800_000;
  * `onStatus('error')`.
  */
 export function createImageStream(options = {}) {
-    const client = 'generate' in options ? options : createImageClient(options);
+    const isClient = 'generate' in options;
+    const client = isClient ? options : createImageClient(options);
+    const language = isClient ? undefined : options.language;
     async function start(params, route) {
         const { prompt, imageInputs = [], n, model, aspectRatio, multi, signal, taskId } = params;
-        const images = await fit(imageInputs, signal);
+        const images = await fit(imageInputs, { ...(language && { language }), ...(signal && { signal }) });
         const request = {
             prompt,
             n: (multi && n) || 1,
@@ -50,7 +52,9 @@ export function createImageStream(options = {}) {
             for await (const event of run) {
                 if (event.type === 'connecting')
                     content.clear();
-                else if (event.type !== 'retry')
+                if (event.type === 'resumed')
+                    content.resume();
+                if (!/connecting|retry/.test(event.type))
                     setStatus('streaming');
                 if (event.type === 'text')
                     content.text(event.text);
@@ -80,42 +84,64 @@ export function createImageStream(options = {}) {
     return { generateImageStream, generateImage, client };
 }
 /**
- * The content as a chat answer would write it. One picture grows at its end; others wait until it is whole, so that
- * every picture stands in one piece. Drafts are left out.
+ * The content as a chat answer would write it. One picture grows at its end; others, and text, wait until it is whole, so
+ * that every picture stands in one piece. Drafts are left out.
  */
 function createContent(onGrow) {
     let content = '';
+    let text = '';
     const waiting = new Map();
+    /** The picture that grows, and where in the content it begins. */
     let growing;
-    function grow(text) {
-        content += text;
+    function grow(more) {
+        content += more;
         onGrow(content);
+    }
+    /** Ends the picture that grows, and writes what has waited for it. */
+    function end(close) {
+        growing = undefined;
+        const whole = [...waiting].filter(([, picture]) => picture.endsWith(')'));
+        for (const [index] of whole)
+            waiting.delete(index);
+        const more = [close, text, ...whole.map(([, picture]) => picture)].join('');
+        text = '';
+        if (more)
+            grow(more);
     }
     return {
         all: () => content,
         clear() {
-            content = '';
+            content = text = '';
             waiting.clear();
             growing = undefined;
         },
-        text: grow,
+        /** The stream has broken: what is not whole is taken away, and the log has links in its place. */
+        resume() {
+            if (growing)
+                content = content.slice(0, growing.from);
+            end('');
+            waiting.clear();
+        },
+        text(more) {
+            if (growing)
+                text += more;
+            else
+                grow(more);
+        },
         begin(index, mediaType, draft) {
-            if (growing === index)
-                grow(')');
-            if (growing === index)
-                growing = undefined;
+            if (growing?.index === index)
+                end(')');
             waiting.delete(index);
             if (draft)
                 return;
             const head = `![image](data:${mediaType ?? 'image/png'};base64,`;
-            growing ??= index;
-            if (growing === index)
-                grow(head);
-            else
-                waiting.set(index, head);
+            if (growing)
+                return void waiting.set(index, head);
+            growing = { index, from: content.length };
+            grow(head);
         },
         add(index, b64) {
-            if (growing === index)
+            if (growing?.index === index)
                 grow(b64);
             else if (waiting.has(index))
                 waiting.set(index, waiting.get(index) + b64);
@@ -123,28 +149,15 @@ function createContent(onGrow) {
         whole({ index, url, draft }) {
             if (draft)
                 return;
-            if (growing === index) {
-                growing = undefined;
-                grow(')');
-            }
-            else if (waiting.has(index)) {
-                if (growing === undefined)
-                    grow(`${waiting.get(index)})`);
-                else
-                    return void waiting.set(index, `${waiting.get(index)})`);
-                waiting.delete(index);
-            }
-            else if (url) {
-                waiting.set(index, `![image](${url.replace('(', '%28').replace(')', '%29')})`);
-            }
-            if (growing !== undefined)
-                return;
-            for (const [slot, text] of waiting) {
-                if (!text.endsWith(')'))
-                    continue;
-                grow(text);
-                waiting.delete(slot);
-            }
+            if (growing?.index === index)
+                return end(')');
+            const begun = waiting.get(index);
+            if (begun)
+                waiting.set(index, `${begun})`);
+            else if (url)
+                waiting.set(index, `![image](${url.replaceAll('(', '%28').replaceAll(')', '%29')})`);
+            if (!growing)
+                end('');
         },
     };
 }
@@ -158,13 +171,13 @@ function guarded(callback, value) {
     }
 }
 /** Photos that fit one request. Without `OffscreenCanvas`, as on a server, they stay as they are. */
-async function fit(photos, signal) {
+async function fit(photos, options) {
     const chars = photos.reduce((sum, photo) => sum + (typeof photo === 'string' ? photo.length : 0), 0);
     const isLarge = chars > MAX_INPUT_CHARS;
     const changed = photos.filter((photo) => typeof photo !== 'string' || (isLarge && photo.startsWith('data:')));
     if (!changed.length || typeof OffscreenCanvas === 'undefined')
         return [...photos];
-    const prepared = await preparePhotos(changed, signal ? { signal } : {});
+    const prepared = await preparePhotos(changed, options);
     const fitted = new Map(changed.map((photo, index) => [photo, prepared[index].dataUrl]));
     return photos.map((photo) => fitted.get(photo) ?? photo);
 }

@@ -5,6 +5,7 @@ export interface PhotoOptions {
     maxEdge?: number;
     /** The largest photo, in bytes. By default all of them fit one request: 1400000 for up to three. */
     maxBytes?: number;
+    /** Of sentences. Default: the browser's, else Chinese. */
     language?: Language;
     signal?: AbortSignal;
     /** The address of `photos-worker.js`, where a bundler does not find it. */

@@ -1,12 +1,12 @@
 import { decodeBase64 } from './base64.js';
 import { toDataUrl } from './client.js';
-import { failIn, ImageStreamError } from './errors.js';
+import { failIn, ImageStreamError, preferredLanguage } from './errors.js';
 import { shrink } from './shrink.js';
 const ALL_BYTES = 4_200_000;
 const HEIC = '此浏览器无法读取 HEIC，请改用 JPEG（iPhone：设置 > 相机 > 格式 > 兼容性最佳）|This browser cannot read HEIC. Use JPEG (iPhone: Settings > Camera > Formats > Most Compatible)';
 const UNREADABLE = '请改用 JPEG、PNG 或 WebP|Use JPEG, PNG or WebP';
 /** Scales photos down in a worker, one after another. Throws `invalid_image` for one that the browser cannot read. */
-export async function preparePhotos(photos, { maxEdge = 2048, maxBytes, language = 'zh', signal, workerUrl } = {}) {
+export async function preparePhotos(photos, { maxEdge = 2048, maxBytes, language = preferredLanguage(), signal, workerUrl } = {}) {
     const limit = maxBytes ?? Math.floor(ALL_BYTES / Math.max(3, photos.length));
     let worker = startWorker(workerUrl);
     const prepared = [];

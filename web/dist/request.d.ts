@@ -19,6 +19,8 @@ export declare function send({ token, tokenTimeoutMs, headers, fail, fetch }: Re
 export declare function refusal(response: Response, signal: AbortSignal, fail: Fail): Promise<ImageStreamError>;
 /** A controller that `outer` aborts too. Its own `abort` at the end lets go of `outer`. */
 export declare function childOf(outer?: AbortSignal): AbortController;
+/** `object` without the members that are undefined: they stand for the default. */
+export declare const defined: <T>(object: T) => T & object;
 /**
  * `work`, or `network` if it fails, or `aborted` once `signal` is, or `timeout` after `ms`: a page's own `fetch` or token
  * function may ignore its signal. A timer that fires late means that the page slept, and answers may be waiting: it runs

@@ -43,6 +43,8 @@ export function childOf(outer) {
     outer?.addEventListener('abort', abort, { signal: child.signal });
     return child;
 }
+/** `object` without the members that are undefined: they stand for the default. */
+export const defined = (object) => Object.fromEntries(Object.entries(object).filter(([, value]) => value !== undefined));
 const LATE_MS = 1000;
 /**
  * `work`, or `network` if it fails, or `aborted` once `signal` is, or `timeout` after `ms`: a page's own `fetch` or token

@@ -87,7 +87,7 @@ export function createImageStreamStore(client) {
         }
     }
     function start(begin, options = {}) {
-        if (current)
+        if (current && !current.isCancelled)
             return current.ended;
         const stop = new AbortController();
         options.signal?.addEventListener('abort', () => stop.abort(), { signal: stop.signal });
@@ -138,7 +138,12 @@ export function createImageStreamStore(client) {
         generate: (request, options) => start((all) => client.generate(request, all), options),
         faceflip: (request, options) => start((all) => client.faceflip(request, all), options),
         resume: (taskId, options) => start((all) => client.resume(taskId, all), options),
-        cancel: () => void current?.run.cancel(),
+        cancel() {
+            if (!current)
+                return;
+            current.isCancelled = true;
+            void current.run.cancel();
+        },
         reset() {
             stopReading();
             clear();

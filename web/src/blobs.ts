@@ -1,22 +1,56 @@
+import type { BlobOptions } from './client.js';
 import type { GeneratedImage } from './events.js';
 import type { Generations } from './generations.js';
-import type { RequestSettings } from './request.js';
+import { bounded, childOf } from './request.js';
+import type { RunSettings } from './run.js';
 
-/** The bytes of a picture. If its link has expired, the log is asked for a new one, once. The token is not sent. */
-export async function download(image: GeneratedImage, settings: RequestSettings, log?: Generations): Promise<Blob> {
-  if (image.blob) return image.blob;
-  const { fail } = settings;
-  let response = await settings.fetch(image.url!);
-  if (response.status === 403 && log) {
-    const { pictures } = await log.generation(image.taskId);
-    const fresh = pictures?.find(({ index }) => index === image.index);
-    if (fresh) response = await settings.fetch(fresh.url!);
-  }
-  if (!response.ok) throw fail(`http_${response.status}`, { status: response.status });
-  const blob = await response.blob();
-  if (image.bytes !== undefined && blob.size !== image.bytes) throw fail('interrupted');
-  return blob;
+/** The bytes of a picture. */
+export async function download(
+  image: GeneratedImage,
+  settings: RunSettings,
+  log?: Generations,
+  { signal }: BlobOptions = {},
+): Promise<Blob> {
+  return image.blob ?? fetchPicture(image, settings, log, signal);
 }
+
+/**
+ * If the link has expired, the log is asked for a new one, once. The token is not sent, and the host may be silent as long
+ * as a stream.
+ */
+async function fetchPicture(
+  image: GeneratedImage,
+  { fetch, fail, idleTimeoutMs }: RunSettings,
+  log?: Generations,
+  outer?: AbortSignal,
+): Promise<Blob> {
+  const own = childOf(outer);
+  const { signal } = own;
+  const waiting = <T>(work: Promise<T>): Promise<T> => bounded(work, signal, fail, idleTimeoutMs);
+  const get = (url: string): Promise<Response> => waiting((async () => fetch(url, { signal }))());
+  try {
+    let response = await get(image.url!);
+    if (response.status === 403 && log) {
+      const { pictures } = await log.generation(image.taskId, signal);
+      const fresh = pictures?.find(({ index }) => index === image.index)?.url;
+      if (fresh) response = await get(fresh);
+    }
+    const { status, headers, body } = response;
+    if (!response.ok || !body) throw fail(`http_${status}`, { status });
+    const parts: BlobPart[] = [];
+    const reader = body.getReader();
+    for (let read; !(read = await waiting(reader.read())).done; ) parts.push(read.value);
+    const blob = new Blob(parts, { type: headers.get('content-type') ?? '' });
+    if (image.bytes !== undefined && blob.size !== image.bytes) throw fail('interrupted');
+    return blob;
+  } finally {
+    own.abort();
+  }
+}
+
+/** Links and data URLs as they are, files as data URLs. */
+export const toInputs = (photos: readonly (string | Blob)[]): Promise<string[]> =>
+  Promise.all(photos.map((photo) => (typeof photo === 'string' ? photo : toDataUrl(photo))));
 
 /** The bytes of `blob` as a `data:` URL, with the media type found in them. */
 export async function toDataUrl(blob: Blob): Promise<string> {

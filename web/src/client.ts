@@ -1,7 +1,7 @@
-import { failIn, type Language } from './errors.js';
+import { failIn, preferredLanguage, type Language } from './errors.js';
 import type { GeneratedImage } from './events.js';
 import { createGenerations, type Generations } from './generations.js';
-import type { TokenSource } from './request.js';
+import { defined, type TokenSource } from './request.js';
 import { createRun, type ImageRun, type RetryOptions, type RunOptions, type RunSettings } from './run.js';
 
 /** The address of each route, with its path. */
@@ -60,6 +60,11 @@ export interface FaceflipRequest {
   prompt?: string;
 }
 
+/** How a picture is read. */
+export interface BlobOptions {
+  signal?: AbortSignal;
+}
+
 export interface ImageClient extends Generations {
   /** `POST /api/generate-stream` */
   generate(request: GenerateRequest, options?: RunOptions): ImageRun;
@@ -69,8 +74,11 @@ export interface ImageClient extends Generations {
   faceflip(request: FaceflipRequest, options?: RunOptions): ImageRun;
   /** Follows a task that was sent earlier, by this page or another. */
   resume(taskId: string, options?: RunOptions): ImageRun;
-  /** The picture's bytes. If its link has expired, the log is asked for a new one, once. */
-  blob(image: GeneratedImage): Promise<Blob>;
+  /**
+   * The picture's bytes. If its link has expired, the log is asked for a new one, once. A link that the page may not
+   * read is `network`: show `image.url` then.
+   */
+  blob(image: GeneratedImage, options?: BlobOptions): Promise<Blob>;
 }
 
 const ROUTES = {
@@ -82,7 +90,7 @@ const ROUTES = {
 
 /** A client of the image gateway. It keeps no state between runs. */
 export function createImageClient(options: ImageClientOptions = {}): ImageClient {
-  const { url = '', retry, language, maxBodyBytes = 6 << 20 } = options;
+  const { url = '', retry = {}, language, maxBodyBytes = 6 << 20 } = options;
   const fail = failIn(language ?? preferredLanguage());
   const settings: RunSettings = {
     tokenTimeoutMs: 10_000,
@@ -90,22 +98,23 @@ export function createImageClient(options: ImageClientOptions = {}): ImageClient
     totalTimeoutMs: 660_000,
     previewIntervalMs: 400,
     fetch: (...request) => fetch(...request),
-    ...options,
+    ...defined(options),
     headers: { ...(language && { 'Accept-Language': language }), ...options.headers },
-    retry: { retries: retry === false ? 0 : 2, baseMs: 500, maxMs: 8000, maxRetryAfterMs: 60_000, ...retry },
+    retry: { retries: retry === false ? 0 : 2, baseMs: 500, maxMs: 8000, maxRetryAfterMs: 60_000, ...defined(retry) },
     fail,
   };
 
-  function address(route: keyof typeof ROUTES): string | undefined {
-    return typeof url === 'string' ? url.replace(/\/$/, '') + ROUTES[route] : url[route];
+  function address(route: keyof typeof ROUTES): string {
+    const found = typeof url === 'string' ? url.replace(/\/$/, '') + ROUTES[route] : url[route];
+    if (!found) throw new TypeError(`url.${route} is missing`);
+    return found;
   }
 
-  const logAddress = address('generations');
-  const log = logAddress === undefined ? undefined : createGenerations(settings, logAddress);
+  const generations = createGenerations(settings, () => address('generations'));
+  const log = typeof url === 'string' || url.generations ? generations : undefined;
 
   function start(route: keyof typeof ROUTES, taskId: string, members: () => Promise<object>, options: RunOptions): ImageRun {
     const url = address(route);
-    if (url === undefined) throw new TypeError(`url.${route} is missing`);
     const headers = {
       'Content-Type': 'application/json',
       Accept: 'text/event-stream, application/problem+json',
@@ -121,12 +130,16 @@ export function createImageClient(options: ImageClientOptions = {}): ImageClient
 
   function generate(route: 'generate' | 'image', request: GenerateRequest, options: RunOptions): ImageRun {
     const { images, aspectRatio, format = 'events', ...rest } = request;
-    const members = async () => ({ ...rest, image_inputs: await toInputs(images), aspect_ratio: aspectRatio, format });
+    const members = async () => {
+      // What a paid answer needs is loaded before it.
+      if (route === 'image' || format === 'chat') await import('./chat.js');
+      return { ...rest, image_inputs: images && (await toInputs(images)), aspect_ratio: aspectRatio, format };
+    };
     return start(route, options.taskId ?? newTaskId(), members, options);
   }
 
   return {
-    ...log!, // Without an address of the log its methods are missing.
+    ...generations,
     generate: (request, options = {}) => generate('generate', request, options),
     // Nothing is sent before its whole answer, so silence is no failure.
     generateImage: (request, options = {}) => generate('image', request, { ...options, idleTimeoutMs: Infinity }),
@@ -136,7 +149,7 @@ export function createImageClient(options: ImageClientOptions = {}): ImageClient
       return start('faceflip', task_id, members, options);
     },
     resume: (taskId, options = {}) => createRun(settings, log, taskId, undefined, options),
-    blob: async (image) => (await import('./blobs.js')).download(image, settings, log),
+    blob: async (image, options) => (await import('./blobs.js')).download(image, settings, log, options),
   };
 }
 
@@ -145,11 +158,7 @@ export async function toDataUrl(blob: Blob): Promise<string> {
   return (await import('./blobs.js')).toDataUrl(blob);
 }
 
-const toInputs = async (photos: readonly (string | Blob)[] | undefined): Promise<string[] | undefined> =>
-  photos && Promise.all(photos.map((photo) => (typeof photo === 'string' ? photo : toDataUrl(photo))));
+const toInputs = async (photos: readonly (string | Blob)[]): Promise<string[]> => (await import('./blobs.js')).toInputs(photos);
 
 /** 128 random bits. `crypto.randomUUID` is missing on a page without TLS. */
 const newTaskId = (): string => crypto.getRandomValues(new Uint32Array(4)).join('-');
-
-const preferredLanguage = (): Language =>
-  (/\b(zh|en)\b/.exec(`${globalThis.navigator?.languages}`)?.[0] as Language | undefined) ?? 'zh';

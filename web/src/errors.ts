@@ -46,6 +46,10 @@ export class ImageStreamError extends Error {
   }
 }
 
+/** The browser's language, else Chinese. */
+export const preferredLanguage = (): Language =>
+  (/\b(zh|en)\b/.exec(`${globalThis.navigator?.languages}`)?.[0] as Language | undefined) ?? 'zh';
+
 // Chinese and English.
 const SENTENCES: Record<string, string> = {
   network: '网络连接失败|Network failure',

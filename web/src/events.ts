@@ -99,7 +99,7 @@ export interface Generation {
   cost?: number;
   /** ARK's own links. */
   urls?: string[];
-  /** The kept pictures, with fresh links. */
+  /** The kept pictures, with fresh links. One that has expired has no `url`. */
   pictures?: GeneratedImage[];
   cancelling?: boolean;
 }

@@ -1,5 +1,5 @@
 import { parseWire, type Generation, type GenerationPage } from './events.js';
-import { bounded, childOf, refusal, send, type RequestSettings } from './request.js';
+import { bounded, childOf, defined, refusal, send, type RequestSettings } from './request.js';
 
 const TIMEOUT_MS = 15_000;
 
@@ -14,16 +14,19 @@ export interface Generations {
   erasePictures(taskId: string): Promise<void>;
 }
 
-/** @param address of `GET /api/generations` */
-export function createGenerations(settings: RequestSettings, address: string): Generations {
+/** @param address of `GET /api/generations`; throws if there is none */
+export function createGenerations(settings: RequestSettings, address: () => string): Generations {
   async function call(path: string, init?: RequestInit, outer?: AbortSignal): Promise<unknown> {
     const { fail } = settings;
+    const url = address() + path;
     const own = childOf(outer);
     async function request({ signal }: AbortController): Promise<unknown> {
-      const response = await send(settings, address + path, { ...init, signal });
+      const response = await send(settings, url, { ...init, signal });
       if (!response.ok) throw await refusal(response, signal, fail);
       const text = await bounded(response.text(), signal, fail);
-      return text ? parseWire(text) : undefined;
+      const value = text ? (parseWire(text) as Generation & Partial<GenerationPage>) : undefined;
+      for (const item of value?.items ?? [value]) for (const picture of item?.pictures ?? []) picture.taskId = item!.taskId;
+      return value;
     }
     try {
       return await bounded(request(own), own.signal, fail, TIMEOUT_MS);
@@ -36,7 +39,7 @@ export function createGenerations(settings: RequestSettings, address: string): G
 
   return {
     generations: ({ signal, ...query } = {}) =>
-      call(`?${new URLSearchParams(query as Record<string, string>)}`, {}, signal) as Promise<GenerationPage>,
+      call(`?${new URLSearchParams(defined(query) as Record<string, string>)}`, {}, signal) as Promise<GenerationPage>,
     generation: (taskId, signal) => call(path(taskId), {}, signal) as Promise<Generation>,
     cancel: (taskId) => call(path(taskId), { method: 'DELETE', keepalive: true }) as Promise<Generation>,
     erasePictures: (taskId) => call(`${path(taskId)}/pictures`, { method: 'DELETE' }) as Promise<undefined>,

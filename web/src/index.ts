@@ -1,6 +1,7 @@
 export {
   createImageClient,
   toDataUrl,
+  type BlobOptions,
   type FaceflipRequest,
   type GenerateRequest,
   type ImageClient,

@@ -1,6 +1,6 @@
 import { decodeBase64 } from './base64.js';
 import { toDataUrl } from './client.js';
-import { failIn, ImageStreamError, type Language } from './errors.js';
+import { failIn, ImageStreamError, preferredLanguage, type Language } from './errors.js';
 import type { ShrinkReply, ShrinkRequest } from './photos-worker.js';
 import { shrink, type ShrunkPhoto } from './shrink.js';
 
@@ -9,6 +9,7 @@ export interface PhotoOptions {
   maxEdge?: number;
   /** The largest photo, in bytes. By default all of them fit one request: 1400000 for up to three. */
   maxBytes?: number;
+  /** Of sentences. Default: the browser's, else Chinese. */
   language?: Language;
   signal?: AbortSignal;
   /** The address of `photos-worker.js`, where a bundler does not find it. */
@@ -29,7 +30,7 @@ const UNREADABLE = '请改用 JPEG、PNG 或 WebP|Use JPEG, PNG or WebP';
 /** Scales photos down in a worker, one after another. Throws `invalid_image` for one that the browser cannot read. */
 export async function preparePhotos(
   photos: readonly (Blob | string)[],
-  { maxEdge = 2048, maxBytes, language = 'zh', signal, workerUrl }: PhotoOptions = {},
+  { maxEdge = 2048, maxBytes, language = preferredLanguage(), signal, workerUrl }: PhotoOptions = {},
 ): Promise<PreparedPhoto[]> {
   const limit = maxBytes ?? Math.floor(ALL_BYTES / Math.max(3, photos.length));
   let worker = startWorker(workerUrl);

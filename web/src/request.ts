@@ -62,6 +62,10 @@ export function childOf(outer?: AbortSignal): AbortController {
   return child;
 }
 
+/** `object` without the members that are undefined: they stand for the default. */
+export const defined = <T>(object: T): T & object =>
+  Object.fromEntries(Object.entries(object as object).filter(([, value]) => value !== undefined)) as T & object;
+
 const LATE_MS = 1000;
 
 /**

@@ -1,4 +1,5 @@
 import { createAnswer } from './answer.js';
+import type { ChatReader } from './chat.js';
 import { LOST, type ImageStreamError } from './errors.js';
 import type { Generation, ImageEvent, ImageResult } from './events.js';
 import type { Generations } from './generations.js';
@@ -54,6 +55,9 @@ export interface RunRequest {
   body: () => Promise<string>;
 }
 
+/** The slowest upload that is not taken for silence. */
+const UPLOAD_BYTES_PER_MS = 16;
+const CANCELS = 6;
 const POLL_MS = 1000;
 const MAX_POLL_MS = 10_000;
 
@@ -66,35 +70,42 @@ export function createRun(
   options: RunOptions,
 ): ImageRun {
   const { fail, retry } = settings;
-  const { idleTimeoutMs, totalTimeoutMs } = { ...settings, ...options };
+  const { idleTimeoutMs = settings.idleTimeoutMs, totalTimeoutMs = settings.totalTimeoutMs } = options;
   const whole = childOf(options.signal);
   const newAnswer = () => createAnswer(taskId, fail, settings.previewIntervalMs);
   let answer = newAnswer();
   let deadline = Infinity;
-  let sent = false;
+  /** How often a cancel is asked for: there is no record before the server has checked the request. */
+  let cancels = request ? 0 : 1;
+  /** Whether the server has answered for the task. */
+  let isKnown: boolean;
 
   /** Sends the POST and reads its answer up to the terminal event. */
   async function* post({ url, headers, body }: RunRequest): AsyncGenerator<ImageEvent, void> {
     const own = childOf(whole.signal);
     const { signal } = own;
     /** `work` without more silence than allowed. */
-    const waiting = <T>(work: Promise<T>): Promise<T> =>
-      bounded(work, signal, fail, Math.min(idleTimeoutMs, deadline - Date.now()));
+    const waiting = <T>(work: Promise<T>, moreMs = 0): Promise<T> =>
+      bounded(work, signal, fail, Math.min(idleTimeoutMs + moreMs, deadline - Date.now()));
 
-    let isAtEnd = false;
+    let code = 'network';
     try {
       const init = { method: 'POST', headers, body: await body(), signal };
-      sent = true;
-      const response = await waiting(send(settings, url, init));
+      cancels = CANCELS;
+      const response = await waiting(send(settings, url, init), init.body.length / UPLOAD_BYTES_PER_MS);
+      code = 'protocol';
       if (!response.ok) throw await refusal(response, signal, fail);
       const type = response.headers.get('content-type') ?? '';
       // The reader of everything but typed events is loaded when it is needed: they are the usual answer.
-      const other = async () => (await import('./chat.js')).createChatReader(answer, taskId, fail);
+      async function other(): Promise<ChatReader> {
+        // What breaks off from here on may have been paid.
+        isKnown = true;
+        code = 'interrupted';
+        return (await import('./chat.js')).createChatReader(answer, taskId, fail);
+      }
       if (type.includes('json')) {
-        const text = await waiting(response.text());
-        (await other()).readJson(text);
-        yield* answer.take();
-        return;
+        (await other()).readJson(await waiting(response.text()));
+        return yield* answer.take();
       }
       if (!type.startsWith('text/event-stream') || !response.body) throw fail('protocol', {}, type);
       const pieces = response.body.getReader();
@@ -102,32 +113,33 @@ export function createRun(
       let reader: Pick<typeof answer, 'read'> | undefined;
       for (;;) {
         const { done, value } = await waiting(pieces.read());
-        isAtEnd = done;
+        code = done ? 'interrupted' : 'protocol';
         for (const event of value ? decoder.push(value) : decoder.finish()) {
           if (event.data.length < 5) continue; // Some relays send empty events, `{}` and `null`.
           reader ??= /^\[DONE|"choices"/.test(event.data) ? await other() : answer;
           reader.read(event);
+          isKnown = true;
           yield* answer.take();
           if (answer.result) return;
         }
         if (done) throw fail('interrupted');
       }
     } catch (cause) {
-      throw known(cause, fail, isAtEnd ? 'interrupted' : 'protocol');
+      throw known(cause, fail, code);
     } finally {
       own.abort();
     }
   }
 
   function sleep(ms: number): Promise<void> {
-    return bounded(new Promise((resolve) => setTimeout(resolve, ms)), whole.signal, fail);
+    return bounded(later(ms), whole.signal, fail);
   }
 
   /**
-   * The record of the task once it has ended, undefined if there is none. If the server has answered for the task
-   * (`isKnown`), the log is asked up to the deadline, whatever the network does; at least once in any case.
+   * The record of the task once it has ended, undefined if there is none. If the task `mustEnd`, the log is asked up to
+   * the deadline, whatever the network does; at least once in any case.
    */
-  async function follow(isKnown: boolean, firstMs: number): Promise<Generation | undefined> {
+  async function follow(mustEnd: boolean, firstMs: number): Promise<Generation | undefined> {
     let failures = 0;
     for (let wait = firstMs; ; wait = Math.min(wait * 1.5 + POLL_MS / 2, MAX_POLL_MS)) {
       await sleep(Math.min(wait, deadline - Date.now()));
@@ -138,37 +150,21 @@ export function createRun(
       } catch (error) {
         const { code, status = 0, retryable } = error as ImageStreamError;
         if (code === 'task_not_found') return undefined;
-        if ((!retryable && status < 500) || (!isKnown && ++failures > retry.retries)) throw error;
+        if ((!retryable && status < 500) || (!mustEnd && ++failures > retry.retries)) throw error;
       }
       if (Date.now() >= deadline) throw fail('timeout');
     }
-  }
-
-  /** Makes the result of a task that has ended in the log. */
-  function settle({ status, code = 'upstream_error', images, urls, pictures }: Generation, lost?: ImageStreamError): void {
-    if (status === 'failed') throw fail(code, { retryable: !/reject|invalid|cancel/.test(code) });
-    const kept = pictures?.length ? pictures : (urls ?? []).map((url, index) => ({ url, index }));
-    const slots = new Map([...answer.images(), ...kept].map((picture) => [picture.index, picture]));
-    if (slots.size < Math.max(images, 1)) {
-      throw lost?.code === 'task_already_completed' ? lost : fail('interrupted', { paid: true, retryable: false });
-    }
-    answer.finish({ images: [...slots.values()] });
-    answer.result!.resumed = true;
   }
 
   async function* attempts(): AsyncGenerator<ImageEvent, void> {
     deadline = Date.now() + totalTimeoutMs;
     for (let attempt = 1; ; attempt++) {
       let lost: ImageStreamError | undefined;
-      let isKnown = !request;
+      isKnown = !request;
       if (request) {
         yield { type: 'connecting', attempt };
         try {
-          for await (const event of post(request)) {
-            isKnown = true;
-            yield event;
-          }
-          return;
+          return yield* post(request);
         } catch (error) {
           lost = error as ImageStreamError;
         }
@@ -181,7 +177,11 @@ export function createRun(
         yield { type: 'resumed', taskId, ...(lost && { error: lost }) };
         const item = await follow(isKnown || lost?.status === 409, lost ? POLL_MS : 0);
         if (item) {
-          settle(item, lost);
+          // Without this module the task can still be resumed later.
+          const { settle } = await import('./settle.js').catch((cause: unknown) => {
+            throw fail('interrupted', { cause });
+          });
+          settle(answer, item, fail, lost);
           return yield* answer.take();
         }
       }
@@ -231,11 +231,17 @@ export function createRun(
     },
     async cancel() {
       whole.abort();
-      if (sent || !request) await log?.cancel(taskId).catch(() => {});
+      while (cancels-- > 0) {
+        const code = await log?.cancel(taskId).catch((error: ImageStreamError) => error.code);
+        if (code !== 'task_not_found') return;
+        await later(POLL_MS);
+      }
     },
   };
   return run;
 }
+
+const later = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
 /** What to do about a POST that was lost. It is only sent again if it cannot be paid twice. */
 function judge({ code, status, retryable }: ImageStreamError, hasEvents: boolean): 'throw' | 'send' | 'ask' {

@@ -61,7 +61,7 @@ const PROGRESS_MS = 100;
 
 export function createImageStreamStore(client: ImageClient): ImageStreamStore {
   let state = IDLE;
-  let current: { run: ImageRun; stop: AbortController; ended: Promise<ImageResult | undefined> } | undefined;
+  let current: { run: ImageRun; stop: AbortController; ended: Promise<ImageResult | undefined>; isCancelled?: true } | undefined;
   let views = 0;
   let progressAt = 0;
   const received = new Map<number, number>();
@@ -137,7 +137,7 @@ export function createImageStreamStore(client: ImageClient): ImageStreamStore {
   }
 
   function start(begin: (options: RunOptions) => ImageRun, options: RunOptions = {}): Promise<ImageResult | undefined> {
-    if (current) return current.ended;
+    if (current && !current.isCancelled) return current.ended;
     const stop = new AbortController();
     options.signal?.addEventListener('abort', () => stop.abort(), { signal: stop.signal });
     if (options.signal?.aborted) stop.abort();
@@ -182,7 +182,11 @@ export function createImageStreamStore(client: ImageClient): ImageStreamStore {
     generate: (request, options) => start((all) => client.generate(request, all), options),
     faceflip: (request, options) => start((all) => client.faceflip(request, all), options),
     resume: (taskId, options) => start((all) => client.resume(taskId, all), options),
-    cancel: () => void current?.run.cancel(),
+    cancel() {
+      if (!current) return;
+      current.isCancelled = true;
+      void current.run.cancel();
+    },
     reset() {
       stopReading();
       clear();

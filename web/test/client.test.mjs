@@ -407,6 +407,21 @@ test('cancel stops reading and sends DELETE, and the task ends', async () => {
   assert.equal(gateway.tasks.get(run.taskId).status, 'failed');
 });
 
+test('an early cancel asks again until the record is there', async () => {
+  gateway.next(GENERATE, async (_request, response) => {
+    await sleep(300);
+    gateway.tasks.set('k', { id: 'k', n: 1, status: 'running', attempts: 1, pictures: [], readers: [] });
+    response.destroy();
+  });
+  const run = client().generate({ prompt: 'x' }, { taskId: 'k' });
+  const ended = failure(run.result());
+  while (!gateway.posts().length) await sleep(5);
+  await run.cancel();
+  assert.equal((await ended).code, 'aborted');
+  assert.equal(gateway.tasks.get('k').cancelled, true);
+  assert.deepEqual(gateway.requests.map(({ method }) => method), ['POST', 'DELETE', 'DELETE']);
+});
+
 test('cancel before anything is sent sends nothing, and never rejects', async () => {
   const run = client().generate({ prompt: 'x' });
   await run.cancel();
@@ -451,6 +466,24 @@ test('endless pings end at the total time', async () => {
   const error = await failure(withoutLog().generate({ prompt: 'x' }, { totalTimeoutMs: 300 }).result());
   assert.equal(error.code, 'timeout');
   assert.ok(Date.now() - started < 1500);
+});
+
+test('a slow upload is not silence', async () => {
+  // 3 MB in 600 ms: a large body has more time than the idle timeout.
+  const slow = async (input, init) => {
+    await sleep(600);
+    return fetch(input, init);
+  };
+  const events = await collect(client({ fetch: slow, idleTimeoutMs: 200 }).generate({ prompt: 'x', images: [`data:image/png;base64,${'A'.repeat(3e6)}`] }));
+  assert.deepEqual([...new Set(events.map(({ type }) => type))].filter((type) => /retry|resumed/.test(type)), []);
+  assert.equal(gateway.posts().length, 1);
+});
+
+test('options that are undefined are the defaults', async () => {
+  const none = { idleTimeoutMs: undefined, totalTimeoutMs: undefined };
+  const run = client({ ...none, retry: { retries: 0, baseMs: undefined } }).generate({ prompt: 'x' }, none);
+  assert.equal((await run.result()).images.length, 1);
+  assert.equal((await createImageClient({ url: gateway.url, retry: undefined, fetch: undefined }).generate({ prompt: 'x' }).result()).images.length, 1);
 });
 
 test('a head that never comes is a timeout, and is tried again with the same key', async () => {
@@ -511,6 +544,9 @@ test('the log: list, item, cancel, erase, under the names of TypeScript', async 
   assert.deepEqual([page.items[0].taskId, page.items[0].status, page.rate.resetMs, page.next], [taskId, 'succeeded', 8, null]);
   const item = await api.generation(taskId);
   assert.match(item.pictures[0].urlExpires, /T/);
+  assert.deepEqual([item, ...page.items].map(({ pictures }) => pictures[0].taskId), [taskId, taskId], 'client.blob needs it');
+  await api.generations({ limit: 2, cursor: undefined });
+  assert.equal(gateway.requests.at(-1).url, '/api/generations?limit=2');
   assert.equal((await api.cancel(taskId)).status, 'succeeded');
   assert.equal(await api.erasePictures(taskId), undefined);
   assert.deepEqual(gateway.requests.slice(-2).map(({ method, path }) => `${method} ${path}`), [`DELETE /api/generations/${taskId}`, `DELETE /api/generations/${taskId}/pictures`]);
@@ -533,13 +569,41 @@ test('blob: bytes of the stream, of the link, and of a fresh link after 403; nev
   assert.equal((await failure(api.blob({ ...linked, bytes: 1 }))).code, 'interrupted');
 });
 
+test('blob: a host that is silent, cannot be reached or breaks off, and a signal', async () => {
+  const api = client({ idleTimeoutMs: 100 });
+  const image = { taskId: 't', index: 0, url: `${gateway.url}/pictures/t/0` };
+  gateway.next('GET /pictures/t/0', stall);
+  assert.equal((await failure(api.blob(image))).code, 'timeout');
+  for (const last of [stall, cut]) {
+    gateway.next('GET /pictures/t/0', streamOf(['half'], last));
+    assert.equal((await failure(api.blob(image))).code, last === cut ? 'network' : 'timeout');
+  }
+  assert.equal((await failure(api.blob({ ...image, url: 'http://127.0.0.1:1/a.png' }))).code, 'network');
+  gateway.next('GET /pictures/t/0', stall);
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), 20);
+  assert.equal((await failure(client().blob(image, { signal: controller.signal }))).code, 'aborted');
+});
+
+test('blob: an expired link of a picture that has expired too is 403', async () => {
+  gateway.next('GET /api/generations/t', (_, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ task_id: 't', status: 'succeeded', images: 1, pictures: [{ index: 0, expires: '2026-11-01T00:00:00Z' }] }));
+  });
+  const error = await failure(client().blob({ taskId: 't', index: 0, url: `${gateway.url}/pictures/t/0` }));
+  assert.equal(error.code, 'http_403');
+  assert.equal(gateway.requests.length, 2, 'nothing is fetched from the address "undefined"');
+});
+
 test('addresses: a base with or without a slash, or one for each route', async () => {
   await createImageClient({ url: `${gateway.url}/` }).generate({ prompt: 'x' }).result();
   assert.equal(gateway.requests.at(-1).path, '/api/generate-stream');
   const api = createImageClient({ url: { generate: `${gateway.url}/api/generate-stream` } });
   await api.generate({ prompt: 'x' }).result();
   assert.throws(() => api.faceflip({ urls: [] }), /url.faceflip/);
-  assert.equal(api.generations, undefined);
+  for (const call of [() => api.generations(), () => api.generation('k'), () => api.cancel('k'), () => api.erasePictures('k')]) {
+    await assert.rejects(call, (error) => error instanceof TypeError && /url.generations is missing/.test(error.message));
+  }
 });
 
 test('toDataUrl finds the media type in the bytes', async () => {

@@ -90,6 +90,42 @@ test('a stream that breaks gives its picture all the same, from the link', async
   assert.equal(DOCUMENTED.exec(result.content)[2], png.toString('base64'), 'the content of the broken stream is gone');
 });
 
+test('a picture that the break has cut is not in the content: its link is', async () => {
+  const whole = makePng(900);
+  const url = 'https://127.0.0.1:1/a(1)(2).png';
+  const late = typed('text', { index: 1, text: 'late' });
+  gateway.next(GENERATE, streamOf([typed('start', {}), ...pictureEvents(0, makePng(), 600).slice(0, 2), ...pictureEvents(1, whole), late, 10], cut));
+  gateway.next('GET /api/generations/k', (_, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ task_id: 'k', status: 'succeeded', images: 2, pictures: [{ index: 0, url }] }));
+  });
+  const contents = [];
+  const { content } = await stream().generateImageStream({ prompt: 'x', n: 2, multi: true, taskId: 'k', onProgress: (text) => contents.push(text) });
+  assert.equal(content, `late![image](${dataUrl(whole)})![image](https://127.0.0.1:1/a%281%29%282%29.png)`);
+  assert.equal(contents.at(-1), content);
+});
+
+test('text that comes while a picture grows stands behind it', async () => {
+  const png = makePng(900);
+  const [begin, first, ...rest] = pictureEvents(0, png, 300);
+  gateway.next(GENERATE, streamOf([typed('start', {}), begin, first, typed('text', { index: 1, text: 'beside' }), ...rest, typed('done', { images: [doneOf(0, png)], failed: [] })]));
+  const { content } = await stream().generateImageStream({ prompt: 'x' });
+  assert.equal(content, `![image](${dataUrl(png)})beside`);
+});
+
+test('the language reaches the sentences about photos', async () => {
+  const heic = new Blob([Buffer.from('000000186674797068656963', 'hex')]);
+  globalThis.OffscreenCanvas = class {};
+  globalThis.createImageBitmap = () => Promise.reject(new Error('unreadable'));
+  try {
+    await assert.rejects(stream({ language: 'en' }).generateImageStream({ prompt: 'x', imageInputs: [heic] }), { code: 'invalid_image', message: /^This browser cannot read HEIC/ });
+    await assert.rejects(stream({ language: 'zh' }).generateImageStream({ prompt: 'x', imageInputs: [heic] }), { message: /^此浏览器/ });
+  } finally {
+    delete globalThis.OffscreenCanvas;
+    delete globalThis.createImageBitmap;
+  }
+});
+
 test('a link that cannot be read is its own address', async () => {
   const url = 'http://127.0.0.1:1/a.png';
   gateway.next(GENERATE, streamOf([typed('image.done', { index: 0, url }), typed('done', { images: [{ index: 0, url }], failed: [] })]));

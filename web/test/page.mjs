@@ -2,6 +2,7 @@
 // that keeps pictures. `node test/page.mjs <stack binary> <folder for screenshots> [word in the names of the tests]`
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
+import { cut, doneOf, pictureEvents, sendProblem, sleep, stall, streamOf, typed } from './support/gateway.mjs';
 import { makeLandscape, startPage } from './support/page-server.mjs';
 import { startBrowser, startStack } from './support/page-driver.mjs';
 
@@ -505,6 +506,260 @@ test('a sign-in with a code, several kept pictures, and links that have expired'
   await page.locator('.frame[data-state=receiving]').first().waitFor();
   await press('取消', 'Cancel');
   await page.getByText('The service has stopped too').first().waitFor();
+  await view.close();
+  await server.close();
+});
+
+const GENERATE = 'POST /api/generate-stream';
+/** The page before the fake gateway, with its user signed in. */
+async function openSignedIn(server, options = {}) {
+  const view = await browser.open(server.url, { language: 'en', ...options });
+  await signIn(view, 'someone@example.com');
+  await view.page.locator('.composer').waitFor();
+  return view;
+}
+async function signIn({ page }, email) {
+  await page.locator('#email').fill(email);
+  await page.locator('#password').fill('demo');
+  await page.locator('.sign-in .primary').click();
+}
+const twice = (page, name) => page.getByRole('button', { name, exact: true }).evaluate((button) => (button.click(), button.click()));
+
+test('a double click is one request, and a browser that keeps nothing is enough', async () => {
+  const server = await startPage({ workMs: 200 });
+  const { gateway } = server;
+  const view = await openSignedIn(server);
+  const { page, strip } = view;
+  await generate(view);
+  await strip('done');
+  await twice(page, 'Once more');
+  await strip('running');
+  await strip('done');
+  assert.equal(gateway.upstreamCalls, 2);
+  gateway.next(GENERATE, (_, response) => sendProblem(response, 'upstream_error', 502, { retryable: true }));
+  await generate(view);
+  await strip('failed');
+  await twice(page, 'Try again');
+  await strip('running');
+  await strip('done');
+  assert.equal(gateway.posts().length, 4);
+  // In Safari the key that ends a text of an input method has this code.
+  await page.locator('#prompt').evaluate((field) => field.dispatchEvent(new KeyboardEvent('keydown', { key: 'Enter', keyCode: 229, ctrlKey: true, bubbles: true, cancelable: true })));
+  await sleep(300);
+  assert.equal(gateway.posts().length, 4);
+  // Another tab has sent a request: the end of this one does not delete it.
+  await generate(view);
+  await strip('running');
+  await page.evaluate(() => localStorage.setItem('darkroom.last', JSON.stringify({ ...JSON.parse(localStorage.getItem('darkroom.last')), taskId: 'other' })));
+  await strip('done');
+  await sleep(300);
+  assert.match((await kept(page)).text, /darkroom.last.*other/);
+  // Site data is blocked, and the store of photos does not answer.
+  await view.close();
+  const other = await browser.open(server.url, { language: 'en' });
+  await other.context.addInitScript(() => {
+    Object.defineProperty(globalThis, 'sessionStorage', { get() { throw new DOMException('blocked', 'SecurityError'); } });
+    IDBFactory.prototype.open = () => ({});
+  });
+  await other.page.reload();
+  await signIn(other, 'someone@example.com');
+  await other.page.locator('.composer').waitFor();
+  await generate(other);
+  await other.strip('done');
+  await other.close();
+  await server.close();
+});
+
+test('photos that are still scaled down belong to the request', async () => {
+  const server = await startPage({ workMs: 100 });
+  const { gateway } = server;
+  const view = await openSignedIn(server);
+  const { page, strip, press } = view;
+  const input = page.locator('.field:not([hidden]) > .tray input[type=file]');
+  const photo = (name, seed) => ({ name, mimeType: 'image/png', buffer: makeLandscape(seed, 2400, 1600) });
+  await page.locator('#prompt').fill('x');
+  await input.setInputFiles([photo('a.png', 1), photo('b.png', 2), photo('c.png', 3)]);
+  await page.locator('#prompt').press('Control+Enter');
+  assert.ok(await page.locator('.slot.busy').count(), 'some are not ready');
+  await strip('done');
+  assert.equal(JSON.parse(gateway.posts()[0].body).image_inputs.length, 3);
+  // One that cannot be used is not left out in silence.
+  await page.getByRole('button', { name: 'Remove photo 3' }).click();
+  const heic = { name: 'x.heic', mimeType: 'image/heic', buffer: Buffer.from('000000186674797068656963', 'hex') };
+  await page.getByRole('button', { name: 'Remove photo 2' }).click();
+  await input.setInputFiles([photo('d.png', 4), heic]);
+  await page.locator('#prompt').press('Control+Enter');
+  await page.getByText('This browser cannot read HEIC').waitFor();
+  await page.locator('.generate[aria-disabled=false]').waitFor();
+  assert.equal(gateway.posts().length, 1);
+  // Nor what is beyond ten.
+  await page.locator('.modes [value=faces]').check();
+  await page.locator('#links').fill(Array.from({ length: 10 }, (_, at) => `https://example.com/${at}.jpg`).join('\n'));
+  await input.setInputFiles([photo('e.png', 5)]);
+  await page.locator('.tray[data-places="10"] .slot.photo').waitFor();
+  await press('生成', 'Generate');
+  await page.getByText('At most 10 photos and links together').waitFor();
+  assert.equal(gateway.posts().length, 1);
+  await view.close();
+  await server.close();
+});
+
+test('an early cancel stops the task, and what was whole stays in the history', async () => {
+  const server = await startPage({ keepPictures: false });
+  const { gateway } = server;
+  const view = await openSignedIn(server);
+  const { page, strip, press } = view;
+  const task = (id) => ({ id, n: 4, status: 'running', attempts: 1, pictures: [], readers: [] });
+  gateway.next(GENERATE, async (request) => {
+    await sleep(1500);
+    const id = request.headers['idempotency-key'];
+    gateway.tasks.set(id, task(id));
+  });
+  await generate(view);
+  await until(() => gateway.posts().length === 1);
+  await press('取消', 'Cancel');
+  await page.getByText('The service has stopped too').first().waitFor();
+  assert.ok([...gateway.tasks.values()][0].cancelled);
+  const pngs = [1, 2, 3].map((seed) => makeLandscape(seed));
+  gateway.next(GENERATE, (request, response) => {
+    const id = request.headers['idempotency-key'];
+    gateway.tasks.set(id, task(id));
+    const events = pngs.map((png, index) => pictureEvents(index, png));
+    return streamOf([typed('start', { task_id: id, n: 4 }), ...events[0], ...events[1], ...events[2].slice(0, 2)], stall)(request, response);
+  });
+  await generate(view, { count: 4 });
+  await page.locator('.frame[data-state=receiving]').waitFor();
+  await page.locator('.frame[data-state=whole] img').nth(1).waitFor();
+  await press('取消', 'Cancel');
+  await strip('cancelled');
+  await page.locator('.mosaic[data-count="2"] img').nth(1).waitFor();
+  // The service does not know the task, so the page cannot say that it has stopped.
+  gateway.next(GENERATE, stall);
+  await generate(view);
+  await until(() => gateway.posts().length === 3);
+  await press('取消', 'Cancel');
+  await page.getByText('Stopped receiving').first().waitFor({ timeout: 15_000 });
+  await view.close();
+  await server.close();
+});
+
+test('a session that ends asks again each time, and for another user it is another page', async () => {
+  const server = await startPage();
+  const { gateway } = server;
+  const view = await openSignedIn(server);
+  const { page, strip } = view;
+  await generate(view);
+  await strip('done');
+  await page.locator('.frame img').waitFor();
+  const source = await page.locator('.frame img').getAttribute('src');
+  const isGone = () => page.evaluate((src) => new Promise((resolve) => Object.assign(new Image(), { onload: () => resolve(false), onerror: () => resolve(true), src })), source);
+  assert.equal(await isGone(), false);
+  for (let time = 0; time < 2; time++) {
+    gateway.next(GENERATE, (_, response) => sendProblem(response, 'token_expired', 401));
+    await generate(view);
+    await page.locator('dialog.again[open]').waitFor();
+    if (!time) await page.keyboard.press('Escape');
+  }
+  const sent = gateway.posts().length;
+  await signIn(view, 'other@example.com');
+  await page.locator('.menu-email', { hasText: 'other@' }).waitFor({ state: 'attached' });
+  await page.locator('.strip[data-state=ready]').waitFor();
+  await sleep(500);
+  assert.equal(gateway.posts().length, sent, 'the request of the first user is not sent');
+  assert.equal(await page.locator('#prompt').inputValue(), '');
+  // Photos that are not ready when the user signs out are not sent, and are in no form afterwards.
+  await page.route('**/photos-worker.js', async (route) => {
+    await sleep(3000);
+    await route.fallback();
+  }, { times: 1 });
+  await page.locator('.field:not([hidden]) > .tray input[type=file]').setInputFiles({ name: 'a.png', mimeType: 'image/png', buffer: makeLandscape('a', 60, 60) });
+  await page.locator('#prompt').fill('x');
+  await page.locator('#prompt').press('Control+Enter');
+  await page.locator('.menu summary').click();
+  await view.press('退出登录', 'Sign out');
+  await signIn(view, 'third@example.com');
+  await page.locator('.composer').waitFor();
+  await sleep(4000);
+  assert.equal(gateway.posts().length, sent);
+  assert.equal(await page.locator('.slot.photo').count(), 0);
+  assert.equal(await isGone(), true, 'its pictures are gone');
+  // A sign-in service that does not answer holds no tab for ever.
+  await page.route('**/auth/v1/token*', () => {}, { times: 1 });
+  await page.reload();
+  await page.locator('.front').waitFor({ timeout: 15_000 });
+  await view.close();
+  await server.close();
+});
+
+test('pictures that were paid and lost are made anew under another key', async () => {
+  const server = await startPage({ keepPictures: false });
+  const { gateway } = server;
+  const view = await openSignedIn(server);
+  const { page, strip, press } = view;
+  const png = makeLandscape(1);
+  gateway.next(GENERATE, (request, response) => {
+    const id = request.headers['idempotency-key'];
+    gateway.tasks.set(id, { id, n: 1, status: 'succeeded', attempts: 1, pictures: [{ ...doneOf(0, png), png }], readers: [] });
+    return streamOf([typed('start', { task_id: id }), ...pictureEvents(0, png).slice(0, 2), 200], cut)(request, response);
+  });
+  await generate(view);
+  const lost = page.locator('.failure-title', { hasText: 'The pictures were made but not kept' });
+  await lost.waitFor();
+  await page.reload();
+  await lost.waitFor();
+  await press('重试', 'Try again');
+  await strip('done');
+  const [first, second] = gateway.posts().map(({ headers }) => headers['idempotency-key']);
+  assert.notEqual(first, second);
+  await view.close();
+  await server.close();
+});
+
+test('cards stay, links are renewed in the viewer, and what has expired or was erased is not shown', async () => {
+  const server = await startPage();
+  const { gateway } = server;
+  const png = makeLandscape(1);
+  const link = `${gateway.url}/pictures/face/0`;
+  const day = '2026-11-01T00:00:00.000Z';
+  const face = { id: 'face', n: 2, status: 'succeeded', attempts: 1, pictures: [{ ...doneOf(0, png), png }], readers: [] };
+  gateway.tasks.set('face', face);
+  const item = { status: 'succeeded', attempts: 1, created: day, updated: day, route: '/api/v1/faceflip/generate/stream' };
+  const logged = [
+    { ...item, task_id: 'face', images: 2, urls: [link, `${link}?ark`], pictures: [{ ...doneOf(0, png), url: link, url_expires: day, expires: '2027-01-01T00:00:00Z' }] },
+    { ...item, task_id: 'old', images: 1, pictures: [{ ...doneOf(0, png), expires: day }] },
+  ];
+  gateway.next('GET /api/generations', (_, response) => {
+    response.writeHead(200, { 'content-type': 'application/json' });
+    response.end(JSON.stringify({ items: logged, next: null }));
+  });
+  const view = await openSignedIn(server);
+  const { page, strip, press } = view;
+  await page.locator('.mosaic[data-count="2"] img').nth(1).waitFor();
+  await page.getByText('expired or were erased').waitFor();
+  await page.locator('.mosaic-open').first().click();
+  await press('删除保存的图片', 'Erase the kept pictures');
+  await press('再按一次，永久删除', 'Press again to erase permanently');
+  await page.getByText('expired or were erased').nth(1).waitFor();
+  assert.equal(await page.locator('.mosaic img').count(), 0, 'also what ARK has');
+  gateway.tasks.delete('face');
+
+  await generate(view);
+  await strip('done');
+  await page.reload();
+  await page.locator('.mosaic img').waitFor();
+  await page.locator('.card').filter({ has: page.locator('.mosaic img') }).evaluate((card) => (card.id = 'first'));
+  await generate(view);
+  await strip('running');
+  await strip('done');
+  await page.locator('.card:not(#first) .mosaic img').waitFor();
+  await sleep(300);
+  assert.equal(await page.locator('#first').count(), 1, 'a card whose links alone have changed stays');
+  const asked = () => gateway.requests.filter(({ method, path }) => method === 'GET' && /^\/api\/generations\/./.test(path)).length;
+  const before = asked();
+  await page.route('**/pictures/**', (route) => route.fulfill({ status: 403 }), { times: 1 });
+  await page.locator('#first .mosaic-open').click();
+  await until(async () => (await widths(page, '.viewer-picture img'))[0] > 0);
+  assert.equal(asked(), before + 1, 'the log is asked once');
   await view.close();
   await server.close();
 });

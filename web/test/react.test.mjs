@@ -76,6 +76,19 @@ test('unmount stops reading without a DELETE, and revokes every object URL', asy
   assert.deepEqual([...created].filter((url) => !revoked.has(url)), []);
 });
 
+test('cancel and generate in one handler: the new call is a new run', async () => {
+  render();
+  await until(() => hook?.status === 'idle');
+  const first = hook.generate({ prompt: 'x' });
+  await until(() => hook.status === 'streaming');
+  hook.cancel();
+  const second = hook.generate({ prompt: 'y' });
+  assert.equal(await first, undefined);
+  assert.equal((await second).images.length, 1);
+  await until(() => hook.status === 'completed');
+  assert.equal(gateway.posts().length, 2);
+});
+
 test('a failure is in error; cancel and reset lead back to idle', async () => {
   render();
   await until(() => hook?.status === 'idle');

@@ -11,7 +11,7 @@ const WEB = fileURLToPath(new URL('..', import.meta.url));
 const GLOBALS = `
   declare const token: () => Promise<string | undefined>;
   declare const file: File;
-  declare function show(index: number, picture: Blob): void;
+  declare function show(index: number, picture: Blob | string | undefined): void;
 `;
 const SUPABASE = `
   type Answer = Promise<{ data: { session: { access_token: string } | null } }>;

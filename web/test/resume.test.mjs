@@ -1,4 +1,8 @@
 import assert from 'node:assert/strict';
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { afterEach, beforeEach, test } from 'node:test';
 import { createImageClient, ImageStreamError } from '../dist/index.js';
 import { cut, doneOf, makePng, pictureEvents, sendProblem, sleep, stall, startGateway, streamOf, typed } from './support/gateway.mjs';
@@ -143,6 +147,82 @@ test('409 task_already_completed: links of the log, else the refusal itself', as
     const run = client().generate({ prompt: 'x' }, { taskId: 'k' });
     if (pictures.length) assert.equal((await run.result()).images[0].url, 'https://example.com/0');
     else assert.equal((await failure(run.result())).code, 'task_already_completed');
+  }
+});
+
+/** A stream of three slots, of which two are whole and one breaks off. */
+const broken = (pngs) => streamOf([typed('start', {}), ...pngs.flatMap((png, index) => pictureEvents(index, png)), ...pictureEvents(pngs.length, makePng()).slice(0, 2), 10], cut);
+
+test('what is kept in part is a success: kept copies, then the stream, and the rest is in failed', async () => {
+  const pngs = [makePng(), makePng()];
+  gateway.next(GENERATE, broken(pngs));
+  records('k', record({ images: 4, pictures: [{ ...doneOf(3, makePng()), url: 'https://example.com/3' }, { ...doneOf(1, pngs[1]), url: 'https://example.com/1' }] }));
+  const { images, failed, resumed } = await client().generate({ prompt: 'x', n: 4 }, { taskId: 'k' }).result();
+  assert.deepEqual(images.map(({ index, blob, url }) => [index, blob?.size, url]), [[0, pngs[0].length, undefined], [1, pngs[1].length, 'https://example.com/1'], [3, undefined, 'https://example.com/3']]);
+  assert.deepEqual(failed, [{ index: 2, code: 'interrupted', message: 'Connection broken' }]);
+  assert.equal(resumed, true);
+});
+
+test('a link of ARK that was not copied stands beside the copies', async () => {
+  const urls = ['https://ark.example/0', 'https://ark.example/1', 'https://ark.example/2'];
+  const copy = (index) => ({ ...doneOf(index, makePng()), url: `https://example.com/${index}` });
+  records('k', record({ images: 3, urls, pictures: [copy(0), copy(2)] }));
+  const { images } = await client().resume('k').result();
+  assert.deepEqual(images.map(({ index, url }) => [index, url]), [[0, 'https://example.com/0'], [1, 'https://ark.example/1'], [2, 'https://example.com/2']]);
+  // The links have no slots: where slot 1 has failed, the second link is that of slot 2.
+  records('m', record({ images: 2, urls: urls.slice(1), pictures: [copy(0), copy(2)] }));
+  assert.deepEqual((await client().resume('m').result()).images.map(({ index }) => index), [0, 2]);
+});
+
+test('a whole draft is no result where the final picture is lost', async () => {
+  const draft = makePng();
+  const events = pictureEvents(0, draft);
+  gateway.next(GENERATE, streamOf([typed('start', {}), ...events.slice(0, -1), typed('image.done', { ...doneOf(0, draft), draft: true }), 10], cut));
+  records('k', record({ images: 1 }));
+  const error = await failure(client().generate({ prompt: 'x' }, { taskId: 'k' }).result());
+  assert.deepEqual([error.code, error.paid, error.images.length], ['interrupted', true, 1]);
+});
+
+test('kept pictures that have expired are none', async () => {
+  const expired = record({ pictures: [{ ...doneOf(0, makePng()), expires: '2026-11-01T00:00:00Z' }] });
+  records('k', expired, expired);
+  const resumed = await failure(client().resume('k').result());
+  assert.deepEqual([resumed.code, resumed.paid], ['interrupted', true]);
+  gateway.next(GENERATE, (_, response) => sendProblem(response, 'task_already_completed', 409));
+  assert.equal((await failure(client().generate({ prompt: 'x' }, { taskId: 'k' }).result())).code, 'task_already_completed');
+});
+
+for (const [name, body] of [['ends early', '{"created":1,"data":[{"b64_json":"iVBO'], ['is no JSON', 'Internal Server Error']]) {
+  test(`a one-shot answer that ${name} goes on from the log`, async () => {
+    gateway.next('POST /api/generate-image', (_, response) => response.writeHead(200, { 'content-type': 'application/json' }).end(body));
+    records('k', record({ status: 'running' }), record({ pictures: [{ ...doneOf(0, makePng()), url: 'https://example.com/0' }] }));
+    const events = await collect(client().generateImage({ prompt: 'x' }, { taskId: 'k' }));
+    assert.deepEqual(types(events), ['connecting', 'resumed', 'image', 'done']);
+    assert.equal(events[1].error.code, 'interrupted');
+    assert.equal(gateway.posts().length, 1);
+  });
+}
+
+test('a reader that cannot be loaded costs nothing: it is loaded before, and an answer without it goes on from the log', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'client-'));
+  try {
+    cpSync(new URL('../dist/', import.meta.url), folder, { recursive: true });
+    rmSync(join(folder, 'chat.js'));
+    writeFileSync(join(folder, 'package.json'), '{"type":"module"}');
+    const { createImageClient: create } = await import(pathToFileURL(join(folder, 'index.js')));
+    const api = create({ url: gateway.url, retry: { retries: 0 }, language: 'en' });
+    const code = (promise) => promise.then(() => 'success', (error) => error.code);
+    assert.equal(await code(api.generateImage({ prompt: 'x' }).result()), 'network');
+    assert.equal(await code(api.generate({ prompt: 'x', format: 'chat' }).result()), 'network');
+    assert.equal(gateway.posts().length, 0);
+    gateway.next(GENERATE, streamOf(['data: {"choices":[{"delta":{"content":"a"}}]}\n\n']));
+    records('k', record({ pictures: [{ ...doneOf(0, makePng()), url: 'https://example.com/0' }] }));
+    const events = [];
+    for await (const event of api.generate({ prompt: 'x' }, { taskId: 'k' })) events.push(event);
+    assert.deepEqual(types(events), ['connecting', 'resumed', 'image', 'done']);
+    assert.equal(gateway.posts().length, 1);
+  } finally {
+    rmSync(folder, { recursive: true });
   }
 });
 

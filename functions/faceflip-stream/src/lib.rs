@@ -179,6 +179,7 @@ impl FaceflipTask {
             times: 1,
             targets: &[target],
             cooldowns,
+            references: self.wanted.pictures.iter().map(InputPicture::identity).collect(),
             labels,
         };
         Ok(run(calls, &post, events, sender).await?)

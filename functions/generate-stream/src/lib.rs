@@ -24,6 +24,7 @@ use shared::edge::{
 use shared::events::{EventStyle, Events, padding};
 use shared::held::{HeldContent, HeldPicture};
 use shared::image_url::LocalLinks;
+use shared::input::InputPicture;
 use shared::outcome::{DeliveredImage, Success};
 use shared::problem::{Code, Lang, Problem};
 use shared::upstream::{AnyDialect, ModelFamily};
@@ -287,6 +288,7 @@ impl GenerateTask {
             times: wanted.n,
             targets: &targets,
             cooldowns,
+            references: wanted.pictures.iter().map(InputPicture::identity).collect(),
             labels,
         };
         Ok(run(calls, &post, output, sender).await?)

@@ -3,7 +3,8 @@ use crate::scan::find2;
 /// One step of the path from the root of a document to a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Segment {
-    /// A member of an object; `""` for a name that is not in the tokenizer's vocabulary.
+    /// A member of an object; for a name that is not in the tokenizer's vocabulary its [family](Tokenizer::with_families),
+    /// or `""`.
     Key(&'static str),
     /// An item of an array, counted from 0.
     Index(u32),
@@ -41,7 +42,7 @@ pub struct Token<'a> {
 pub struct Malformed;
 
 const MAX_DEPTH: usize = 64;
-const MAX_KEY_BYTES: usize = 32;
+const MAX_KEY_BYTES: usize = 64;
 const MAX_SCALAR_BYTES: usize = 32;
 /// Runs between escapes are gathered up to this size, so that frequent escapes do not make many small fragments.
 const GATHER_BYTES: usize = 4 * 1024;
@@ -58,6 +59,7 @@ pub struct Tokenizer {
     vocabulary: Vec<&'static str>,
     /// The index in `vocabulary` of the first name of each length.
     by_length: [usize; MAX_KEY_BYTES + 2],
+    family: fn(&[u8]) -> &'static str,
     state: TokenizerState,
     path: Vec<Segment>,
     key: Vec<u8>,
@@ -96,7 +98,7 @@ enum Escape {
 }
 
 impl Tokenizer {
-    /// A tokenizer that knows the names in `vocabulary`, each of at most 32 bytes.
+    /// A tokenizer that knows the names in `vocabulary`, each of at most 64 bytes.
     pub fn new(vocabulary: impl IntoIterator<Item = &'static str>) -> Self {
         let mut vocabulary: Vec<&str> = vocabulary.into_iter().collect();
         debug_assert!(vocabulary.iter().all(|name| name.len() <= MAX_KEY_BYTES));
@@ -106,6 +108,7 @@ impl Tokenizer {
         Self {
             vocabulary,
             by_length,
+            family: |_| "",
             state: TokenizerState::Root,
             path: Vec::new(),
             key: Vec::new(),
@@ -115,6 +118,13 @@ impl Tokenizer {
             escape: Escape::None,
             high_surrogate: None,
         }
+    }
+
+    /// Reports a name that is not in the vocabulary as its family, which `family` derives from the first 65 bytes of the
+    /// name, as written.
+    #[must_use]
+    pub fn with_families(self, family: fn(&[u8]) -> &'static str) -> Self {
+        Self { family, ..self }
     }
 
     /// Drops the current document.
@@ -272,14 +282,14 @@ impl Tokenizer {
         }
     }
 
-    /// The current name, or `""` if it is unknown.
+    /// The current name, or the family of an unknown one.
     fn name(&self) -> &'static str {
         let length = self.key.len();
-        let (Some(&start), Some(&end)) = (self.by_length.get(length), self.by_length.get(length + 1)) else {
-            return "";
+        let names = match (self.by_length.get(length), self.by_length.get(length + 1)) {
+            (Some(&start), Some(&end)) => self.vocabulary.get(start..end).unwrap_or_default(),
+            _ => &[],
         };
-        let names = self.vocabulary.get(start..end).unwrap_or_default();
-        names.iter().find(|name| name.as_bytes() == self.key).copied().unwrap_or("")
+        names.iter().find(|name| name.as_bytes() == self.key).copied().unwrap_or_else(|| (self.family)(&self.key))
     }
 
     /// Keeps at most one byte more than the longest known name, so that a longer name matches none.

@@ -56,3 +56,8 @@ impl Utf8 {
         }
     }
 }
+
+/// Whether `text` begins with `start`, in any case.
+pub(super) fn begins_any_case(text: &[u8], start: &[u8]) -> bool {
+    text.get(..start.len()).is_some_and(|head| head.eq_ignore_ascii_case(start))
+}

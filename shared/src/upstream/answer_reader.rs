@@ -5,6 +5,7 @@ use crate::update::Update;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 const DONE: &[u8] = b"[DONE]";
+const FIELD: &[u8] = b"data:";
 /// An answer with this many malformed documents counts as unreadable.
 const MAX_MALFORMED: u32 = 3;
 
@@ -21,8 +22,8 @@ pub struct AnswerReader {
     /// How many bytes of a byte order mark the answer began with.
     bom: usize,
     json: json::Tokenizer,
-    /// How many bytes of `[DONE]` the current data line has matched; `None` if the line differs.
-    done_matched: Option<usize>,
+    /// How many bytes of `[DONE]`, or of another `data:`, the current data line has matched; `None` if the line differs.
+    start_matched: Option<(&'static [u8], usize)>,
     /// The rest of the current data line belongs to a malformed document.
     skip_line: bool,
     /// The current line has an unknown field name and is read as data.
@@ -52,8 +53,8 @@ impl AnswerReader {
             dialect,
             framing: Framing::Undecided,
             bom: 0,
-            json: json::Tokenizer::new(AnyDialect::vocabulary()),
-            done_matched: Some(0),
+            json: json::Tokenizer::new(AnyDialect::vocabulary()).with_families(AnyDialect::family),
+            start_matched: Some((DONE, 0)),
             skip_line: false,
             in_stray: false,
             malformed: 0,
@@ -121,7 +122,7 @@ impl AnswerReader {
             *piece = piece.trim_ascii_start();
             self.framing = match piece.first() {
                 None => return,
-                Some(b'{' | b'[') => Framing::Document,
+                Some(b'{' | b'[' | b'"') => Framing::Document,
                 Some(b'<') => Framing::Page,
                 Some(_) => Framing::Events(Box::new(sse::Decoder::new(MAX_EVENT_BYTES))),
             };
@@ -158,21 +159,29 @@ impl AnswerReader {
     }
 
     fn data(&mut self, mut data: &[u8], out: &mut Out<'_>) {
-        while let Some(matched) = self.done_matched {
-            let Some((byte, rest)) = data.split_first() else { return };
-            if matched == 0 && *byte == b' ' {
-                data = rest;
-                continue;
-            }
-            if DONE.get(matched) != Some(byte) {
-                self.done_matched = None;
-                let held = DONE.get(..matched).unwrap_or_default();
-                self.document(held, out);
+        while let Some((start, matched)) = self.start_matched {
+            let Some((&byte, rest)) = data.split_first() else { return };
+            let start = match (matched, byte) {
+                (0, b' ') => {
+                    data = rest;
+                    continue;
+                }
+                // Some relays write the name of the field twice.
+                (0, b'd') => FIELD,
+                _ => start,
+            };
+            if start.get(matched) != Some(&byte) {
+                self.start_matched = None;
+                self.document(start.get(..matched).unwrap_or_default(), out);
                 break;
             }
             data = rest;
-            self.done_matched = Some(matched + 1);
-            if matched + 1 == DONE.len() {
+            self.start_matched = Some((start, matched + 1));
+            if matched + 1 == start.len() {
+                if start == FIELD {
+                    self.start_matched = Some((DONE, 0));
+                    continue;
+                }
                 self.is_over = true;
                 out(Update::Done);
                 return;
@@ -193,7 +202,7 @@ impl AnswerReader {
                 return;
             }
             self.in_stray = true;
-            self.done_matched = None;
+            self.start_matched = None;
         }
         self.document(text, out);
     }
@@ -201,7 +210,7 @@ impl AnswerReader {
     fn line_end(&mut self, out: &mut Out<'_>) {
         self.document(b"\n", out);
         (self.skip_line, self.in_stray) = (false, false);
-        self.done_matched = self.json.is_between_documents().then_some(0);
+        self.start_matched = self.json.is_between_documents().then_some((DONE, 0));
     }
 
     fn document(&mut self, mut text: &[u8], out: &mut Out<'_>) {
@@ -216,10 +225,11 @@ impl AnswerReader {
                         _ => b"",
                     };
                     let is_root = token.path.is_empty();
-                    if is_root && token.value == json::TokenValue::Open {
+                    if is_root && matches!(token.value, json::TokenValue::Open | json::TokenValue::StringStart) {
                         self.dialect.document_begin(event_type);
                     }
-                    let has_ended = is_root && token.value == json::TokenValue::Close;
+                    let has_ended =
+                        is_root && matches!(token.value, json::TokenValue::Close | json::TokenValue::StringEnd);
                     self.dialect.token(token, out);
                     if has_ended {
                         self.documents += 1;

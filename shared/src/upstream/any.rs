@@ -1,6 +1,6 @@
 use super::chat::Choices;
 use super::content::Content;
-use super::error_object::ErrorObject;
+use super::error_object::{ErrorObject, is_error_name};
 use super::finish_reason::stop;
 use super::gemini::Candidates;
 use super::images::{ImageItems, ImagesVendor};
@@ -19,9 +19,14 @@ const MAX_PENDING_BYTES: usize = 64 * 1024;
 
 /// All dialects at once: a relay may answer in another dialect than the request's.
 ///
-/// The members of a document tell them apart: `choices` is chat, `candidates` is Gemini, `item` and `output` are the
-/// Responses API, anything else the images APIs. An `error` member ends an answer, except in an event about one
-/// picture: there the `type` decides, and the rest of a group goes on.
+/// Any string that begins as a picture is one, wherever it stands; a path that names a preview makes it a draft. The
+/// dialects add what the members of their vendors mean: which text is for the user, where a link is a picture, slots, drafts
+/// and failures. The members of a document tell the dialects apart: `choices` is chat, `candidates` is Gemini, `item` and
+/// `output` are the Responses API, anything else the images APIs. Not read are thoughts, except a picture in a part that is
+/// marked as one, which is a draft, and everything in an error.
+///
+/// An `error` member ends an answer, except in an event about one picture: there the `type` decides, and the rest of a group
+/// goes on.
 #[derive(Debug)]
 pub struct AnyDialect {
     content: Content,
@@ -31,6 +36,14 @@ pub struct AnyDialect {
     output: OutputItems,
     document: DocumentState,
     short: Short,
+    /// Of the current path.
+    names: PathNames,
+    /// The `type` of any object.
+    part_type: Short,
+    /// The thoughts that the current token stands in.
+    thought: Option<Thought>,
+    /// Where the picture that has not been counted stands.
+    pending: Option<Pending>,
     usage: Usage,
     /// The error in the body of an answer with an error status; `None` for a 2xx status.
     refusal: Option<HttpRefusal>,
@@ -45,6 +58,28 @@ struct HttpRefusal {
     /// The member of our request that the first document names.
     parameter: Option<&'static RefusedParameter>,
 }
+
+/// An object or list that is marked as a thought.
+#[derive(Debug, Clone, Copy)]
+struct Thought {
+    depth: usize,
+    /// By `thought`: its pictures are drafts. Otherwise by `type`, and nothing of it is read.
+    has_drafts: bool,
+}
+
+/// A picture whose part has not ended: a mark may follow it.
+#[derive(Debug, Clone, Copy)]
+struct Pending {
+    /// The depth of the innermost object or list around it that has not ended.
+    depth: usize,
+    /// The depth of its part, at whose end it counts: the innermost item of a list. `None` if its dialect counts it.
+    part: Option<usize>,
+}
+
+/// Families of member names that are in no vocabulary.
+const PREVIEW: &str = "*preview";
+const THOUGHT: &str = "*thought";
+const ERROR: &str = "*error";
 
 /// State of the document being read.
 #[derive(Debug, Default)]
@@ -94,17 +129,96 @@ impl AnyDialect {
             [Index(_), rest @ ..] => (rest, true),
             path => (path, false),
         };
-        // The API behind Google's command line tools, and proxies in front of it, wrap the document.
-        let path = match path {
-            [Key("response"), rest @ ..] if matches!(rest, [Key(name), ..] if Candidates::ROOTS.contains(name)) => rest,
-            path => path,
+        let value = token.value;
+        let is_listed_root = is_listed && path.is_empty();
+        if is_listed_root && matches!(value, TokenValue::Open | TokenValue::StringStart) {
+            self.document_begin(b"");
+        }
+        if self.refusal.is_some() {
+            self.document.error.token(path, value);
+        } else {
+            self.mark(path, value, out);
+            // The tokens of one string have one path.
+            if !matches!(value, TokenValue::Text(_) | TokenValue::StringEnd) {
+                self.names = PathNames::of(path);
+            }
+            let names = self.names;
+            let is_thought =
+                names.has_thoughts || (names.has_thought_member && !matches!(value, TokenValue::Scalar(_)));
+            let is_read = !is_thought && self.thought.is_none_or(|thought| thought.has_drafts);
+            if is_read || names.has_error {
+                self.member(names, path.get(names.root..).unwrap_or_default(), value, out);
+            }
+            self.end_part(names, path, value, out);
+        }
+        if is_listed_root && matches!(value, TokenValue::Close | TokenValue::StringEnd) {
+            self.document_end(b"", out);
+        }
+    }
+
+    /// The family of a member name that is in no vocabulary.
+    pub(super) fn family(name: &[u8]) -> &'static str {
+        let family_at = |at: usize| {
+            let rest = name.get(at..).unwrap_or_default();
+            let begins = |word: &[u8]| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
+            match rest.first().map(u8::to_ascii_lowercase) {
+                Some(b'r') if begins(b"reasoning") => Some(THOUGHT),
+                Some(b't') if begins(b"thinking") || begins(b"thought") => Some(THOUGHT),
+                Some(b'e') if begins(b"error") => Some(ERROR),
+                Some(b't') if begins(b"thumb") => Some(PREVIEW),
+                Some(b'p') if begins(b"partial") || begins(b"preview") => Some(PREVIEW),
+                Some(b'd') if begins(b"draft") => Some(PREVIEW),
+                Some(b'i') if begins(b"interim") || begins(b"intermediate") => Some(PREVIEW),
+                _ => None,
+            }
         };
-        match (path, token.value) {
-            ([], TokenValue::Open) if is_listed => self.document_begin(b""),
-            ([], TokenValue::Close) if is_listed => self.document_end(b"", out),
-            ([], _) => {}
-            (path, value) if self.refusal.is_some() => self.document.error.token(path, value),
-            (path, value) => self.member(path, value, out),
+        // What is not read outweighs a preview.
+        let families = (0..name.len().saturating_sub(4)).filter_map(family_at);
+        families.reduce(|a, b| if a == PREVIEW { b } else { a }).unwrap_or("")
+    }
+
+    /// Reads the marks of thoughts.
+    fn mark(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+        let has_drafts = match (path, value) {
+            ([.., Key("thought")], TokenValue::Scalar("true")) => true,
+            ([.., Key("type")], value) => match self.part_type.read(value) {
+                Some(name) if Self::family(name.as_bytes()) == THOUGHT => false,
+                _ => return,
+            },
+            _ => return,
+        };
+        let depth = path.len() - 1;
+        self.thought = self.thought.or(Some(Thought { depth, has_drafts }));
+        if self.pending.is_some_and(|pending| depth <= pending.depth) {
+            match has_drafts {
+                true => self.content.mark_draft(),
+                false => self.content.drop_value(out),
+            }
+        }
+    }
+
+    /// Counts a picture when its part has ended.
+    fn end_part(&mut self, names: PathNames, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+        let depth = path.len();
+        match value {
+            TokenValue::StringEnd if self.content.has_value() => {
+                let part = || path.iter().rposition(|segment| matches!(segment, Index(_))).map_or(0, |at| at + 1);
+                let part = has_parts(path.get(names.root..).unwrap_or_default()).then(part);
+                self.pending = Some(Pending { depth: depth.saturating_sub(1), part });
+            }
+            TokenValue::Close => {
+                self.thought = self.thought.filter(|thought| thought.depth < depth);
+                if let Some(pending) = &mut self.pending
+                    && depth <= pending.depth
+                {
+                    pending.depth = depth.saturating_sub(1);
+                    if pending.part.is_some_and(|part| depth <= part) {
+                        self.pending = None;
+                        self.content.end_part(out);
+                    }
+                }
+            }
+            _ => {}
         }
     }
 
@@ -117,6 +231,10 @@ impl AnyDialect {
             output: OutputItems::default(),
             document: DocumentState::default(),
             short: Short::default(),
+            names: PathNames::default(),
+            part_type: Short::default(),
+            thought: None,
+            pending: None,
             usage: Usage::default(),
             refusal: None,
         }
@@ -124,36 +242,40 @@ impl AnyDialect {
 
     /// A document begins. `event_type` is the event's `event` field so far.
     pub(super) fn document_begin(&mut self, event_type: &[u8]) {
+        (self.thought, self.pending) = (None, None);
         self.document = DocumentState { is_preview: names_preview(event_type), ..DocumentState::default() };
     }
 
-    fn member(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+    fn member(&mut self, names: PathNames, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
         let Self { content, choices, candidates, items, output, .. } = self;
+        let draft = self.thought.is_some() || names.has_preview;
         match (path, value) {
+            ([Key("item"), rest @ ..], value) => output.item(rest, draft, value, content, out),
+            ([Key("output"), Index(_), rest @ ..] | [Key("response"), Key("output"), Index(_), rest @ ..], value) => {
+                output.listed(rest, draft, value, content, out);
+            }
+            ([Key("data" | "images"), Index(position), rest @ ..], value) => {
+                items.listed(*position, rest, draft, value, content, out);
+            }
+            (path, value) if names.has_error => self.document.error.token(path, value),
             ([Key("choices"), Index(position), rest @ ..], value) => {
-                choices.token(*position, rest, value, content, out);
+                choices.token(*position, rest, draft, value, content, out);
             }
             ([Key("candidates"), Index(position), rest @ ..], value) => {
-                candidates.token(*position, rest, value, content, out);
+                candidates.token(*position, rest, draft, value, content, out);
             }
             ([Key("promptFeedback" | "prompt_feedback"), rest @ ..], value) => candidates.feedback(rest, value, out),
-            ([Key("item"), rest @ ..], value) => output.item(rest, value, content, out),
-            ([Key("output"), Index(_), rest @ ..] | [Key("response"), Key("output"), Index(_), rest @ ..], value) => {
-                output.listed(rest, value, content, out);
-            }
+            ([Key("output_index")], value) => output.index(value),
             ([Key("partial_image_b64")], value) => output.preview(value, content, out),
-            ([Key("data" | "images"), Index(position), rest @ ..], value) => {
-                items.listed(*position, rest, value, content, out);
-            }
             ([Key("usage" | "usageMetadata" | "usage_metadata")], TokenValue::Close)
             | ([Key("response"), Key("usage")], TokenValue::Close) => out(Update::Usage(self.usage)),
             ([Key("usage" | "usageMetadata" | "usage_metadata"), Key(name)], TokenValue::Scalar(count))
             | ([Key("response"), Key("usage"), Key(name)], TokenValue::Scalar(count)) => self.usage.set(name, count),
-            (path, value) => self.other(path, value, out),
+            (path, value) => self.other(path, draft, value, out),
         }
     }
 
-    fn other(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+    fn other(&mut self, path: &[Segment], draft: bool, value: TokenValue<'_>, out: &mut Out<'_>) {
         let DocumentState { kind, is_preview, text, is_streaming_text, is_internal, stop: stopped, error, .. } =
             &mut self.document;
         match (path, value) {
@@ -191,7 +313,10 @@ impl AnyDialect {
             }
             _ => {}
         }
-        self.items.token(*is_preview, path, value, &mut self.content, out);
+        // Text for the user is read for pictures at the end of its document.
+        if !(is_user_text(kind, false) && matches!(path, [Key("text" | "delta")])) {
+            self.items.token(path, draft || *is_preview, value, &mut self.content, out);
+        }
         error.token(path, value);
     }
 
@@ -232,6 +357,7 @@ impl AnyDialect {
         if let Some(stop) = stop.or(is_completed.then_some(Stop::Finished)) {
             out(Update::Stopped(stop));
         }
+        self.content.end_document(out);
     }
 
     /// A document broke off. Its content so far counts: a picture may already be whole.
@@ -277,7 +403,57 @@ fn is_user_text(name: &str, is_internal: bool) -> bool {
     !is_internal && matches!(name, "image_generation.text_chunk" | "response.output_text.delta")
 }
 
-/// Whether an event name or `type` marks its picture as not final.
+/// Whether an event name or `type` marks its picture as not final. `partial_succeeded` does not.
 fn names_preview(name: &[u8]) -> bool {
-    name.ends_with(b".partial_image")
+    let is_partial = name.windows(b"partial_image".len()).any(|part| part == b"partial_image");
+    is_partial
+        || (AnyDialect::family(name) == PREVIEW && !name.windows(b"partial".len()).any(|part| part == b"partial"))
+}
+
+/// What the names in a path mean.
+#[derive(Debug, Clone, Copy, Default)]
+struct PathNames {
+    has_error: bool,
+    /// Or details of an error.
+    has_thoughts: bool,
+    /// `thought`, which is a mark unless it contains thoughts.
+    has_thought_member: bool,
+    has_preview: bool,
+    /// Where a document of a known dialect begins: some proxies wrap it.
+    root: usize,
+}
+
+impl PathNames {
+    fn of(path: &[Segment]) -> Self {
+        let mut names = Self::default();
+        let (mut is_in_objects, mut has_root) = (true, false);
+        for (at, segment) in path.iter().enumerate() {
+            let Key(name) = *segment else {
+                is_in_objects = false;
+                continue;
+            };
+            match name.as_bytes().first() {
+                Some(b'*') => {
+                    names.has_preview |= name == PREVIEW;
+                    names.has_thoughts |= name != PREVIEW;
+                }
+                Some(b'e') => names.has_error |= is_error_name(name),
+                Some(b't') => names.has_thought_member |= name == "thought",
+                Some(b'c' | b'p' | b'u') if is_in_objects && !has_root && !names.has_error => {
+                    has_root = match name {
+                        "choices" | "candidates" => matches!(path.get(at + 1), Some(Index(_))),
+                        name => Candidates::ROOTS.contains(&name),
+                    };
+                    names.root = if has_root { at } else { 0 };
+                }
+                _ => {}
+            }
+        }
+        names
+    }
+}
+
+/// Whether a picture at this path counts when its part ends: the dialect does not count it.
+fn has_parts(path: &[Segment]) -> bool {
+    matches!(path, [Key("choices" | "candidates" | "item" | "output"), _, ..] | [Key("response"), Key("output"), _, ..])
 }

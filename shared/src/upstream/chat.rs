@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
-use super::content::Content;
+use super::content::{Content, MAX_SLOTS, Place, TextSource};
 use super::finish_reason::stop;
+use super::number::number;
 use super::short::Short;
 use super::{ModelFamily, Out};
 use crate::json::Segment::{Index, Key};
 use crate::json::{Segment, TokenValue};
+use crate::media::ReferenceKind;
 use crate::update::Update;
 
 /// Content before its choice's `index` waits for it up to this size, then counts as content of choice 0.
@@ -93,15 +95,18 @@ impl<'a> ChatRequest<'a> {
 
 /// Reads the `choices` of chat completion chunks, and of the whole completion some relays send instead.
 ///
-/// A picture may stand in `delta.content` as Markdown, data URL, link or base64 alone, in a content part, or in
-/// `delta.images` and its spellings; `delta` may be `message`. The slot is the choice's `index`, which relays write
-/// last: text waits for it; a picture outside the text does not wait and uses the choice's position in the array.
-/// Reasoning is not read.
+/// Text is `content`, a string or a list of parts, of `delta` or of `message`; some relays write both. Any other string may
+/// be a picture: the members in which vendors write pictures may also contain a link. The slot is the choice's `index`,
+/// which relays write last: text waits for it; a picture outside the text does not wait and uses the choice's position in
+/// the array, which also replaces an index that is too large or occurs twice. Reasoning is not read.
 #[derive(Debug, Default)]
 pub(super) struct Choices {
     slot: Option<u32>,
     /// The item's position in the array, used if there is no index.
     position: u32,
+    /// The slots of the choices before this one.
+    taken: u32,
+    source: Option<TextSource>,
     pending: Vec<u8>,
     short: Short,
 }
@@ -125,31 +130,51 @@ impl Choices {
         "image_b64_json",
     ];
 
-    /// The next token of the item at `position`.
+    /// The next token of the item at `position`. `draft`: a mark of the string's path.
     pub(super) fn token(
         &mut self,
         position: u32,
         path: &[Segment],
+        draft: bool,
         value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
         match (path, value) {
             ([], TokenValue::Open) => {
-                (self.slot, self.position) = (None, position);
+                self.taken = if position == 0 { 0 } else { self.taken };
+                (self.slot, self.position, self.source) = (None, position, None);
                 self.pending.clear();
             }
             ([], TokenValue::Close) => self.settle(self.slot.unwrap_or(position), content, out),
-            ([Key("index")], TokenValue::Scalar(index)) => {
-                self.settle(index.parse().unwrap_or(position), content, out);
+            ([Key("index")], value) => {
+                if let Some(index) = number(value, &mut self.short) {
+                    self.settle(index.filter(|&index| self.is_free(index)).unwrap_or(position), content, out);
+                }
             }
             ([Key("finish_reason" | "native_finish_reason")], value) => {
                 if let Some(stop) = self.short.read(value).and_then(stop) {
                     out(Update::Stopped(stop));
                 }
             }
-            ([Key("delta" | "message"), rest @ ..], value) => self.message(rest, value, content, out),
-            _ => {}
+            ([Key(member @ ("delta" | "message")), Key("content")], TokenValue::Text(text))
+            | ([Key(member @ ("delta" | "message")), Key("content"), Index(_), Key("text")], TokenValue::Text(text))
+                // A draft is a thought here.
+                if !draft =>
+            {
+                let source = if *member == "delta" { TextSource::Delta } else { TextSource::Message };
+                self.text(source, text, content, out);
+            }
+            ([Key("delta" | "message"), Key("content")], _)
+            | ([Key("delta" | "message"), Key("content"), Index(_), Key("text")], _) => {}
+            (path, value) => {
+                let kind = match path {
+                    [Key("delta" | "message"), rest @ ..] if is_picture(rest) => ReferenceKind::Picture,
+                    [Key("delta" | "message"), Key("content"), Index(_), Key("image")] => ReferenceKind::PictureOrLink,
+                    _ => ReferenceKind::Any,
+                };
+                content.picture(Place { slot: self.slot.unwrap_or(self.position), draft, kind }, value, out);
+            }
         }
     }
 
@@ -159,45 +184,46 @@ impl Choices {
         (self.slot, self.position) = (None, 0);
     }
 
-    fn message(&mut self, path: &[Segment], value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) {
-        match path {
-            [Key("content")] | [Key("content"), Index(_), Key("text")] => {
-                if let TokenValue::Text(text) = value {
-                    self.text(text, content, out);
-                }
-            }
-            [Key("content"), Index(_), Key("image_url")]
-            | [Key("content"), Index(_), Key("image_url"), Key("url")]
-            | [Key("images" | "image"), Index(_)]
-            | [Key("images" | "image"), Index(_), Key("url" | "data" | "b64_json" | "image_url")]
-            | [Key("images" | "image"), Index(_), Key("image_url"), Key("url")]
-            | [Key("image"), Key("url" | "data" | "b64_json")]
-            | [Key("image_b64_json")] => {
-                let slot = self.slot.unwrap_or(self.position);
-                content.picture(slot, false, value, out);
-                if value == TokenValue::StringEnd {
-                    content.end_picture(slot, false, None, out);
-                }
-            }
-            _ => {}
-        }
+    /// Whether a choice can have this slot.
+    fn is_free(&self, slot: u32) -> bool {
+        slot < MAX_SLOTS && self.taken & 1 << slot == 0
     }
 
-    fn text(&mut self, text: &[u8], content: &mut Content, out: &mut Out<'_>) {
+    fn text(&mut self, source: TextSource, text: &[u8], content: &mut Content, out: &mut Out<'_>) {
+        // The text of both members does not wait for the index together.
+        if self.source.is_some_and(|waits| waits != source) && !self.pending.is_empty() {
+            self.settle(self.slot.unwrap_or(self.position), content, out);
+        }
+        self.source = Some(source);
         if let Some(slot) = self.slot {
-            content.text(slot, text, out);
+            content.text_of(source, slot, text, out);
         } else if self.pending.len() + text.len() <= MAX_PENDING_BYTES {
             self.pending.extend_from_slice(text);
         } else {
             self.settle(self.position, content, out);
-            content.text(self.position, text, out);
+            content.text_of(source, self.position, text, out);
         }
     }
 
     /// The slot of the current choice is known: reads the content that waited for it.
     fn settle(&mut self, slot: u32, content: &mut Content, out: &mut Out<'_>) {
         self.slot = Some(slot);
-        content.text(slot, &self.pending, out);
+        self.taken |= 1_u32.checked_shl(slot).unwrap_or(0);
+        content.text_of(self.source.unwrap_or(TextSource::Delta), slot, &self.pending, out);
         self.pending.clear();
+    }
+}
+
+/// Whether this is a member of a message in which vendors write a picture or a link to one.
+fn is_picture(path: &[Segment]) -> bool {
+    match path {
+        [Key("content"), Index(_), Key("image_url")]
+        | [Key("content"), Index(_), Key("image_url"), Key("url")]
+        | [Key("image_b64_json")] => true,
+        [Key("images" | "image"), .., last] => match last {
+            Key(name) => matches!(*name, "url" | "data" | "b64_json" | "image_url"),
+            Index(_) => true,
+        },
+        _ => false,
     }
 }

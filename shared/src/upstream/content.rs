@@ -1,84 +1,160 @@
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
 use super::picture::SlotPicture;
+use super::repeats::Repeats;
 use super::{Failure, MAX_TEXT_BYTES, Out};
-use crate::image_url::{LocalLinks, check_generated};
+use crate::image_url::{LocalLinks, read_generated};
 use crate::json::TokenValue;
-use crate::media::{self, ImageRejection, MarkdownPart, Reference, Referred, Utf8};
+use crate::media::{self, ImageRejection, MarkdownPart, Reference, ReferenceKind, Referred, Utf8};
 use crate::update::Update;
 
 /// Text of slots beyond this one is ignored: one picture is requested, and each slot needs a reader.
-const MAX_SLOTS: u32 = 8;
+pub(super) const MAX_SLOTS: u32 = 8;
+/// Pictures that later ones are compared with.
+const MAX_KNOWN: usize = 64;
 
-/// The content of an answer in any dialect: text with pictures in it, and values that stand for a picture.
+/// The content of an answer in any dialect: text with pictures in it, and strings that are a picture.
 #[derive(Debug)]
 pub(super) struct Content {
     links: LocalLinks,
     texts: Vec<SlotText>,
+    /// The member whose text each slot shows: the first one that had any.
+    shown: Vec<(u32, TextSource)>,
+    /// A string that may turn out to be a picture.
+    candidate: Option<Reference>,
     value: Option<PictureValue>,
     /// An earlier form of the same picture, kept until the later form proves valid.
     earlier: Option<PictureValue>,
+    /// How the values ended that `end_picture` has not reported yet.
+    ended: PictureResult,
+    /// Hashes and links of the final pictures so far.
+    known: Vec<KnownPicture>,
     text_bytes: usize,
 }
 
-/// How a value that stands for a picture ended.
+/// The place of a string in an answer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Place {
+    pub(super) slot: u32,
+    /// The upstream marks the picture as not final.
+    pub(super) draft: bool,
+    pub(super) kind: ReferenceKind,
+}
+
+/// The member of a choice that contains the text. Some relays write every chunk into both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum TextSource {
+    Delta,
+    Message,
+}
+
+/// How a value that stands for a picture ended.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum PictureResult {
     /// No value, or an empty one.
+    #[default]
     Nothing,
     /// Not a picture, or a broken one.
     Rejected,
+    /// A final picture that came before.
+    Repeated,
     /// A picture, or a link to one.
     Whole,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum KnownPicture {
+    Bytes([u8; 32]),
+    /// The hash of a link.
+    Link(u64),
 }
 
 /// The text of one slot, across documents.
 #[derive(Debug)]
 struct SlotText {
     slot: u32,
+    source: TextSource,
     reader: media::MarkdownImages,
     picture: Option<SlotPicture>,
     utf8: Utf8,
+    repeats: Repeats,
+    /// The current document has some of it.
+    is_in_document: bool,
 }
 
-/// A string that stands for a picture.
+/// A string that is a picture or a link to one.
 #[derive(Debug)]
 struct PictureValue {
     reference: Reference,
     picture: SlotPicture,
+    /// The string has not ended.
+    is_read: bool,
 }
 
 impl Content {
     pub(super) fn new(links: LocalLinks) -> Self {
-        Self { links, texts: Vec::new(), value: None, earlier: None, text_bytes: 0 }
+        Self {
+            links,
+            texts: Vec::new(),
+            shown: Vec::new(),
+            candidate: None,
+            value: None,
+            earlier: None,
+            ended: PictureResult::Nothing,
+            known: Vec::new(),
+            text_bytes: 0,
+        }
     }
 
     /// The next part of a slot's text, which may contain pictures.
-    pub(super) fn text(&mut self, slot: u32, mut piece: &[u8], out: &mut Out<'_>) {
+    pub(super) fn text(&mut self, slot: u32, piece: &[u8], out: &mut Out<'_>) {
+        self.text_of(TextSource::Delta, slot, piece, out);
+    }
+
+    /// As [`Content::text`], for one of the members that may contain it.
+    pub(super) fn text_of(&mut self, source: TextSource, slot: u32, piece: &[u8], out: &mut Out<'_>) {
         if slot >= MAX_SLOTS || piece.is_empty() {
             return;
         }
-        let at = self.texts.iter().position(|text| text.slot == slot).unwrap_or_else(|| {
-            let (reader, utf8) = Default::default();
-            self.texts.push(SlotText { slot, reader, picture: None, utf8 });
+        let at = self.texts.iter().position(|text| (text.slot, text.source) == (slot, source)).unwrap_or_else(|| {
+            self.texts.push(SlotText::new(slot, source));
             self.texts.len() - 1
         });
-        let Some(SlotText { reader, picture, utf8, .. }) = self.texts.get_mut(at) else { return };
-        while let Some(found) = reader.next(&mut piece) {
+        if self.shown.iter().all(|(shown, _)| *shown != slot) {
+            self.shown.push((slot, source));
+        }
+        let Some(text) = self.texts.get_mut(at) else { return };
+        text.is_in_document = true;
+        let is_open = text.is_open();
+        let mut repeats = std::mem::take(&mut text.repeats);
+        for part in repeats.push(piece, is_open).into_iter().filter(|part| !part.is_empty()) {
+            self.new_text(at, part, out);
+        }
+        if let Some(text) = self.texts.get_mut(at) {
+            text.repeats = repeats;
+        }
+    }
+
+    /// Reads text that no earlier chunk contained.
+    fn new_text(&mut self, at: usize, mut piece: &[u8], out: &mut Out<'_>) {
+        loop {
+            let is_shown = self.is_shown(at);
+            let Self { texts, links, known, text_bytes, .. } = &mut *self;
+            let Some(SlotText { slot, reader, picture, utf8, .. }) = texts.get_mut(at) else { return };
+            let slot = *slot;
+            let Some(found) = reader.next(&mut piece) else { return };
             match found {
-                MarkdownPart::Text(bytes) => {
-                    self.text_bytes += bytes.len();
-                    if self.text_bytes > MAX_TEXT_BYTES {
-                        if self.text_bytes - bytes.len() <= MAX_TEXT_BYTES {
-                            out(Update::Failed(Failure::Protocol));
+                MarkdownPart::Text(bytes) if is_shown => show(slot, bytes, utf8, text_bytes, out),
+                MarkdownPart::Text(_) | MarkdownPart::OnlyLink(_) => {}
+                MarkdownPart::Image => {
+                    *picture = None;
+                    if !reader.is_thought() && !self.is_in_other_text(at) {
+                        self.end_in_slot(slot, out);
+                        if let Some(text) = self.texts.get_mut(at) {
+                            text.picture = Some(SlotPicture::new(slot, false));
                         }
-                        continue;
-                    }
-                    let was_invalid = utf8.is_invalid();
-                    utf8.push(bytes, |text| out(Update::Text { slot, text }));
-                    if utf8.is_invalid() && !was_invalid {
-                        out(Update::Failed(Failure::Protocol));
                     }
                 }
-                MarkdownPart::Image => *picture = Some(SlotPicture::new(slot, false)),
                 MarkdownPart::Payload(payload) => {
                     if let Some(picture) = picture {
                         picture.push(payload, out);
@@ -89,38 +165,79 @@ impl Content {
                 }
                 MarkdownPart::ImageEnd => {
                     if let Some(picture) = picture.take() {
-                        picture.finish(false, out);
+                        self.finish_picture(picture, false, out);
                     }
                 }
-                MarkdownPart::Link(url) => out(match check_generated(url, self.links) {
-                    Ok(url) => Update::ImageLinked { slot, url, pixels: None, draft: false },
-                    Err(_) => Update::ImageRejected { slot, why: ImageRejection::BadLink },
-                }),
+                MarkdownPart::Link(url) => link(slot, url, *links, known, out),
             }
         }
     }
 
-    /// A string that stands for a picture: a data URL, a link, or base64 alone. It counts when [`Content::end_picture`]
-    /// is called, because further members of the picture may follow it.
-    pub(super) fn picture(&mut self, slot: u32, draft: bool, value: TokenValue<'_>, out: &mut Out<'_>) {
+    /// A string at `place`, which counts when [`Content::end_picture`] or [`Content::end_part`] is called, because further
+    /// members of the picture may follow it.
+    pub(super) fn picture(&mut self, place: Place, value: TokenValue<'_>, out: &mut Out<'_>) {
+        let Place { slot, draft, kind } = place;
         match value {
-            TokenValue::StringStart => {
+            TokenValue::StringStart if kind == ReferenceKind::Picture => {
                 self.end_earlier(slot, draft, None, out);
                 self.earlier = self.value.take();
-                let (reference, picture) = (Reference::default(), SlotPicture::new(slot, draft));
-                self.value = Some(PictureValue { reference, picture });
+                let (reference, picture) = (Reference::new(kind), SlotPicture::new(slot, draft));
+                self.value = Some(PictureValue { reference, picture, is_read: true });
+                self.candidate = None;
             }
-            TokenValue::Text(text) => {
-                let Some(PictureValue { mut reference, mut picture }) = self.value.take() else { return };
-                for payload in reference.push(text) {
-                    self.end_earlier(slot, draft, None, out);
-                    end_picture_in_text(&mut self.texts, picture.slot(), out);
-                    picture.push(payload, out);
+            TokenValue::StringStart => self.candidate = Some(Reference::new(kind)),
+            TokenValue::Text(text) => match self.candidate.take() {
+                Some(candidate) if candidate.is_unusable_before(text) => {}
+                Some(candidate) => self.consider(candidate, place, text, out),
+                None => self.read_value(text, out),
+            },
+            TokenValue::StringEnd => match self.candidate.take() {
+                Some(reference) if matches!(reference.finish(), Referred::Link(_)) => {
+                    self.end_value(out);
+                    self.value =
+                        Some(PictureValue { reference, picture: SlotPicture::new(slot, draft), is_read: false });
                 }
-                self.value = Some(PictureValue { reference, picture });
-            }
+                Some(_) => {}
+                None => {
+                    if let Some(value) = &mut self.value {
+                        value.is_read = false;
+                    }
+                }
+            },
             _ => {}
         }
+    }
+
+    /// Whether a string that is a picture is complete and has not been counted.
+    pub(super) fn has_value(&self) -> bool {
+        self.value.as_ref().is_some_and(|value| !value.is_read)
+    }
+
+    /// The upstream marks the current value as not final.
+    pub(super) fn mark_draft(&mut self) {
+        if let Some(value) = &mut self.value {
+            value.picture.mark_draft();
+        }
+    }
+
+    /// Whether the upstream marks the current value as not final.
+    pub(super) fn is_draft(&self) -> bool {
+        self.value.as_ref().is_some_and(|value| value.picture.is_draft())
+    }
+
+    /// The current value stands in the thoughts of the model.
+    pub(super) fn drop_value(&mut self, out: &mut Out<'_>) {
+        if let Some(value) = self.value.take()
+            && value.reference.is_payload()
+        {
+            out(Update::ImageRejected { slot: value.picture.slot(), why: ImageRejection::NotAnImage });
+        }
+    }
+
+    /// The part of the answer that contains the current value is complete.
+    pub(super) fn end_part(&mut self, out: &mut Out<'_>) {
+        self.end_value(out);
+        self.ended = PictureResult::Nothing;
     }
 
     /// The current value is complete. A link belongs to `slot`, a picture to the slot in which it began.
@@ -131,41 +248,140 @@ impl Content {
         pixels: Option<(u32, u32)>,
         out: &mut Out<'_>,
     ) -> PictureResult {
-        let Some(PictureValue { reference, mut picture }) = self.value.take() else { return PictureResult::Nothing };
-        let earlier = self.end_earlier(slot, draft, pixels, out);
-        let is_whole = match reference.finish() {
-            Referred::Nothing => return earlier,
-            Referred::Unusable => {
-                self.reject(slot, ImageRejection::NotAnImage, out);
-                false
-            }
-            Referred::Link(url) => match check_generated(url, self.links) {
+        let ended = std::mem::take(&mut self.ended);
+        let Some(PictureValue { reference, mut picture, .. }) = self.value.take() else { return ended };
+        let earlier = self.end_earlier(slot, draft, pixels, out).max(ended);
+        let draft = draft || picture.is_draft();
+        let came = match reference.finish() {
+            Referred::Nothing => PictureResult::Nothing,
+            Referred::Unusable => self.reject(slot, ImageRejection::NotAnImage, out),
+            Referred::Link(url) => match read_generated(url, self.links) {
                 Ok(url) => {
-                    out(Update::ImageLinked { slot, url, pixels, draft });
-                    true
+                    out(Update::ImageLinked { slot, url: &url, pixels, draft });
+                    self.note(KnownPicture::link(&url), draft)
                 }
-                Err(_) => {
-                    self.reject(slot, ImageRejection::BadLink, out);
-                    false
-                }
+                Err(_) => self.reject(slot, ImageRejection::BadLink, out),
             },
+            // A late preview of an earlier slot, which is marked behind its bytes.
+            Referred::Payload(_) if draft && slot < picture.slot() => {
+                out(Update::ImageRepeated { slot: picture.slot() });
+                PictureResult::Nothing
+            }
             Referred::Payload(rest) => {
                 if !rest.is_empty() {
-                    end_picture_in_text(&mut self.texts, picture.slot(), out);
+                    self.end_in_texts(picture.slot(), out);
                     picture.push(rest, out);
                 }
-                picture.finish(draft, out)
+                self.finish_picture(picture, draft, out)
             }
         };
-        if is_whole || earlier == PictureResult::Whole { PictureResult::Whole } else { PictureResult::Rejected }
+        came.max(earlier)
+    }
+
+    /// A document has ended.
+    pub(super) fn end_document(&mut self, out: &mut Out<'_>) {
+        self.ended = PictureResult::Nothing;
+        for at in 0..self.texts.len() {
+            let Some(text) = self.texts.get_mut(at) else { return };
+            text.is_in_document = false;
+            if text.repeats.is_over() {
+                continue;
+            }
+            let mut repeats = std::mem::take(&mut text.repeats);
+            self.new_text(at, repeats.end_chunk(), out);
+            if let Some(text) = self.texts.get_mut(at) {
+                text.repeats = repeats;
+            }
+        }
+    }
+
+    /// The document broke off: a picture may already be whole. A link is dropped, because it may be incomplete.
+    pub(super) fn abandon(&mut self, out: &mut Out<'_>) {
+        self.candidate = None;
+        // That one was complete.
+        if let Some(PictureValue { picture, .. }) = &self.earlier {
+            let (slot, draft) = (picture.slot(), picture.is_draft());
+            self.end_earlier(slot, draft, None, out);
+        }
+        match &self.value {
+            Some(value) if matches!(value.reference.finish(), Referred::Payload(_)) => self.end_value(out),
+            _ => self.value = None,
+        }
+        self.end_document(out);
+    }
+
+    /// The answer has ended.
+    pub(super) fn finish(&mut self, out: &mut Out<'_>) {
+        self.abandon(out);
+        for at in 0..self.texts.len() {
+            self.end_text(at, out);
+        }
+    }
+
+    fn end_text(&mut self, at: usize, out: &mut Out<'_>) {
+        let is_shown = self.is_shown(at);
+        let Self { texts, links, known, text_bytes, .. } = &mut *self;
+        let Some(SlotText { slot, reader, picture, utf8, .. }) = texts.get_mut(at) else { return };
+        let slot = *slot;
+        while let Some(found) = reader.finish() {
+            match found {
+                MarkdownPart::Text(bytes) if is_shown => show(slot, bytes, utf8, text_bytes, out),
+                MarkdownPart::Link(url) => link(slot, url, *links, known, out),
+                MarkdownPart::OnlyLink(url) => match read_generated(url, *links) {
+                    Ok(_) if known.is_empty() => link(slot, url, *links, known, out),
+                    _ if is_shown => show(slot, url.as_bytes(), utf8, text_bytes, out),
+                    _ => {}
+                },
+                _ => {}
+            }
+        }
+        utf8.finish(|text| out(Update::Text { slot, text }));
+        if let Some(picture) = picture.take() {
+            self.finish_picture(picture, false, out);
+        }
+    }
+
+    /// Reads more of a string that stands for a picture, or that has turned out to be one.
+    fn read_value(&mut self, text: &[u8], out: &mut Out<'_>) {
+        let Some(mut value) = self.value.take_if(|value| value.is_read) else { return };
+        let (slot, draft) = (value.picture.slot(), value.picture.is_draft());
+        for payload in value.reference.push(text) {
+            self.end_earlier(slot, draft, None, out);
+            self.end_in_texts(slot, out);
+            value.picture.push(payload, out);
+        }
+        self.value = Some(value);
+    }
+
+    /// Reads more of a string that may turn out to be a picture.
+    fn consider(&mut self, mut reference: Reference, place: Place, text: &[u8], out: &mut Out<'_>) {
+        let Place { slot, draft, .. } = place;
+        let mut found = None;
+        for payload in reference.push(text) {
+            // Beside a picture that is not whole, a preview is of no use.
+            if found.is_none() && draft && self.is_open(slot) {
+                return;
+            }
+            let picture = found.get_or_insert_with(|| {
+                self.end_value(out);
+                self.end_in_texts(slot, out);
+                SlotPicture::new(slot, draft)
+            });
+            picture.push(payload, out);
+        }
+        match found {
+            Some(picture) => self.value = Some(PictureValue { reference, picture, is_read: true }),
+            None => self.candidate = Some(reference).filter(|reference| !reference.is_unusable()),
+        }
     }
 
     /// Reports a rejected value, unless a picture in the text of the same slot is unfinished: that one must go on.
-    fn reject(&self, slot: u32, why: ImageRejection, out: &mut Out<'_>) {
+    fn reject(&self, slot: u32, why: ImageRejection, out: &mut Out<'_>) -> PictureResult {
         let is_under_way = self.texts.iter().any(|text| text.slot == slot && text.picture.is_some());
         if !is_under_way {
             out(Update::ImageRejected { slot, why });
         }
+        PictureResult::Rejected
     }
 
     fn end_earlier(&mut self, slot: u32, draft: bool, pixels: Option<(u32, u32)>, out: &mut Out<'_>) -> PictureResult {
@@ -179,41 +395,110 @@ impl Content {
         came
     }
 
-    /// The document broke off: a picture may already be whole. A link is dropped, because it may be incomplete.
-    pub(super) fn abandon(&mut self, out: &mut Out<'_>) {
-        // That one was complete.
-        if let Some(PictureValue { picture, .. }) = &self.earlier {
+    /// Ends the current value because another picture begins.
+    fn end_value(&mut self, out: &mut Out<'_>) {
+        if let Some(PictureValue { picture, .. }) = &self.value {
             let (slot, draft) = (picture.slot(), picture.is_draft());
-            self.end_earlier(slot, draft, None, out);
+            self.ended = self.end_picture(slot, draft, None, out);
         }
-        if let Some(PictureValue { reference, picture }) = &self.value {
-            let (slot, draft) = (picture.slot(), picture.is_draft());
-            match reference.finish() {
-                Referred::Payload(_) => _ = self.end_picture(slot, draft, None, out),
-                _ => self.value = None,
+    }
+
+    /// Ends the pictures of a slot when another one begins in a text: a slot has one unfinished picture.
+    fn end_in_slot(&mut self, slot: u32, out: &mut Out<'_>) {
+        if self.value.as_ref().is_some_and(|value| value.picture.slot() == slot) {
+            self.end_value(out);
+        }
+        self.end_in_texts(slot, out);
+    }
+
+    /// As [`Content::end_in_slot`], when one begins beside the text.
+    fn end_in_texts(&mut self, slot: u32, out: &mut Out<'_>) {
+        for at in 0..self.texts.len() {
+            let text = self.texts.get_mut(at).filter(|text| text.slot == slot);
+            if let Some(picture) = text.and_then(|text| text.picture.take()) {
+                self.finish_picture(picture, false, out);
             }
         }
     }
 
-    /// The answer has ended.
-    pub(super) fn finish(&mut self, out: &mut Out<'_>) {
-        self.abandon(out);
-        for SlotText { slot, mut reader, picture, mut utf8, .. } in std::mem::take(&mut self.texts) {
-            if let Some(MarkdownPart::Text(bytes)) = reader.finish() {
-                utf8.push(bytes, |text| out(Update::Text { slot, text }));
-            }
-            utf8.finish(|text| out(Update::Text { slot, text }));
-            if let Some(picture) = picture {
-                picture.finish(false, out);
-            }
+    fn finish_picture(&mut self, picture: SlotPicture, draft: bool, out: &mut Out<'_>) -> PictureResult {
+        match picture.finish(draft, out) {
+            Some(sha256) => self.note(KnownPicture::Bytes(sha256), draft),
+            None => PictureResult::Rejected,
         }
+    }
+
+    fn note(&mut self, picture: KnownPicture, draft: bool) -> PictureResult {
+        if draft || note(&mut self.known, picture) { PictureResult::Whole } else { PictureResult::Repeated }
+    }
+
+    /// Whether a text of the slot has an unfinished picture.
+    fn is_open(&self, slot: u32) -> bool {
+        self.texts.iter().any(|text| text.slot == slot && text.is_open())
+    }
+
+    fn is_shown(&self, at: usize) -> bool {
+        let text = self.texts.get(at);
+        text.is_some_and(|text| self.shown.contains(&(text.slot, text.source)))
+    }
+
+    /// Whether the other member of the same document contains a part of a picture, which this one repeats.
+    fn is_in_other_text(&self, at: usize) -> bool {
+        let Some(this) = self.texts.get(at) else { return false };
+        let mut others = self.texts.iter().filter(|text| text.slot == this.slot && text.source != this.source);
+        others.any(|other| other.is_in_document && other.is_open())
     }
 }
 
-/// Ends the picture in a slot's text when another one begins beside the text: a slot has one unfinished picture.
-fn end_picture_in_text(texts: &mut [SlotText], slot: u32, out: &mut Out<'_>) {
-    let text = texts.iter_mut().find(|text| text.slot == slot);
-    if let Some(picture) = text.and_then(|text| text.picture.take()) {
-        picture.finish(false, out);
+impl KnownPicture {
+    fn link(url: &str) -> Self {
+        Self::Link(BuildHasherDefault::<DefaultHasher>::default().hash_one(url))
     }
+}
+
+impl SlotText {
+    fn new(slot: u32, source: TextSource) -> Self {
+        let (reader, utf8, repeats) = Default::default();
+        Self { slot, source, reader, picture: None, utf8, repeats, is_in_document: false }
+    }
+
+    fn is_open(&self) -> bool {
+        self.picture.as_ref().is_some_and(|picture| !picture.is_whole())
+    }
+}
+
+fn show(slot: u32, bytes: &[u8], utf8: &mut Utf8, text_bytes: &mut usize, out: &mut Out<'_>) {
+    let before = *text_bytes;
+    *text_bytes += bytes.len();
+    if *text_bytes > MAX_TEXT_BYTES {
+        if before <= MAX_TEXT_BYTES {
+            out(Update::Failed(Failure::Protocol));
+        }
+        return;
+    }
+    let was_invalid = utf8.is_invalid();
+    utf8.push(bytes, |text| out(Update::Text { slot, text }));
+    if utf8.is_invalid() && !was_invalid {
+        out(Update::Failed(Failure::Protocol));
+    }
+}
+
+/// A link in a text.
+fn link(slot: u32, url: &str, links: LocalLinks, known: &mut Vec<KnownPicture>, out: &mut Out<'_>) {
+    match read_generated(url, links) {
+        Ok(url) => {
+            out(Update::ImageLinked { slot, url: &url, pixels: None, draft: false });
+            note(known, KnownPicture::link(&url));
+        }
+        Err(_) => out(Update::ImageRejected { slot, why: ImageRejection::BadLink }),
+    }
+}
+
+/// Returns whether a final picture is new.
+fn note(known: &mut Vec<KnownPicture>, picture: KnownPicture) -> bool {
+    let is_new = !known.contains(&picture);
+    if is_new && known.len() < MAX_KNOWN {
+        known.push(picture);
+    }
+    is_new
 }

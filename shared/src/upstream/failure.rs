@@ -194,27 +194,37 @@ pub(super) fn names_failure(code: &str) -> bool {
     by_code(code).or_else(|| by_number(None, code)).is_some()
 }
 
-/// The class of an upstream's error. `status` is the HTTP status that came with it; `None`, like a
-/// 2xx, means that the error was inside an answer with a success status. A code in the body outweighs
-/// the status.
+/// The class of an upstream's error, given the fields of its objects, most precise first. `status` is the HTTP status that
+/// came with it; `None`, like a 2xx, means that the error was inside an answer with a success status. A code in the body
+/// outweighs the status.
 ///
 /// A message can quote the user's prompt. It decides only if its beginning is fixed, if the class
 /// keeps the token, or if no user input can cause the status.
-pub fn classify(status: Option<u16>, fields: &ErrorFields) -> Failure {
+pub fn classify(status: Option<u16>, objects: &[ErrorFields]) -> Failure {
     let status = status.filter(|status| !(200..300).contains(status));
     if status.is_some_and(|status| (300..400).contains(&status)) {
         return Failure::Redirect;
     }
-    let code = fields.code.trim();
-    let kind = fields.kind.trim();
-    by_opening(&fields.message)
-        .or_else(|| by_code(code))
-        .or_else(|| by_code(kind))
-        .or_else(|| by_message(status, &fields.message))
-        .or_else(|| by_number(status, code))
+    let any = |class: &dyn Fn(&ErrorFields) -> Option<Failure>| objects.iter().find_map(class);
+    let named = any(&|fields| by_opening(&fields.message))
+        .or_else(|| any(&|fields| by_code(fields.code.trim())))
+        .or_else(|| any(&|fields| by_code(fields.kind.trim()).filter(|_| !is_anthropic(status, fields))));
+    let is_vague = matches!(named, None | Some(Failure::BadRequest | Failure::Error));
+    named
+        .filter(|_| !is_vague)
+        .or_else(|| any(&|fields| by_moderation(&fields.message)))
+        .or(named)
+        .or_else(|| any(&|fields| by_message(status, &fields.message).filter(|_| !is_anthropic(status, fields))))
+        .or_else(|| any(&|fields| by_number(status, fields.code.trim())))
+        .or_else(|| any(&|fields| by_number(status, fields.kind.trim())))
         .or_else(|| status.map(by_status))
-        .or_else(|| by_kind(kind))
+        .or_else(|| any(&|fields| by_kind(fields.kind.trim())))
         .unwrap_or(Failure::Error)
+}
+
+/// Whether this is the error that Anthropic sends in a stream that has begun: the upstream has started to work.
+fn is_anthropic(status: Option<u16>, fields: &ErrorFields) -> bool {
+    status.is_none() && fields.kind == "overloaded_error"
 }
 
 /// Sentences that are more precise than the code beside them.
@@ -238,6 +248,22 @@ fn by_code(code: &str) -> Option<Failure> {
     first(names::WHOLE, |name| code == name)
         .or_else(|| first(names::PREFIXES, |prefix| code.starts_with(prefix)))
         .or_else(|| first(names::PARTS, |part| code.contains(part)))
+        .or_else(|| {
+            let code = letters(code);
+            first(names::SPELLINGS, |part| code.contains(part))
+        })
+}
+
+/// The letters and digits of a name, in lower case: upstreams spell the same name in many ways.
+fn letters(name: &str) -> String {
+    name.chars().filter(|character| character.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+}
+
+/// A refusal by moderation, whatever the status is.
+fn by_moderation(message: &str) -> Option<Failure> {
+    let message = message.to_lowercase();
+    let is_named = names::MODERATION.iter().any(|phrase| message.contains(phrase));
+    is_named.then_some(Failure::ContentBlocked)
 }
 
 fn by_message(status: Option<u16>, message: &str) -> Option<Failure> {
@@ -250,21 +276,17 @@ fn by_message(status: Option<u16>, message: &str) -> Option<Failure> {
     ];
     const CHANNEL: &[(&str, Failure)] =
         &[("无可用渠道", Failure::ModelUnavailable), ("no available channel", Failure::ModelUnavailable)];
-    const MODERATION: &[(&str, Failure)] = &[
-        ("request blocked by gemini", Failure::ContentBlocked),
-        ("safety system", Failure::ContentBlocked),
-        ("content management policy", Failure::ContentBlocked),
-        ("input was flagged", Failure::ContentBlocked),
-    ];
-    let lists: &[&[(&str, Failure)]] = match status {
-        None | Some(400 | 422) => &[MODERATION],
-        Some(401 | 402) => &[ACCOUNT],
-        Some(403) => &[MODERATION, ACCOUNT],
-        Some(404 | 503) => &[CHANNEL],
+    let phrases = match status {
+        Some(401..=403) => ACCOUNT,
+        Some(404 | 503) => CHANNEL,
         _ => &[],
     };
-    let message = message.to_lowercase();
-    lists.iter().find_map(|phrases| first(phrases, |phrase| message.contains(phrase)))
+    let lower = message.to_lowercase();
+    first(phrases, |phrase| lower.contains(phrase)).or_else(|| {
+        let message = letters(message);
+        let is_busy = names::BUSY.iter().any(|opening| message.starts_with(opening));
+        is_busy.then_some(Failure::Unavailable)
+    })
 }
 
 /// A code in digits is a status that the upstream passes on; other numbers are the upstream's own.

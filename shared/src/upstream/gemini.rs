@@ -3,11 +3,12 @@
 use serde::Serialize;
 
 use super::Out;
-use super::content::Content;
+use super::content::{Content, Place};
 use super::finish_reason::stop;
 use super::short::Short;
 use crate::json::Segment::{Index, Key};
 use crate::json::{Segment, TokenValue};
+use crate::media::ReferenceKind;
 use crate::update::{Stop, Update};
 
 /// A part's text waits up to this size for `thought`; a longer text counts as text for the user.
@@ -78,8 +79,8 @@ impl<'a> GeminiRequest<'a> {
 
 /// Reads `candidates` and `promptFeedback`, in camel case as Google writes them or in snake case as some proxies do.
 ///
-/// The slot is the candidate's position in the array: one candidate is requested. Text of thoughts is dropped; a picture
-/// that is marked as a thought is a draft.
+/// The slot is the candidate's position in the array: one candidate is requested. Text of thoughts is dropped. Any other
+/// string may be a picture.
 #[derive(Debug, Default)]
 pub(super) struct Candidates {
     is_thought: bool,
@@ -117,11 +118,12 @@ impl Candidates {
         "usage_metadata",
     ];
 
-    /// The next token of the candidate in `slot`.
+    /// The next token of the candidate in `slot`. `draft`: a mark of the string's path.
     pub(super) fn token(
         &mut self,
         slot: u32,
         path: &[Segment],
+        draft: bool,
         value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
@@ -132,8 +134,18 @@ impl Candidates {
                     out(Update::Stopped(stop));
                 }
             }
-            [Key("content"), Key("parts"), Index(_), rest @ ..] => self.part(slot, rest, value, content, out),
-            _ => {}
+            [Key("content"), Key("parts"), Index(_)]
+            | [Key("content"), Key("parts"), Index(_), Key("text" | "thought")] => {
+                self.part(slot, path.get(3..).unwrap_or_default(), value, content, out);
+            }
+            path => {
+                let kind = match path {
+                    [.., Key("inlineData" | "inline_data"), Key("data")]
+                    | [.., Key("fileData" | "file_data"), Key("fileUri" | "file_uri")] => ReferenceKind::Picture,
+                    _ => ReferenceKind::Any,
+                };
+                content.picture(Place { slot, draft, kind }, value, out);
+            }
         }
     }
 
@@ -160,7 +172,6 @@ impl Candidates {
                 if !self.is_thought && !self.is_shown {
                     content.text(slot, &self.text, out);
                 }
-                content.end_picture(slot, self.is_thought, None, out);
                 self.abandon();
             }
             ([Key("thought")], TokenValue::Scalar(is_thought)) => self.is_thought = is_thought == "true",
@@ -174,10 +185,6 @@ impl Candidates {
                 if self.is_shown {
                     content.text(slot, rest, out);
                 }
-            }
-            ([Key("inlineData" | "inline_data"), Key("data")], value)
-            | ([Key("fileData" | "file_data"), Key("fileUri" | "file_uri")], value) => {
-                content.picture(slot, self.is_thought, value, out);
             }
             _ => {}
         }

@@ -2,12 +2,14 @@
 
 use serde::Serialize;
 
-use super::content::{Content, PictureResult};
-use super::error_object::ErrorObject;
+use super::content::{Content, PictureResult, Place};
+use super::error_object::{ErrorObject, error_of};
+use super::number::number;
 use super::short::Short;
 use super::{ModelFamily, Out};
 use crate::json::Segment::Key;
 use crate::json::{Segment, TokenValue};
+use crate::media::ReferenceKind;
 use crate::update::Update;
 
 /// The request body for one picture from a prompt alone. The optional members are sent to the families of models that
@@ -78,20 +80,30 @@ pub(super) enum ImagesVendor {
 /// Reads pictures that are documents or items of `data`: OpenAI's and OpenRouter's image events, ARK's, and the JSON
 /// bodies of each.
 ///
-/// The slot is `image_index`, or the position in `data`, or the next free one.
+/// The slot is `image_index`, or the position in `data`, or the next free one. A relay may write any number into
+/// `image_index`: one that is too large, or that of a whole final picture, is replaced by the next free slot. A preview
+/// belongs to the next picture, or to the last one: behind a final picture it may be a late preview of that one.
 #[derive(Debug)]
 pub(super) struct ImageItems {
     vendor: ImagesVendor,
     item: ImageItem,
     next_slot: u32,
+    /// The slots of whole final pictures.
+    whole: u32,
     short: Short,
 }
+
+/// ARK's largest number of pictures.
+const MAX_SLOTS: u32 = 15;
 
 #[derive(Debug, Default)]
 struct ImageItem {
     slot: Option<u32>,
+    preview: Option<u32>,
     pixels: Option<(u32, u32)>,
     error: ErrorObject,
+    /// Where the current string is, until it ends.
+    place: Option<Place>,
 }
 
 impl ImageItems {
@@ -99,54 +111,53 @@ impl ImageItems {
         &["data", "images", "image_index", "partial_image_index", "url", "b64_json", "image_url", "size"];
 
     pub(super) fn new(vendor: ImagesVendor) -> Self {
-        Self { vendor, item: ImageItem::default(), next_slot: 0, short: Short::default() }
+        Self { vendor, item: ImageItem::default(), next_slot: 0, whole: 0, short: Short::default() }
     }
 
-    /// The next token of the item at `position` of a list.
+    /// The next token of the item at `position` of a list. `draft`: a mark of the string's path.
     pub(super) fn listed(
         &mut self,
         position: u32,
         path: &[Segment],
+        draft: bool,
         value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        match (path, value) {
-            ([], TokenValue::Open | TokenValue::StringStart) => {
-                self.item = ImageItem { slot: Some(position), ..ImageItem::default() }
-            }
-            ([], TokenValue::Close) => self.settle_listed(content, out),
-            _ => {}
+        if let ([], TokenValue::Open | TokenValue::StringStart) = (path, value) {
+            self.item = ImageItem { slot: Some(position), ..ImageItem::default() };
         }
-        match (path, value) {
-            ([], value) => {
-                content.picture(position, false, value, out);
-                if value == TokenValue::StringEnd {
+        match path {
+            [] => {
+                self.string(ReferenceKind::Picture, draft, value, content, out);
+                if let TokenValue::Close | TokenValue::StringEnd = value {
                     self.settle_listed(content, out);
                 }
             }
-            ([Key("error"), ..], value) => self.item.error.token(path, value),
-            _ => self.token(false, path, value, content, out),
+            path if error_of(path).is_some() => self.item.error.token(path, value),
+            _ => self.token(path, draft, value, content, out),
         }
     }
 
     /// The next token of a picture. `draft`: known so far.
     pub(super) fn token(
         &mut self,
-        draft: bool,
         path: &[Segment],
+        draft: bool,
         value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        let index = match value {
-            TokenValue::Scalar(text) => text.parse().ok(),
-            _ => None,
-        };
         match path {
-            [Key("image_index")] => self.item.slot = index.or(self.item.slot),
-            [Key("partial_image_index")] if self.vendor == ImagesVendor::Ark => {
-                self.item.slot = index.or(self.item.slot)
+            [Key("image_index")] => {
+                if let Some(index) = number(value, &mut self.short) {
+                    self.item.slot = index.filter(|&index| index < MAX_SLOTS).or(self.item.slot);
+                }
+            }
+            [Key("partial_image_index")] => {
+                if let Some(index) = number(value, &mut self.short) {
+                    self.item.preview = index.filter(|_| self.vendor == ImagesVendor::Ark);
+                }
             }
             [Key("size")] => {
                 if let Some(size) = self.short.read(value) {
@@ -154,9 +165,10 @@ impl ImageItems {
                 }
             }
             [Key("url" | "b64_json" | "image_url")] | [Key("image_url"), Key("url")] => {
-                content.picture(self.item.slot.unwrap_or(self.next_slot), draft, value, out);
+                self.string(ReferenceKind::Picture, draft, value, content, out);
             }
-            _ => {}
+            [Key("image" | "output")] => self.string(ReferenceKind::PictureOrLink, draft, value, content, out),
+            _ => self.string(ReferenceKind::Any, draft, value, content, out),
         }
     }
 
@@ -168,15 +180,20 @@ impl ImageItems {
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        let ImageItem { slot, pixels, .. } = std::mem::take(&mut self.item);
-        let slot = slot.unwrap_or(self.next_slot);
-        let mut came = content.end_picture(slot, draft, pixels, out) != PictureResult::Nothing;
-        if !came && let Some(error) = error {
+        let draft = draft || content.is_draft();
+        let slot = self.slot(draft);
+        let ImageItem { pixels, .. } = std::mem::take(&mut self.item);
+        let came = content.end_picture(slot, draft, pixels, out);
+        if came == PictureResult::Nothing
+            && let Some(error) = error
+        {
             out(Update::ImageFailed { slot, failure: error.failure(None) });
-            came = true;
-        }
-        if came && !draft {
             self.next_slot = slot.saturating_add(1);
+        } else if !draft && !matches!(came, PictureResult::Nothing | PictureResult::Repeated) {
+            self.next_slot = slot.saturating_add(1);
+            if came == PictureResult::Whole {
+                self.whole |= 1_u32.checked_shl(slot).unwrap_or(0);
+            }
         }
     }
 
@@ -189,6 +206,34 @@ impl ImageItems {
     /// The document broke off.
     pub(super) fn abandon(&mut self) {
         self.item = ImageItem::default();
+    }
+
+    /// A string that is or may be the picture.
+    fn string(
+        &mut self,
+        kind: ReferenceKind,
+        draft: bool,
+        value: TokenValue<'_>,
+        content: &mut Content,
+        out: &mut Out<'_>,
+    ) {
+        if value == TokenValue::StringStart {
+            let is_known = kind == ReferenceKind::Picture || self.item.slot.is_some();
+            self.item.place = Some(Place { slot: if is_known { self.slot(draft) } else { 0 }, draft, kind });
+        }
+        if let Some(place) = self.item.place {
+            content.picture(place, value, out);
+        }
+    }
+
+    fn slot(&self, draft: bool) -> u32 {
+        let is_whole = |slot: u32| self.whole & 1_u32.checked_shl(slot).unwrap_or(0) != 0;
+        match self.item {
+            ImageItem { slot: Some(slot), .. } if draft || !is_whole(slot) => slot,
+            ImageItem { slot: None, preview: Some(preview), .. } if draft => preview.min(self.next_slot),
+            ImageItem { slot: None, .. } if draft && is_whole(self.next_slot.wrapping_sub(1)) => self.next_slot - 1,
+            _ => (self.next_slot..).find(|&slot| !is_whole(slot)).unwrap_or(self.next_slot),
+        }
     }
 }
 

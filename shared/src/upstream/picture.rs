@@ -27,24 +27,30 @@ impl SlotPicture {
         self.draft
     }
 
+    /// The upstream marks the picture as not final behind its bytes.
+    pub(super) fn mark_draft(&mut self) {
+        self.draft = true;
+    }
+
     pub(super) fn push(&mut self, payload: &[u8], out: &mut Out<'_>) {
         self.image.push(payload, report(self.slot, self.draft, out));
     }
 
-    /// The picture has ended, and `draft` is now known. Returns whether the picture is whole.
-    pub(super) fn finish(self, draft: bool, out: &mut Out<'_>) -> bool {
+    /// The picture has ended, and `draft` is now known. Returns its hash if it is whole.
+    pub(super) fn finish(self, draft: bool, out: &mut Out<'_>) -> Option<[u8; 32]> {
         let Self { slot, image, .. } = self;
         match image.finish(report(slot, draft, out)) {
             Ok(image) => {
+                let sha256 = image.sha256;
                 out(Update::ImageFinished { slot, draft, image });
-                true
+                Some(sha256)
             }
             Err(why) => {
                 out(Update::ImageRejected { slot, why });
                 if why == ImageRejection::TooLarge {
                     out(Update::Failed(Failure::Protocol));
                 }
-                false
+                None
             }
         }
     }

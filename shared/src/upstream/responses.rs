@@ -1,78 +1,154 @@
 //! OpenAI's Responses API, which some relays use to answer any request.
 
 use super::Out;
-use super::content::{Content, PictureResult};
-use super::error_object::ErrorObject;
+use super::content::{Content, PictureResult, Place};
+use super::error_object::{ErrorObject, error_of};
+use super::number::number;
+use super::short::Short;
 use crate::json::Segment::{Index, Key};
 use crate::json::{Segment, TokenValue};
+use crate::media::ReferenceKind;
 use crate::update::Update;
 
 /// Reads the pictures in output items.
 ///
-/// `response.output_item.done` contains an item, and `response.completed` all items again, which are read only if no whole
-/// picture came before. An item's `status` is ignored: some relays leave it at `generating`.
+/// `response.output_item.done` contains an item, and `response.completed` all items again, of which as many are skipped as
+/// were whole before. An item's `status` is ignored: some relays leave it at `generating`. A preview belongs to the next
+/// picture, unless its `output_index` is that of a whole one.
 #[derive(Debug, Default)]
 pub(super) struct OutputItems {
     next_slot: u32,
-    /// A whole picture was read, in an item or in an earlier list.
-    has_picture: bool,
-    /// A whole picture was read in the current list; others may follow.
-    has_listed: bool,
+    /// Whole pictures so far, in items or in the longest list.
+    pictures: u32,
+    /// Those in the current list.
+    listed: u32,
+    /// The current string of the list repeats an item, and is not empty.
+    is_skipped: bool,
     /// Text deltas were read, which the list repeats.
     pub(super) has_text: bool,
+    /// `output_index` of the current document, and of the documents that had a whole picture.
+    index: Option<u32>,
+    whole: Vec<Option<u32>>,
+    short: Short,
     /// Of the current item.
     error: ErrorObject,
 }
 
 impl OutputItems {
-    pub(super) const KEYS: &'static [&'static str] =
-        &["item", "output", "response", "result", "partial_image_b64", "incomplete_details", "reason", "delta"];
+    pub(super) const KEYS: &'static [&'static str] = &[
+        "item",
+        "output",
+        "response",
+        "result",
+        "output_index",
+        "partial_image_b64",
+        "incomplete_details",
+        "reason",
+        "delta",
+    ];
 
-    /// The next token of `item`.
-    pub(super) fn item(&mut self, path: &[Segment], value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) {
-        self.has_picture |= self.result(path, value, content, out);
+    /// The next token of `output_index`.
+    pub(super) fn index(&mut self, value: TokenValue<'_>) {
+        if let Some(index) = number(value, &mut self.short) {
+            self.index = index;
+        }
+    }
+
+    /// The next token of `item`. `draft`: a mark of the string's path.
+    pub(super) fn item(
+        &mut self,
+        path: &[Segment],
+        draft: bool,
+        value: TokenValue<'_>,
+        content: &mut Content,
+        out: &mut Out<'_>,
+    ) {
+        if self.result(path, draft, value, content, out) {
+            self.pictures += 1;
+            if self.whole.len() < MAX_INDEXES {
+                self.whole.push(self.index);
+            }
+        }
     }
 
     /// The next token of an item in `output`, the list of all.
-    pub(super) fn listed(&mut self, path: &[Segment], value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) {
-        if let ([Key("content"), Index(_), Key("text")], TokenValue::Text(text)) = (path, value)
-            && !self.has_text
-        {
-            content.text(0, text, out);
-        }
-        if !self.has_picture {
-            self.has_listed |= self.result(path, value, content, out);
+    pub(super) fn listed(
+        &mut self,
+        path: &[Segment],
+        draft: bool,
+        value: TokenValue<'_>,
+        content: &mut Content,
+        out: &mut Out<'_>,
+    ) {
+        if let [Key("content"), Index(_), Key("text")] = path {
+            if let TokenValue::Text(text) = value
+                && !self.has_text
+            {
+                content.text(0, text, out);
+            }
+        } else if path != [Key("result")] || self.listed >= self.pictures {
+            self.listed += u32::from(self.result(path, draft, value, content, out));
+        } else {
+            match value {
+                TokenValue::Text(_) => self.is_skipped = true,
+                TokenValue::StringEnd => self.listed += u32::from(std::mem::take(&mut self.is_skipped)),
+                _ => {}
+            }
         }
     }
 
     /// The document has ended.
     pub(super) fn end_document(&mut self) {
-        self.has_picture |= std::mem::take(&mut self.has_listed);
+        self.index = None;
+        self.pictures = self.pictures.max(std::mem::take(&mut self.listed));
     }
 
     /// Returns whether a whole picture ended here.
-    fn result(&mut self, path: &[Segment], value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) -> bool {
+    fn result(
+        &mut self,
+        path: &[Segment],
+        draft: bool,
+        value: TokenValue<'_>,
+        content: &mut Content,
+        out: &mut Out<'_>,
+    ) -> bool {
         match (path, value) {
             ([], TokenValue::Open) => self.error = ErrorObject::default(),
             ([], TokenValue::Close) if self.error.is_found() => {
                 out(Update::ImageFailed { slot: self.next_slot, failure: self.error.failure(None) });
             }
-            ([Key("error"), ..], value) => self.error.token(path, value),
+            (path, value) if error_of(path).is_some() => {
+                self.error.token(path, value);
+                return false;
+            }
             _ => {}
         }
-        let [Key("result")] = path else { return false };
-        content.picture(self.next_slot, false, value, out);
-        let is_whole = value == TokenValue::StringEnd
-            && content.end_picture(self.next_slot, false, None, out) == PictureResult::Whole;
-        self.next_slot += u32::from(is_whole);
-        is_whole
+        let [Key("result")] = path else {
+            // A list of links is the output of other vendors.
+            let kind = if path.is_empty() { ReferenceKind::PictureOrLink } else { ReferenceKind::Any };
+            content.picture(Place { slot: 0, draft, kind }, value, out);
+            return false;
+        };
+        let place = Place { slot: self.next_slot, draft, kind: ReferenceKind::Picture };
+        content.picture(place, value, out);
+        if value != TokenValue::StringEnd {
+            return false;
+        }
+        let came = content.end_picture(place.slot, draft, None, out);
+        self.next_slot += u32::from(came == PictureResult::Whole && !draft);
+        came >= PictureResult::Repeated
     }
 
     /// The next token of `partial_image_b64`.
     pub(super) fn preview(&mut self, value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) {
-        content.picture(self.next_slot, true, value, out);
+        let is_late = self.next_slot > 0 && (self.index.is_none() || self.whole.contains(&self.index));
+        let slot = self.next_slot - u32::from(is_late);
+        content.picture(Place { slot, draft: true, kind: ReferenceKind::Picture }, value, out);
         if value == TokenValue::StringEnd {
-            content.end_picture(self.next_slot, true, None, out);
+            content.end_picture(slot, true, None, out);
         }
     }
 }
+
+/// Pictures whose previews are recognised.
+const MAX_INDEXES: usize = 64;

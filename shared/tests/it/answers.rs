@@ -11,6 +11,11 @@ use crate::support::pictures::{PNG, png};
 use crate::support::rows::{at_every_cut, check, told};
 
 #[test]
+fn anywhere() {
+    check("anywhere");
+}
+
+#[test]
 fn ark() {
     check("ark");
 }
@@ -18,6 +23,11 @@ fn ark() {
 #[test]
 fn chat() {
     check("chat");
+}
+
+#[test]
+fn deviations() {
+    check("deviations");
 }
 
 #[test]

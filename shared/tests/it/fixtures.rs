@@ -235,13 +235,7 @@ fn every_transcript_at_every_cut() {
 }
 
 /// The bug reports whose expected answer is not read yet.
-const NOT_READ_YET: &[&str] = &[
-    "reports/r01_multi_mod_content_json.json",
-    "reports/r02_multi_mod_content_stream.sse",
-    "reports/r03_data_url_prefix_twice.sse",
-    "reports/r07_delta_and_message_in_each_chunk.sse",
-    "reports/r29_preview_after_final.sse",
-];
+const NOT_READ_YET: &[&str] = &[];
 
 #[test]
 fn every_bug_report_at_every_cut() {

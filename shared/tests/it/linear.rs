@@ -34,6 +34,9 @@ const RESPONSES_ITEM: &str =
 const RESPONSES_ITEM_END: &str = "\"}}\n\n";
 const BODY: &str = r#"{"created":1,"data":[{"b64_json":""#;
 const BODY_END: &str = "\"}]}";
+/// A picture in a place that no vendor has.
+const NEW_MEMBER: &str = r#"data: {"a":[{"b":{"c":"data:image/png;base64,data:image/png;base64,"#;
+const NEW_MEMBER_END: &str = "\"}}]}\n\n";
 /// A line without `data:`, which would be a body if it stood first.
 const BARE: &str = ": PING\n\n{\"type\":\"image_generation.completed\",\"b64_json\":\"";
 /// A picture alone in a document of each shape: what stands before and after its base64.
@@ -51,6 +54,7 @@ const SHAPES: &[(&str, Read, &str, &str)] = &[
     ("Responses item", chat, RESPONSES_ITEM, RESPONSES_ITEM_END),
     ("JSON body", chat, BODY, BODY_END),
     ("no data:", chat, BARE, "\"}\n"),
+    ("a new member", chat, NEW_MEMBER, NEW_MEMBER_END),
 ];
 const STOP: &str = "data: {\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\ndata: [DONE]\n\n";
 
@@ -184,6 +188,68 @@ const INPUTS: &[(&str, Read, Write)] = &[
     ("an images event in one line", chat, |size| one_line(IMAGES_EVENT, &base64_of(size), "\"}\n\n")),
     ("a Responses item in one line", chat, |size| one_line(RESPONSES_ITEM, &base64_of(size), RESPONSES_ITEM_END)),
     ("a JSON body in one line", chat, |size| one_line(BODY, &base64_of(size), BODY_END)),
+    ("a new member in one line", chat, |size| one_line(NEW_MEMBER, &base64_of(size), NEW_MEMBER_END)),
+    ("a new member of bare base64 in one line", chat, |size| one_line("data: {\"a\":\"", &base64_of(size), "\"}\n\n")),
+    ("a string that is almost a picture in one line", chat, |size| {
+        one_line("data: {\"a\":\"iVBORw0KGgo", &"A ".repeat(size / 2), "\"}\n\n")
+    }),
+    ("a string of a thought in one line", chat, |size| {
+        one_line("data: {\"reasoning\":\"data:image/png;base64,", &base64_of(size), "\"}\n\n")
+    }),
+    ("short strings", chat, |size| one_line("data: {\"a\":[", &"\"d\",".repeat(size / 4), "\"\"]}\n\n")),
+    ("starts of pictures", chat, |size| {
+        one_line("data: {\"a\":[", &"\"iVBORw0KGgo\",\"data:image/png;base64,\",".repeat(size / 38), "\"\"]}\n\n")
+    }),
+    ("heads of data URLs", chat, |size| {
+        one_line("data: {\"a\":\"", &"data:image/png;base64,".repeat(size / 22), "\"}\n\n")
+    }),
+    ("heads of data URLs in a text", chat, |size| content("data:image/png;base64,", size)),
+    ("heads of data URLs in Markdown", chat, |size| {
+        one_line(&(CONTENT.to_owned() + "![]("), &"data:image/png;base64,".repeat(size / 22), CONTENT_END)
+    }),
+    ("broken pictures", chat, |size| {
+        let picture = format!("\"{}\",", &pictures::PNG[..80]);
+        one_line("data: {\"a\":[", &picture.repeat(size / picture.len()), "\"\"]}\n\n")
+    }),
+    ("magic in a text", chat, |size| content("/9j/ iVBORw0KGgo <thi data:i ", size)),
+    ("tags", chat, |size| content("<think></think>", size)),
+    ("links with spaces", chat, |size| content("![a](https://example.com/a b", size)),
+    ("one link with spaces", chat, |size| content("https://example.com/a b ", size)),
+    ("unknown keys of known families", chat, |size| {
+        one_line("data: {", &"\"preview_of_thoughts\":{\"error_x\":1},".repeat(size / 36), "\"b\":2}\n\n")
+    }),
+    ("everything so far in each chunk", chat, |size| {
+        let content = format!("![image](data:image/png;base64,{})", base64_of(100_000));
+        let chunks = (size / content.len() * 2).max(1);
+        let mut out = String::new();
+        for chunk in 1..=chunks {
+            out.extend([CONTENT, &content[..content.len() * chunk / chunks], CONTENT_END]);
+        }
+        (out + STOP).into_bytes()
+    }),
+    ("chunks that repeat a little", chat, |size| {
+        let chunk = CONTENT.to_owned() + "aa" + CONTENT_END;
+        chunk.repeat(size / chunk.len()).into_bytes()
+    }),
+    ("delta and message", chat, |size| {
+        let content = format!("![image](data:image/png;base64,{})", base64_of(size / 4));
+        let mut out = String::new();
+        for part in content.as_bytes().chunks(1000) {
+            let part = std::str::from_utf8(part).unwrap();
+            let delta = format!("\"delta\":{{\"content\":\"{part}\"}},\"message\":{{\"content\":\"{part}\"}}");
+            out.extend(["data: {\"choices\":[{\"index\":0,", &delta, "}]}\n\n"]);
+        }
+        (out + STOP).into_bytes()
+    }),
+    ("nested errors", chat, |size| {
+        let document = "{\"error\":".repeat(60) + "\"m\"" + &"}".repeat(60);
+        one_line("data: ", &document.repeat(size / document.len()), "\n\n")
+    }),
+    ("a list of errors", chat, |size| one_line("data: {\"errors\":[", &"\"m\",".repeat(size / 4), "\"\"]}\n\n")),
+    ("JSON in a message", chat, |size| {
+        let text = "{\\\"error\\\":".repeat(size / 11);
+        one_line("data: {\"error\":{\"message\":\"", &text, "\"}}\n\n")
+    }),
     ("no data: in one line", chat, |size| one_line(BARE, &base64_of(size), "\"}\n")),
     ("a list without alt=sse", chat, |size| {
         let event = r#"{"candidates":[{"content":{"parts":[{"text":"a"}]}}]}"#;

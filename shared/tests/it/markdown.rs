@@ -15,13 +15,14 @@ fn read(text: &str, piece_bytes: usize) -> String {
         MarkdownPart::Payload(payload) => out.push_str(&String::from_utf8_lossy(payload)),
         MarkdownPart::ImageEnd => out.push('}'),
         MarkdownPart::Link(url) => out.push_str(&format!("<{url}>")),
+        MarkdownPart::OnlyLink(url) => out.push_str(&format!("<<{url}>>")),
     };
     for mut piece in text.as_bytes().chunks(piece_bytes) {
         while let Some(found) = reader.next(&mut piece) {
             note(found);
         }
     }
-    if let Some(found) = reader.finish() {
+    while let Some(found) = reader.finish() {
         note(found);
     }
     out
@@ -61,7 +62,7 @@ fn pictures() {
         ("![image](data:image/png;base64,AAAA\nit's it! Bye", "{AAAA\nit's it}! Bye"),
         // The end of the text.
         ("![image](data:image/png;base64,AAAA", "{AAAA"),
-        ("![image](data:image/png;base64,", "{"),
+        ("![image](data:image/png;base64,", ""),
         ("![image](data:image/png;base64", "![image](data:image/png;base64"),
     ]);
 }
@@ -118,12 +119,12 @@ fn links() {
         ("![a](https://example.com/a.png 'a title' )b", "<https://example.com/a.png>b"),
         ("![a](https://example.com/a.png \"Oh! A [title]!\")b", "<https://example.com/a.png>b"),
         ("![a](https://example.com/a.png 'a ![c](https://d/)b", "<https://example.com/a.png><https://d/>b"),
-        ("![a](https://example.com/a.png (a title))b", "<https://example.com/a.png>)b"),
+        ("![a](https://example.com/a.png (a title))b", "<https://example.com/a.png>b"),
         ("![a](https://example.com/a_(b)_(c(d)).png)e", "<https://example.com/a_(b)_(c(d)).png>e"),
         ("![https://example.com/a.png](https://example.com/a.png)", "<https://example.com/a.png>"),
         ("![a](https://例子.cn/图.png)", "<https://例子.cn/图.png>"),
         // The parenthesis is missing: what follows is no title.
-        ("![a](https://example.com/a.png b ![c](https://d/)", "<https://example.com/a.png>b <https://d/>"),
+        ("![a](https://example.com/a.png b ![c](https://d/)", "<https://example.com/a.png> b <https://d/>"),
         ("![a](https://example.com/a.png", "![a](https://example.com/a.png"),
     ]);
     let long = format!("![a](https://example.com/{})b", "c".repeat(4096));
@@ -152,7 +153,8 @@ fn what_stays_text() {
         ("/9j/ is how a JPEG begins", "/9j/ is how a JPEG begins"),
         ("iVBORw0KGgo", "iVBORw0KGgo"),
         (&LONG[..63], &LONG[..63]),
-        (&format!("a {LONG}"), &format!("a {LONG}")),
+        (&format!("a{LONG}"), &format!("a{LONG}")),
+        (&format!("a {}", &LONG[..63]), &format!("a {}", &LONG[..63])),
         ("image upload err", "image upload err"),
         ("![image](image upload err)", "![image](image upload err)"),
     ]);

@@ -2,6 +2,7 @@
 //! pieces make no difference.
 
 mod anything;
+mod anywhere;
 mod ark;
 mod chat;
 mod gemini;

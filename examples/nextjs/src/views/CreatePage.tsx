@@ -54,7 +54,8 @@ export default function CreatePage({ t }: { t: Texts }) {
 
   function submit(event: FormEvent) {
     event.preventDefault();
-    void generate({ taskId: crypto.randomUUID(), prompt, imageInputs: photos });
+    // `crypto.randomUUID` is missing on a page without TLS.
+    void generate({ taskId: crypto.getRandomValues(new Uint32Array(4)).join('-'), prompt, imageInputs: photos });
   }
 
   return (

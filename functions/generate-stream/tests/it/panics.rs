@@ -118,6 +118,7 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
             times: 1,
             targets: &[target],
             cooldowns: &ready.cooldowns,
+            references: Vec::new(),
             labels: CallLabels { route: "/", principal: &principal, request_id: "request", task_id: &task_id },
         };
         let ended = run(calls, &post, &mut Faulty(update), &mut sender).await;

@@ -44,6 +44,9 @@ pub struct UpstreamCalls<'a> {
     pub targets: &'a [CallTarget<'a>],
     /// Which upstreams are left out.
     pub cooldowns: &'a Mutex<Cooldowns>,
+    /// The request's own pictures, as [`InputPicture::identity`](crate::input::InputPicture::identity) writes them: an
+    /// upstream that sends one back has made no picture.
+    pub references: Vec<String>,
     /// Names the calls in the log.
     pub labels: CallLabels<'a>,
 }

@@ -56,7 +56,7 @@ impl<'a> Exchange<'a> {
             target,
             not_started: Vec::new(),
             reader: AnswerReader::new((target.dialect)(target.links)),
-            outcome: Outcome::default(),
+            outcome: Outcome::excluding(calls.references.clone()),
             end: None,
             is_sent: Arc::default(),
             bytes_in: 0,
@@ -98,7 +98,7 @@ impl<'a> Exchange<'a> {
         self.not_started.push((self.place, self.target.name, failure));
         (self.place, self.target) = (place, target);
         self.reader = AnswerReader::new((target.dialect)(target.links));
-        self.outcome = Outcome::default();
+        self.outcome = Outcome::excluding(calls.references.clone());
         self.is_sent.store(false, Ordering::Relaxed);
         None
     }

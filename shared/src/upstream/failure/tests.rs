@@ -13,7 +13,7 @@ fn every_error_body_in_the_fixtures() {
             continue;
         }
         let file = row["file"].as_str().unwrap();
-        let failure = classify(Some(status), &fields(&fixture(file)));
+        let failure = classify(Some(status), &[fields(&fixture(file))]);
         assert_eq!(failure.class(), row["expect"]["code"], "{file}");
         seen += 1;
     }
@@ -39,7 +39,7 @@ fn every_error_within_an_answer_in_the_fixtures() {
         let error =
             text.lines().map(|line| line.trim_start_matches("data: ")).find(|line| line.contains("error\"")).unwrap();
         for status in [None, Some(200)] {
-            let failure = classify(status, &fields(error));
+            let failure = classify(status, &[fields(error)]);
             assert_eq!(failure.class(), row["expect"]["code"], "{file}");
         }
     }
@@ -94,7 +94,7 @@ fn codes_win_over_the_status() {
         (404, "model_not_found", ModelUnavailable),
         (302, "invalid_api_key", Redirect),
     ] {
-        let failure = classify(Some(status), &named(code, "", ""));
+        let failure = classify(Some(status), &[named(code, "", "")]);
         assert_eq!(failure, expected, "{status} {code}");
     }
 }
@@ -126,7 +126,7 @@ fn the_status_decides_where_the_body_names_nothing() {
     ] {
         for kind in ["", "upstream_error", "new_api_error", "invalid_request_error"] {
             if (status, kind) != (200, "invalid_request_error") {
-                let failure = classify(Some(status), &named("", kind, "<html>"));
+                let failure = classify(Some(status), &[named("", kind, "<html>")]);
                 assert_eq!(failure, expected, "{status} {kind}");
             }
         }
@@ -161,7 +161,7 @@ fn kinds_and_numbers() {
         (None, "", "", Error),
         (None, "99999999", "", Error),
     ] {
-        let failure = classify(status, &named(code, kind, ""));
+        let failure = classify(status, &[named(code, kind, "")]);
         assert_eq!(failure, expected, "{status:?} {code} {kind}");
     }
 }
@@ -188,7 +188,7 @@ fn messages() {
         (Some(400), "", "bad prompt: 无可用渠道", BadRequest),
         (None, "", "额度不足, no available channel", Error),
     ] {
-        let failure = classify(status, &named(code, "", message));
+        let failure = classify(status, &[named(code, "", message)]);
         assert_eq!(failure, expected, "{status:?} {code} {message}");
     }
 }

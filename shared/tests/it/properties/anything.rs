@@ -4,7 +4,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
 use shared::image_url::LocalLinks;
-use shared::media::{MarkdownPart, Payload, Reference, Referred, Utf8};
+use shared::media::{MarkdownPart, Payload, Reference, ReferenceKind, Referred, Utf8};
 use shared::upstream::AnyDialect;
 use shared::{json, media, sse};
 
@@ -23,7 +23,9 @@ proptest! {
         same_at_any_cut(&bytes, &cuts, finds);
         same_at_any_cut(&bytes, &cuts, decoded);
         same_at_any_cut(&bytes, &cuts, joined);
-        same_at_any_cut(&bytes, &cuts, referred);
+        for kind in [ReferenceKind::Picture, ReferenceKind::PictureOrLink, ReferenceKind::Any] {
+            same_at_any_cut(&bytes, &cuts, |pieces| referred(kind, pieces));
+        }
         same_at_any_cut(&bytes, &cuts, events);
     }
 
@@ -224,7 +226,7 @@ fn finds(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<(String, Vec<u8>)> {
         }
         assert!(piece.is_empty(), "{} bytes were not read", piece.len());
     }
-    if let Some(found) = reader.finish() {
+    while let Some(found) = reader.finish() {
         note(found);
     }
     finds
@@ -256,8 +258,8 @@ fn joined(pieces: &mut dyn Iterator<Item = &[u8]>) -> (String, bool) {
     (text, utf8.is_invalid())
 }
 
-fn referred(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<u8>, String) {
-    let (mut reference, mut payload) = (Reference::default(), Vec::new());
+fn referred(kind: ReferenceKind, pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<u8>, String) {
+    let (mut reference, mut payload) = (Reference::new(kind), Vec::new());
     for piece in pieces {
         reference.push(piece).for_each(|more| payload.extend_from_slice(more));
     }

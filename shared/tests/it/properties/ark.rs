@@ -26,8 +26,29 @@ proptest! {
     ) {
         let (mut out, mut items) = (String::new(), Vec::new());
         let (mut pictures, mut links, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut whole, mut next, mut finals) = (Vec::new(), 0, Vec::new());
         for (number, (index, event)) in (0..).zip(&events) {
-            let slot = if one_body { number } else { *index };
+            let is_draft = matches!(event, ArkEvent::Draft(_));
+            // A preview belongs to no picture behind the next one, and an index of a whole picture is replaced.
+            let slot = match is_draft {
+                true => (*index).min(next),
+                false if whole.contains(index) => (next..).find(|slot| !whole.contains(slot)).unwrap(),
+                false => *index,
+            };
+            let is_new = match event {
+                ArkEvent::Picture(bytes) if finals.contains(bytes) => false,
+                ArkEvent::Picture(bytes) => {
+                    finals.push(bytes.clone());
+                    true
+                }
+                _ => !is_draft,
+            };
+            if is_new {
+                next = slot + 1;
+            }
+            if is_new && !matches!(event, ArkEvent::Failed) {
+                whole.push(slot);
+            }
             let (kind, member) = match event {
                 ArkEvent::Draft(_) if one_body => continue,
                 ArkEvent::Picture(bytes) | ArkEvent::Draft(bytes) => {
@@ -52,7 +73,7 @@ proptest! {
             }
             let _ = write!(
                 out,
-                "data: {{\"type\":\"image_generation.{kind}\",\"{key}\":{slot},{member}}}{line_end}{line_end}"
+                "data: {{\"type\":\"image_generation.{kind}\",\"{key}\":{index},{member}}}{line_end}{line_end}"
             );
             items.push(format!("{{{member}}}"));
         }

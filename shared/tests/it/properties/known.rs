@@ -39,7 +39,7 @@ pub(super) const TEXTS: &[&str] = &[
     "![a](data:,x)",
     "![a](h t)",
     "[a](c.png)",
-    " https://example.com/",
+    " at https://example.com/",
     "/9j/ is how it begins",
     "iVBORw0KGgo.",
     "\n",
@@ -103,10 +103,18 @@ pub(super) fn said() -> impl Strategy<Value = Said> {
 #[derive(Debug, Default)]
 pub(super) struct Known {
     pub(super) text: String,
+    /// The same by document.
+    pub(super) chunks: Vec<String>,
     /// Slot, bytes, and whether it is a draft.
     pub(super) pictures: Vec<(u32, Vec<u8>, bool)>,
     pub(super) links: Vec<(u32, String, bool)>,
     pub(super) failed: Vec<u32>,
+}
+
+/// Whether the second text begins with all of the first one, as it does if each text repeats everything before it.
+pub(super) fn is_ambiguous(chunks: &[String]) -> bool {
+    let mut chunks = chunks.iter().filter(|chunk| !chunk.is_empty());
+    chunks.next().zip(chunks.next()).is_some_and(|(first, second)| second.starts_with(first.as_str()))
 }
 
 impl Known {
