@@ -1,7 +1,8 @@
 //! Faults of the local stack, chosen by the header `x-dev-fault` of a request.
 //!
-//! A fault lies between the page and the service, or at the upstream. The latter meets the next upstream call: of four
-//! pictures at once, one.
+//! A fault lies between the page and the service, or at an upstream. The latter meets the next upstream call: of four
+//! pictures at once, one. A fault of the first or the second image upstream meets the next call of that upstream. A stack
+//! can also have one fault for every request.
 
 use std::fmt;
 use std::io;
@@ -58,7 +59,9 @@ faults! {
     Offline "offline" "the connection is closed without a response"
     Platform "platform-502" "502 without a problem document, as AWS sends it for a crashed function"
     UpstreamCut "upstream-cut" "the upstream's answer breaks off in its first picture, on ARK after it"
-    UpstreamBusy "upstream-busy" "the upstream answers 503"
+    UpstreamBusy "upstream-busy" "every upstream answers 503"
+    FirstUpstream "first-upstream" "the first image upstream answers 503, the second one draws"
+    SecondUpstream "second-upstream" "the second image upstream answers 503"
     UpstreamSlow "upstream-slow" "the upstream answers after 30 seconds"
     Moderated "moderated" "the upstream's moderation refuses the request"
     NoPicture "no-picture" "the upstream sends text and no picture"
@@ -79,17 +82,28 @@ impl FromStr for StackFault {
     }
 }
 
-/// The fault that the next upstream call meets, and the speed of the upstreams.
+/// The faults that the next upstream calls meet, and the speed of the upstreams.
 #[derive(Clone, Debug)]
 pub struct StackFaults {
-    at_upstream: Arc<Mutex<Option<StackFault>>>,
+    /// For the next call of the first upstream, and of the second.
+    at_upstreams: Arc<Mutex<[Option<StackFault>; 2]>>,
+    /// The fault of every request without the header.
+    always: Option<StackFault>,
     speed: f64,
 }
 
+/// The faults at one upstream.
+#[derive(Clone, Debug)]
+struct UpstreamFaults {
+    all: StackFaults,
+    /// The second image upstream.
+    is_second: bool,
+}
+
 impl StackFaults {
-    /// No fault. `speed` divides the delays.
-    pub fn new(speed: f64) -> Self {
-        Self { at_upstream: Arc::default(), speed }
+    /// `always` is the fault of every request without the header. `speed` divides the delays.
+    pub fn new(always: Option<StackFault>, speed: f64) -> Self {
+        Self { at_upstreams: Arc::default(), always, speed }
     }
 
     /// The routes of the service, with the fault that a request names.
@@ -97,19 +111,57 @@ impl StackFaults {
         routes.layer(middleware::from_fn_with_state(self.clone(), service))
     }
 
-    /// The routes of the fake upstreams, with the fault that the service's request has named.
-    pub fn at_upstream(&self, routes: Router) -> Router {
-        routes.layer(middleware::from_fn_with_state(self.clone(), upstream))
+    /// The routes of the first image upstream and of ARK, with the fault that the service's request has named.
+    pub fn at_first_upstream(&self, routes: Router) -> Router {
+        self.at_upstream(routes, false)
     }
 
-    fn next(&self) -> std::sync::MutexGuard<'_, Option<StackFault>> {
-        self.at_upstream.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The routes of the second image upstream.
+    pub fn at_second_upstream(&self, routes: Router) -> Router {
+        self.at_upstream(routes, true)
+    }
+
+    fn at_upstream(&self, routes: Router, is_second: bool) -> Router {
+        let faults = UpstreamFaults { all: self.clone(), is_second };
+        routes.layer(middleware::from_fn_with_state(faults, upstream))
+    }
+
+    /// Sets the fault of a request.
+    fn set(&self, fault: StackFault) {
+        let at = |first, second| [first, second].map(|is_met: bool| is_met.then_some(fault));
+        *self.next() = match fault {
+            StackFault::FirstUpstream => at(true, false),
+            StackFault::SecondUpstream => at(false, true),
+            _ => at(true, true),
+        };
+    }
+
+    /// The fault of the next call of an upstream. A fault that makes the service call the other upstream stays for that
+    /// one.
+    fn take(&self, is_second: bool) -> Option<StackFault> {
+        let lasting = if is_second { StackFault::SecondUpstream } else { StackFault::FirstUpstream };
+        if self.always == Some(lasting) {
+            return self.always;
+        }
+        let mut next = self.next();
+        let taken = next[usize::from(is_second)].take();
+        if taken != Some(StackFault::UpstreamBusy) {
+            *next = [None, None];
+        }
+        taken
+    }
+
+    fn next(&self) -> std::sync::MutexGuard<'_, [Option<StackFault>; 2]> {
+        self.at_upstreams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 async fn service(State(faults): State<StackFaults>, mut request: Request, next: Next) -> Response {
-    let Some(name) = request.headers_mut().remove(FAULT_HEADER) else { return next.run(request).await };
-    let fault = name.to_str().unwrap_or_default().parse();
+    let fault = match (request.headers_mut().remove(FAULT_HEADER), faults.always) {
+        (Some(name), _) => name.to_str().unwrap_or_default().parse(),
+        (None, Some(fault)) => Ok(fault),
+        (None, None) => return next.run(request).await,
+    };
     match fault {
         Err(unknown) => (StatusCode::BAD_REQUEST, unknown).into_response(),
         // A body that fails at once closes the connection; the head is not written before the first byte.
@@ -121,7 +173,7 @@ async fn service(State(faults): State<StackFaults>, mut request: Request, next: 
             Response::from_parts(head, broken(pieces, fault))
         }
         Ok(fault) => {
-            *faults.next() = Some(fault);
+            faults.set(fault);
             next.run(request).await
         }
     }
@@ -157,11 +209,12 @@ fn cut_off() -> io::Error {
     io::Error::other("the fault `cut`")
 }
 
-async fn upstream(State(faults): State<StackFaults>, request: Request, next: Next) -> Response {
-    let fault = if request.method() == http::Method::POST { faults.next().take() } else { None };
+async fn upstream(State(faults): State<UpstreamFaults>, request: Request, next: Next) -> Response {
+    let UpstreamFaults { all: faults, is_second } = faults;
+    let fault = if request.method() == http::Method::POST { faults.take(is_second) } else { None };
     let is_ark = request.uri().path().starts_with("/api/v3/");
     match fault {
-        Some(StackFault::UpstreamBusy) => {
+        Some(StackFault::UpstreamBusy | StackFault::FirstUpstream | StackFault::SecondUpstream) => {
             refuse(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", "The service is overloaded.")
         }
         Some(StackFault::Moderated) => {
@@ -209,5 +262,21 @@ mod tests {
             assert!(!fault.description().is_empty());
         }
         assert!("thunder".parse::<StackFault>().is_err());
+    }
+
+    #[test]
+    fn a_fault_meets_its_upstreams() {
+        use StackFault::{FirstUpstream, SecondUpstream, UpstreamBusy, UpstreamCut};
+        let faults = StackFaults::new(None, 1.0);
+        let calls = |fault| {
+            faults.set(fault);
+            [false, true, false, true].map(|is_second| faults.take(is_second))
+        };
+        assert_eq!(calls(UpstreamCut), [Some(UpstreamCut), None, None, None]);
+        assert_eq!(calls(UpstreamBusy), [Some(UpstreamBusy), Some(UpstreamBusy), None, None]);
+        assert_eq!(calls(FirstUpstream), [Some(FirstUpstream), None, None, None]);
+        let always = StackFaults::new(Some(SecondUpstream), 1.0);
+        let expected = [None, Some(SecondUpstream), None, Some(SecondUpstream)];
+        assert_eq!([false, true, false, true].map(|is_second| always.take(is_second)), expected);
     }
 }

@@ -8,13 +8,14 @@
 
 mod ark;
 mod image_api;
+mod image_routes;
 mod labels;
 mod pictures;
 mod reader;
 mod variables;
 
 pub use ark::ArkConfig;
-pub use image_api::{ImageApiConfig, ImageApiMode};
+pub use image_api::{ImageApiConfig, ImageApiMode, ImageRoute, ImageTarget, ImageUpstream, KeyAs};
 pub use pictures::{BucketConfig, BucketKey, PicturesConfig};
 pub use reader::{Mistake, Mistakes};
 pub use variables::{AllowedValues, VARIABLES, Variable};
@@ -42,8 +43,11 @@ pub trait FunctionConfig: Sized + Send + Sync + 'static {
     /// The part that all functions have.
     fn common(&self) -> &CommonConfig;
 
-    /// Where the upstream's key is.
-    fn key(&self) -> &KeySource;
+    /// The upstreams, with their names, and where their keys are.
+    fn upstreams(&self) -> Vec<(&str, &KeySource)>;
+
+    /// For each [target](ImageTarget::id) the place of its upstream in [`Self::upstreams`].
+    fn targets(&self) -> Vec<usize>;
 
     /// The time limits.
     fn timing(&self) -> &Timing;
@@ -69,6 +73,10 @@ pub struct GenerateConfig {
     pub common: CommonConfig,
     /// The image API.
     pub image_api: ImageApiConfig,
+    /// The size of ARK's pictures, where ARK is an upstream: a tier (`2K`) or pixels.
+    pub ark_size: String,
+    /// Whether ARK adds a watermark.
+    pub ark_watermark: bool,
     /// Whether `n` applies to the chat format.
     pub chat_n: bool,
     /// What is written into pictures. `None` if nothing is.
@@ -117,6 +125,8 @@ impl FunctionConfig for GenerateConfig {
             let image_api = ImageApiConfig::read(reader);
             Some(Self {
                 common: CommonConfig::read(reader, true),
+                ark_size: ark::size(reader),
+                ark_watermark: ark::watermark(reader),
                 chat_n: reader.is(&variables::CHAT_N, "on"),
                 label_rules: labels::read(reader),
                 timing: Timing::read(reader),
@@ -130,8 +140,12 @@ impl FunctionConfig for GenerateConfig {
         &self.common
     }
 
-    fn key(&self) -> &KeySource {
-        &self.image_api.key
+    fn upstreams(&self) -> Vec<(&str, &KeySource)> {
+        self.image_api.upstreams.iter().map(|upstream| (upstream.name.as_str(), &upstream.key)).collect()
+    }
+
+    fn targets(&self) -> Vec<usize> {
+        self.image_api.targets()
     }
 
     fn timing(&self) -> &Timing {
@@ -158,8 +172,12 @@ impl FunctionConfig for FaceflipConfig {
         &self.common
     }
 
-    fn key(&self) -> &KeySource {
-        &self.ark.key
+    fn upstreams(&self) -> Vec<(&str, &KeySource)> {
+        vec![(ArkConfig::NAME, &self.ark.key)]
+    }
+
+    fn targets(&self) -> Vec<usize> {
+        vec![0]
     }
 
     fn timing(&self) -> &Timing {
@@ -297,6 +315,8 @@ pub struct Timing {
     pub progress: Duration,
     /// For the whole upstream call.
     pub total: Duration,
+    /// How long an upstream that did not start a call is left out.
+    pub cooldown: Duration,
 }
 
 impl Timing {
@@ -311,6 +331,7 @@ impl Timing {
             idle: reader.duration(&variables::UPSTREAM_IDLE_MS),
             progress: reader.duration(&variables::UPSTREAM_PROGRESS_MS),
             total: reader.duration(&variables::UPSTREAM_TOTAL_MS),
+            cooldown: reader.duration(&variables::UPSTREAM_COOLDOWN_MS),
         }
     }
 }

@@ -5,6 +5,7 @@ mod cache;
 mod clock;
 mod http;
 pub mod lambda;
+mod routes_secret;
 mod secrets;
 mod sign_in;
 mod store;
@@ -16,13 +17,14 @@ pub use self::http::{
 };
 pub use app::{App, FromEnvironment, Generator};
 pub use clock::unix_seconds;
+pub use routes_secret::with_routes;
 pub use secrets::KeyStore;
 pub use sign_in::SignIn;
 pub use store::{
     Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, PictureError, Pictures, Rate, RateLimiter,
-    Refused, Stopping,
+    Refused, Stopping, UpstreamWork,
 };
 pub use upstream::{
-    CallLabels, Delivered, FormFile, KeyAs, Output, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer,
-    UpstreamCalls, run,
+    CallFailure, CallLabels, CallTarget, Delivered, FormFile, MakePost, Output, Post, ReadingTime, RequestBody,
+    Upstream, UpstreamAnswer, UpstreamCalls, run,
 };

@@ -258,6 +258,16 @@ impl Events {
         write(&mut self.out, &self.ids, "process", ProcessData { task_id: &self.task_id, message, elapsed_ms });
     }
 
+    /// Progress: the call goes another way, because an upstream did not start it.
+    pub fn another_way(&mut self, elapsed_ms: u64) {
+        let message = match self.lang {
+            Lang::Zh => "正在改用另一条线路生成图像...",
+            Lang::En => "Trying another way to generate the picture...",
+        };
+        let data = ProcessData { task_id: &self.task_id, message, elapsed_ms: Some(elapsed_ms) };
+        write(&mut self.out, &self.ids, "process", data);
+    }
+
     /// Writes an update that [`Outcome::note`](crate::outcome::Outcome::note) has returned. Returns whether the picture
     /// that begins with it must be held, because it is delivered as a link.
     pub fn update(&mut self, update: &Update<'_>) -> bool {

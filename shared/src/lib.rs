@@ -16,6 +16,7 @@ pub mod labelled;
 pub mod media;
 pub mod outcome;
 pub mod picture_key;
+pub mod price;
 pub mod problem;
 pub mod rate_limit;
 #[cfg(debug_assertions)]

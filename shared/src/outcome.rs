@@ -219,6 +219,16 @@ impl Outcome {
         self.has_content
     }
 
+    /// The failure of a call that the upstream provably did not start: another upstream may be called in its place. `None`
+    /// if it may have started, and if the call did not fail.
+    pub fn not_started(&self, end: AnswerEnd) -> Option<Failure> {
+        let has_pictures = self.has_content || !self.failed.is_empty() || !self.rejected.is_empty();
+        if has_pictures || self.usage.is_some() || !matches!(self.stop, None | Some(Stop::Error)) {
+            return None;
+        }
+        Some(self.failure(end)).filter(|failure| failure.token() == TokenPolicy::Refund)
+    }
+
     /// The verdict. At least one whole picture is a success, whatever came after it.
     pub fn verdict(self, end: AnswerEnd) -> Result<Success, Failure> {
         if self.images.is_empty() {
@@ -414,6 +424,36 @@ mod tests {
             outcome.note(update);
         }
         outcome.verdict(end).unwrap().failed.iter().map(|failed| (failed.slot, failed.failure)).collect()
+    }
+
+    #[test]
+    fn a_call_was_not_started_only_if_its_failure_proves_it() {
+        let not_started = |updates: &[Update<'_>], end| {
+            let mut outcome = Outcome::default();
+            for update in updates {
+                outcome.note(update.clone());
+            }
+            outcome.not_started(end)
+        };
+        for &failure in Failure::ALL {
+            let expected = (failure.token() == TokenPolicy::Refund).then_some(failure);
+            assert_eq!(not_started(&[], AnswerEnd::Failed(failure)), expected, "{failure}");
+            assert_eq!(not_started(&[Update::Failed(failure)], AnswerEnd::Clean), expected, "{failure}");
+        }
+        let busy = Update::Failed(Failure::RateLimited);
+        let with = |update| not_started(&[update, busy.clone()], AnswerEnd::Clean);
+        assert_eq!(with(Update::Stopped(Stop::Error)), Some(Failure::RateLimited));
+        for begun in [
+            Update::Text { slot: 0, text: "x" },
+            Update::ImageStarted { slot: 0, media_type: MediaType::Png, draft: true },
+            Update::ImageRejected { slot: 0, why: ImageRejection::NotAnImage },
+            Update::ImageFailed { slot: 0, failure: Failure::RateLimited },
+            Update::Usage(Usage::default()),
+            Update::Stopped(Stop::Finished),
+        ] {
+            assert_eq!(with(begun.clone()), None, "{begun:?}");
+        }
+        assert_eq!(not_started(&[], AnswerEnd::Clean), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 
 use crate::kept_picture::KeptPicture;
 use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
+use crate::price::Price;
 use crate::problem::Code;
 use crate::update::Usage;
 use crate::upstream::Failure;
@@ -49,6 +50,10 @@ pub struct TaskRecord {
     pub is_cancelled: bool,
     /// The credits that the last run has spent, where generations cost some.
     pub credits: Option<u32>,
+    /// The upstream that the last run has called; several are separated by commas.
+    pub upstream: Option<String>,
+    /// What its pictures cost, where prices are configured.
+    pub cost: Option<Price>,
 }
 
 /// The state of a task.

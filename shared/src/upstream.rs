@@ -5,6 +5,7 @@ mod any;
 pub mod ark;
 pub mod chat;
 mod content;
+mod cooldown;
 mod error_object;
 mod failure;
 mod finish_reason;
@@ -20,6 +21,7 @@ mod short;
 
 pub use answer_reader::AnswerReader;
 pub use any::AnyDialect;
+pub use cooldown::{Cooldowns, retry_after_ms};
 pub use failure::{ErrorFields, Failure, TokenPolicy, classify};
 pub use models::ModelFamily;
 pub use refused_parameter::RefusedParameter;

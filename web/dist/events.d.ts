@@ -138,6 +138,10 @@ export interface Generation {
     created: string;
     updated: string;
     credits?: number;
+    /** The upstream that made the pictures or failed last. */
+    upstream?: string;
+    /** What the pictures cost, where prices are configured. */
+    cost?: number;
     /** ARK's own links. */
     urls?: string[];
     /** The kept pictures, with fresh links. One that has expired has no `url`. */

@@ -82,24 +82,28 @@ async fn report<C: FunctionConfig>(
 ) -> io::Result<bool> {
     let has_demo_users = environment.get("SUPABASE_URL").is_none();
     let (result, lines) = match C::from_env(&|name| variable(environment, name)) {
-        Err(mistakes) => {
-            let lines = mistakes.0.iter().map(|mistake| format!("{} {}", mistake.variable, mistake.message));
-            (CheckResult::Wrong, lines.collect())
-        }
+        Err(mistakes) => (CheckResult::Wrong, mistakes.0.iter().map(ToString::to_string).collect()),
         Ok(config) => {
-            let (key, of_key) = match config.key() {
-                KeySource::Given(_) => (CheckResult::Ready, None),
-                KeySource::Managed { id, .. } => (CheckResult::Ready, Some(format!("the key is in the secret {id}"))),
-                KeySource::Missing { given, .. } => (CheckResult::Missing, Some(format!("{given} is not set"))),
-            };
+            let keys = config.upstreams().into_iter().map(|(upstream, key)| of_key(upstream, key));
+            let (keys, of_keys): (Vec<_>, Vec<_>) = keys.unzip();
+            let key = keys.into_iter().max().unwrap_or(CheckResult::Wrong);
             let (users, of_users) = users(config.common(), has_demo_users).await;
             let open = (!config.common().sign_in.is_required)
                 .then(|| "FACEFLIP_AUTH=anonymous: this route needs no token".to_owned());
-            (key.max(users), of_key.into_iter().chain([of_users]).chain(open).collect::<Vec<_>>())
+            (key.max(users), of_keys.into_iter().chain([of_users]).chain(open).collect::<Vec<_>>())
         }
     };
     write(out, result, route, &lines)?;
     Ok(result == CheckResult::Ready)
+}
+
+/// Whether an upstream has a key.
+fn of_key(upstream: &str, key: &KeySource) -> (CheckResult, String) {
+    match key {
+        KeySource::Given(_) => (CheckResult::Ready, format!("{upstream}: the key is set")),
+        KeySource::Managed { id, .. } => (CheckResult::Ready, format!("{upstream}: the key is in the secret {id}")),
+        KeySource::Missing { given, .. } => (CheckResult::Missing, format!("{upstream}: {given} is not set")),
+    }
 }
 
 fn write(out: &mut impl Write, result: CheckResult, name: &str, lines: &[String]) -> io::Result<()> {

@@ -24,8 +24,9 @@ use crate::environment::StackEnvironment;
 
 #[derive(Args)]
 pub(crate) struct DoctorArgs {
-    /// Base URL of the upstream, with or without /v1. ARK's ends in /api/v3.
-    #[arg(required_unless_present = "file", value_name = "BASE_URL")]
+    /// Base URL of the upstream, with or without /v1. ARK's ends in /api/v3. Without it every model of every upstream in
+    /// IMAGE_ROUTES is asked.
+    #[arg(value_name = "BASE_URL")]
     base_url: Option<String>,
     /// The API to call.
     #[arg(long, value_enum, default_value_t = DoctorMode::Chat)]
@@ -101,9 +102,29 @@ pub(crate) async fn run(options: DoctorArgs) -> io::Result<bool> {
             writeln!(io::stdout(), "Asking {} for one picture. This may take some minutes.", request.host())?;
             request.ask().await
         }
-        (None, None) => return Err(io::Error::other("a base URL or --file is needed")),
+        (None, None) => return run_all(options.yes).await,
     };
     let (text, is_usable) = report.write();
     write!(io::stdout(), "{text}")?;
     Ok(is_usable)
+}
+
+/// Asks every upstream of IMAGE_ROUTES. Returns whether the functions can use all answers.
+async fn run_all(yes: bool) -> io::Result<bool> {
+    let requests = DoctorRequest::of_routes(&StackEnvironment::with_file()?)?;
+    if !yes {
+        let names: Vec<_> = requests.iter().map(DoctorRequest::name).collect();
+        return Err(io::Error::other(format!(
+            "this asks for one picture each, which is billed: {}; run it again with --yes",
+            names.join(", ")
+        )));
+    }
+    let mut are_usable = true;
+    for request in requests {
+        writeln!(io::stdout(), "Asking {} for one picture. This may take some minutes.", request.name())?;
+        let (text, is_usable) = request.ask().await.write();
+        writeln!(io::stdout(), "{text}")?;
+        are_usable &= is_usable;
+    }
+    Ok(are_usable)
 }

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use dev::Shape;
+use dev::fault::StackFault;
 use tokio::net::TcpListener;
 
 use environment::StackEnvironment;
@@ -57,6 +58,10 @@ struct ServeArgs {
     /// Store limits, log, credits and pictures in this folder. Without it they are lost when the stack ends.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
+    /// A fault of every request, such as first-upstream: its calls go to the second image upstream. A request chooses
+    /// another with the header `x-dev-fault`.
+    #[arg(long, value_parser = faults())]
+    fault: Option<StackFault>,
     /// Print the address only.
     #[arg(long)]
     quiet: bool,
@@ -153,7 +158,7 @@ async fn serve(options: ServeArgs) -> io::Result<()> {
             "--host with --real needs SUPABASE_URL: anyone on the network could spend money as a demo user",
         ));
     }
-    let router = serve::routes(&options, &environment, address, host, &stores);
+    let router = serve::routes(&options, &environment, address, host, &stores).await;
     let on_network = match host {
         None => None,
         Some(host) => Some(TcpListener::bind((host, address.port())).await.map_err(|error| {
@@ -170,7 +175,8 @@ async fn serve(options: ServeArgs) -> io::Result<()> {
 impl Default for ServeArgs {
     fn default() -> Self {
         let (shape, speed) = (Shape::Deltas, 1.0);
-        Self { port: 0, host: None, speed, shape, data: None, quiet: false, real: false, supabase_key: String::new() }
+        let (data, fault, supabase_key) = (None, None, String::new());
+        Self { port: 0, host: None, speed, shape, data, fault, quiet: false, real: false, supabase_key }
     }
 }
 
@@ -178,6 +184,12 @@ impl Default for ServeArgs {
 fn shapes() -> impl TypedValueParser<Value = Shape> {
     let names = Shape::ALL.iter().map(|shape| PossibleValue::new(shape.name()).help(shape.description()));
     PossibleValuesParser::new(names).try_map(|name| name.parse::<Shape>())
+}
+
+/// The names of the faults, with their descriptions.
+fn faults() -> impl TypedValueParser<Value = StackFault> {
+    let names = StackFault::ALL.iter().map(|fault| PossibleValue::new(fault.name()).help(fault.description()));
+    PossibleValuesParser::new(names).try_map(|name| name.parse::<StackFault>())
 }
 
 fn speed(text: &str) -> Result<f64, String> {

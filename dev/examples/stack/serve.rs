@@ -17,7 +17,8 @@ use dev::drawings::Drawings;
 use dev::fault::StackFaults;
 use dev::secrets::Vault;
 use dev::supabase::Project;
-use shared::edge::{Invocation, MAX_BODY_BYTES};
+use serde_json::json;
+use shared::edge::{Invocation, MAX_BODY_BYTES, with_routes};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::ServeArgs;
@@ -43,7 +44,7 @@ pub(crate) const TABLES_AT: &str = "/dev/tables";
 pub(crate) const CREDITS_INITIAL: &str = "x-credits-initial";
 
 /// The router of the stack. `host` is its address on the network.
-pub(crate) fn routes(
+pub(crate) async fn routes(
     options: &ServeArgs,
     environment: &StackEnvironment,
     address: SocketAddr,
@@ -53,16 +54,17 @@ pub(crate) fn routes(
     let (speed, log, tables) = (options.speed, !options.quiet, stores.tables());
     let has_own_users = has_own_users(environment);
     let project = environment.get("SUPABASE_URL").map(|url| (url, options.supabase_key.as_str()));
-    let of_each_shape = |model| Shape::ALL.iter().map(move |shape| format!("{model}@{shape}"));
-    let models = [MODEL, MODEL_WITH_DRAFTS].into_iter().flat_map(of_each_shape);
-    let models = models.chain([MODEL_WITH_DRAFTS.to_owned()]).collect::<Vec<_>>().join(",");
+    let mode = environment.get("IMAGE_API_MODE").unwrap_or_else(|| "chat".to_owned());
     let fakes = |name: &str| match name {
-        "IMAGE_API_BASE_URL" => Some(format!("http://{address}")),
+        "IMAGE_UPSTREAMS" => Some(image_upstreams(&mode, address)),
+        "IMAGE_ROUTES" => Some(image_routes()),
+        // Faults are tried one after another.
+        "UPSTREAM_COOLDOWN_MS" => environment.get(name).or_else(|| Some("1000".into())),
         "ARK_BASE_URL" => Some(format!("http://{address}/api/v3")),
         "AWS_ENDPOINT_URL_SECRETS_MANAGER" | "SUPABASE_URL" => Some(format!("http://{address}")),
         "IMAGE_API_KEY_SECRET_ARN" | "ARK_API_KEY_SECRET_ARN" => Some(SECRET_ID.into()),
         "IMAGE_CHAT_MODEL" | "IMAGE_IMAGES_MODEL" | "IMAGE_GEMINI_MODEL" => Some(MODEL.into()),
-        "IMAGE_MODELS" => Some(models.clone()),
+        "IMAGE_MODELS" => Some(models().join(",")),
         "AWS_ENDPOINT_URL_DYNAMODB" => tables.clone(),
         "PICTURE_LINK_HOSTS" => Some("127.0.0.1".into()),
         name => {
@@ -72,9 +74,16 @@ pub(crate) fn routes(
     };
     // Without `--real` no call may cost money: keys, models and addresses of other machines are not read. SUPABASE_URL
     // is, because a Supabase project costs nothing per call.
+    let has_own_api = environment.loopback("IMAGE_API_BASE_URL").is_some();
     let of_bucket = |name: &str| stores.of_bucket(name, options.real, environment);
     let environment = |name: &str| match (options.real, name) {
         (_, name) if let Some(value) = of_bucket(name) => value,
+        // One upstream on this machine replaces both fakes.
+        (false, "IMAGE_UPSTREAMS" | "IMAGE_ROUTES") if has_own_api => None,
+        (false, name) if name.starts_with("IMAGE_") && !has_own_api => match name {
+            "IMAGE_UPSTREAMS" | "IMAGE_ROUTES" => fakes(name),
+            _ => None,
+        },
         (true, name) if OF_REAL_CALLS.contains(&name) => environment.get(name).or_else(|| fakes(name)),
         (true, _) => environment.get(name),
         (false, "SUPABASE_URL" | "PICTURE_LINK_HOSTS") => environment.get(name).or_else(|| fakes(name)),
@@ -83,6 +92,7 @@ pub(crate) fn routes(
         (false, name) if name.contains("KEY") || name.contains("SECRET") => fakes(name),
         (false, name) => fakes(name).or_else(|| environment.get(name)),
     };
+    let environment = with_routes(environment).await;
     let mut generate = generate_stream::App::from_env(&environment);
     let mut faceflip = faceflip_stream::App::from_env(&environment);
     if !options.real {
@@ -112,12 +122,13 @@ pub(crate) fn routes(
     let page = page::config(&PageSettings {
         project,
         models: match options.real {
-            true => environment("IMAGE_MODELS").iter().flat_map(|names| names.split(',')).map(str::to_owned).collect(),
+            true => real_models(environment("IMAGE_ROUTES"), environment("IMAGE_MODELS")),
             false => vec![MODEL.to_owned(), MODEL_WITH_DRAFTS.to_owned()],
         },
         face_swap_pictures: environment("ARK_MAX_IMAGES").and_then(|count| count.parse().ok()),
         has_fakes: !options.real,
     });
+    let tables = tables.clone();
     let tables_at =
         get(move || async { tables.map(|at| ([(CREDITS_INITIAL, credits_initial)], at)).ok_or(StatusCode::NOT_FOUND) });
     let service = Router::new()
@@ -128,12 +139,14 @@ pub(crate) fn routes(
         .fallback_service(generate.with_state(()));
     let drawings = Drawings::default();
     let ark = dev::ark::ArkOptions { key: KEY.into(), speed, log };
-    let upstreams = dev::image_api::routes_that_vary(image_api, drawings.clone())
+    let first = dev::image_api::routes_that_vary(image_api.clone(), drawings.clone())
         .merge(dev::ark::routes_with_drawings(ark, drawings.clone()));
-    let faults = StackFaults::new(speed);
+    let second = Router::new().nest(SECOND, dev::image_api::routes_that_vary(image_api, drawings.clone()));
+    let faults = StackFaults::new(options.fault, speed);
     faults
         .at_service(service)
-        .merge(faults.at_upstream(upstreams))
+        .merge(faults.at_first_upstream(first))
+        .merge(faults.at_second_upstream(second))
         .merge(dev::page::routes(&page))
         .merge(dev::drawings::routes(drawings))
         .merge(page::hooks(address, stores.bucket(), demo_project))
@@ -146,6 +159,48 @@ pub(crate) fn routes(
 const MODEL: &str = "gemini-2.5-flash-image";
 /// A model that sends drafts before its picture, with `@drafts` or another shape with drafts.
 const MODEL_WITH_DRAFTS: &str = "gemini-3-pro-image";
+
+/// A model of OpenAI's images API. The fakes serve it in that mode, whatever the mode of the others is.
+const IMAGES_MODEL: &str = "gpt-image-2";
+/// The path of the second image upstream. The first one has none.
+const SECOND: &str = "/backup";
+
+/// The fakes of the image upstreams, each also in mode images.
+fn image_upstreams(mode: &str, address: SocketAddr) -> String {
+    let upstream = |mode: &str, path: &str| json!({"mode": mode, "base_url": format!("http://{address}{path}"), "key_secret_arn": SECRET_ID});
+    let upstreams = json!({
+        "relay": upstream(mode, ""),
+        "backup": upstream(mode, SECOND),
+        "relay-images": upstream("images", ""),
+        "backup-images": upstream("images", SECOND),
+    });
+    upstreams.to_string()
+}
+
+/// Every model at the first upstream, and at the second if the first does not start a call.
+fn image_routes() -> String {
+    let chat = models().into_iter().map(|model| (model, json!(["relay", "backup"])));
+    let routes = chat.chain([(IMAGES_MODEL.to_owned(), json!(["relay-images", "backup-images"]))]);
+    // The first one is the model of a request that names none. A map would sort them.
+    let routes = routes.map(|(model, upstreams)| format!("{}:{upstreams}", json!(model))).collect::<Vec<_>>();
+    format!("{{{}}}", routes.join(","))
+}
+
+/// The models that the fakes serve: the default one first.
+fn models() -> Vec<String> {
+    let of_each_shape = |model| Shape::ALL.iter().map(move |shape| format!("{model}@{shape}"));
+    let models = [MODEL, MODEL_WITH_DRAFTS].map(str::to_owned).into_iter();
+    models.chain([MODEL, MODEL_WITH_DRAFTS].into_iter().flat_map(of_each_shape)).collect()
+}
+
+/// The models that the page offers with `--real`.
+fn real_models(routes: Option<String>, models: Option<String>) -> Vec<String> {
+    let routes = routes.and_then(|routes| serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(&routes).ok());
+    match routes {
+        Some(routes) => routes.into_iter().map(|(model, _)| model).collect(),
+        None => models.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect(),
+    }
+}
 
 /// Whether a Supabase project replaces the demo users.
 pub(crate) fn has_own_users(environment: &StackEnvironment) -> bool {

@@ -145,7 +145,7 @@ async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<(String, Optio
     let address = listener.local_addr()?;
     let environment = StackEnvironment::of_process();
     let stores = Stores::start(&options, &environment).await?;
-    let router = serve::routes(&options, &environment, address, None, &stores);
+    let router = serve::routes(&options, &environment, address, None, &stores).await;
     stack.spawn(dev::serve(listener, router));
     Ok((format!("http://{address}"), Some(stores)))
 }

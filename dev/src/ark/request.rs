@@ -59,10 +59,14 @@ impl SeedreamRequest {
         require_taken(model.tiers.contains(&size), &Some(size), "size")?;
 
         let images = match json.image {
-            OneOrMany::One(url) => vec![url],
-            OneOrMany::Many(urls) => urls,
+            // A picture from the prompt alone.
+            None => Vec::new(),
+            Some(OneOrMany::One(url)) => vec![url],
+            Some(OneOrMany::Many(urls)) if urls.is_empty() => {
+                return Err(RefusedInput::new("`image` must not be empty").into());
+            }
+            Some(OneOrMany::Many(urls)) => urls,
         };
-        input::require(!images.is_empty(), "`image` must not be empty")?;
         input::require(images.len() <= model.max_inputs, "`image` has more pictures than the model takes")?;
         images.iter().try_for_each(|url| input::check_image(url))?;
 
@@ -127,7 +131,8 @@ impl SizeTier {
 struct SeedreamRequestJson {
     model: String,
     prompt: String,
-    image: OneOrMany,
+    #[serde(default, deserialize_with = "input::present")]
+    image: Option<OneOrMany>,
     #[serde(default, deserialize_with = "input::present")]
     sequential_image_generation: Option<SequentialMode>,
     #[serde(rename = "sequential_image_generation_options", default, deserialize_with = "input::present")]

@@ -110,7 +110,7 @@ async fn every_other_request_is_refused() {
     ] {
         assert_eq!(refusal(&body).await["code"], "InvalidParameter", "{body}");
     }
-    for member in ["model", "prompt", "image", "size", "watermark", "response_format"] {
+    for member in ["model", "prompt", "size", "watermark", "response_format"] {
         let mut body = request(3);
         body.as_object_mut().unwrap().remove(member);
         assert_eq!(refusal(&body).await["code"], "MissingParameter", "{body}");
@@ -175,6 +175,14 @@ async fn a_request_without_stream_gets_one_document() {
     assert_eq!((&whole["data"][0]["size"], &whole["usage"]), (&json!("2496x1664"), &usage));
     let file = reqwest::get(whole["data"][1]["url"].as_str().unwrap()).await.unwrap().bytes().await.unwrap();
     assert!(file == picture_for(PROMPT, 1).bytes);
+}
+
+#[tokio::test]
+async fn a_picture_from_the_prompt_alone() {
+    let ark = ark().await;
+    let mut body = request(1);
+    body.as_object_mut().unwrap().remove("image");
+    assert_eq!(links(&ark, &body).await.len(), 1);
 }
 
 #[tokio::test]

@@ -141,7 +141,7 @@ async fn nothing_is_sent_without_a_confirmation_or_a_key() {
         ("ANOTHER", &[&url, "--yes", "--key-env", KEY], "the variable that --key-env names is not set"),
         ("IMAGE_API_KEY", &["http://relay.example.com", "--yes"], "plain http is for loopback hosts only"),
         ("IMAGE_API_KEY", &["https://user:secret@relay.example.com", "--yes"], "must not contain a user name"),
-        ("IMAGE_API_KEY", &[], "BASE_URL"),
+        ("IMAGE_API_KEY", &[], "a base URL or --file is needed"),
     ] {
         let (is_usable, said) = doctor(&folder, key_env, arguments).await;
         assert!(!is_usable && said.contains(reason) && !said.contains("secret@"), "{said}");
@@ -192,6 +192,26 @@ async fn a_failure_is_printed_with_the_remedy() {
     assert_eq!(line(&said, "Pings"), "1 comment");
     let (is_usable, said) = doctor(&folder, "IMAGE_API_KEY", &["http://127.0.0.1:9", "--yes"]).await;
     assert!(!is_usable && line(&said, "Remedy").contains("check the host, the port"), "{said}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test]
+async fn every_upstream_of_the_routes_is_asked() {
+    let (relay, folder) = (relay().await, folder("doctor-routes"));
+    let (busy, _) = recorded(Transcript { status: 503, ..Transcript::events("{}") }).await;
+    let upstreams = format!(
+        r#"{{"relay":{{"mode":"chat","base_url":"{}","key":"{KEY}"}},"backup":{{"mode":"gemini","base_url":"{}","key":"{KEY}"}}}}"#,
+        relay.url(""),
+        busy.url("")
+    );
+    let routes = r#"{"gemini-2.5-flash-image":["relay","backup"],"other":[{"upstream":"backup","model":"gemini-2.5-flash-image"}]}"#;
+    fs::write(folder.join(".env"), format!("IMAGE_UPSTREAMS='{upstreams}'\nIMAGE_ROUTES='{routes}'\n")).unwrap();
+    let (are_usable, said) = doctor(&folder, "UNUSED", &[]).await;
+    assert!(!are_usable && said.contains("run it again with --yes"), "{said}");
+    let (are_usable, said) = doctor(&folder, "UNUSED", &["--yes"]).await;
+    let verdicts: Vec<_> = said.lines().filter(|line| line.starts_with("Verdict ")).collect();
+    assert!(!are_usable && verdicts.len() == 2, "{said}");
+    assert!(verdicts[0].contains("works") && verdicts[1].contains("does not work: upstream_busy"), "{said}");
     fs::remove_dir_all(folder).unwrap();
 }
 

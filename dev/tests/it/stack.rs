@@ -130,6 +130,52 @@ fn label_prints_what_a_file_has() {
     assert!(!run(&folder, &["label", &format!("{vectors}vectors.json")], "").0);
 }
 
+#[test]
+fn check_goes_over_all_upstreams() {
+    let folder = folder("check-routes");
+    let check = |upstreams: &str| {
+        let routes = r#"{"gemini-2.5-flash-image":["relay","backup"]}"#;
+        let lines = format!("IMAGE_UPSTREAMS='{upstreams}'\nIMAGE_ROUTES='{routes}'\nARK_API_KEY=b\n");
+        fs::write(folder.join(".env"), lines).unwrap();
+        run(&folder, &["check"], "")
+    };
+    let relay = r#""relay":{"mode":"chat","base_url":"https://relay.example.com","key":"canary"}"#;
+    let backup = r#""backup":{"mode":"gemini","base_url":"https://backup.example.com","key_secret_arn":"backup-key"}"#;
+    let (ready, said) = check(&format!("{{{relay},{backup}}}"));
+    assert!(ready && said.contains("relay: the key is set"), "{said}");
+    assert!(said.contains("backup: the key is in the secret backup-key") && !said.contains("canary"), "{said}");
+    let (ready, said) = check(&format!("{{{relay}}}"));
+    assert!(!ready && said.contains("IMAGE_ROUTES.gemini-2.5-flash-image[1] is not the name of an upstream"), "{said}");
+    fs::remove_dir_all(folder).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn either_image_upstream_can_be_broken() {
+    for (fault, expected) in [("first-upstream", "backup"), ("second-upstream", "relay")] {
+        let folder = folder(fault);
+        let (child, address) = started(&folder, &["--fault", fault]);
+        let client = reqwest::Client::new();
+        let user = json!({"email": "demo@example.com", "password": "demo"}).to_string();
+        let sign_in = client.post(format!("{address}/auth/v1/token?grant_type=password")).body(user);
+        let session: Value = serde_json::from_slice(&sign_in.send().await.unwrap().bytes().await.unwrap()).unwrap();
+        let token = session["access_token"].as_str().unwrap();
+        let models = [("/api/generate-stream", "gemini-2.5-flash-image"), ("/api/generate-image", "gpt-image-2")];
+        for (path, model) in models {
+            let body = json!({"prompt": "a lake", "model": model}).to_string();
+            let request = client.post(format!("{address}{path}")).bearer_auth(token).body(body);
+            let response = request.header("content-type", "application/json").send().await.unwrap();
+            let (status, body) = (response.status(), response.text().await.unwrap());
+            assert_eq!(status, 200, "{fault} {model}: {body}");
+        }
+        let log = client.get(format!("{address}/api/generations")).bearer_auth(token).send().await.unwrap();
+        let log: Value = serde_json::from_slice(&log.bytes().await.unwrap()).unwrap();
+        let names = [1, 0].map(|at| log["items"][at]["upstream"].as_str().unwrap());
+        assert_eq!(names, [expected, &format!("{expected}-images")], "{fault}");
+        stop(child);
+        fs::remove_dir_all(folder).unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn check_fetches_the_keys_that_verify_tokens() {
     let folder = folder("check");
@@ -544,6 +590,8 @@ async fn a_request_chooses_its_fault() {
         ("offline", "offline"),
         ("platform-502", "502 cut"),
         ("upstream-cut", "stream_interrupted"),
+        ("second-upstream", "done"),
+        ("first-upstream", "done"),
         ("upstream-busy", "upstream_busy"),
         ("moderated", "content_rejected"),
         ("no-picture", "no_image"),

@@ -11,16 +11,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use shared::auth::Principal;
-use shared::config::FaceflipConfig;
+use shared::config::{ArkConfig, FaceflipConfig, KeyAs};
 use shared::edge::{
-    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Delivered, Generator, KeyAs, Post, Refused,
+    Admission, AdmitRequest, Admitted, Body, CallLabels, CallTarget, Caller, Delivered, Generator, Post, Refused,
     RequestBody, Route, Sender, UpstreamCalls, accepts, json_body, run, set_rate, set_task_id,
 };
 use shared::events::{EventStyle, Events, padding};
 use shared::image_url::LocalLinks;
 use shared::input::InputPicture;
 use shared::problem::{Code, Problem};
-use shared::secret::Secret;
 use shared::upstream::AnyDialect;
 use shared::upstream::ark::{self, ArkSettings};
 
@@ -73,11 +72,10 @@ async fn respond(
         deadline: caller.deadline,
     });
     let (body, rate) = match admitted.await? {
-        Admitted::Run(admission) => match ready.keys.get().await {
-            Ok(key) => {
+        Admitted::Run(admission) => match ready.check_keys(&[0]).await {
+            Ok(()) => {
                 let (rate, stall) = (admission.rate(), ready.config.timing.client_stall);
-                let task =
-                    FaceflipTask { ready: ready.clone(), caller: caller.clone(), principal, admission, wanted, key };
+                let task = FaceflipTask { ready: ready.clone(), caller: caller.clone(), principal, admission, wanted };
                 (task.events(events, stall), rate)
             }
             Err(code) => return Err(ready.ledger.refuse(&admission, code).await),
@@ -115,7 +113,6 @@ struct FaceflipTask {
     principal: Principal,
     admission: Box<Admission>,
     wanted: FaceflipInput,
-    key: Secret,
 }
 
 impl FaceflipTask {
@@ -141,7 +138,7 @@ impl FaceflipTask {
 
     /// Calls ARK, and settles before the client learns how it ended.
     async fn call(&self, events: &mut Events, sender: &mut Sender) -> Result<Delivered, Problem> {
-        let Generator { config: FaceflipConfig { ark, label_rules, timing, .. }, ledger, upstream, keys, .. } =
+        let Generator { config: FaceflipConfig { ark, label_rules, timing, .. }, ledger, upstream, cooldowns, .. } =
             &*self.ready;
         let settings = ArkSettings {
             model: &ark.model,
@@ -151,42 +148,43 @@ impl FaceflipTask {
             max_images: u32::from(ark.max_images),
             watermark: ark.watermark,
         };
-        let pictures = self.wanted.pictures.iter().map(InputPicture::url).collect::<Option<Vec<_>>>();
-        let body = pictures.ok_or(Code::InternalError);
-        let body = match body.and_then(|pictures| RequestBody::json(&ark::ArkRequest::new(settings, &pictures))) {
-            Ok(body) => body,
-            Err(code) => return Err(ledger.refuse(&self.admission, code).await.problem),
+        let post = |_| {
+            let pictures = self.wanted.pictures.iter().map(InputPicture::url).collect::<Option<Vec<_>>>();
+            Ok(Post {
+                url: ark.endpoint("/images/generations"),
+                upstream: ArkConfig::NAME,
+                keys: self.ready.key(0)?,
+                key_as: KeyAs::Bearer,
+                body: RequestBody::json(&ark::ArkRequest::new(settings, &pictures.ok_or(Code::InternalError)?))?,
+                request_id: &self.caller.request_id,
+            })
         };
-        let post = Post {
-            url: ark.endpoint("/images/generations"),
-            key: self.key.clone(),
-            key_as: KeyAs::Bearer,
-            keys,
-            body,
-            request_id: &self.caller.request_id,
+        let target = CallTarget {
+            id: 0,
+            name: ArkConfig::NAME,
+            dialect: AnyDialect::ark,
+            links: LocalLinks::beside(&ark.base_url),
+            copies_links: true,
+            price: None,
         };
-        let links = LocalLinks::beside(&ark.base_url);
         let labels = CallLabels {
             route: ROUTE.path,
             principal: &self.principal,
             request_id: &self.caller.request_id,
             task_id: &self.wanted.task_id,
         };
-        let (admission, times, copies_links) = (&*self.admission, 1, true);
-        let references = self.wanted.pictures.iter().map(InputPicture::identity).collect();
-        let label_rules = label_rules.as_ref();
         let calls = UpstreamCalls {
             upstream,
             timing,
             ledger,
-            admission,
-            times,
-            links,
-            copies_links,
-            references,
-            label_rules,
+            admission: &self.admission,
+            times: 1,
+            targets: &[target],
+            cooldowns,
+            references: self.wanted.pictures.iter().map(InputPicture::identity).collect(),
+            label_rules: label_rules.as_ref(),
             labels,
         };
-        Ok(run(calls, post, AnyDialect::ark, events, sender).await?)
+        Ok(run(calls, &post, events, sender).await?)
     }
 }

@@ -4,7 +4,9 @@ mod aspect_ratio;
 
 pub(crate) use self::aspect_ratio::AspectRatio;
 
-use shared::config::{ImageApiConfig, ImageApiMode};
+use std::sync::Arc;
+
+use shared::config::{ImageApiConfig, ImageApiMode, ImageRoute, ImageTarget};
 use shared::image_url::LocalLinks;
 use shared::input::{InlineForm, InputPicture, InputValue, members};
 use shared::problem::{Code, Detail, Problem};
@@ -17,10 +19,10 @@ const MAX_N: u32 = 4;
 pub(crate) struct GenerateInput {
     /// 1..=4000 characters, trimmed.
     pub(crate) prompt: String,
-    /// At most three, in the form that the upstream mode sends; links in mode `chat` only.
+    /// At most three, in the form that the upstreams of the route need. Links only if one of them accepts links.
     pub(crate) pictures: Vec<InputPicture>,
-    /// On the configured list.
-    pub(crate) model: String,
+    /// The requested model and its upstreams.
+    pub(crate) route: Arc<ImageRoute>,
     /// Number of pictures: 1..=4.
     pub(crate) n: u32,
     pub(crate) aspect_ratio: Option<AspectRatio>,
@@ -43,21 +45,27 @@ impl GenerateInput {
         let [prompt, pictures, n, model, aspect_ratio, format, delivery] = members(body, names)?;
         let prompt = prompt.ok_or_else(|| Problem::invalid("/prompt", Detail::Required))?;
         let prompt = shared::input::prompt(&prompt)?;
-        let pictures = pictures.map_or(Ok(Vec::new()), |pictures| self::pictures(&pictures, api.mode, links))?;
         let n = n.map_or(Ok(1), |n| n.whole_number(1..=MAX_N))?;
-        let model = model.map_or_else(|| Ok(api.model.clone()), |model| self::model(&model, api))?;
+        let route = self::route(model.as_ref(), api)?;
+        let pictures = pictures.map_or(Ok(Vec::new()), |pictures| self::pictures(&pictures, &route, links))?;
         let aspect_ratio = aspect_ratio.as_ref().map(self::aspect_ratio).transpose()?;
         let format = format.map_or(Ok(Format::Chat), |format| self::format(&format))?;
         let as_links = delivery.map_or(Ok(false), |delivery| self::as_links(&delivery))?;
-        Ok(Self { prompt, pictures, model, n, aspect_ratio, format, as_links })
+        Ok(Self { prompt, pictures, route, n, aspect_ratio, format, as_links })
     }
 
     /// The hash that identifies a repeated request. The form of the response and the route are not part of it.
     pub(crate) fn fingerprint(&self) -> String {
         let (n, ratio) = (self.n.to_string(), self.aspect_ratio.map_or("", |ratio| ratio.name));
         let pictures: Vec<_> = self.pictures.iter().map(InputPicture::identity).collect();
-        let parts = [&*self.model, &n, ratio, &self.prompt];
+        let parts = [&*self.route.model, &n, ratio, &self.prompt];
         fingerprint(parts.into_iter().chain(pictures.iter().map(String::as_str)))
+    }
+
+    /// The upstreams of the route that can be sent this request, at least one.
+    pub(crate) fn targets(&self) -> impl Iterator<Item = &ImageTarget> {
+        let has_links = self.pictures.iter().any(|picture| matches!(picture, InputPicture::Link(_)));
+        self.route.targets.iter().filter(move |target| !has_links || target.upstream.mode.accepts_links())
     }
 
     /// Refuses several pictures if the response is the bytes of one picture.
@@ -69,24 +77,28 @@ impl GenerateInput {
     }
 }
 
-fn pictures(value: &InputValue<'_>, mode: ImageApiMode, links: LocalLinks) -> Result<Vec<InputPicture>, Problem> {
-    let form = if mode == ImageApiMode::Images { InlineForm::Bytes } else { InlineForm::DataUrl };
+fn pictures(value: &InputValue<'_>, route: &ImageRoute, links: LocalLinks) -> Result<Vec<InputPicture>, Problem> {
+    let modes = || route.targets.iter().map(|target| target.upstream.mode);
+    let form = if modes().all(|mode| mode == ImageApiMode::Images) { InlineForm::Bytes } else { InlineForm::DataUrl };
     let picture = |item: &InputValue<'_>| {
         let text = item.text()?;
-        match text.starts_with("http") {
-            false => InputPicture::inline(item, &text, form),
-            true if mode == ImageApiMode::Chat => InputPicture::link(item, &text, links),
-            true => Err(item.refuse(Code::InvalidImage, Detail::LinkInMode { mode: mode.name() })),
+        match (text.starts_with("http"), modes().find(|mode| !mode.accepts_links())) {
+            (false, _) => InputPicture::inline(item, &text, form),
+            (true, Some(mode)) if !modes().any(ImageApiMode::accepts_links) => {
+                Err(item.refuse(Code::InvalidImage, Detail::LinkInMode { mode: mode.name() }))
+            }
+            (true, _) => InputPicture::link(item, &text, links),
         }
     };
     value.list(0..=MAX_PICTURES)?.iter().map(picture).collect()
 }
 
-fn model(value: &InputValue<'_>, api: &ImageApiConfig) -> Result<String, Problem> {
-    let model = value.text()?;
-    match api.allows(&model) {
-        true => Ok(model.into_owned()),
-        false => Err(value.refuse(Code::ModelNotAllowed, Detail::ModelNotListed)),
+fn route(value: Option<&InputValue<'_>>, api: &ImageApiConfig) -> Result<Arc<ImageRoute>, Problem> {
+    let model = value.map(InputValue::text).transpose()?;
+    match (api.route(model.as_deref()), value) {
+        (Some(route), _) => Ok(route.clone()),
+        (None, Some(value)) => Err(value.refuse(Code::ModelNotAllowed, Detail::ModelNotListed)),
+        (None, None) => Err(Code::ServiceMisconfigured.into()),
     }
 }
 

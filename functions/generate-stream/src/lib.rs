@@ -15,10 +15,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use shared::auth::Principal;
-use shared::config::{GenerateConfig, Timing};
+use shared::config::{GenerateConfig, ImageApiMode, ImageTarget, Timing};
 use shared::edge::{
-    Admission, AdmitRequest, Admitted, Body, CallLabels, Caller, Delivered, Generator, Output, Refused, Route, Sender,
-    UpstreamCalls, accepts, detached, idempotency_key, json_body, new_id, run, set_rate, set_task_id, unix_seconds,
+    Admission, AdmitRequest, Admitted, Body, CallLabels, CallTarget, Caller, Delivered, Generator, Output, Refused,
+    Route, Sender, UpstreamCalls, accepts, detached, idempotency_key, json_body, new_id, run, set_rate, set_task_id,
+    unix_seconds,
 };
 use shared::events::{EventStyle, Events, padding};
 use shared::held::{HeldContent, HeldPicture};
@@ -26,7 +27,6 @@ use shared::image_url::LocalLinks;
 use shared::input::InputPicture;
 use shared::outcome::{DeliveredImage, Success};
 use shared::problem::{Code, Lang, Problem};
-use shared::secret::Secret;
 use shared::upstream::{AnyDialect, ModelFamily};
 
 use crate::input::{Format, GenerateInput};
@@ -87,10 +87,10 @@ async fn respond(
             return Ok(response);
         }
     };
-    let key = match ready.keys.get().await {
-        Ok(key) => key,
-        Err(code) => return Err(ready.ledger.refuse(&admission, code).await),
-    };
+    let upstreams: Vec<_> = wanted.targets().map(|target| target.upstream.number).collect();
+    if let Err(code) = ready.check_keys(&upstreams).await {
+        return Err(ready.ledger.refuse(&admission, code).await);
+    }
     let caller = caller.clone();
     let task = GenerateTask {
         ready: ready.clone(),
@@ -99,7 +99,6 @@ async fn respond(
         principal,
         admission: admission.clone(),
         task_id,
-        key,
     };
     let task_id = task.task_id.clone();
     let timing = &ready.config.timing;
@@ -169,7 +168,7 @@ fn replay(
         }
         (Delivery::Stream, Format::Chat) => {
             padding(&mut stream);
-            let output = ChatOutput::new(task_id, &wanted.model, unix_seconds(), 1, false, Duration::ZERO);
+            let output = ChatOutput::new(task_id, &wanted.route.model, unix_seconds(), 1, false, Duration::ZERO);
             stream.extend_from_slice(&output.replay(success));
             caller.stream(Body::whole(stream))
         }
@@ -204,7 +203,6 @@ struct GenerateTask {
     principal: Principal,
     admission: Arc<Admission>,
     task_id: String,
-    key: Secret,
 }
 
 impl GenerateTask {
@@ -239,9 +237,10 @@ impl GenerateTask {
     fn chat(self, wanted: GenerateInput, timing: &Timing) -> Body {
         let (lang, request_id): (Lang, String) = (self.caller.lang, self.caller.request_id.clone());
         let write_error = move |problem: &Problem| chat_error(problem, lang, &request_id);
-        let streams_first = !ModelFamily::of(&wanted.model).may_send_drafts;
+        let streams_first = !wanted.targets().any(|target| ModelFamily::of(&target.model).may_send_drafts);
+        let model = &wanted.route.model;
         let mut output =
-            ChatOutput::new(&self.task_id, &wanted.model, unix_seconds(), wanted.n, streams_first, timing.head_hold);
+            ChatOutput::new(&self.task_id, model, unix_seconds(), wanted.n, streams_first, timing.head_hold);
         let producer = |mut sender: Sender| async move {
             match self.call(wanted, false, &mut output, &mut sender).await {
                 Ok(delivered) => sender.last(output.done(&delivered.success)),
@@ -272,37 +271,45 @@ impl GenerateTask {
         output: &mut impl Output,
         sender: &mut Sender,
     ) -> Result<Delivered, Problem> {
-        let Generator { config, ledger, upstream, keys, .. } = &*self.ready;
-        let (api, times) = (&config.image_api, wanted.n);
-        let references = wanted.pictures.iter().map(InputPicture::identity).collect();
-        let post = match upstream_request(api, wanted, shows_previews, self.key.clone(), keys, &self.caller.request_id)
-            .await
-        {
-            Ok(post) => post,
-            Err(code) => return Err(ledger.refuse(&self.admission, code).await.problem),
+        let Generator { config, ledger, upstream, cooldowns, .. } = &*self.ready;
+        let route: Vec<_> = wanted.targets().collect();
+        let targets: Vec<_> = route.iter().map(|target| call_target(target)).collect();
+        let post = |place: usize| {
+            let target = *route.get(place).ok_or(Code::InternalError)?;
+            let keys = self.ready.key(target.upstream.number)?;
+            upstream_request(config, target, &wanted, shows_previews, keys, &self.caller.request_id)
         };
-        let links = LocalLinks::beside(&api.base_url);
         let labels = CallLabels {
             route: self.route.path,
             principal: &self.principal,
             request_id: &self.caller.request_id,
             task_id: &self.task_id,
         };
-        let (timing, admission) = (&config.timing, &*self.admission);
-        let copies_links = false;
-        let label_rules = config.label_rules.as_ref();
         let calls = UpstreamCalls {
             upstream,
-            timing,
+            timing: &config.timing,
             ledger,
-            admission,
-            times,
-            links,
-            copies_links,
-            references,
-            label_rules,
+            admission: &self.admission,
+            times: wanted.n,
+            targets: &targets,
+            cooldowns,
+            references: wanted.pictures.iter().map(InputPicture::identity).collect(),
+            label_rules: config.label_rules.as_ref(),
             labels,
         };
-        Ok(run(calls, post, AnyDialect::new, output, sender).await?)
+        Ok(run(calls, &post, output, sender).await?)
+    }
+}
+
+fn call_target(target: &ImageTarget) -> CallTarget<'_> {
+    let ImageTarget { id, upstream, price, .. } = target;
+    let is_ark = upstream.mode == ImageApiMode::Ark;
+    CallTarget {
+        id: *id,
+        name: &upstream.name,
+        dialect: if is_ark { AnyDialect::ark } else { AnyDialect::new },
+        links: LocalLinks::beside(&upstream.base_url),
+        copies_links: is_ark,
+        price: *price,
     }
 }

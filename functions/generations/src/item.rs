@@ -3,6 +3,7 @@
 use serde::Serialize;
 use shared::kept_picture::{KeptPicture, SignedLink};
 use shared::media::label::LabelStatus;
+use shared::price::Price;
 use shared::problem::Code;
 use shared::task::{StoredResult, TaskRecord, TaskState};
 use shared::timestamp::rfc3339;
@@ -24,6 +25,10 @@ pub(crate) struct LogItem<'a> {
     updated: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     credits: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    upstream: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost: Option<Price>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     urls: Vec<&'a str>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -70,6 +75,8 @@ impl<'a> LogItem<'a> {
             created: rfc3339(record.created_ms),
             updated: rfc3339(record.updated_ms),
             credits: record.credits,
+            upstream: record.upstream.as_deref(),
+            cost: record.cost,
             urls: record.result.iter().flat_map(StoredResult::urls).collect(),
             pictures: pictures.into_iter().map(LogPicture::new).collect(),
         }

@@ -26,6 +26,9 @@ pub struct ArkConfig {
 }
 
 impl ArkConfig {
+    /// The name in records and in the log.
+    pub const NAME: &str = "ark";
+
     /// The address of one of ARK's paths, such as `/images/generations`.
     pub fn endpoint(&self, path: &str) -> Url {
         below(&self.base_url, path)
@@ -40,15 +43,24 @@ impl ArkConfig {
             key: reader.key(&variables::ARK_API_KEY, &variables::ARK_API_KEY_SECRET_ARN),
             family: family.unwrap_or_else(|| ModelFamily::of(&model)),
             model,
-            size: reader.text(&variables::ARK_SIZE).to_ascii_uppercase().replace('X', "x"),
+            size: size(reader),
             max_images: reader.number(&variables::ARK_MAX_IMAGES),
-            watermark: match reader.word(&variables::ARK_WATERMARK) {
-                "auto" => reader.has(&variables::AIGC_PRODUCER),
-                word => word == "true",
-            },
+            watermark: watermark(reader),
             prompt: reader.text(&variables::FACEFLIP_PROMPT),
             // Last, because `?` must not skip the other variables.
             base_url: base_url?,
         })
+    }
+}
+
+/// The size as ARK spells it.
+pub(super) fn size(reader: &mut EnvReader<'_>) -> String {
+    reader.text(&variables::ARK_SIZE).to_ascii_uppercase().replace('X', "x")
+}
+
+pub(super) fn watermark(reader: &mut EnvReader<'_>) -> bool {
+    match reader.word(&variables::ARK_WATERMARK) {
+        "auto" => reader.has(&variables::AIGC_PRODUCER),
+        word => word == "true",
     }
 }

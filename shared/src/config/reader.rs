@@ -15,8 +15,17 @@ use crate::secret::Secret;
 pub struct Mistake {
     /// The variable's name.
     pub variable: &'static str,
+    /// The place in a variable that holds JSON, such as `.relay.base_url`; otherwise empty.
+    pub place: String,
     /// The rest of the sentence that begins with the name. It never contains the value.
     pub message: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { variable, place, message } = self;
+        write!(f, "{variable}{place} {message}")
+    }
 }
 
 /// All mistakes in the environment. `Display` writes one line each.
@@ -29,7 +38,7 @@ impl fmt::Display for Mistakes {
             if line > 0 {
                 f.write_str("\n")?;
             }
-            write!(f, "{} {}", mistake.variable, mistake.message)?;
+            mistake.fmt(f)?;
         }
         Ok(())
     }
@@ -140,8 +149,18 @@ impl<'a> EnvReader<'a> {
 
     /// Records a mistake and returns the placeholder.
     pub(super) fn mistake<T: Default>(&mut self, variable: &Variable, message: String) -> T {
-        self.mistakes.push(Mistake { variable: variable.name, message });
+        self.mistake_at(variable, String::new(), message)
+    }
+
+    /// Records a mistake in a part of a variable and returns the placeholder.
+    pub(super) fn mistake_at<T: Default>(&mut self, variable: &Variable, place: String, message: String) -> T {
+        self.mistakes.push(Mistake { variable: variable.name, place, message });
         T::default()
+    }
+
+    /// Whether the variable has a value other than its default.
+    pub(super) fn is_set(&self, variable: &Variable) -> bool {
+        (self.environment)(variable.name).is_some_and(|value| !value.trim().is_empty())
     }
 
     fn required<T: Default>(&mut self, variable: &Variable, parse: impl FnOnce(&str) -> Option<T>) -> T {
@@ -167,7 +186,8 @@ impl<'a> EnvReader<'a> {
     }
 }
 
-fn base_url(value: &str) -> Result<Url, String> {
+/// A URL without a slash at the end, unless it has no path.
+pub(super) fn base_url(value: &str) -> Result<Url, String> {
     let refused = || format!("must be {}", AllowedValues::BaseUrl);
     let mut url = Url::parse(value).map_err(|_| refused())?;
     if !url.username().is_empty() || url.password().is_some() {

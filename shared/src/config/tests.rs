@@ -9,7 +9,9 @@ const COMMON: [(&str, &str); 3] =
 
 #[test]
 fn defaults() {
-    let GenerateConfig { common, image_api, chat_n, label_rules, timing } = generate(&[BASE]).unwrap();
+    let GenerateConfig { common, image_api, chat_n, label_rules, timing, ark_size, ark_watermark } =
+        generate(&[BASE]).unwrap();
+    assert!(ark_size == "2K" && !ark_watermark);
     let CommonConfig { sign_in, ledger, pictures, secrets_endpoint } = common;
     assert!(!chat_n && secrets_endpoint.is_none() && label_rules.is_none());
     let SupabaseConfig { key_set, legacy_secret, rules } = sign_in.supabase.unwrap();
@@ -31,9 +33,13 @@ fn defaults() {
     assert_eq!(ledger, expected);
     assert!(pictures.bucket.is_none() && pictures.link_hosts.is_empty());
     assert_eq!((pictures.days, pictures.put, pictures.link.as_secs()), (7, Duration::from_secs(8), 3600));
-    assert_eq!((image_api.mode, image_api.model.as_str()), (ImageApiMode::Chat, "gemini-2.5-flash-image"));
-    assert_eq!(image_api.models, ["gemini-2.5-flash-image"]);
-    assert!(matches!(image_api.key, KeySource::Missing { given: "IMAGE_API_KEY", .. }));
+    let upstream = only(&image_api);
+    assert_eq!(
+        (upstream.mode, upstream.key_as, upstream.name.as_str()),
+        (ImageApiMode::Chat, KeyAs::Bearer, "image-api")
+    );
+    assert_eq!(models(&image_api), ["gemini-2.5-flash-image"]);
+    assert!(matches!(upstream.key, KeySource::Missing { given: "IMAGE_API_KEY", .. }));
     assert_eq!(
         timing,
         Timing {
@@ -46,6 +52,7 @@ fn defaults() {
             idle: Duration::from_secs(120),
             progress: Duration::from_secs(150),
             total: Duration::from_secs(600),
+            cooldown: Duration::from_secs(30),
         }
     );
     let FaceflipConfig { ark, timing: same, .. } = faceflip(&[]).unwrap();
@@ -71,9 +78,13 @@ fn values_replace_the_defaults() {
     ])
     .unwrap()
     .image_api;
-    assert!(matches!(&image_api.key, KeySource::Given(secret) if secret.expose() == "canary"));
-    assert_eq!(image_api.models, ["[线路一]gemini-3", "a/b", "gemini-2.5-flash-image"]);
-    assert!(image_api.allows("a/b") && !image_api.allows("a"));
+    assert!(matches!(&only(&image_api).key, KeySource::Given(secret) if secret.expose() == "canary"));
+    assert_eq!(models(&image_api), ["[线路一]gemini-3", "a/b", "gemini-2.5-flash-image"]);
+    assert!(image_api.route(Some("a/b")).is_some() && image_api.route(Some("a")).is_none());
+    assert_eq!(
+        (image_api.route(None).unwrap().model.as_str(), image_api.targets()),
+        ("[线路一]gemini-3", vec![0, 0, 0])
+    );
 
     let config = faceflip(&[
         ("ARK_SIZE", "4k"),
@@ -158,13 +169,14 @@ fn the_visible_label_of_ark_follows_the_provider_code() {
 fn each_mode_has_a_model_and_addresses_of_its_own() {
     let api = |mode, base| generate(&[("IMAGE_API_BASE_URL", base), ("IMAGE_API_MODE", mode)]).unwrap().image_api;
     let images = api("images", "https://a.test/v1");
-    assert_eq!((images.mode, images.model.as_str()), (ImageApiMode::Images, "gpt-image-2"));
-    assert_eq!(images.models, ["gpt-image-2", "gemini-2.5-flash-image"]);
-    assert_eq!(images.endpoint("/v1/images/edits").as_str(), "https://a.test/v1/images/edits");
+    assert_eq!((only(&images).mode, only(&images).key_as), (ImageApiMode::Images, KeyAs::Bearer));
+    assert_eq!(models(&images), ["gpt-image-2", "gemini-2.5-flash-image"]);
+    assert_eq!(only(&images).endpoint("/v1/images/edits").as_str(), "https://a.test/v1/images/edits");
     let gemini = api("gemini", "https://a.test/relay/v1beta/");
-    assert_eq!((gemini.mode, gemini.model.as_str()), (ImageApiMode::Gemini, "gemini-2.5-flash-image"));
+    assert_eq!((only(&gemini).mode, only(&gemini).key_as), (ImageApiMode::Gemini, KeyAs::GoogApiKey));
+    assert_eq!(models(&gemini), ["gemini-2.5-flash-image"]);
     assert_eq!(
-        gemini.gemini_endpoint("[a]b/c?d").as_str(),
+        only(&gemini).gemini_endpoint("[a]b/c?d").as_str(),
         "https://a.test/relay/v1beta/models/[a]b%2Fc%3Fd:streamGenerateContent?alt=sse"
     );
     let chat = generate(&[BASE, ("CHAT_N", "on"), ("IMAGE_IMAGES_MODEL", "not read")]).unwrap();
@@ -173,6 +185,136 @@ fn each_mode_has_a_model_and_addresses_of_its_own() {
         variables(generate(&[BASE, ("IMAGE_API_MODE", "images"), ("IMAGE_IMAGES_MODEL", "a b")]).unwrap_err()),
         ["IMAGE_IMAGES_MODEL"]
     );
+}
+
+const UPSTREAMS: &str = r#"{
+    "relay": {"mode": "chat", "base_url": "https://relay.example.com/v1", "key_secret_arn": "relay-key"},
+    "openai": {"mode": "images", "base_url": "https://api.openai.example.com", "key": "canary"},
+    "google": {"mode": "gemini", "base_url": "https://google.example.com", "key": "canary", "auth": "bearer"},
+    "seedream": {"mode": "ark", "base_url": "https://ark.example.com/api/v3", "key_secret_arn": "ark-key", "auth": null}
+}"#;
+const ROUTES: &str = r#"{
+    "gemini-2.5-flash-image": [
+        {"upstream": "relay", "price": 0.039},
+        "google",
+        {"upstream": "seedream", "model": "doubao-seedream-4-0-250828"}
+    ],
+    "another": [{"upstream": "google", "model": "gemini-2.5-flash-image"}, "relay"],
+    "gpt-image-2": ["openai"]
+}"#;
+
+#[test]
+fn several_upstreams() {
+    let api = generate(&[("IMAGE_UPSTREAMS", UPSTREAMS), ("IMAGE_ROUTES", ROUTES)]).unwrap().image_api;
+    assert_eq!(models(&api), ["gemini-2.5-flash-image", "another", "gpt-image-2"], "in their order");
+    let route = |model: Option<&str>| {
+        let route = api.route(model).unwrap();
+        let target = |target: &ImageTarget| format!("{} {} {}", target.id, target.upstream.name, target.model);
+        route.targets.iter().map(target).collect::<Vec<_>>()
+    };
+    let expected = ["0 relay gemini-2.5-flash-image", "1 google gemini-2.5-flash-image"];
+    assert_eq!(route(None)[..2], expected);
+    assert_eq!(route(None)[2], "2 seedream doubao-seedream-4-0-250828");
+    assert_eq!(route(Some("another")), ["1 google gemini-2.5-flash-image", "3 relay another"]);
+    assert_eq!(api.targets(), [0, 2, 3, 0, 1]);
+    let targets = &api.route(None).unwrap().targets;
+    assert_eq!(targets[0].price.map(crate::price::Price::amount), Some(0.039));
+    assert_eq!(targets[0].upstream.endpoint("/v1/x").as_str(), "https://relay.example.com/v1/x");
+    assert_eq!(targets[2].upstream.endpoint("/images").as_str(), "https://ark.example.com/api/v3/images");
+    assert!(
+        matches!(&targets[0].upstream.key, KeySource::Managed { id, member: "IMAGE_API_KEY" } if id == "relay-key")
+    );
+    assert!(matches!(&targets[2].upstream.key, KeySource::Managed { member: "ARK_API_KEY", .. }));
+    assert_eq!(targets[1].upstream.key_as, KeyAs::Bearer);
+    assert!(!format!("{api:?}").contains("canary"));
+}
+
+#[test]
+fn a_mistake_in_a_route_names_its_place() {
+    let lambda = ("AWS_LAMBDA_FUNCTION_NAME", "generate-stream");
+    let mistakes = generate(&[("IMAGE_UPSTREAMS", UPSTREAMS), ("IMAGE_ROUTES", ROUTES), lambda]).unwrap_err();
+    let message = "must not be set on AWS: put the key in a secret, and its ARN in key_secret_arn";
+    assert_eq!(
+        mistakes.to_string(),
+        format!("IMAGE_UPSTREAMS.openai.key {message}\nIMAGE_UPSTREAMS.google.key {message}")
+    );
+    let local = r#"{"a": {"mode": "chat", "base_url": "http://127.0.0.1:1", "key": "canary"}}"#;
+    assert!(generate(&[("IMAGE_UPSTREAMS", local), ("IMAGE_ROUTES", r#"{"m": ["a"]}"#), lambda]).is_ok());
+
+    let upstreams = r#"{
+        "a": {"mode": "chat", "base_url": "http://canary.example.com", "key": "canary", "key_secret_arn": "canary"},
+        "b": {"mode": "canary", "key": "canary\u0001canary", "auth": "canary"},
+        "c": {"mode": "chat", "base_url": "https://c.example.com", "canary": 1},
+        "d": {"base_url": "https://d.example.com"},
+        "canary canary": {},
+        "e": {"mode": "chat", "base_url": "https://e.example.com", "key_secret_arn": "canary canary"},
+        "f": "canary",
+        "f": {"mode": "chat", "base_url": "https://f.example.com", "key": "canary"}
+    }"#;
+    let routes = r#"{
+        "none": [],
+        "gone": ["canary"],
+        "loop": ["a", {"upstream": "a", "model": "loop"}, {"upstream": "a", "model": "other"}],
+        "to-a-model": ["none", {"model": "canary"}, {"upstream": "a", "model": "canary canary"}],
+        "price": [{"upstream": "a", "price": "canary"}, {"upstream": "a", "price": -1, "model": "x"}],
+        "two words": ["a"],
+        "text": "canary"
+    }"#;
+    let mistakes = generate(&[("IMAGE_UPSTREAMS", upstreams), ("IMAGE_ROUTES", routes)]).unwrap_err().to_string();
+    assert!(!mistakes.contains("canary"), "{mistakes}");
+    let places: Vec<_> = mistakes.lines().map(|line| line.split_once(' ').unwrap()).collect();
+    let expected = [
+        ("IMAGE_UPSTREAMS[7]", "has the name of an earlier entry"),
+        ("IMAGE_UPSTREAMS.a.base_url", "must begin with https://"),
+        ("IMAGE_UPSTREAMS.a", "has key and key_secret_arn: keep one"),
+        ("IMAGE_UPSTREAMS.b.mode", "must be chat, images, gemini or ark"),
+        ("IMAGE_UPSTREAMS.b", "has no base_url"),
+        ("IMAGE_UPSTREAMS.b.auth", "must be bearer, x-goog-api-key or api-key"),
+        ("IMAGE_UPSTREAMS.b.key", "contains a control character"),
+        ("IMAGE_UPSTREAMS.c", "has an unknown member"),
+        ("IMAGE_UPSTREAMS.d", "has no mode"),
+        ("IMAGE_UPSTREAMS.d", "has no key_secret_arn"),
+        ("IMAGE_UPSTREAMS[4]", "must have a name"),
+        ("IMAGE_UPSTREAMS.e.key_secret_arn", "must be the ARN"),
+        ("IMAGE_UPSTREAMS.f", "must be a JSON object"),
+        ("IMAGE_ROUTES.none", "has no route"),
+        ("IMAGE_ROUTES.gone[0]", "is not the name of an upstream"),
+        ("IMAGE_ROUTES.to-a-model[0]", "is a model: a route lists upstreams"),
+        ("IMAGE_ROUTES.to-a-model[1]", "has no upstream"),
+        ("IMAGE_ROUTES.to-a-model[2].model", "must be a model name"),
+        ("IMAGE_ROUTES.price[0].price", "must be a number, 0 to 1000000"),
+        ("IMAGE_ROUTES.price[1].price", "must be a number, 0 to 1000000"),
+        ("IMAGE_ROUTES[5]", "must have a model name as its name"),
+        ("IMAGE_ROUTES.text", "must be a list of upstreams"),
+    ];
+    assert_eq!(places.len(), expected.len(), "{mistakes}");
+    for ((place, message), (expected_place, beginning)) in places.iter().zip(expected) {
+        assert!(*place == expected_place && message.starts_with(beginning), "{place} {message}");
+    }
+
+    let looped = [("IMAGE_UPSTREAMS", UPSTREAMS), ("IMAGE_ROUTES", r#"{"m": ["relay", "google", "relay"]}"#)];
+    let mistakes = generate(&looped).unwrap_err().to_string();
+    assert!(mistakes.starts_with("IMAGE_ROUTES.m[2] is a loop"), "{mistakes}");
+}
+
+#[test]
+fn one_upstream_and_several_exclude_each_other() {
+    let both = [("IMAGE_UPSTREAMS", UPSTREAMS), ("IMAGE_ROUTES", ROUTES)];
+    let one = [BASE, ("IMAGE_API_KEY", "canary"), ("IMAGE_CHAT_MODEL", "m")];
+    let set: Vec<_> = both.into_iter().chain(one).collect();
+    assert_eq!(variables(generate(&set).unwrap_err()), ["IMAGE_API_BASE_URL", "IMAGE_API_KEY", "IMAGE_CHAT_MODEL"]);
+    for (set, variable) in [(&both[..1], "IMAGE_ROUTES"), (&both[1..], "IMAGE_UPSTREAMS")] {
+        assert_eq!(variables(generate(set).unwrap_err()), [variable]);
+    }
+    for text in ["{", "[]", "canary", "{}", "{\"a\":1,}"] {
+        let mistakes = generate(&[("IMAGE_UPSTREAMS", text), ("IMAGE_ROUTES", ROUTES)]).unwrap_err();
+        assert_eq!(variables(mistakes), ["IMAGE_UPSTREAMS"], "{text}");
+    }
+    let secret = ("IMAGE_ROUTES_SECRET_ARN", "routes");
+    let not_read = generate(&[secret]).unwrap_err().to_string();
+    assert!(not_read.starts_with("IMAGE_ROUTES_SECRET_ARN names a secret that was not read"), "{not_read}");
+    let twice = generate(&[secret, both[1]]).unwrap_err().to_string();
+    assert!(twice.starts_with("IMAGE_ROUTES_SECRET_ARN and IMAGE_UPSTREAMS or IMAGE_ROUTES are both set"), "{twice}");
 }
 
 #[test]
@@ -313,7 +455,7 @@ fn picture_variables() {
 fn base_urls() {
     let check = |value: &str, expected: Result<&str, &str>| {
         let config = generate(&[("IMAGE_API_BASE_URL", value)]);
-        let url = config.map(|config| config.image_api.endpoint("/v1/chat/completions"));
+        let url = config.map(|config| only(&config.image_api).endpoint("/v1/chat/completions"));
         match (url, expected) {
             (Ok(url), Ok(expected)) => assert_eq!(url.as_str(), expected),
             (Err(mistakes), Err(word)) => {
@@ -350,7 +492,7 @@ fn base_urls() {
 
 #[test]
 fn a_stored_url_has_no_slash_and_no_version_at_its_end() {
-    let base = |value| generate(&[("IMAGE_API_BASE_URL", value)]).unwrap().image_api.base_url;
+    let base = |value| only(&generate(&[("IMAGE_API_BASE_URL", value)]).unwrap().image_api).base_url.clone();
     assert_eq!(base("https://a.test/relay/v1/").as_str(), "https://a.test/relay");
     assert_eq!(base("https://a.test/v1").path(), "/");
 }
@@ -364,7 +506,7 @@ fn all_mistakes_are_reported_together() {
         ("IMAGE_MODELS", "a b"),
         ("PING_MS", "10s"),
         ("UPSTREAM_TOTAL_MS", "900001"),
-        ("ARK_SIZE", "not read"),
+        ("ARK_MODEL", "not read"),
     ])
     .unwrap_err();
     assert_eq!(
@@ -419,7 +561,7 @@ fn every_default_is_an_allowed_value() {
 #[test]
 fn words_are_accepted_in_any_case() {
     let config = generate(&[BASE, ("IMAGE_API_MODE", "Gemini"), ("CHAT_N", "ON")]).unwrap();
-    assert!(config.image_api.mode == ImageApiMode::Gemini && config.chat_n);
+    assert!(only(&config.image_api).mode == ImageApiMode::Gemini && config.chat_n);
 }
 
 #[test]
@@ -470,6 +612,16 @@ fn loopback_hosts() {
     check("http://[::ffff:127.0.0.1]", false);
     check("http://localhost.test", false);
     check("data:,x", false);
+}
+
+/// The upstream of the documented variables.
+fn only(api: &ImageApiConfig) -> &ImageUpstream {
+    assert_eq!(api.upstreams.len(), 1);
+    &api.upstreams[0]
+}
+
+fn models(api: &ImageApiConfig) -> Vec<&str> {
+    api.routes.iter().map(|route| route.model.as_str()).collect()
 }
 
 fn variables(mistakes: Mistakes) -> Vec<&'static str> {

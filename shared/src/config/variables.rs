@@ -61,6 +61,8 @@ pub enum AllowedValues {
     ImageSize,
     /// The code of a provider, for one of these services.
     ProviderCode(&'static str),
+    /// A JSON object.
+    Json,
     /// Text of a bounded length.
     Text {
         /// Characters.
@@ -78,7 +80,7 @@ impl AllowedValues {
             }
             Self::OneOf(_) => self.word(text).is_some(),
             // Their reader checks more than the form.
-            Self::BaseUrl | Self::Key => true,
+            Self::BaseUrl | Self::Key | Self::Json => true,
             Self::SecretId => has(2_048, |c| c.is_ascii_graphic()),
             // Relays name their models in any script.
             Self::Model | Self::Models => has(128, |c| !c.is_control() && !c.is_whitespace() && c != ','),
@@ -145,6 +147,7 @@ impl fmt::Display for AllowedValues {
             Self::ProviderCode(_) => {
                 f.write_str("a provider code: 27 characters of 0-9 and A-Z, with a valid check character")
             }
+            Self::Json => f.write_str("a JSON object"),
             Self::Text { max } => write!(f, "text of at most {max} characters"),
         }
     }
@@ -185,6 +188,9 @@ variables! {
     CHAT_N: ON_OR_OFF, Some("off"), "whether n applies to the chat format; if off, a chat request makes one picture, as documented";
     IMAGE_PARTIAL_IMAGES: AllowedValues::Count { min: 0, max: 3 }, Some("0"), "the previews per picture to request in mode images for the events format; they cost tokens";
     IMAGE_MODELS: AllowedValues::Models, Some(DOCUMENTED_MODEL), "further models that a request may name";
+    IMAGE_UPSTREAMS: AllowedValues::Json, None, "several image upstreams by name, in place of the variables above";
+    IMAGE_ROUTES: AllowedValues::Json, None, "the models that a request may name, each with its upstreams; the first is the model of a request that names none";
+    IMAGE_ROUTES_SECRET_ARN: AllowedValues::SecretId, None, "the secret in Secrets Manager with IMAGE_UPSTREAMS and IMAGE_ROUTES, in place of both";
     ARK_BASE_URL: AllowedValues::BaseUrl, Some("https://ark.cn-beijing.volces.com/api/v3"), "ARK's base URL; /images/generations is appended";
     ARK_API_KEY: AllowedValues::Key, None, "ARK's key, at home";
     ARK_API_KEY_SECRET_ARN: AllowedValues::SecretId, None, "the secret in Secrets Manager with ARK's key, on AWS";
@@ -225,6 +231,7 @@ variables! {
     PICTURE_PUT_MS: AllowedValues::Milliseconds { min: 1_000, max: 60_000 }, Some("8000"), "the time limit for storing a picture, with retries";
     PICTURE_LINK_S: AllowedValues::Count { min: 60, max: 43_200 }, Some("3600"), "the seconds that a link to a kept picture works";
     PICTURE_LINK_HOSTS: AllowedValues::Hosts, None, "the hosts whose generated links are copied into the bucket, such as .volces.com,.bytepluses.com for ARK; without it none are";
+    AWS_LAMBDA_FUNCTION_NAME: AllowedValues::Text { max: 140 }, None, "the function's name; Lambda sets it; where it is set, IMAGE_UPSTREAMS must not contain keys";
     AWS_REGION: AllowedValues::Region, None, "the function's region; Lambda sets it";
     AWS_ENDPOINT_URL_S3: AllowedValues::BaseUrl, None, "replaces PICTURES_ENDPOINT, at home";
     AWS_ENDPOINT_URL_DYNAMODB: AllowedValues::BaseUrl, None, "the DynamoDB endpoint, if it is not that of the function's region, at home";
@@ -238,4 +245,5 @@ variables! {
     UPSTREAM_IDLE_MS: DURATION, Some("120000"), "the longest time without a byte from the upstream";
     UPSTREAM_PROGRESS_MS: DURATION, Some("150000"), "the longest time without an event of content from the upstream";
     UPSTREAM_TOTAL_MS: DURATION, Some("600000"), "the time limit for a whole upstream call";
+    UPSTREAM_COOLDOWN_MS: AllowedValues::Milliseconds { min: 0, max: LONGEST_MS }, Some("30000"), "the time in which an upstream that did not start a call is left out, if its route has another";
 }

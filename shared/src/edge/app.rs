@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use super::secrets::KeyStore;
 use super::sign_in::SignIn;
@@ -7,6 +7,7 @@ use super::upstream::Upstream;
 use crate::config::{CommonConfig, Environment, FunctionConfig, Mistakes};
 use crate::image_url::LocalLinks;
 use crate::problem::{Code, Problem};
+use crate::upstream::Cooldowns;
 
 /// The parts `R` that all requests of a process share. They are missing if the configuration has a mistake.
 #[derive(Debug)]
@@ -38,8 +39,10 @@ pub struct Generator<C> {
     pub ledger: Ledger,
     /// The HTTP client.
     pub upstream: Upstream,
-    /// The upstream's key.
-    pub keys: KeyStore,
+    /// Which upstreams are left out for a while.
+    pub cooldowns: Mutex<Cooldowns>,
+    /// The key of each upstream.
+    keys: Vec<KeyStore>,
 }
 
 impl<R: FromEnvironment> App<R> {
@@ -79,16 +82,44 @@ impl<R: FromEnvironment> App<R> {
     }
 }
 
+impl<C> Generator<C> {
+    /// The key of an upstream, by its place in [`FunctionConfig::upstreams`].
+    ///
+    /// # Errors
+    /// 500 `internal_error` if there is no such upstream.
+    pub fn key(&self, upstream: usize) -> Result<&KeyStore, Code> {
+        self.keys.get(upstream).ok_or(Code::InternalError)
+    }
+
+    /// Fetches keys of these upstreams, in order, until one is there. A call without a key goes to the next upstream.
+    ///
+    /// # Errors
+    /// 503 `service_unavailable` if none is there. The log names the remedy.
+    pub async fn check_keys(&self, upstreams: &[usize]) -> Result<(), Code> {
+        let mut checked = Err(Code::InternalError);
+        for &upstream in upstreams {
+            checked = self.key(upstream)?.get().await.map(drop);
+            if checked.is_ok() {
+                break;
+            }
+        }
+        checked
+    }
+}
+
 impl<C: FunctionConfig> FromEnvironment for Generator<C> {
     fn from_env(environment: Environment<'_>) -> Result<Option<Self>, Mistakes> {
         let config = C::from_env(environment)?;
         let CommonConfig { sign_in, ledger, pictures, secrets_endpoint } = config.common();
         let pictures = Pictures::new(pictures, secrets_endpoint.as_ref());
         let ledger = Ledger::new(ledger, pictures, config.timing().total);
-        let keys = KeyStore::new(config.key().clone(), secrets_endpoint.clone());
+        let keys = config.upstreams().into_iter();
+        let keys = keys.map(|(_, key)| KeyStore::new(key.clone(), secrets_endpoint.clone())).collect();
+        let pause_ms = config.timing().cooldown.as_millis() as u64;
+        let cooldowns = Mutex::new(Cooldowns::new(config.targets(), pause_ms));
         let sign_in = SignIn::new(sign_in, secrets_endpoint.as_ref());
         let (Some(upstream), Some(sign_in)) = (Upstream::new(config.timing()), sign_in) else { return Ok(None) };
-        Ok(Some(Self { config, sign_in, ledger, upstream, keys }))
+        Ok(Some(Self { config, sign_in, ledger, upstream, cooldowns, keys }))
     }
 
     async fn warm_up(&self) {

@@ -12,6 +12,7 @@ use lambda_http::{RequestExt, service_fn};
 
 use super::app::{App, FromEnvironment};
 use super::http::{Body, Invocation};
+use super::routes_secret::with_routes;
 
 /// Runs a function whose Function URL has the invoke mode `RESPONSE_STREAM`.
 ///
@@ -58,7 +59,7 @@ async fn start<R: FromEnvironment>() -> Arc<App<R>> {
     log_panics();
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
     let environment = |name: &str| std::env::var(name).ok();
-    let app = App::from_env(&environment);
+    let app = App::from_env(&with_routes(environment).await);
     app.warm_up().await;
     Arc::new(app)
 }

@@ -3,11 +3,13 @@
 mod call;
 mod client;
 mod client_end;
+mod exchange;
 mod labels;
 mod output;
 mod update_sink;
 
-pub use call::{Delivered, UpstreamCalls, run};
-pub use client::{FormFile, KeyAs, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer};
+pub use call::{Delivered, MakePost, UpstreamCalls, run};
+pub use client::{CallFailure, FormFile, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer};
+pub use exchange::CallTarget;
 pub use labels::CallLabels;
 pub use output::Output;

@@ -118,6 +118,18 @@ impl InlinePicture {
         }
     }
 
+    /// The decoded bytes.
+    pub fn bytes(&self) -> Option<Vec<u8>> {
+        match &self.content {
+            InlineContent::Bytes(bytes) => Some(bytes.clone()),
+            InlineContent::DataUrl(_) => {
+                let mut bytes = Vec::new();
+                decode(self.base64()?.as_bytes(), |block| bytes.extend_from_slice(block)).ok()?;
+                Some(bytes)
+            }
+        }
+    }
+
     /// The payload of the data URL: canonical base64, with padding.
     pub fn base64(&self) -> Option<&str> {
         self.data_url()?.strip_prefix(&*prefix(self.media_type))

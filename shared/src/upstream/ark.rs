@@ -12,7 +12,8 @@ use super::ModelFamily;
 pub struct ArkRequest<'a> {
     model: &'a str,
     prompt: &'a str,
-    image: Images<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<Images<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sequential_image_generation: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -58,7 +59,7 @@ pub struct ArkSettings<'a> {
 }
 
 impl<'a> ArkRequest<'a> {
-    /// A request for pictures made from `images` (links or data URLs).
+    /// A request for pictures made from `images` (links or data URLs), or from the prompt alone.
     pub fn new(settings: ArkSettings<'a>, images: &'a [&'a str]) -> Self {
         let family = settings.family;
         let max_images = family.pictures_of_call(settings.max_images, images.len());
@@ -67,8 +68,9 @@ impl<'a> ArkRequest<'a> {
             model: settings.model,
             prompt: settings.prompt,
             image: match images {
-                [one] => Images::One(one),
-                several => Images::Several(several),
+                [] => None,
+                [one] => Some(Images::One(one)),
+                several => Some(Images::Several(several)),
             },
             sequential_image_generation: family.takes("sequential_image_generation").then_some(match several {
                 true => "auto",

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use shared::config::VARIABLES;
+use shared::config::{FunctionConfig, GenerateConfig, VARIABLES};
 use shared::problem::{Code, Problem};
 use shared::upstream::ModelFamily;
 
@@ -175,6 +175,37 @@ fn every_family_of_models_is_in_the_table() {
     }
     let of_ark = ModelFamily::ALL.iter().map(|family| family.name).filter(|name| name.starts_with("seedream"));
     assert_eq!(of_ark.collect::<Vec<_>>(), ModelFamily::OF_ARK);
+}
+
+#[test]
+fn the_upstreams_and_routes_of_the_documents_are_valid() {
+    let operate = page("docs/operate.md");
+    let section = operate.split("\n## Several upstreams\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let blocks: Vec<_> = section.split("```json\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    let lines = section.split("```sh\n").nth(1).unwrap().split("```").next().unwrap();
+    let line = |name: &str| {
+        let line = lines.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix("='")?.strip_suffix('\''));
+        line.unwrap().replace('…', "a-key")
+    };
+    let documents = [
+        (blocks[0].to_owned(), blocks[1].to_owned(), Some("generate-stream")),
+        (line("IMAGE_UPSTREAMS"), line("IMAGE_ROUTES"), None),
+    ];
+    for (upstreams, routes, on_aws) in documents {
+        let config = GenerateConfig::from_env(&|name| match name {
+            "IMAGE_UPSTREAMS" => Some(upstreams.clone()),
+            "IMAGE_ROUTES" => Some(routes.clone()),
+            "AWS_LAMBDA_FUNCTION_NAME" => on_aws.map(str::to_owned),
+            "SUPABASE_URL" => Some("https://abc.supabase.co".to_owned()),
+            "RATE_LIMITS_TABLE" | "LEDGER_TABLE" => Some("table".to_owned()),
+            _ => None,
+        });
+        let routes = config.unwrap_or_else(|mistakes| panic!("{mistakes}")).image_api.routes;
+        assert_eq!(
+            routes.iter().map(|route| &*route.model).collect::<Vec<_>>(),
+            ["gemini-2.5-flash-image", "gpt-image-1"]
+        );
+    }
 }
 
 #[test]

@@ -25,6 +25,8 @@ fn record(state: TaskState) -> TaskRecord {
         pictures: Vec::new(),
         is_cancelled: false,
         credits: None,
+        upstream: None,
+        cost: None,
     }
 }
 

@@ -16,16 +16,18 @@ impl DoctorReport {
     pub(super) fn settings(&self, asked: &AskedUpstream) -> Vec<String> {
         let AskedUpstream { base, base_variable, model, model_variable, key_variable, key_env, .. } = asked;
         let mut lines = Vec::new();
-        if self.mode != DoctorMode::Ark {
-            lines.push(format!("IMAGE_API_MODE={}", self.mode.name()));
-        }
-        lines.push(format!("{base_variable}={}", base.trim_end_matches('/')));
-        lines.push(format!("{model_variable}={model}"));
-        if key_env != key_variable {
-            lines.push(format!("{key_variable}=<the value of {key_env}>"));
-        }
-        if self.mode == DoctorMode::Ark && model.starts_with("ep-") {
-            lines.push(format!("ARK_FAMILY={}", asked.family.name));
+        if !asked.in_routes {
+            if self.mode != DoctorMode::Ark {
+                lines.push(format!("IMAGE_API_MODE={}", self.mode.name()));
+            }
+            lines.push(format!("{base_variable}={}", base.trim_end_matches('/')));
+            lines.push(format!("{model_variable}={model}"));
+            if key_env != key_variable {
+                lines.push(format!("{key_variable}=<the value of {key_env}>"));
+            }
+            if self.mode == DoctorMode::Ark && model.starts_with("ep-") {
+                lines.push(format!("ARK_FAMILY={}", asked.family.name));
+            }
         }
         let Some(times) = &self.times else { return lines };
         let limits = [

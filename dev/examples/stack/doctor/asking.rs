@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, Response, Url, redirect};
-use shared::config::{FaceflipConfig, FunctionConfig, GenerateConfig, KeySource, Timing};
+use shared::config::{
+    FaceflipConfig, FunctionConfig, GenerateConfig, ImageApiMode, ImageTarget, ImageUpstream, KeyAs, KeySource, Timing,
+};
 use shared::image_url::LocalLinks;
 use shared::outcome::AnswerEnd;
 use shared::secret::Secret;
@@ -30,6 +32,7 @@ pub(super) struct DoctorRequest {
     mode: DoctorMode,
     url: Url,
     key: Secret,
+    key_as: KeyAs,
     body: Vec<u8>,
     timing: Timing,
     links: LocalLinks,
@@ -56,13 +59,9 @@ impl DoctorRequest {
             "ARK_MAX_IMAGES" => Some("1".to_owned()),
             "ARK_FAMILY" | "ARK_SIZE" | "ARK_WATERMARK" | "IMAGE_PARTIAL_IMAGES" => environment.get(name),
             name if name.starts_with("UPSTREAM_") => environment.get(name),
-            "SUPABASE_URL" => Some("http://127.0.0.1".to_owned()),
-            name => {
-                let table = dev::tables::VARIABLES.iter().find(|(known, _)| *known == name);
-                table.map(|(_, table)| (*table).to_owned())
-            }
+            name => home(name),
         };
-        let (url, base, key, timing, model, family, body) = if mode == DoctorMode::Ark {
+        let (url, base, key, key_as, timing, model, family, body) = if mode == DoctorMode::Ark {
             let FaceflipConfig { ark, timing, .. } = FaceflipConfig::from_env(&variables).map_err(io::Error::other)?;
             let settings = ArkSettings {
                 model: &ark.model,
@@ -73,26 +72,17 @@ impl DoctorRequest {
                 watermark: ark.watermark,
             };
             let body = serde_json::to_vec(&ArkRequest::new(settings, &[SAMPLE]))?;
-            (ark.endpoint("/images/generations"), ark.base_url, ark.key, timing, ark.model, ark.family, body)
+            let url = ark.endpoint("/images/generations");
+            (url, ark.base_url, ark.key, KeyAs::Bearer, timing, ark.model, ark.family, body)
         } else {
             let config = GenerateConfig::from_env(&variables).map_err(io::Error::other)?;
-            let (api, timing) = (config.image_api, config.timing);
-            let model = api.model.clone();
-            let (url, body) = match mode {
-                DoctorMode::Images => {
-                    let body = ImagesRequest::new(&model, PROMPT, api.previews, None);
-                    (api.endpoint("/v1/images/generations"), serde_json::to_vec(&body)?)
-                }
-                DoctorMode::Gemini => {
-                    (api.gemini_endpoint(&model), serde_json::to_vec(&GeminiRequest::new(PROMPT, [], None))?)
-                }
-                DoctorMode::Chat | DoctorMode::Ark => {
-                    let body = ChatRequest::new(&model, PROMPT, [], None);
-                    (api.endpoint("/v1/chat/completions"), serde_json::to_vec(&body)?)
-                }
-            };
-            let family = ModelFamily::of(&model);
-            (url, api.base_url, api.key, timing, model, family, body)
+            let route = config.image_api.route(None).and_then(|route| route.targets.first());
+            let target = route.ok_or_else(|| io::Error::other("there is no model"))?;
+            let (url, body) = image_request(&config, target)?;
+            let ImageTarget { upstream, model, .. } = target;
+            let ImageUpstream { base_url, key, key_as, .. } = &**upstream;
+            let family = ModelFamily::of(model);
+            (url, base_url.clone(), key.clone(), *key_as, config.timing, model.clone(), family, body)
         };
         let KeySource::Given(key) = key else {
             // A name that was given may be the key itself by mistake, so it is not printed.
@@ -109,8 +99,53 @@ impl DoctorRequest {
             family,
             key_variable,
             key_env: key_env.to_owned(),
+            in_routes: false,
         };
-        Ok(Self { mode, links: LocalLinks::beside(&url), url, key, body, timing, asked })
+        Ok(Self { mode, links: LocalLinks::beside(&url), url, key, key_as, body, timing, asked })
+    }
+
+    /// One request for each model of each upstream in IMAGE_ROUTES.
+    pub(super) fn of_routes(environment: &StackEnvironment) -> io::Result<Vec<Self>> {
+        if environment.get("IMAGE_UPSTREAMS").is_none() {
+            return Err(io::Error::other(
+                "a base URL or --file is needed, or IMAGE_UPSTREAMS and IMAGE_ROUTES in .env",
+            ));
+        }
+        let variables = |name: &str| environment.get(name).or_else(|| home(name));
+        let config = GenerateConfig::from_env(&variables).map_err(io::Error::other)?;
+        let mut targets: Vec<_> = config.image_api.routes.iter().flat_map(|route| &route.targets).collect();
+        targets.sort_by_key(|target| target.id);
+        targets.dedup_by_key(|target| target.id);
+        targets.into_iter().map(|target| Self::of_target(&config, target)).collect()
+    }
+
+    fn of_target(config: &GenerateConfig, target: &ImageTarget) -> io::Result<Self> {
+        let ImageTarget { upstream, model, .. } = target;
+        let key_env = format!("IMAGE_UPSTREAMS.{}", upstream.name);
+        let KeySource::Given(key) = &upstream.key else {
+            return Err(io::Error::other(format!("{key_env} has its key in a secret; the doctor needs `key`")));
+        };
+        let (url, body) = image_request(config, target)?;
+        let asked = AskedUpstream {
+            path: url.path().to_owned(),
+            host: url.authority().to_owned(),
+            base: upstream.base_url.to_string(),
+            base_variable: "IMAGE_UPSTREAMS",
+            model_variable: "IMAGE_ROUTES",
+            model: model.clone(),
+            family: ModelFamily::of(model),
+            key_variable: "IMAGE_UPSTREAMS",
+            key_env,
+            in_routes: true,
+        };
+        let (mode, key) = (DoctorMode::of(upstream.mode), key.clone());
+        let (key_as, timing) = (upstream.key_as, config.timing);
+        Ok(Self { mode, links: LocalLinks::beside(&url), url, key, key_as, body, timing, asked })
+    }
+
+    /// The upstream and the model, for a reader of `.env`.
+    pub(super) fn name(&self) -> String {
+        format!("{} ({}, {})", self.asked.key_env, self.asked.host, self.asked.model)
     }
 
     pub(super) fn host(&self) -> &str {
@@ -158,9 +193,10 @@ impl DoctorRequest {
             .no_proxy()
             .build()
             .map_err(|_| Failure::Internal)?;
-        let (name, value) = match self.mode {
-            DoctorMode::Gemini => ("x-goog-api-key", self.key.expose().to_owned()),
-            _ => (AUTHORIZATION.as_str(), format!("Bearer {}", self.key.expose())),
+        let (name, value) = match self.key_as {
+            KeyAs::GoogApiKey => ("x-goog-api-key", self.key.expose().to_owned()),
+            KeyAs::ApiKey => ("api-key", self.key.expose().to_owned()),
+            KeyAs::Bearer => (AUTHORIZATION.as_str(), format!("Bearer {}", self.key.expose())),
         };
         let mut key = HeaderValue::try_from(value).map_err(|_| Failure::Auth)?;
         key.set_sensitive(true);
@@ -209,6 +245,51 @@ impl DoctorRequest {
             if body.len() as u64 > MAX_CALL_BYTES || reading.is_over() {
                 return AnswerEnd::Clean;
             }
+        }
+    }
+}
+
+/// The request for a picture that the functions send to a target.
+fn image_request(config: &GenerateConfig, target: &ImageTarget) -> io::Result<(Url, Vec<u8>)> {
+    let ImageTarget { upstream, model, .. } = target;
+    Ok(match upstream.mode {
+        ImageApiMode::Images => {
+            let body = ImagesRequest::new(model, PROMPT, config.image_api.previews, None);
+            (upstream.endpoint("/v1/images/generations"), serde_json::to_vec(&body)?)
+        }
+        ImageApiMode::Gemini => {
+            (upstream.gemini_endpoint(model), serde_json::to_vec(&GeminiRequest::new(PROMPT, [], None))?)
+        }
+        ImageApiMode::Chat => {
+            let body = ChatRequest::new(model, PROMPT, [], None);
+            (upstream.endpoint("/v1/chat/completions"), serde_json::to_vec(&body)?)
+        }
+        ImageApiMode::Ark => {
+            let (family, size, watermark) = (ModelFamily::of(model), &config.ark_size, config.ark_watermark);
+            let settings = ArkSettings { model, family, prompt: PROMPT, size, max_images: 1, watermark };
+            (upstream.endpoint("/images/generations"), serde_json::to_vec(&ArkRequest::new(settings, &[]))?)
+        }
+    })
+}
+
+/// The variables that the configuration requires and the request does not need.
+fn home(name: &str) -> Option<String> {
+    match name {
+        "SUPABASE_URL" => Some("http://127.0.0.1".to_owned()),
+        name => {
+            let table = dev::tables::VARIABLES.iter().find(|(known, _)| *known == name);
+            table.map(|(_, table)| (*table).to_owned())
+        }
+    }
+}
+
+impl DoctorMode {
+    fn of(mode: ImageApiMode) -> Self {
+        match mode {
+            ImageApiMode::Chat => Self::Chat,
+            ImageApiMode::Images => Self::Images,
+            ImageApiMode::Gemini => Self::Gemini,
+            ImageApiMode::Ark => Self::Ark,
         }
     }
 }

@@ -47,6 +47,8 @@ pub(super) struct AskedUpstream {
     pub(super) key_variable: &'static str,
     /// The variable that holds the key.
     pub(super) key_env: String,
+    /// It is one of IMAGE_UPSTREAMS.
+    pub(super) in_routes: bool,
 }
 
 /// When the parts of an answer arrived, since the request was sent.

@@ -2,29 +2,40 @@ use allocation_counter::measure;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
-use shared::config::KeySource;
+use shared::config::{ImageUpstream, KeyAs, KeySource};
 use shared::input::InlineContent;
 use shared::problem::Lang;
 
 use super::*;
 
 const PIXEL: &str = "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR42mP4z8AAAAMBAQD3A0FDAAAAAElFTkSuQmCC";
-const MODES: [ImageApiMode; 3] = [ImageApiMode::Chat, ImageApiMode::Images, ImageApiMode::Gemini];
 
-fn api(mode: ImageApiMode) -> ImageApiConfig {
-    let [model, other] = ["model-a", "model-b"].map(str::to_owned);
-    ImageApiConfig {
-        mode,
-        base_url: "https://relay.example.com/".parse().unwrap(),
-        key: KeySource::Missing { given: "", managed: "" },
-        model: model.clone(),
-        models: vec![model, other],
-        previews: 0,
-    }
+fn api(modes: &[ImageApiMode]) -> ImageApiConfig {
+    let upstream = |(number, mode): (usize, &ImageApiMode)| {
+        Arc::new(ImageUpstream {
+            number,
+            name: format!("upstream-{number}"),
+            mode: *mode,
+            base_url: "https://relay.example.com/".parse().unwrap(),
+            key: KeySource::Missing { given: "", managed: "" },
+            key_as: KeyAs::Bearer,
+        })
+    };
+    let upstreams: Vec<_> = modes.iter().enumerate().map(upstream).collect();
+    let route = |model: &str| {
+        let target = |upstream: &Arc<ImageUpstream>| ImageTarget {
+            id: upstream.number,
+            upstream: upstream.clone(),
+            model: model.to_owned(),
+            price: None,
+        };
+        Arc::new(ImageRoute { model: model.to_owned(), targets: upstreams.iter().map(target).collect() })
+    };
+    ImageApiConfig { routes: ["model-a", "model-b"].map(route).into(), upstreams, previews: 0 }
 }
 
 fn parse(mode: ImageApiMode, body: &str) -> Result<GenerateInput, Problem> {
-    GenerateInput::parse(body, &api(mode), LocalLinks::Refused)
+    GenerateInput::parse(body, &api(&[mode]), LocalLinks::Refused)
 }
 
 fn good(body: &Value) -> GenerateInput {
@@ -46,7 +57,7 @@ fn a_body_becomes_an_input() {
         "format": "events", "image_inputs": [PIXEL, "https://EXAMPLE.com/a.png#b"],
     });
     let input = good(&all);
-    assert_eq!((&*input.prompt, &*input.model, input.n, input.format), ("a cat", "model-b", 3, Format::Events));
+    assert_eq!((&*input.prompt, &*input.route.model, input.n, input.format), ("a cat", "model-b", 3, Format::Events));
     assert_eq!(input.aspect_ratio.map(|ratio| (ratio.name, ratio.width, ratio.height)), Some(("21:9", 21, 9)));
     let urls: Vec<_> = input.pictures.iter().map(|picture| picture.url().unwrap()).collect();
     assert_eq!(urls, [PIXEL, "https://example.com/a.png"]);
@@ -56,7 +67,7 @@ fn a_body_becomes_an_input() {
     });
     for body in [json!({"prompt": "x"}), nulls] {
         let input = good(&body);
-        assert_eq!((&*input.prompt, &*input.model, input.n, input.format), ("x", "model-a", 1, Format::Chat));
+        assert_eq!((&*input.prompt, &*input.route.model, input.n, input.format), ("x", "model-a", 1, Format::Chat));
         assert!(input.aspect_ratio.is_none() && input.pictures.is_empty());
     }
     assert_eq!(AspectRatio::NAMES, ["1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9"]);
@@ -70,7 +81,7 @@ fn a_picture_is_kept_in_the_form_that_its_mode_sends() {
     // As PHP writes it.
     let escaped = PIXEL.replace('/', "\\/");
     for text in [PIXEL, &escaped] {
-        for mode in MODES {
+        for mode in ImageApiMode::ALL {
             let input = parse(mode, &format!(r#"{{"prompt":"x","image_inputs":["{text}"]}}"#)).ok().unwrap();
             let InputPicture::Inline(picture) = &input.pictures[0] else { panic!("{mode:?}") };
             match &picture.content {
@@ -219,7 +230,7 @@ fn another_request_has_another_fingerprint() {
         assert_eq!(same, fingerprint);
     }
     // A deployment may change its mode between two attempts.
-    for mode in MODES {
+    for mode in ImageApiMode::ALL {
         assert_eq!(parse(mode, &body.to_string()).ok().unwrap().fingerprint(), fingerprint, "{mode:?}");
     }
 }
@@ -244,7 +255,7 @@ fn a_full_body_costs_at_most_three_times_its_size() {
     for (name, pictures, share) in rows {
         let body = format!(r#"{{"prompt":"x","image_inputs":{pictures}}}"#);
         assert!((5 * MIB..7 * MIB).contains(&body.len()), "{name}: {}", body.len());
-        for mode in MODES {
+        for mode in ImageApiMode::ALL {
             let mut input = None;
             let peak = measure(|| input = parse(mode, &body).ok()).bytes_max;
             assert!(input.is_some(), "{name}");
@@ -252,4 +263,33 @@ fn a_full_body_costs_at_most_three_times_its_size() {
             assert!(peak as f64 <= share * body.len() as f64, "{name} {mode:?}: {peak} of {}", body.len());
         }
     }
+}
+
+#[test]
+fn a_route_takes_what_one_of_its_upstreams_can_be_sent() {
+    use ImageApiMode::{Ark, Chat, Gemini, Images};
+    let body = |pictures: &[&str]| json!({"prompt": "x", "image_inputs": pictures}).to_string();
+    let link = "https://example.com/a.png";
+    let parsed = |modes: &[ImageApiMode], pictures: &[&str]| {
+        GenerateInput::parse(&body(pictures), &api(modes), LocalLinks::Refused)
+    };
+    let names = |input: &GenerateInput| input.targets().map(|target| target.upstream.mode).collect::<Vec<_>>();
+    for (modes, expected) in
+        [(vec![Images, Chat, Gemini], vec![Chat]), (vec![Chat, Images, Ark], vec![Chat, Ark]), (vec![Ark], vec![Ark])]
+    {
+        assert_eq!(names(&parsed(&modes, &[PIXEL, link]).unwrap()), expected);
+        assert_eq!(names(&parsed(&modes, &[PIXEL]).unwrap()), modes);
+    }
+    let refused = parsed(&[Images, Gemini], &[link]).err().unwrap();
+    assert_eq!(refused.code, Code::InvalidImage);
+
+    let mixed = parsed(&[Images, Chat], &[PIXEL]).unwrap();
+    let only_images = parsed(&[Images], &[PIXEL]).unwrap();
+    let [InputPicture::Inline(mixed), InputPicture::Inline(bytes)] = [&mixed.pictures[0], &only_images.pictures[0]]
+    else {
+        panic!("both are inline")
+    };
+    assert!(mixed.data_url().is_some() && bytes.data_url().is_none());
+    assert_eq!(mixed.bytes(), bytes.bytes());
+    assert_eq!(mixed.bytes(), Some(STANDARD.decode(PIXEL.split_once(',').unwrap().1).unwrap()));
 }

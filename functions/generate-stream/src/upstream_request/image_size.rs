@@ -17,6 +17,24 @@ pub(super) fn image_size(model: &str, ratio: AspectRatio) -> String {
     format!("{width}x{height}")
 }
 
+/// The size to request from ARK for `ratio`: about four megapixels, which all families of ARK make. `None` for a model of
+/// another family.
+pub(super) fn ark_size(family: ModelFamily, ratio: AspectRatio) -> Option<&'static str> {
+    let size = match ratio.name {
+        "2:3" => "1664x2496",
+        "3:2" => "2496x1664",
+        "3:4" => "1728x2304",
+        "4:3" => "2304x1728",
+        "4:5" => "1824x2280",
+        "5:4" => "2280x1824",
+        "9:16" => "1440x2560",
+        "16:9" => "2560x1440",
+        "21:9" => "3024x1296",
+        _ => "2048x2048",
+    };
+    ModelFamily::OF_ARK.contains(&family.name).then_some(size)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -46,6 +64,19 @@ mod tests {
         ];
         for (model, sizes) in rows {
             assert_eq!(AspectRatio::ALL.map(|ratio| image_size(model, ratio)).join(" "), sizes, "{model}");
+        }
+    }
+
+    #[test]
+    fn the_size_for_ark_has_the_ratio() {
+        for ratio in AspectRatio::ALL {
+            let size = |model| ark_size(ModelFamily::of(model), ratio);
+            assert_eq!(size("doubao-seedream-6-0"), None);
+            let (width, height) = size("doubao-seedream-5-0-pro-260628").unwrap().split_once('x').unwrap();
+            let [width, height] = [width, height].map(|side| side.parse::<f64>().unwrap());
+            assert!((3_686_400.0..=4_624_220.0).contains(&(width * height)), "{}: every family makes it", ratio.name);
+            let made = width / height;
+            assert!((made / (f64::from(ratio.width) / f64::from(ratio.height)) - 1.0).abs() < 0.01, "{}", ratio.name);
         }
     }
 

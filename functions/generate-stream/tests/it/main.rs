@@ -4,6 +4,7 @@
 mod canary;
 mod crash;
 mod credits;
+mod failover;
 mod kept;
 mod kept_sequences;
 mod labels;

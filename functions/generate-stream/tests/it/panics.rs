@@ -10,7 +10,8 @@ use generate_stream::App;
 use serde_json::json;
 use shared::auth::{Principal, SourceIp};
 use shared::edge::{
-    AdmitRequest, Admitted, CallLabels, KeyAs, Output, Post, RequestBody, Sender, UpstreamCalls, detached, new_id, run,
+    AdmitRequest, Admitted, CallLabels, CallTarget, Output, Post, RequestBody, Sender, UpstreamCalls, detached, new_id,
+    run,
 };
 use shared::image_url::LocalLinks;
 use shared::outcome::Success;
@@ -90,13 +91,24 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
             deadline: None,
         };
         let Admitted::Run(admission) = ready.ledger.admit(request).await.unwrap() else { unreachable!("a new task") };
-        let post = Post {
-            url: ready.config.image_api.endpoint("/v1/chat/completions"),
-            key: ready.keys.get().await.unwrap(),
-            key_as: KeyAs::Bearer,
-            keys: &ready.keys,
-            body: RequestBody::json(&json!({})).unwrap(),
-            request_id: "request",
+        let api = &ready.config.image_api.upstreams[0];
+        let post = |_| {
+            Ok(Post {
+                url: api.endpoint("/v1/chat/completions"),
+                upstream: &api.name,
+                keys: ready.key(0)?,
+                key_as: api.key_as,
+                body: RequestBody::json(&json!({}))?,
+                request_id: "request",
+            })
+        };
+        let target = CallTarget {
+            id: 0,
+            name: &api.name,
+            dialect: AnyDialect::new,
+            links: LocalLinks::Refused,
+            copies_links: false,
+            price: None,
         };
         let calls = UpstreamCalls {
             upstream: &ready.upstream,
@@ -104,13 +116,13 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
             ledger: &ready.ledger,
             admission: &admission,
             times: 1,
-            links: LocalLinks::Refused,
-            copies_links: false,
+            targets: &[target],
+            cooldowns: &ready.cooldowns,
             references: Vec::new(),
             label_rules: None,
             labels: CallLabels { route: "/", principal: &principal, request_id: "request", task_id: &task_id },
         };
-        let ended = run(calls, post, AnyDialect::new, &mut Faulty(update), &mut sender).await;
+        let ended = run(calls, &post, &mut Faulty(update), &mut sender).await;
         let record = ready.ledger.task(&principal, &task_id).await.unwrap().unwrap();
         (ended.map(|delivered| delivered.success), record.state)
     };

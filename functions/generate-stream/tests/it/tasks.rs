@@ -455,7 +455,7 @@ async fn a_record_contains_no_prompt_and_no_picture() {
     assert_eq!(records[0]["hash"].as_s().unwrap().len(), 64);
     let known = [
         "pk", "sk", "task", "route", "st", "lease", "tries", "images", "created", "updated", "run", "hash", "ttl",
-        "code", "cost", "pics",
+        "code", "cost", "pics", "upstream", "price",
     ];
     for record in records {
         assert!(record.keys().all(|name| known.contains(&name.as_str())), "{record:?}");

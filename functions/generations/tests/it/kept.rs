@@ -14,7 +14,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use shared::auth::{Principal, UserId};
 use shared::config::CommonConfig;
-use shared::edge::{Admission, AdmitRequest, Admitted, Ledger, Pictures};
+use shared::edge::{Admission, AdmitRequest, Admitted, Ledger, Pictures, UpstreamWork};
 use shared::kept_picture::KeptPicture;
 use shared::media::WholeImage;
 use shared::media::label::LabelStatus;
@@ -94,7 +94,7 @@ impl KeptLog {
         let images = vec![DeliveredImage::new(0, source, false)];
         let success = Success { images, failed: Vec::new(), usage: None, cut_short: None };
         let kept = KeptPicture { slot: 0, draft: false, image, expires_ms };
-        self.ledger.settle(admission, Ok(&success), Tally::default(), &[kept]).await;
+        self.ledger.settle(admission, Ok(&success), Tally::default(), &[kept], &UpstreamWork::default()).await;
     }
 
     async fn record(&self, task_id: &str) -> TaskRecord {

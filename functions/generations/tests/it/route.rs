@@ -16,8 +16,9 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 use shared::auth::{Principal, SourceIp, UserId};
 use shared::config::CommonConfig;
-use shared::edge::{Admission, AdmitRequest, Admitted, Body, Invocation, Ledger};
+use shared::edge::{Admission, AdmitRequest, Admitted, Body, Invocation, Ledger, UpstreamWork};
 use shared::outcome::{DeliveredImage, ImageSource, Success, Tally};
+use shared::price::Price;
 use shared::task::fingerprint;
 use shared::upstream::Failure;
 
@@ -85,7 +86,8 @@ impl Person {
 
     async fn run(&self, ledger: &Ledger, task_id: &str, verdict: Result<&Success, Failure>) {
         let admission = self.begin(ledger, task_id, 1).await;
-        ledger.settle(&admission, verdict, Tally::default(), &[]).await;
+        let work = UpstreamWork { cost: verdict.ok().and(work().cost), ..work() };
+        ledger.settle(&admission, verdict, Tally::default(), &[], &work).await;
     }
 
     async fn get(&self, app: &Arc<App>, path: &str) -> Response<Body> {
@@ -116,6 +118,10 @@ fn links(urls: &[&str]) -> Success {
         DeliveredImage::new(u32::try_from(slot).unwrap(), source, false)
     };
     Success { images: urls.iter().enumerate().map(image).collect(), failed: Vec::new(), usage: None, cut_short: None }
+}
+
+fn work() -> UpstreamWork {
+    UpstreamWork { upstream: "relay".to_owned(), cost: Price::new(0.039) }
 }
 
 fn task_ids(log: &Value) -> Vec<String> {
@@ -247,14 +253,15 @@ async fn an_item_has_the_state_of_its_task() {
 
     let log = reader.read(&app, LOG).await;
     let always = ["attempts", "created", "images", "route", "status", "task_id", "updated"];
-    let of_failed = [&["attempts", "code"], &always[1..]].concat();
-    let of_linked = [&always[..], &["urls"]].concat();
+    let of_dead = [&["attempts", "code"], &always[1..]].concat();
+    let of_failed = [&of_dead[..], &["upstream"]].concat();
+    let of_linked = [&["attempts", "cost"], &always[1..], &["upstream", "urls"]].concat();
     for (task_id, status, code, attempts, images, names) in [
         ("linked", "succeeded", Value::Null, 1, 2, &of_linked[..]),
         ("failed", "failed", json!("content_rejected"), 1, 0, &of_failed),
         ("again", "running", Value::Null, 2, 0, &always),
         ("running", "running", Value::Null, 1, 0, &always),
-        ("abandoned", "failed", json!("internal_error"), 1, 0, &of_failed),
+        ("abandoned", "failed", json!("internal_error"), 1, 0, &of_dead),
     ] {
         let found = log["items"].as_array().unwrap().iter().find(|item| item["task_id"] == task_id).unwrap();
         assert_eq!(members(found), names, "{task_id}");
@@ -273,6 +280,7 @@ async fn an_item_has_the_state_of_its_task() {
     }
     let linked = reader.read(&app, &format!("{LOG}/linked")).await;
     assert_eq!(linked["urls"], json!(two));
+    assert_eq!((&linked["upstream"], &linked["cost"]), (&json!("relay"), &json!(0.039)));
 
     // Pixels are not kept, so there is nothing to link to.
     let wanted = AdmitRequest {
@@ -286,7 +294,7 @@ async fn an_item_has_the_state_of_its_task() {
         deadline: None,
     };
     let Ok(Admitted::Run(admission)) = ledger.admit(wanted).await else { panic!("it is new") };
-    ledger.settle(&admission, Ok(&links(&two)), Tally::default(), &[]).await;
+    ledger.settle(&admission, Ok(&links(&two)), Tally::default(), &[], &UpstreamWork::default()).await;
     let pixels = reader.read(&app, &format!("{LOG}/pixels")).await;
     assert_eq!([&pixels["status"], &pixels["route"]], ["succeeded", "/api/generate-stream"]);
     assert_eq!(members(&pixels), always);
@@ -314,7 +322,7 @@ async fn credits_where_generations_cost_credits() {
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 10, "a new user has the initial credits");
     let admission = reader.begin(&ledger, "three", 3).await;
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 7, "three are reserved");
-    ledger.settle(&admission, Ok(&links(&["https://links.example.com/a.jpeg"])), Tally::default(), &[]).await;
+    ledger.settle(&admission, Ok(&links(&["https://links.example.com/a.jpeg"])), Tally::default(), &[], &work()).await;
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 9, "one was made");
     let off = reader.read(&app(&[]), LOG).await;
     assert_eq!(members(&off), ["items", "next", "rate"]);

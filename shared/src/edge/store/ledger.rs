@@ -19,6 +19,7 @@ use crate::edge::clock::{now, unix_ms};
 use crate::edge::http::new_id;
 use crate::kept_picture::KeptPicture;
 use crate::outcome::{Success, Tally};
+use crate::price::Price;
 use crate::problem::{Code, Detail, Problem};
 use crate::rate_limit::{Decision, Policy, Standing};
 use crate::task::{Replay, StoredResult, TaskRecord};
@@ -106,6 +107,15 @@ pub struct Admission {
     rate: Mutex<Option<Rate>>,
 }
 
+/// What upstreams did for a request.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct UpstreamWork {
+    /// The name of the upstream that made the pictures or failed last; several names are separated by commas.
+    pub upstream: String,
+    /// What the pictures cost, where prices are configured.
+    pub cost: Option<Price>,
+}
+
 /// The state of a caller's limit, for the headers of a response.
 #[derive(Debug, Clone)]
 pub struct Rate {
@@ -191,10 +201,11 @@ impl Ledger {
         verdict: Result<&Success, Failure>,
         tally: Tally,
         kept: &[KeptPicture],
+        work: &UpstreamWork,
     ) -> Option<u64> {
         let latest = admission.deadline.checked_sub(TERMINAL_MARGIN).unwrap_or(admission.deadline);
         let end_by = latest.max(now() + MIN_SETTLE_TIME);
-        let settled = timeout_at(end_by, self.settle_all(admission, verdict, tally, kept)).await;
+        let settled = timeout_at(end_by, self.settle_all(admission, verdict, tally, kept, work)).await;
         settled.unwrap_or_else(|_| {
             log_failure(Err(Code::LimiterUnavailable));
             None
@@ -207,6 +218,7 @@ impl Ledger {
         verdict: Result<&Success, Failure>,
         tally: Tally,
         kept: &[KeptPicture],
+        work: &UpstreamWork,
     ) -> Option<u64> {
         let images = verdict.map_or(0, |success| success.images.len());
         let others = tally.own_faults.saturating_add(tally.abandoned_calls);
@@ -218,6 +230,7 @@ impl Ledger {
             spent,
             result: result.as_ref(),
             kept,
+            work,
         };
         let record = async {
             match admission.is_recorded {

@@ -6,8 +6,10 @@ use tokio::time::timeout;
 
 use super::dynamodb::{Item, StoreError, TableClient, if_applied, item, number, read_number, read_text, text};
 use super::expression::Expression;
+use super::ledger::UpstreamWork;
 use crate::kept_picture::KeptPicture;
 use crate::media::{WholeImage, label::LabelStatus, sniff::MediaType};
+use crate::price::Price;
 use crate::problem::Code;
 use crate::task::{Repeat, Replay, StoredResult, TaskRecord, TaskState, fingerprint};
 
@@ -57,6 +59,7 @@ pub(super) struct TaskEnd<'a> {
     pub(super) result: Option<&'a StoredResult>,
     /// All pictures in the bucket.
     pub(super) kept: &'a [KeptPicture],
+    pub(super) work: &'a UpstreamWork,
 }
 
 /// What a run finds in its record while it calls the upstream.
@@ -128,6 +131,8 @@ impl Tasks {
             0 => write.remove("#cost"),
             spent => write.assign("cost", number(spent)),
         };
+        let UpstreamWork { upstream, cost } = end.work;
+        write = with_work(write, Some(upstream.as_str()).filter(|name| !name.is_empty()), *cost);
         if let Some(result) = end.result.and_then(|result| serde_json::to_string(result).ok()) {
             write = write.assign("result", text(result));
         }
@@ -151,6 +156,7 @@ impl Tasks {
                     Some(spent) => write.assign("cost", number(spent)),
                     None => write,
                 };
+                let write = with_work(write, before.upstream.as_deref(), before.cost);
                 self.table.update(run.key(), write).await.map(drop)
             }
         };
@@ -303,6 +309,8 @@ impl Tasks {
             .assign("pics", AttributeValue::M(Item::new()))
             .remove("#cost")
             .remove("#cancel")
+            .remove("#upstream")
+            .remove("#price")
             // Every attempt has a new `run`. If the stored one is that of the attempt before, nothing has changed; if
             // it is ours, an earlier try of this write was applied and its answer lost.
             .condition("(#run = :before OR #run = :run) AND (attribute_not_exists(#pics) OR size(#pics) = :zero)")
@@ -333,6 +341,17 @@ impl TaskRun {
 }
 
 const RUNNING: &str = "#st = :running AND #run = :run";
+
+/// A write that also records the upstream of a run and what its pictures cost.
+fn with_work(mut write: Expression, upstream: Option<&str>, cost: Option<Price>) -> Expression {
+    if let Some(upstream) = upstream {
+        write = write.assign("upstream", text(upstream));
+    }
+    if let Some(cost) = cost {
+        write = write.assign("price", number(cost.millionths));
+    }
+    write
+}
 
 /// A write that applies only while the run holds the task's lease.
 fn while_running(run: &TaskRun) -> Expression {
@@ -399,6 +418,8 @@ fn read(item: &Item) -> Option<TaskRecord> {
         pictures: read_pictures(item),
         is_cancelled: item.contains_key("cancel"),
         credits: read_number(item, "cost"),
+        upstream: read_text(item, "upstream").map(str::to_owned),
+        cost: read_number(item, "price").map(|millionths| Price { millionths }),
     })
 }
 

@@ -1,6 +1,6 @@
 use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,23 +8,25 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
-use super::client::{Post, ReadingTime, Upstream, UpstreamAnswer};
+use super::client::{CallFailure, Post, ReadingTime, Upstream, UpstreamAnswer};
 use super::client_end::ClientEnd;
+use super::exchange::{CallTarget, Exchange};
 use super::labels::{CallLabels, Ended};
 use super::output::Output;
 use super::update_sink::UpdateSink;
 use crate::config::Timing;
 use crate::edge::clock::now;
 use crate::edge::http::Sender;
-use crate::edge::store::{Admission, KeepEnd, Keeper, Ledger};
+use crate::edge::store::{Admission, KeepEnd, Keeper, Ledger, UpstreamWork};
 use crate::held::HeldPicture;
 use crate::image_url::LocalLinks;
 use crate::labelled::PictureLabels;
-use crate::media::PictureHash;
 use crate::media::label::LabelRules;
-use crate::outcome::{AnswerEnd, Outcome, Success, Tally};
-use crate::update::{Nth, Update};
-use crate::upstream::{AnswerReader, AnyDialect, Failure};
+use crate::outcome::{AnswerEnd, Success, Tally};
+use crate::price::Price;
+use crate::problem::Code;
+use crate::update::Nth;
+use crate::upstream::{Cooldowns, Failure};
 
 /// The upstream calls of one request, without the body that is sent.
 #[derive(Debug)]
@@ -39,11 +41,11 @@ pub struct UpstreamCalls<'a> {
     pub admission: &'a Admission,
     /// How often the same request is sent, all at once: an upstream makes one picture per call.
     pub times: u32,
-    /// Whether generated links may be links to this machine.
-    pub links: LocalLinks,
-    /// Whether generated links are copied into the bucket. Only where they are results of the upstream: a user can make a
-    /// chat model write any link.
-    pub copies_links: bool,
+    /// The upstreams that may be called, at least one, in their order. A call that one of them did not start goes to the
+    /// next.
+    pub targets: &'a [CallTarget<'a>],
+    /// Which upstreams are left out.
+    pub cooldowns: &'a Mutex<Cooldowns>,
     /// The request's own pictures, as [`InputPicture::identity`](crate::input::InputPicture::identity) writes them: an
     /// upstream that sends one back has made no picture.
     pub references: Vec<String>,
@@ -52,6 +54,9 @@ pub struct UpstreamCalls<'a> {
     /// Names the calls in the log.
     pub labels: CallLabels<'a>,
 }
+
+/// Makes the request to a target, by its place in [`UpstreamCalls::targets`].
+pub type MakePost<'f, 'a> = &'f (dyn Fn(usize) -> Result<Post<'a>, Code> + Sync);
 
 /// A request that succeeded and is settled.
 #[derive(Debug)]
@@ -70,6 +75,7 @@ const MARGIN: Duration = Duration::from_secs(5);
 const SEND_MARGIN: Duration = Duration::from_secs(3);
 
 /// Sends the request `times` times, reads the answers into `output`, sends the client what `output` writes, and settles.
+/// A call that an upstream provably did not start is sent to the next one; any other is sent once.
 ///
 /// Where pictures are kept, the work goes on when the client leaves or is given up; elsewhere it ends then. A panic counts
 /// as a failed call, so that the request is settled.
@@ -78,14 +84,15 @@ const SEND_MARGIN: Duration = Duration::from_secs(3);
 /// No call has delivered a whole picture.
 pub async fn run(
     calls: UpstreamCalls<'_>,
-    post: Post<'_>,
-    dialect: fn(LocalLinks) -> AnyDialect,
+    post: MakePost<'_, '_>,
     output: &mut impl Output,
     sender: &mut Sender,
 ) -> Result<Delivered, Failure> {
     let UpstreamCalls { timing, ledger, admission, .. } = calls;
     let begun = now();
-    let keeper = ledger.keeper(admission, calls.links, calls.label_rules);
+    let is_local = calls.targets.iter().any(|target| target.links == LocalLinks::Allowed);
+    let links = if is_local { LocalLinks::Allowed } else { LocalLinks::Refused };
+    let keeper = ledger.keeper(admission, links, calls.label_rules);
     let margin = MARGIN + keeper.as_ref().map(Keeper::time_limit).unwrap_or_default();
     let end_by = (begun + timing.total).min(admission.deadline().checked_sub(margin).unwrap_or(begun));
     let reading_time = ReadingTime::default();
@@ -100,13 +107,9 @@ pub async fn run(
         reading_time: &reading_time,
         unsent: Bytes::new(),
     };
-    // The pictures of the request are known by their SHA-256.
-    let needs_sha256 = calls.label_rules.is_none() || !calls.references.is_empty();
-    let hash = if needs_sha256 { PictureHash::Sha256 } else { PictureHash::Fast };
-    let exchange = |_| Exchange::new(dialect(calls.links).with_hash(hash), &calls.references);
-    let mut exchanges: Vec<Exchange> = (0..calls.times).map(exchange).collect();
+    let mut exchanges: Vec<_> = (0..calls.times).filter_map(|_| Exchange::new(&calls)).collect();
     let picture_labels = calls.label_rules.map(|rules| PictureLabels::new(rules, admission.run()));
-    let mut sink = UpdateSink::new(output, keeper, calls.copies_links, picture_labels);
+    let mut sink = UpdateSink::new(output, keeper, picture_labels);
 
     let work = async {
         let read = read_all(&calls, post, end_by, &mut exchanges, &mut sink, &mut client).await;
@@ -133,7 +136,8 @@ pub async fn run(
         }
     };
     let bytes_in = exchanges.iter().map(|exchange| exchange.bytes_in).sum();
-    let (mut verdict, tally) = conclude(exchanges, unfinished.unwrap_or(Failure::Internal), sink.held.lost());
+    let not_started = not_started(&exchanges);
+    let (mut verdict, tally, work) = conclude(exchanges, unfinished.unwrap_or(Failure::Internal), sink.held.lost());
     if unfinished == Some(Failure::Deadline) && verdict.is_ok() {
         // The client has not received all that a success lists.
         client.sender.give_up();
@@ -145,13 +149,15 @@ pub async fn run(
     let ended = Ended {
         verdict: verdict.as_ref().map_err(|failure| *failure),
         run: admission.run(),
+        work: &work,
+        not_started: &not_started,
         stored: kept.len(),
         bytes_in,
         took: now() - begun,
         client_left: client.sender.is_given_up(),
     };
     calls.labels.log(&ended);
-    let credits_remaining = ledger.settle(admission, ended.verdict, tally, &kept).await;
+    let credits_remaining = ledger.settle(admission, ended.verdict, tally, &kept, &work).await;
     Ok(Delivered { success: verdict?, credits_remaining, pictures: sink.held.take(|_| true) })
 }
 
@@ -164,26 +170,32 @@ enum Progress {
 }
 
 /// The next piece of an answer, `None` at its end; and the rest of the answer.
-type Stepped = Result<(Option<Bytes>, Box<UpstreamAnswer>), Failure>;
+type Stepped = Result<(Option<Bytes>, Box<UpstreamAnswer>), CallFailure>;
 
 /// Reads all answers to their end.
 ///
 /// # Errors
 /// As [`ClientEnd::send`].
-async fn read_all(
-    calls: &UpstreamCalls<'_>,
-    post: Post<'_>,
+async fn read_all<'a>(
+    calls: &UpstreamCalls<'a>,
+    post: MakePost<'_, '_>,
     end_by: Instant,
-    exchanges: &mut [Exchange],
+    exchanges: &mut [Exchange<'a>],
     sink: &mut UpdateSink<'_, impl Output>,
     client: &mut ClientEnd<'_>,
 ) -> Result<(), Failure> {
     let UpstreamCalls { upstream, timing, times, .. } = *calls;
     let reading_time = client.reading_time;
     let step = async |at: usize, step: CallStep<'_>| (at, step.run(upstream, timing, end_by, reading_time).await);
-    let ask =
-        |(at, exchange): (usize, &Exchange)| step(at, CallStep::Ask(Box::new(post.clone()), exchange.is_sent.clone()));
-    let mut steps: FuturesUnordered<_> = exchanges.iter().enumerate().map(ask).collect();
+    // The calls of one target share its request.
+    let mut posts: Vec<Option<Result<Post<'_>, Code>>> = vec![None; calls.targets.len()];
+    let mut ask = |exchange: &Exchange<'_>| {
+        let made = posts.get_mut(exchange.place).map(|made| made.get_or_insert_with(|| post(exchange.place)).clone());
+        CallStep::Ask(made.unwrap_or(Err(Code::InternalError)).map(Box::new), exchange.is_sent.clone())
+    };
+    let mut steps: FuturesUnordered<_> =
+        exchanges.iter().enumerate().map(|(at, exchange)| step(at, ask(exchange))).collect();
+    let mut moves = 0;
 
     while !steps.is_empty() {
         let next = match steps.next().now_or_never() {
@@ -208,17 +220,29 @@ async fn read_all(
             Progress::Stepped(Some((at, stepped))) => {
                 let Some(exchange) = exchanges.get_mut(at) else { break };
                 let nth = Nth { call: at as u32, of: times };
-                match stepped {
-                    Err(failure) => exchange.finish(AnswerEnd::Failed(failure), nth, sink),
-                    Ok((None, _)) => exchange.finish(AnswerEnd::Clean, nth, sink),
+                let end = match stepped {
+                    Err(failure) => Err(failure),
+                    Ok((None, _)) => Ok(()),
                     Ok((Some(piece), mut answer)) => {
                         if exchange.read(&piece, nth, sink) {
                             answer.progressed(reading_time);
                         }
-                        match exchange.reader.is_over() {
-                            true => exchange.finish(AnswerEnd::Clean, nth, sink),
-                            false => steps.push(step(at, CallStep::Read(answer))),
+                        if !exchange.reader.is_over() {
+                            steps.push(step(at, CallStep::Read(answer)));
+                            continue;
                         }
+                        Ok(())
+                    }
+                };
+                exchange.close(nth, sink);
+                match exchange.move_on(calls, end) {
+                    Some(end) => exchange.end(end, nth, sink),
+                    None => {
+                        if exchange.not_started.len() > moves {
+                            moves = exchange.not_started.len();
+                            sink.output.another_way(now() - client.begun);
+                        }
+                        steps.push(step(at, ask(exchange)));
                     }
                 }
             }
@@ -229,10 +253,12 @@ async fn read_all(
 }
 
 /// Ends the calls that are still open: the task's owner has asked it to stop.
-fn cancel(exchanges: &mut [Exchange], sink: &mut UpdateSink<'_, impl Output>) {
+fn cancel(exchanges: &mut [Exchange<'_>], sink: &mut UpdateSink<'_, impl Output>) {
     let of = u32::try_from(exchanges.len()).unwrap_or(u32::MAX);
     for (exchange, call) in exchanges.iter_mut().zip(0..).filter(|(exchange, _)| exchange.end.is_none()) {
-        exchange.finish(AnswerEnd::Failed(Failure::Cancelled), Nth { call, of }, sink);
+        let nth = Nth { call, of };
+        exchange.close(nth, sink);
+        exchange.end(AnswerEnd::Failed(Failure::Cancelled), nth, sink);
     }
 }
 
@@ -267,9 +293,14 @@ async fn next_stored(keeper: &mut Option<Keeper>) -> KeepEnd {
 }
 
 /// The verdict of all calls. Calls without an end failed with `unfinished`; pictures of `lost` slots do not count.
-fn conclude(exchanges: Vec<Exchange>, unfinished: Failure, lost: &[u32]) -> (Result<Success, Failure>, Tally) {
+fn conclude(
+    exchanges: Vec<Exchange<'_>>,
+    unfinished: Failure,
+    lost: &[u32],
+) -> (Result<Success, Failure>, Tally, UpstreamWork) {
     let of = u32::try_from(exchanges.len()).unwrap_or(u32::MAX);
-    let mut tally = Tally::default();
+    let (mut tally, mut cost) = (Tally::default(), None::<Price>);
+    let names: Vec<_> = exchanges.iter().map(|exchange| exchange.target.name.to_owned()).collect();
     let mut verdicts = Vec::new();
     for (exchange, call) in exchanges.into_iter().zip(0..) {
         let has_content = exchange.outcome.has_content();
@@ -278,53 +309,35 @@ fn conclude(exchanges: Vec<Exchange>, unfinished: Failure, lost: &[u32]) -> (Res
         let verdict = exchange.outcome.verdict(exchange.end.unwrap_or(AnswerEnd::Failed(unfinished)));
         let verdict = verdict.and_then(|success| success.without(is_lost, Failure::Protocol));
         tally.count(&verdict, has_content, is_sent);
+        if let (Ok(success), Some(price)) = (&verdict, exchange.target.price) {
+            cost = Some(cost.unwrap_or_default().plus(price.times(success.images.len())));
+        }
         verdicts.push(verdict);
     }
-    (Success::of_all(verdicts), tally)
+    (Success::of_all(verdicts), tally, UpstreamWork { upstream: listed(names), cost })
 }
 
-/// One call and the part of its answer that was read.
-struct Exchange {
-    reader: AnswerReader,
-    outcome: Outcome,
-    end: Option<AnswerEnd>,
-    /// The request was sent in full.
-    is_sent: Arc<AtomicBool>,
-    bytes_in: u64,
+/// The upstreams that did not start a call, each with its failure, for the log.
+fn not_started(exchanges: &[Exchange<'_>]) -> String {
+    let all = exchanges.iter().flat_map(|exchange| &exchange.not_started);
+    listed(all.map(|(_, name, failure)| format!("{name} ({failure})")).collect())
 }
 
-impl Exchange {
-    fn new(dialect: AnyDialect, references: &[String]) -> Self {
-        let (reader, outcome) = (AnswerReader::new(dialect), Outcome::excluding(references.to_vec()));
-        Self { reader, outcome, end: None, is_sent: Arc::default(), bytes_in: 0 }
+/// Each name once, in order.
+fn listed(names: Vec<String>) -> String {
+    let mut once: Vec<String> = Vec::new();
+    for name in names {
+        if !once.contains(&name) {
+            once.push(name);
+        }
     }
-
-    /// Reads a piece of the answer. Returns whether it contained anything but comments.
-    fn read(&mut self, piece: &[u8], nth: Nth, sink: &mut UpdateSink<'_, impl Output>) -> bool {
-        self.bytes_in += piece.len() as u64;
-        let before = self.outcome.updates();
-        let outcome = &mut self.outcome;
-        self.reader.push(piece, &mut |update| pass_on(update, outcome, nth, sink));
-        self.outcome.updates() > before
-    }
-
-    fn finish(&mut self, end: AnswerEnd, nth: Nth, sink: &mut UpdateSink<'_, impl Output>) {
-        let outcome = &mut self.outcome;
-        self.reader.finish(&mut |update| pass_on(update, outcome, nth, sink));
-        self.end = Some(end);
-        sink.call_ended(nth);
-    }
-}
-
-fn pass_on(update: Update<'_>, outcome: &mut Outcome, nth: Nth, sink: &mut UpdateSink<'_, impl Output>) {
-    if let Some(news) = outcome.note(update) {
-        sink.update(&news.of(nth));
-    }
+    once.join(", ")
 }
 
 /// The next step of a call.
 enum CallStep<'a> {
-    Ask(Box<Post<'a>>, Arc<AtomicBool>),
+    /// An error if the request cannot be made.
+    Ask(Result<Box<Post<'a>>, Code>, Arc<AtomicBool>),
     Read(Box<UpstreamAnswer>),
 }
 
@@ -333,7 +346,8 @@ impl CallStep<'_> {
     async fn run(self, upstream: &Upstream, timing: &Timing, end_by: Instant, reading_time: &ReadingTime) -> Stepped {
         let mut answer = match self {
             CallStep::Ask(post, is_sent) => {
-                Box::new(upstream.post(*post, timing, end_by, reading_time, &is_sent).await?)
+                let post = post.map_err(|_| Failure::Internal)?;
+                Box::new(upstream.post(&post, timing, end_by, reading_time, &is_sent).await?)
             }
             CallStep::Read(answer) => answer,
         };

@@ -6,20 +6,22 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt};
-use http::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue};
+use futures_util::{FutureExt, Stream, StreamExt};
+use http::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER,
+};
 use http_body::{Frame, SizeHint};
 use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
-use crate::config::Timing;
-use crate::edge::clock::now;
+use crate::config::{KeyAs, Timing};
+use crate::edge::clock::{now, unix_ms};
 use crate::edge::secrets::KeyStore;
 use crate::problem::Code;
 use crate::secret::Secret;
 use crate::update::Update;
-use crate::upstream::{AnswerReader, AnyDialect, Failure, RefusedParameter};
+use crate::upstream::{AnswerReader, AnyDialect, Failure, RefusedParameter, retry_after_ms};
 
 /// Only this much of an error body is read.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -36,25 +38,31 @@ pub struct Upstream {
 pub struct Post<'a> {
     /// The address.
     pub url: Url,
-    /// The upstream's key.
-    pub key: Secret,
+    /// The upstream's name, for the log.
+    pub upstream: &'a str,
+    /// The upstream's key. If the upstream refuses it, a newer one is fetched once.
+    pub keys: &'a KeyStore,
     /// The header that carries the key.
     pub key_as: KeyAs,
-    /// Asked once for a newer key if the upstream refuses this one.
-    pub keys: &'a KeyStore,
     /// The request body.
     pub body: RequestBody,
     /// Sent as `X-Client-Request-Id`, for the upstream's support.
     pub request_id: &'a str,
 }
 
-/// The header in which an upstream expects the key.
+/// A call without an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KeyAs {
-    /// `Authorization: Bearer …`.
-    Bearer,
-    /// `x-goog-api-key`.
-    GoogApiKey,
+pub struct CallFailure {
+    /// Why.
+    pub failure: Failure,
+    /// The pause that the upstream asks for.
+    pub retry_after_ms: Option<u64>,
+}
+
+impl From<Failure> for CallFailure {
+    fn from(failure: Failure) -> Self {
+        Self { failure, retry_after_ms: None }
+    }
 }
 
 /// The body of a paid call.
@@ -90,7 +98,7 @@ impl RequestBody {
     ///
     /// # Errors
     /// 500 `internal_error` for an invalid media type.
-    pub async fn form<'a>(
+    pub fn form<'a>(
         fields: impl IntoIterator<Item = (&'static str, String)>,
         files: impl IntoIterator<Item = FormFile<'a>>,
     ) -> Result<Self, Code> {
@@ -105,7 +113,8 @@ impl RequestBody {
         let content_type = format!("multipart/form-data; boundary={}", form.boundary());
         let mut bytes = BytesMut::new();
         let mut pieces = form.into_stream();
-        while let Some(piece) = pieces.next().await {
+        // Parts that are in memory are always ready.
+        while let Some(Some(piece)) = pieces.next().now_or_never() {
             bytes.extend_from_slice(&piece.map_err(|_| Code::InternalError)?);
         }
         Ok(Self { content_type, bytes: bytes.freeze() })
@@ -206,16 +215,17 @@ impl Upstream {
     /// `is_sent` is set once the request was sent in full.
     pub async fn post(
         &self,
-        mut post: Post<'_>,
+        post: &Post<'_>,
         timing: &Timing,
         end_by: Instant,
         reading_time: &ReadingTime,
         is_sent: &Arc<AtomicBool>,
-    ) -> Result<UpstreamAnswer, Failure> {
-        match self.send(&post, timing, end_by, reading_time, is_sent).await {
-            Err(Failure::Auth) => {
-                post.key = post.keys.renewed(&post.key).await.ok_or(Failure::Auth)?;
-                self.send(&post, timing, end_by, reading_time, is_sent).await
+    ) -> Result<UpstreamAnswer, CallFailure> {
+        let key = post.keys.get().await.map_err(|_| Failure::Auth)?;
+        match self.send(post, &key, timing, end_by, reading_time, is_sent).await {
+            Err(CallFailure { failure: Failure::Auth, .. }) => {
+                let key = post.keys.renewed(&key).await.ok_or(Failure::Auth)?;
+                self.send(post, &key, timing, end_by, reading_time, is_sent).await
             }
             answer => answer,
         }
@@ -224,19 +234,21 @@ impl Upstream {
     async fn send(
         &self,
         post: &Post<'_>,
+        key: &Secret,
         timing: &Timing,
         end_by: Instant,
         reading_time: &ReadingTime,
         is_sent: &Arc<AtomicBool>,
-    ) -> Result<UpstreamAnswer, Failure> {
+    ) -> Result<UpstreamAnswer, CallFailure> {
         let head_by = (now() + timing.head).min(end_by);
         let (name, value) = match post.key_as {
-            KeyAs::Bearer => (AUTHORIZATION, HeaderValue::try_from(format!("Bearer {}", post.key.expose()))),
-            KeyAs::GoogApiKey => (HeaderName::from_static("x-goog-api-key"), HeaderValue::try_from(post.key.expose())),
+            KeyAs::Bearer => (AUTHORIZATION, HeaderValue::try_from(format!("Bearer {}", key.expose()))),
+            KeyAs::GoogApiKey => (HeaderName::from_static("x-goog-api-key"), HeaderValue::try_from(key.expose())),
+            KeyAs::ApiKey => (HeaderName::from_static("api-key"), HeaderValue::try_from(key.expose())),
         };
         let mut key = value.map_err(|_| Failure::Auth)?;
         key.set_sensitive(true);
-        let mut tried = false;
+        let (upstream, mut tried) = (post.upstream, false);
         let response = loop {
             is_sent.store(false, Ordering::Relaxed);
             let body = NotedBody { rest: post.body.bytes.clone(), is_sent: is_sent.clone() };
@@ -250,28 +262,38 @@ impl Upstream {
                 .header("x-client-request-id", post.request_id)
                 .body(reqwest::Body::wrap(body));
             match timeout_at(head_by, request.send()).await {
-                Err(_) if head_by == end_by => return Err(Failure::Deadline),
-                Err(_) => return Err(Failure::Timeout),
+                Err(_) if head_by == end_by => return Err(Failure::Deadline.into()),
+                Err(_) => return Err(Failure::Timeout.into()),
                 Ok(Ok(response)) => break response,
                 Ok(Err(error)) if error.is_connect() && !tried && !error.is_timeout() => tried = true,
                 Ok(Err(error)) => {
                     let error = error.without_url();
-                    tracing::error!(error = error_chain(&error), "the upstream did not answer");
-                    return Err(send_failure(&error));
+                    tracing::error!(upstream, error = error_chain(&error), "the upstream did not answer");
+                    return Err(send_failure(&error).into());
                 }
             }
         };
         let status = response.status().as_u16();
         let encoded = response.headers().get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity");
         if !response.status().is_success() {
+            let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
+            let retry_after_ms = wait.and_then(|value| retry_after_ms(value, unix_ms()));
             let (failure, refused) = refusal(status, (!encoded).then_some(response), end_by).await;
             let alarm = failure.alarm() || refused.is_some_and(|refused| refused.is_setting);
             let (parameter, remedy) = refused.map(|refused| (refused.name, refused.remedy)).unzip();
-            tracing::warn!(status, failure = failure.class(), alarm, parameter, remedy, "the upstream refused");
-            return Err(failure);
+            tracing::warn!(
+                upstream,
+                status,
+                failure = failure.class(),
+                alarm,
+                parameter,
+                remedy,
+                "the upstream refused"
+            );
+            return Err(CallFailure { failure, retry_after_ms });
         }
         if encoded {
-            return Err(Failure::Protocol);
+            return Err(Failure::Protocol.into());
         }
         Ok(UpstreamAnswer {
             pieces: Box::pin(response.bytes_stream()),

@@ -2,7 +2,9 @@ use std::time::Duration;
 
 use crate::auth::Principal;
 use crate::edge::http::is_valid_id;
+use crate::edge::store::UpstreamWork;
 use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
+use crate::price::Price;
 use crate::upstream::Failure;
 
 /// Names a request in its summary line in the log. The line holds sizes and codes, never the request or its result.
@@ -24,12 +26,30 @@ impl CallLabels<'_> {
         if is_valid_id(self.task_id) { self.task_id } else { "(free text)" }
     }
 
+    /// Logs that an upstream did not start a call, which goes to another one.
+    pub(super) fn moved_on(&self, upstream: &str, failure: Failure) {
+        let (Self { route, request_id, .. }, task_id) = (*self, self.logged_task_id());
+        let (class, alarm) = (failure.class(), failure.alarm());
+        tracing::warn!(
+            route,
+            request_id,
+            task_id,
+            upstream,
+            class,
+            alarm,
+            "the upstream did not start: trying another"
+        );
+    }
+
     /// Writes the summary line.
     pub(super) fn log(&self, ended: &Ended<'_>) {
         let (Self { route, request_id, principal, .. }, task_id) = (*self, self.logged_task_id());
         let caller = principal.log_id();
         let took_ms = ended.took.as_millis() as u64;
-        let Ended { run, bytes_in, stored, client_left, .. } = *ended;
+        let Ended { run, bytes_in, stored, client_left, work: UpstreamWork { upstream, cost }, .. } = *ended;
+        let cost = cost.map(Price::amount);
+        // An empty one is not logged.
+        let not_started = Some(ended.not_started).filter(|names| !names.is_empty());
         match ended.verdict {
             Ok(success) => {
                 let (images, failed) = (success.images.len(), success.failed.len());
@@ -48,6 +68,9 @@ impl CallLabels<'_> {
                     caller,
                     task_id,
                     run,
+                    upstream,
+                    not_started,
+                    cost,
                     bytes_in,
                     took_ms,
                     images,
@@ -60,16 +83,52 @@ impl CallLabels<'_> {
             }
             Err(Failure::ClientClosed) => {
                 let code = Failure::ClientClosed.problem().as_str();
-                tracing::info!(route, request_id, caller, task_id, run, bytes_in, took_ms, code, "the client left");
+                tracing::info!(
+                    route,
+                    request_id,
+                    caller,
+                    task_id,
+                    run,
+                    upstream,
+                    not_started,
+                    bytes_in,
+                    took_ms,
+                    code,
+                    "the client left"
+                );
             }
             Err(Failure::Cancelled) => {
                 let code = Failure::Cancelled.problem().as_str();
-                tracing::info!(route, request_id, caller, task_id, run, bytes_in, took_ms, code, "failed");
+                tracing::info!(
+                    route,
+                    request_id,
+                    caller,
+                    task_id,
+                    run,
+                    upstream,
+                    not_started,
+                    bytes_in,
+                    took_ms,
+                    code,
+                    "failed"
+                );
             }
             Err(failure) => {
                 let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
                 tracing::warn!(
-                    route, request_id, caller, task_id, run, bytes_in, took_ms, class, code, alarm, "failed"
+                    route,
+                    request_id,
+                    caller,
+                    task_id,
+                    run,
+                    upstream,
+                    not_started,
+                    bytes_in,
+                    took_ms,
+                    class,
+                    code,
+                    alarm,
+                    "failed"
                 );
             }
         }
@@ -93,6 +152,9 @@ pub(super) struct Ended<'a> {
     /// The id of the run: a picture's label contains it.
     pub(super) run: &'a str,
     pub(super) verdict: Result<&'a Success, Failure>,
+    pub(super) work: &'a UpstreamWork,
+    /// The upstreams that did not start a call.
+    pub(super) not_started: &'a str,
     /// Pictures in the bucket.
     pub(super) stored: usize,
     /// Bytes the upstream sent.

@@ -29,6 +29,9 @@ pub trait Output {
     /// No more input is ready: bytes that wait to be sent together should not wait longer.
     fn flush(&mut self) {}
 
+    /// An upstream did not start its call, and another one is called. `elapsed`: since the calls began.
+    fn another_way(&mut self, _elapsed: Duration) {}
+
     /// Writes a keep-alive. `elapsed`: since the calls began.
     fn keep_alive(&mut self, _elapsed: Duration) {}
 }
@@ -67,6 +70,10 @@ impl Output for Events {
 
     fn flush(&mut self) {
         Events::flush(self);
+    }
+
+    fn another_way(&mut self, elapsed: Duration) {
+        Events::another_way(self, elapsed.as_millis() as u64);
     }
 
     fn keep_alive(&mut self, elapsed: Duration) {

@@ -13,26 +13,20 @@ pub(super) struct UpdateSink<'a, O> {
     pub(super) held: HeldPictures,
     /// `None` where pictures are not kept.
     pub(super) keeper: Option<Keeper>,
-    /// Links are results of the upstream, not text of a model.
-    copies_links: bool,
     /// `None` where pictures are not labelled.
     pub(super) labels: Option<PictureLabels>,
 }
 
 impl<'a, O: Output> UpdateSink<'a, O> {
-    pub(super) fn new(
-        output: &'a mut O,
-        keeper: Option<Keeper>,
-        copies_links: bool,
-        labels: Option<PictureLabels>,
-    ) -> Self {
+    pub(super) fn new(output: &'a mut O, keeper: Option<Keeper>, labels: Option<PictureLabels>) -> Self {
         let held = if keeper.is_some() { HeldPictures::for_bucket() } else { HeldPictures::default() };
-        Self { output, held, keeper, copies_links, labels }
+        Self { output, held, keeper, labels }
     }
 
-    pub(super) fn update(&mut self, update: &Update<'_>) {
-        let Self { output, held, keeper, copies_links, labels } = self;
-        let mut write = |update: &Update<'_>| write(update, *output, held, keeper.as_mut(), *copies_links);
+    /// `copies_links`: links are results of the upstream, not text of a model.
+    pub(super) fn update(&mut self, update: &Update<'_>, copies_links: bool) {
+        let Self { output, held, keeper, labels } = self;
+        let mut write = |update: &Update<'_>| write(update, *output, held, keeper.as_mut(), copies_links);
         match labels {
             Some(labels) => labels.update(update, &mut write),
             None => write(update),
