@@ -337,7 +337,8 @@ impl MarkdownImages {
                     self.held.extend_from_slice(b"!");
                     self.state = MarkdownState::Bang;
                 }
-                MarkdownState::AltEnd { .. } if byte == b'(' => {
+                // In a text that may not be alternative text at all, a link in it is only a link.
+                MarkdownState::AltEnd { depth } if byte == b'(' && (depth == 0 || self.long_alt.is_none()) => {
                     self.hold(byte, after, piece, MarkdownState::Target);
                     self.target = self.held.len();
                     (self.is_angled, self.long_alt) = (false, None);

@@ -50,7 +50,11 @@ fn alternative_text_that_is_too_long_to_be_held() {
                 "! ![b](https://example.com/) ](https://example.com/)",
                 "! <https://example.com/> ](https://example.com/)",
             ),
-            (" [b](https://example.com/)", " [b<https://example.com/>"),
+            (
+                " [b](https://example.com/) c](https://example.com/)",
+                " [b](https://example.com/) c<https://example.com/>",
+            ),
+            (" [b](data:image/png;base64,AAAA)", " [b]({AAAA})"),
             (" <data:image/png;base64,AAAA", " <{AAAA"),
             // Closed without a target.
             ("] (https://example.com/) ](https://example.com/)", "] (https://example.com/) ](https://example.com/)"),
