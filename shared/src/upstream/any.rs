@@ -141,8 +141,9 @@ impl AnyDialect {
             self.document.error.token(path, value);
         } else {
             self.mark(path, value, out);
-            // The tokens of one string have one path.
-            if !matches!(value, TokenValue::Text(_) | TokenValue::StringEnd) {
+            // The tokens of one string have one path, and the names of two items of a list are the same.
+            let is_next_item = path.len() == self.names.depth && matches!(path.last(), Some(Index(_)));
+            if !is_next_item && !matches!(value, TokenValue::Text(_) | TokenValue::StringEnd) {
                 self.names = PathNames::of(path);
             }
             let names = self.names;
@@ -338,7 +339,10 @@ impl AnyDialect {
         if !(is_user_text(kind, false) && matches!(path, [Key("text" | "delta")])) {
             self.items.token(path, draft || *is_preview, value, &mut self.content, out);
         }
-        error.token(path, value);
+        // Here are the fields beside an error, which do not stand deeper.
+        if path.len() <= ErrorObject::MAX_DEPTH_BESIDE {
+            error.token(path, value);
+        }
     }
 
     /// A document ended. `event_type` is the event's `event` field.
@@ -454,11 +458,13 @@ struct PathNames {
     has_preview: bool,
     /// Where a document of a known dialect begins: some proxies wrap it.
     root: usize,
+    /// The number of steps in the path.
+    depth: usize,
 }
 
 impl PathNames {
     fn of(path: &[Segment]) -> Self {
-        let mut names = Self::default();
+        let mut names = Self { depth: path.len(), ..Self::default() };
         let (mut is_in_objects, mut has_root) = (true, false);
         for (at, segment) in path.iter().enumerate() {
             let Key(name) = *segment else {

@@ -12,6 +12,7 @@ const MAX_OBJECTS: usize = 8;
 const MAX_NESTED: u32 = 3;
 /// The member of MiniMax's answers that is an error if its code is not 0.
 const MINIMAX: &str = "base_resp";
+/// The member in which Azure reports what its filter found, and that the filter itself failed.
 const FILTER: &str = "content_filter_results";
 /// The members that are an error.
 const ERROR_NAMES: [&str; 3] = ["error", "err", "errors"];
@@ -21,7 +22,7 @@ pub(super) fn is_error_name(name: &str) -> bool {
     name.starts_with("err") && ERROR_NAMES.contains(&name)
 }
 
-/// Where the error begins in a path. Azure's filter reports its own errors, which are none of the answer's.
+/// Where the error begins in a path. An error of Azure's filter is none of the answer's.
 pub(super) fn error_of(path: &[Segment]) -> Option<usize> {
     if let [Key(MINIMAX), ..] = path {
         return Some(0);
@@ -52,7 +53,7 @@ fn is_nothing(text: &str) -> bool {
 /// An error is a member `error`, `err` or `errors` at any depth: a sentence, a number, a list, or an object in which others
 /// are nested, also as JSON in a message. Beside it, reads like new-api's `GeneralErrorResponse` `message`, `msg`,
 /// `error_msg` and `header.message`, FastAPI's `detail`, and vLLM's `{"object":"error", …}`. Of several members with the
-/// same meaning the first one counts that is not empty; of names the first one that is known, and a name rather than a number.
+/// same meaning the first one counts that is not empty; of names the first one that is known, rather than a number.
 #[derive(Debug, Default)]
 pub(super) struct ErrorObject {
     errors: NestedErrors,
@@ -119,20 +120,26 @@ impl ErrorObject {
         FILTER,
     ];
 
+    /// Fields beside an error are at most this deep.
+    pub(super) const MAX_DEPTH_BESIDE: usize = 3;
+
     /// Reads one token. Tokens that are not part of an error are ignored.
     pub(super) fn token(&mut self, path: &[Segment], value: TokenValue<'_>) {
         let Self { errors, beside, object, text: decoder, string, is_own } = self;
         let error_at = error_of(path);
-        if error_at.is_some() && errors.notice(value) {
-            let before = path.get(..error_at.unwrap_or_default()).unwrap_or_default();
+        if let Some(at) = error_at
+            && errors.notice(value)
+        {
+            let before = path.get(..at).unwrap_or_default();
             *is_own |= matches!(before, [] | [Key("response" | "data")] | [Key("choices"), Index(_)]);
         }
-        let field = match error_at {
-            _ if error_at.is_some() || is_detail(path, value) => match errors.token(path, value) {
+        let field = if error_at.is_some() || is_detail(path, value) {
+            match errors.token(path, value) {
                 Some(field) => field,
                 None => return,
-            },
-            _ => match path {
+            }
+        } else {
+            match path {
                 [Key("code" | "error_code")] => &mut beside.code,
                 [Key("type")] => &mut beside.kind,
                 [Key("param")] => &mut beside.param,
@@ -140,7 +147,7 @@ impl ErrorObject {
                 | [Key("header" | "response"), Key("message")] => &mut beside.message,
                 [Key("object")] => object,
                 _ => return,
-            },
+            }
         };
         match value {
             TokenValue::StringStart => (*decoder, *string) = (Utf8::default(), ErrorString::Begun),
