@@ -51,6 +51,11 @@ fn images() {
 }
 
 #[test]
+fn places() {
+    check("places");
+}
+
+#[test]
 fn responses() {
     check("responses");
 }
