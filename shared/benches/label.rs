@@ -26,7 +26,7 @@ fn main() {
         STANDARD.encode(&picture)
     );
     let codes = Some(AigcCodes { producer: "0".repeat(27), propagator: "0".repeat(27) });
-    let rules = LabelRules { codes, writes_source_type: true, keeps_c2pa: false };
+    let rules = LabelRules { codes, writes_source_type: true, is_edit: false, keeps_c2pa: false };
     // The shortest time of each: other processes only add to it.
     let mut times = [Duration::MAX; 4];
     for _ in 0..ROUNDS {

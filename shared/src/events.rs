@@ -456,6 +456,11 @@ impl<'a> ImageDoneData<'a> {
         task_id: Option<&'a str>,
         link_label: Option<LabelStatus>,
     ) -> Self {
+        // The label of a link is that of its copy, which only `with_copy` adds.
+        let label = match image.source {
+            ImageSource::Inline(_) => image.label.or(link_label),
+            ImageSource::Link { .. } => link_label,
+        };
         let mut done = Self {
             task_id,
             index: image.slot,
@@ -467,7 +472,7 @@ impl<'a> ImageDoneData<'a> {
             size: None,
             width: None,
             height: None,
-            label: image.label.or(link_label).map(LabelStatus::as_str),
+            label: label.map(LabelStatus::as_str),
             draft: image.draft,
         };
         match &image.source {

@@ -76,8 +76,9 @@ impl PictureLabels {
         for delivered in &mut success.images {
             delivered.label = Some(LabelStatus::Absent);
             if let ImageSource::Inline(image) = &mut delivered.source
+                // The last one: a draft may have had the same bytes.
                 && let Some((.., labelled)) =
-                    self.made.iter().find(|(slot, sha256, _)| *slot == delivered.slot && *sha256 == image.sha256)
+                    self.made.iter().rfind(|(slot, sha256, _)| *slot == delivered.slot && *sha256 == image.sha256)
             {
                 delivered.label = labelled.label;
                 *image = labelled.clone();

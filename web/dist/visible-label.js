@@ -1,4 +1,6 @@
-const TEXTS = { zh: 'AI生成', en: 'AI-generated' };
+/** GB 45438-2025 asks for the Chinese words, also in a picture of an English page. */
+const TEXTS = { zh: 'AI生成', en: 'AI生成 AI-generated' };
+const SOURCE_TYPE = /<Iptc4xmpExt:DigitalSourceType>[^<]*<\/Iptc4xmpExt:DigitalSourceType>/;
 /** The height of a capital letter, as a part of the shorter side. GB 45438-2025 asks for 5 %. */
 const HEIGHT = 0.052;
 /**
@@ -17,8 +19,9 @@ export async function redraw(picture, { visibleLabel, type }) {
     const drawn = await new Promise((resolve) => canvas.toBlob(resolve, wanted, 0.95));
     if (!drawn)
         throw new Error('the browser cannot draw a picture of this size');
-    const json = implicitLabel(new Uint8Array(await picture.arrayBuffer()));
-    return json ? insert(drawn, json) : drawn;
+    const text = new TextDecoder('latin1').decode(await picture.arrayBuffer());
+    const json = implicitLabel(text);
+    return json ? insert(drawn, json, SOURCE_TYPE.exec(text)?.[0] ?? '') : drawn;
 }
 function write(context, text) {
     const { width, height } = context.canvas;
@@ -36,8 +39,7 @@ function write(context, text) {
     context.fillText(text, x, y);
 }
 /** The JSON of the implicit label, in whatever form it is in the bytes. */
-function implicitLabel(bytes) {
-    const text = new TextDecoder('latin1').decode(bytes);
+function implicitLabel(text) {
     const found = /\{(?:"|&quot;)Label(?:"|&quot;):[^{}]*\}/.exec(text)?.[0].replace(/&quot;/g, '"');
     try {
         return found && JSON.stringify(JSON.parse(found));
@@ -47,12 +49,12 @@ function implicitLabel(bytes) {
     }
 }
 /** The picture with an XMP packet, as the service writes it. */
-async function insert(picture, json) {
+async function insert(picture, json, type) {
     const ns = 'http://www.w3.org/1999/02/22-rdf-syntax-ns#';
     const value = json.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/"/g, '&quot;');
     const packet = `<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="${ns}">` +
         '<rdf:Description rdf:about="" xmlns:TC260="http://www.tc260.org.cn/ns/AIGC/1.0/" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">' +
-        `<TC260:AIGC>${value}</TC260:AIGC><Iptc4xmpExt:DigitalSourceType>http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia</Iptc4xmpExt:DigitalSourceType>` +
+        `<TC260:AIGC>${value}</TC260:AIGC>${type}` +
         '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>';
     const head = new DataView(await picture.slice(0, 6).arrayBuffer());
     let label;

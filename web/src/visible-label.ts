@@ -2,13 +2,15 @@ import type { Language } from './errors.js';
 
 /** How a picture is drawn anew. */
 export interface RedrawOptions {
-  /** The language of the visible label, "AI生成" or "AI-generated". Without it none is drawn. */
+  /** The language of the visible label, "AI生成", or "AI生成 AI-generated". Without it none is drawn. */
   visibleLabel?: Language;
   /** Default: JPEG stays JPEG, everything else becomes PNG. */
   type?: 'image/png' | 'image/jpeg';
 }
 
-const TEXTS = { zh: 'AI生成', en: 'AI-generated' };
+/** GB 45438-2025 asks for the Chinese words, also in a picture of an English page. */
+const TEXTS = { zh: 'AI生成', en: 'AI生成 AI-generated' };
+const SOURCE_TYPE = /<Iptc4xmpExt:DigitalSourceType>[^<]*<\/Iptc4xmpExt:DigitalSourceType>/;
 /** The height of a capital letter, as a part of the shorter side. GB 45438-2025 asks for 5 %. */
 const HEIGHT = 0.052;
 
@@ -26,8 +28,9 @@ export async function redraw(picture: Blob, { visibleLabel, type }: RedrawOption
   const wanted = type ?? (picture.type === 'image/jpeg' ? picture.type : 'image/png');
   const drawn = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, wanted, 0.95));
   if (!drawn) throw new Error('the browser cannot draw a picture of this size');
-  const json = implicitLabel(new Uint8Array(await picture.arrayBuffer()));
-  return json ? insert(drawn, json) : drawn;
+  const text = new TextDecoder('latin1').decode(await picture.arrayBuffer());
+  const json = implicitLabel(text);
+  return json ? insert(drawn, json, SOURCE_TYPE.exec(text)?.[0] ?? '') : drawn;
 }
 
 function write(context: CanvasRenderingContext2D, text: string): void {
@@ -47,8 +50,7 @@ function write(context: CanvasRenderingContext2D, text: string): void {
 }
 
 /** The JSON of the implicit label, in whatever form it is in the bytes. */
-function implicitLabel(bytes: Uint8Array): string | undefined {
-  const text = new TextDecoder('latin1').decode(bytes);
+function implicitLabel(text: string): string | undefined {
   const found = /\{(?:"|&quot;)Label(?:"|&quot;):[^{}]*\}/.exec(text)?.[0].replace(/&quot;/g, '"');
   try {
     return found && JSON.stringify(JSON.parse(found));
@@ -58,13 +60,13 @@ function implicitLabel(bytes: Uint8Array): string | undefined {
 }
 
 /** The picture with an XMP packet, as the service writes it. */
-async function insert(picture: Blob, json: string): Promise<Blob> {
+async function insert(picture: Blob, json: string, type: string): Promise<Blob> {
   const ns = 'http://www.w3.org/1999/02/22-rdf-syntax-ns#';
   const value = json.replace(/&/g, '&amp;').replace(/</g, '&lt;').replace(/"/g, '&quot;');
   const packet =
     `<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="${ns}">` +
     '<rdf:Description rdf:about="" xmlns:TC260="http://www.tc260.org.cn/ns/AIGC/1.0/" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/">' +
-    `<TC260:AIGC>${value}</TC260:AIGC><Iptc4xmpExt:DigitalSourceType>http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia</Iptc4xmpExt:DigitalSourceType>` +
+    `<TC260:AIGC>${value}</TC260:AIGC>${type}` +
     '</rdf:Description></rdf:RDF></x:xmpmeta><?xpacket end="w"?>';
   const head = new DataView(await picture.slice(0, 6).arrayBuffer());
   let label: Uint8Array<ArrayBuffer>;

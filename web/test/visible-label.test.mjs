@@ -80,7 +80,7 @@ for (const name of ['out/png-1x1.png', 'out/jpeg-jfif.jpg', 'out/webp-lossy.webp
 test('a picture without an implicit label gets the visible one alone', async () => {
   const { bytes } = await redraw(bare['image/png'], { visibleLabel: 'en' });
   assert.deepEqual(bytes, bare['image/png']);
-  assert.equal(calls[2][0], 'AI-generated');
+  assert.equal(calls[2][0], 'AI生成 AI-generated');
 });
 
 test('the text is in the corner, and its capitals have 5 % of the shorter side', async () => {

@@ -11,7 +11,7 @@ use shared::media::label::{AigcCodes, LabelRules, LabelStatus};
 fn the_pixels_are_the_same() {
     let code = "0".repeat(27);
     let codes = Some(AigcCodes { producer: code.clone(), propagator: code });
-    let rules = LabelRules { codes, writes_source_type: true, keeps_c2pa: false };
+    let rules = LabelRules { codes, writes_source_type: true, is_edit: false, keeps_c2pa: false };
     for (format, decode) in [(PictureFormat::Png, png as fn(&[u8]) -> Vec<u8>), (PictureFormat::Jpeg, jpeg)] {
         let picture = draw("a lake", 1, format, 640, 480).bytes;
         let image = WholeImage::of(&picture).unwrap();

@@ -14,7 +14,12 @@ pub(super) fn read(reader: &mut EnvReader<'_>) -> Option<LabelRules> {
     let codes =
         producer.map(|producer| AigcCodes { propagator: propagator.unwrap_or_else(|| producer.clone()), producer });
     let writes_source_type = source_type == "on" || (source_type == "auto" && codes.is_some());
-    (codes.is_some() || writes_source_type).then_some(LabelRules { codes, writes_source_type, keeps_c2pa })
+    (codes.is_some() || writes_source_type).then_some(LabelRules {
+        codes,
+        writes_source_type,
+        is_edit: false,
+        keeps_c2pa,
+    })
 }
 
 /// Whether a text is a provider's code (TC260-PG-20252A): `00`, the subject type, the kind of its number, 18 characters with

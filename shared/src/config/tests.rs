@@ -123,11 +123,12 @@ fn labels_need_a_valid_provider_code() {
         Some(AigcCodes { producer: producer.to_owned(), propagator: propagator.to_owned() })
     };
     let distributes = "001191110000100000000R20001";
-    let all = LabelRules { codes: codes(CODE, CODE), writes_source_type: true, keeps_c2pa: false };
+    let all = LabelRules { codes: codes(CODE, CODE), writes_source_type: true, is_edit: false, keeps_c2pa: false };
     assert_eq!(rules(&[("AIGC_PRODUCER", CODE)]), Some(all.clone()));
     let set =
         [("AIGC_PRODUCER", CODE), ("AIGC_PROPAGATOR", distributes), ("AIGC_C2PA", "keep"), ("AI_SOURCE_TYPE", "off")];
-    let expected = LabelRules { codes: codes(CODE, distributes), writes_source_type: false, keeps_c2pa: true };
+    let expected =
+        LabelRules { codes: codes(CODE, distributes), writes_source_type: false, is_edit: false, keeps_c2pa: true };
     assert_eq!(generate(&[&[BASE], set.as_slice()].concat()).unwrap().label_rules, Some(expected));
     assert_eq!(rules(&[("AI_SOURCE_TYPE", "on")]), Some(LabelRules { codes: None, ..all }));
     assert_eq!(rules(&[("AI_SOURCE_TYPE", "off")]), None);

@@ -44,6 +44,8 @@ pub struct LabelRules {
     pub codes: Option<AigcCodes>,
     /// Whether the digital source type is written.
     pub writes_source_type: bool,
+    /// Whether the pictures are made from the user's own: another source type.
+    pub is_edit: bool,
     /// Whether a picture with a C2PA manifest stays as it is. Otherwise it gets the label, and its manifest no longer
     /// matches its bytes.
     pub keeps_c2pa: bool,

@@ -3,9 +3,12 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use proptest::prelude::*;
 use serde_json::Value;
+use shared::labelled::PictureLabels;
 use shared::media::WholeImage;
 use shared::media::label::{AigcCodes, LabelRules, LabelStatus, Labeler, MAX_PACKET_BYTES};
 use shared::media::sniff::MediaType;
+use shared::outcome::{DeliveredImage, ImageSource, Success};
+use shared::update::Update;
 
 const PRODUCE_ID: &str = "01JDEXAMPLE0000000000000000-0";
 /// An invented code, as in the vectors.
@@ -118,23 +121,27 @@ fn a_picture_that_cannot_be_labelled_stays_as_it_is() {
         ("over 64 KiB", png_with(&itxt(large.as_bytes(), 0)), LabelStatus::Absent),
         (
             "over 64 KiB with a label",
-            png_with(&itxt(large.replace("</rdf", "TC260:AIGC</rdf").as_bytes(), 0)),
+            png_with(&itxt(large.replace("</rdf", "TC260:AIGC>{&quot;Label</rdf").as_bytes(), 0)),
             LabelStatus::Kept,
         ),
         ("a segment that would be too long", jpeg_with(&xmp_segment(long.as_bytes())), LabelStatus::Absent),
         ("a tEXt chunk", png_with(&chunk(b"tEXt", b"AIGC\0{\"Label\":\"1\"}")), LabelStatus::Kept),
-        ("an attribute", png_with(&itxt(packet("<a TC260:AIGC=\"{}\"/>").as_bytes(), 0)), LabelStatus::Kept),
         (
-            "a tEXt chunk behind a packet",
-            png_with(&[itxt(foreign.as_bytes(), 0), chunk(b"tEXt", b"AIGC\0{}")].concat()),
+            "an attribute",
+            png_with(&itxt(packet("<a TC260:AIGC=\"{&quot;Label&quot;:&quot;1&quot;}\"/>").as_bytes(), 0)),
             LabelStatus::Kept,
         ),
-        ("UTF-16 in EXIF", jpeg_with(&segment(0xE1, b"Exif\0\0\"\0A\0I\0G\0C\0\"\0")), LabelStatus::Kept),
+        (
+            "a tEXt chunk behind a packet",
+            png_with(&[itxt(foreign.as_bytes(), 0), chunk(b"tEXt", b"AIGC\0{\"Label\":\"1\"}")].concat()),
+            LabelStatus::Kept,
+        ),
+        ("UTF-16 in EXIF", jpeg_with(&segment(0xE1, &utf16("{\"AIGC\":{\"Label\":\"1\"}}"))), LabelStatus::Kept),
         ("a bare segment", jpeg_with(&segment(0xED, b"AIGC{\"Label\":\"1\"}")), LabelStatus::Kept),
         ("a WebP with XMP", extended_webp(0x04, &riff_chunk(b"XMP ", foreign.as_bytes())), LabelStatus::Absent),
-        ("a WebP with a label", extended_webp(0x04, &riff_chunk(b"XMP ", b"ns/AIGC/1.0")), LabelStatus::Kept),
+        ("a WebP with a label", extended_webp(0x04, &riff_chunk(b"XMP ", b"AIGC>{&quot;Label")), LabelStatus::Kept),
         ("a GIF with XMP", gif_with(b"\x21\xFF\x0BXMP DataXMP\x04abcd\0"), LabelStatus::Absent),
-        ("a GIF with a label", gif_with(b"\x21\xFF\x0BXMP DataXMP\x0bns/AIGC/1.0\0"), LabelStatus::Kept),
+        ("a GIF with a label", gif_with(b"\x21\xFF\x0BXMP DataXMP\x0bAIGC>{Label\0"), LabelStatus::Kept),
         ("a huge RIFF size", webp_of_size(u32::MAX - 1), LabelStatus::Absent),
         ("cut in the header", vector("webp-lossy.webp")[..29].to_vec(), LabelStatus::Absent),
         ("cut before the pixels", vector("png-1x1.png")[..40].to_vec(), LabelStatus::Absent),
@@ -162,7 +169,7 @@ fn a_webp_is_labelled_at_its_declared_end() {
     assert_eq!(label(&lying, &rules(false)).1, LabelStatus::Absent);
 
     // A label is found only when the header is gone: the announced length is filled with an empty packet.
-    let exif = extended_webp(0x08, &riff_chunk(b"EXIF", br#"{"AIGC":{}}"#));
+    let exif = extended_webp(0x08, &riff_chunk(b"EXIF", br#"{"AIGC":{"Label":"1"}}"#));
     let (bytes, status) = label(&exif, &rules(false));
     assert_eq!(status, LabelStatus::Kept);
     assert_eq!(count(&bytes, b"TC260"), 0);
@@ -188,6 +195,69 @@ fn a_segment_with_offsets_stays_in_front_of_its_images() {
     let [label_at, mpf_at] = [b"TC260".as_slice(), b"MPF\0"].map(|text| find(&labelled, text).unwrap());
     assert!(label_at < mpf_at, "its offsets count from itself");
     check_pixels_stay(&picture, &labelled);
+}
+
+/// The key is a word that a prompt may contain, and some generators write the prompt into the file.
+#[test]
+fn the_word_alone_is_no_label() {
+    let text = |text: &[u8]| png_with(&chunk(b"tEXt", text));
+    let pictures = [
+        text(b"parameters\0a poster that says \"AIGC\", Steps: 20"),
+        text(b"prompt\0{\"filename_prefix\":\"AIGC\"}"),
+        text(b"Comment\0TC260:AIGC"),
+        jpeg_with(&segment(0xE1, b"Exif\0\0AIGC\0")),
+        jpeg_with(&segment(0xFE, b"AIGC{}")),
+        gif_with(b"\x21\xFE\x04AIGC\0"),
+    ];
+    for picture in pictures {
+        let (labelled, status) = label(&picture, &rules(false));
+        assert_eq!(status, LabelStatus::Written, "{}", String::from_utf8_lossy(&picture));
+        check_pixels_stay(&picture, &labelled);
+    }
+    let forms: [&[u8]; 3] =
+        [b"AIGC\0{\"Label\":\"1\"}", b"Comment\0{\"AIGC\": {\n  \"Label\": \"1\"}}", b"Comment\0AIGC{\"Label\":\"1\"}"];
+    for form in forms {
+        for cut in 1..form.len() {
+            let (same, status) = label_cut(&text(form), &rules(false), |_| cut);
+            assert!(status == LabelStatus::Kept && same == text(form), "{}", String::from_utf8_lossy(form));
+        }
+    }
+}
+
+#[test]
+fn an_edit_of_the_users_picture_has_another_source_type() {
+    let edits = LabelRules { is_edit: true, ..rules(false) };
+    let (labelled, status) = label(&vector("png-1x1.png"), &edits);
+    let uri = b">http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia<";
+    assert_eq!((status, count(&labelled, uri)), (LabelStatus::Written, 1));
+    assert_eq!(count(&labelled, b"/trainedAlgorithmicMedia"), 0);
+}
+
+#[test]
+fn a_final_picture_with_the_bytes_of_a_draft_is_delivered_as_it_was_labelled() {
+    let (picture, rules) = (vector("png-1x1.png"), rules(false));
+    let image = WholeImage::of(&picture).unwrap();
+    let mut labels = PictureLabels::new(&rules, "run");
+    let mut finished = Vec::new();
+    for draft in [true, false] {
+        let updates = [
+            Update::ImageStarted { slot: 0, media_type: image.media_type, draft },
+            Update::ImageBytes { slot: 0, bytes: &picture },
+            Update::ImageFinished { slot: 0, draft, image: image.clone() },
+        ];
+        for update in &updates {
+            labels.update(update, &mut |update| {
+                if let Update::ImageFinished { image, .. } = update {
+                    finished.push(image.sha256);
+                }
+            });
+        }
+    }
+    let images = vec![DeliveredImage::new(0, ImageSource::Inline(image), false)];
+    let mut success = Success { images, failed: Vec::new(), usage: None, cut_short: None };
+    labels.apply(&mut success);
+    let [DeliveredImage { source: ImageSource::Inline(delivered), .. }] = &success.images[..] else { unreachable!() };
+    assert!(finished[0] != finished[1] && delivered.sha256 == finished[1]);
 }
 
 #[test]
@@ -303,16 +373,16 @@ fn check_pixels_stay(picture: &[u8], labelled: &[u8]) {
 
 fn rules(keeps_c2pa: bool) -> LabelRules {
     let codes = AigcCodes { producer: PRODUCER.to_owned(), propagator: PRODUCER.to_owned() };
-    LabelRules { codes: Some(codes), writes_source_type: true, keeps_c2pa }
+    LabelRules { codes: Some(codes), writes_source_type: true, is_edit: false, keeps_c2pa }
 }
 
 fn other_rules() -> LabelRules {
     let codes = AigcCodes { producer: "A".repeat(27), propagator: "B".repeat(27) };
-    LabelRules { codes: Some(codes), writes_source_type: true, keeps_c2pa: false }
+    LabelRules { codes: Some(codes), writes_source_type: true, is_edit: false, keeps_c2pa: false }
 }
 
 fn source_type_alone() -> LabelRules {
-    LabelRules { codes: None, writes_source_type: true, keeps_c2pa: false }
+    LabelRules { codes: None, writes_source_type: true, is_edit: false, keeps_c2pa: false }
 }
 
 fn label(picture: &[u8], rules: &LabelRules) -> (Vec<u8>, LabelStatus) {
@@ -360,7 +430,7 @@ fn pictures() -> Vec<(String, Vec<u8>)> {
     let made = [
         ("foreign.png", png_with(&[itxt(foreign.as_bytes(), 0), chunk(b"tIME", b"1234567")].concat())),
         ("foreign.jpg", jpeg_with(&[segment(0xFE, b"comment"), xmp_segment(foreign.as_bytes())].concat())),
-        ("labelled-exif.webp", extended_webp(0x08, &riff_chunk(b"EXIF", br#"{"AIGC":{}}"#))),
+        ("labelled-exif.webp", extended_webp(0x08, &riff_chunk(b"EXIF", br#"{"AIGC":{"Label":"1"}}"#))),
         ("comment.gif", gif_with(b"\x21\xFE\x03abc\0\x21\xFF\x0BNETSCAPE2.0\x03\x01\0\0\0")),
     ];
     let vectors = labelled.map(|name| (name.to_owned(), vector(name)));
@@ -387,6 +457,11 @@ fn packet(description: &str) -> String {
 }
 
 /// The smallest PNG with chunks before its pixels.
+/// Behind the header of EXIF.
+fn utf16(text: &str) -> Vec<u8> {
+    b"Exif\0\0".iter().copied().chain(text.encode_utf16().flat_map(u16::to_le_bytes)).collect()
+}
+
 fn png_with(chunks: &[u8]) -> Vec<u8> {
     let picture = vector("png-1x1.png");
     [&picture[..33], chunks, &picture[33..]].concat()

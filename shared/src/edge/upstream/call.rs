@@ -92,7 +92,9 @@ pub async fn run(
     let begun = now();
     let is_local = calls.targets.iter().any(|target| target.links == LocalLinks::Allowed);
     let links = if is_local { LocalLinks::Allowed } else { LocalLinks::Refused };
-    let keeper = ledger.keeper(admission, links, calls.label_rules);
+    let is_edit = !calls.references.is_empty();
+    let label_rules = calls.label_rules.map(|rules| LabelRules { is_edit, ..rules.clone() });
+    let keeper = ledger.keeper(admission, links, label_rules.as_ref());
     let margin = MARGIN + keeper.as_ref().map(Keeper::time_limit).unwrap_or_default();
     let end_by = (begun + timing.total).min(admission.deadline().checked_sub(margin).unwrap_or(begun));
     let reading_time = ReadingTime::default();
@@ -108,7 +110,7 @@ pub async fn run(
         unsent: Bytes::new(),
     };
     let mut exchanges: Vec<_> = (0..calls.times).filter_map(|_| Exchange::new(&calls)).collect();
-    let picture_labels = calls.label_rules.map(|rules| PictureLabels::new(rules, admission.run()));
+    let picture_labels = label_rules.map(|rules| PictureLabels::new(&rules, admission.run()));
     let mut sink = UpdateSink::new(output, keeper, picture_labels);
 
     let work = async {

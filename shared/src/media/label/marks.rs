@@ -2,14 +2,28 @@
 
 use crate::scan::find_text;
 
-/// The implicit label in the forms that are in use: the namespace and the property of XMP, the member of a JSON object in
-/// EXIF (also as UTF-16 of either order), the keyword of a PNG text chunk, and a bare object in a JPEG segment.
-const MARKS: [&[u8]; 6] = [b"ns/AIGC/1.0", b"TC260:AIGC", b"\"AIGC\"", b"\"\0A\0I\0G\0C\0\"", b"AIGC\0", b"AIGC{"];
-const LONGEST: usize = 11;
+/// The key of the implicit label, also as UTF-16 of either order. The forms that are in use are the property of XMP, the
+/// member of a JSON object in EXIF, the keyword of a PNG text chunk, and a bare object in a JPEG segment.
+const KEYS: [&[u8]; 2] = [b"AIGC", b"A\0I\0G\0C"];
+/// The first member of every label. The key alone is a word that any text may contain, such as a prompt.
+const FIRST_MEMBER: &[u8] = b"Label";
+/// The first member begins within this many bytes behind the key.
+const MAX_DISTANCE: usize = 64;
+const LONGEST: usize = 7 + MAX_DISTANCE;
 
 /// Whether the text has a label.
 pub(super) fn has_label(text: &[u8]) -> bool {
-    MARKS.iter().any(|mark| find_text(mark, text).is_some())
+    KEYS.iter().any(|key| {
+        let mut rest = text;
+        while let Some(at) = find_text(key, rest) {
+            rest = rest.get(at + key.len()..).unwrap_or_default();
+            let near: Vec<u8> = rest.iter().take(MAX_DISTANCE).copied().filter(|byte| *byte != 0).collect();
+            if find_text(FIRST_MEMBER, &near).is_some() {
+                return true;
+            }
+        }
+        false
+    })
 }
 
 /// Searches bytes that come in pieces.

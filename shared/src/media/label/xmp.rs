@@ -11,8 +11,11 @@ const RDF_END: &[u8] = b"</rdf:RDF>";
 const AIGC_NAMESPACE: &str = " xmlns:TC260=\"http://www.tc260.org.cn/ns/AIGC/1.0/\"";
 const IPTC_NAMESPACE: &str = " xmlns:Iptc4xmpExt=\"http://iptc.org/std/Iptc4xmpExt/2008-02-29/\"";
 /// The full URI, not the bare code.
-const SOURCE_TYPE: &str = "<Iptc4xmpExt:DigitalSourceType>\
+const MADE: &str = "<Iptc4xmpExt:DigitalSourceType>\
     http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia</Iptc4xmpExt:DigitalSourceType>";
+/// Of a picture that was made from the user's own.
+const EDITED: &str = "<Iptc4xmpExt:DigitalSourceType>\
+    http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia</Iptc4xmpExt:DigitalSourceType>";
 /// The longest `rdf:about` that is copied.
 const MAX_ABOUT_BYTES: usize = 1024;
 
@@ -21,7 +24,8 @@ const MAX_ABOUT_BYTES: usize = 1024;
 pub(super) struct LabelXmp {
     /// The element with the implicit label.
     aigc: Option<String>,
-    writes_source_type: bool,
+    /// The element with the source type; empty if none is written.
+    source_type: &'static str,
 }
 
 impl LabelXmp {
@@ -41,7 +45,12 @@ impl LabelXmp {
             let members = members.map(|(name, value)| format!("&quot;{name}&quot;:&quot;{value}&quot;"));
             format!("<TC260:AIGC>{{{}}}</TC260:AIGC>", members.join(","))
         });
-        Self { aigc, writes_source_type: rules.writes_source_type }
+        let source_type = match rules.is_edit {
+            _ if !rules.writes_source_type => "",
+            false => MADE,
+            true => EDITED,
+        };
+        Self { aigc, source_type }
     }
 
     pub(super) fn has_codes(&self) -> bool {
@@ -75,7 +84,7 @@ impl LabelXmp {
     }
 
     fn description(&self, about: &str, writes_source_type: bool) -> String {
-        let source_type = if self.writes_source_type && writes_source_type { SOURCE_TYPE } else { "" };
+        let source_type = if writes_source_type { self.source_type } else { "" };
         let iptc = if source_type.is_empty() { "" } else { IPTC_NAMESPACE };
         let (aigc, tc260) = self.aigc.as_ref().map_or(("", ""), |aigc| (aigc.as_str(), AIGC_NAMESPACE));
         format!("<rdf:Description rdf:about=\"{about}\"{tc260}{iptc}>{aigc}{source_type}</rdf:Description>")
