@@ -48,6 +48,10 @@ fn main() {
         ("JSON body", format!("{{\"created\":1,\"data\":[{{\"b64_json\":\"{picture}\"}}]}}")),
         ("text alone", (0..8_000).map(|_| content(words)).collect()),
         ("events without content", content("").repeat(8_000)),
+        (
+            "numbers that are nested deep",
+            format!("data: {}[{}0]{}\n\n", "{\"a\":".repeat(62), "1,".repeat(500_000), "}".repeat(62)),
+        ),
     ] {
         if !name.contains(&only) {
             continue;

@@ -1,6 +1,5 @@
 //! Pictures: found in text, decoded from base64 in pieces, and checked by their bytes.
 
-mod fast_hash;
 mod image;
 pub mod label;
 mod markdown;

@@ -19,7 +19,7 @@ pub enum MarkdownPart<'a> {
     OnlyLink(&'a str),
 }
 
-/// Longest alternative text.
+/// Longest alternative text that is held.
 const MAX_ALT_BYTES: usize = 1024;
 const MAX_HEADER_BYTES: usize = 256;
 const MAX_LINK_BYTES: usize = 4096;
@@ -28,7 +28,7 @@ const MAX_LINK_BYTES: usize = 4096;
 /// Markdown around it, base64 alone that begins a word, and a link that is the whole text.
 ///
 /// Reads the [image syntax](https://spec.commonmark.org/0.31.2/#images) of CommonMark as models write it. Departures:
-/// no escapes and no reference links; white space may stand anywhere in a data URL; its head may be written twice; text
+/// no escapes and no reference links; a long alternative text is also returned as text; white space may stand anywhere in a data URL; its head may be written twice; text
 /// between its base64 and the closing parenthesis is part of it, because the decoder finds the end; a link may contain
 /// spaces; the title of a link is skipped.
 ///
@@ -47,8 +47,10 @@ pub struct MarkdownImages {
     space: Option<usize>,
     /// The last byte of the text before `piece`.
     previous: u8,
-    /// The text is between `<think>` and `</think>`.
+    /// The text began with `<think>`, and `</think>` has not followed.
     is_thought: bool,
+    /// The text is alternative text that is too long to be held, with this number of open brackets in it.
+    long_alt: Option<u32>,
     /// What to do with `held` in the next call.
     held_is: HeldText,
     /// The unfinished picture has reached its end marker.
@@ -65,8 +67,10 @@ enum MarkdownState {
     OnlyLinkEnd,
     BareBase64,
     Text,
-    /// A part of `<think>`.
-    Tag,
+    /// A part of `<think>` at the beginning, or of `</think>`.
+    Tag {
+        opens: bool,
+    },
     /// A part of `data:image/` outside Markdown.
     Scheme,
     Bang,
@@ -130,8 +134,9 @@ const SCHEME: &[u8] = b"data:image/";
 /// What may stand between the head of a data URL and its base64: another head, a part of one, or a link.
 const HEADS: [&[u8]; 4] = [b"data:", b"base64,", b"https://", b"http://"];
 const LINK_SCHEMES: [&[u8]; 2] = [b"https://", b"http://"];
-/// Around the thoughts of a model, which some relays write into its text.
-const TAGS: [&[u8]; 4] = [b"<think>", b"</think>", b"<thinking>", b"</thinking>"];
+/// Around the thoughts of a model, which some relays write before its text.
+const OPENING_TAGS: [&[u8]; 2] = [b"<think>", b"<thinking>"];
+const CLOSING_TAGS: [&[u8]; 2] = [b"</think>", b"</thinking>"];
 /// The bytes with which a picture or a tag may begin.
 const STARTS: [bool; 256] = {
     let mut starts = [false; 256];
@@ -150,7 +155,7 @@ impl MarkdownState {
         match first {
             b'!' => Self::Bang,
             b'd' | b'D' => Self::Scheme,
-            b'<' => Self::Tag,
+            b'<' => Self::Tag { opens: false },
             _ => Self::BareBase64,
         }
     }
@@ -166,6 +171,7 @@ impl Default for MarkdownImages {
             space: None,
             previous: b' ',
             is_thought: false,
+            long_alt: None,
             held_is: HeldText::Open,
             is_whole: false,
         }
@@ -202,17 +208,29 @@ impl MarkdownImages {
         while let Some((&byte, after)) = piece.split_first() {
             match self.state {
                 MarkdownState::Text => {
-                    let run = candidate(piece, self.previous).unwrap_or(piece.len());
-                    let (text, rest) = piece.split_at(run);
+                    let bracket = self.long_alt.and_then(|_| find2(b'[', b']', piece)).unwrap_or(piece.len());
+                    let run = candidate(piece.get(..bracket).unwrap_or_default(), self.previous);
+                    let (text, rest) = piece.split_at(run.unwrap_or(bracket));
                     *piece = rest;
                     if let Some((&first, after)) = rest.split_first() {
                         self.held.push(first);
                         *piece = after;
-                        self.state = MarkdownState::of_candidate(first);
+                        self.state = match (run, first, self.long_alt) {
+                            (None, b']', Some(depth)) => MarkdownState::AltEnd { depth },
+                            (None, _, depth) => {
+                                self.long_alt = depth.map(|depth| depth.saturating_add(1));
+                                self.held_is = HeldText::Text;
+                                MarkdownState::Text
+                            }
+                            (Some(_), first, _) => MarkdownState::of_candidate(first),
+                        };
                     }
                     if let Some(&last) = text.last() {
                         self.previous = last;
                         return Some(MarkdownPart::Text(text));
+                    }
+                    if self.held_is == HeldText::Text {
+                        return self.hand_out();
                     }
                     continue;
                 }
@@ -246,7 +264,7 @@ impl MarkdownImages {
                     if !is_link || url.len() > MAX_LINK_BYTES {
                         self.held.pop();
                         if self.held == b"<" {
-                            self.state = MarkdownState::Tag;
+                            self.state = MarkdownState::Tag { opens: true };
                             continue;
                         }
                         return self.miss();
@@ -257,15 +275,16 @@ impl MarkdownImages {
                     self.hold(byte, after, piece, MarkdownState::OnlyLinkEnd);
                 }
                 MarkdownState::OnlyLinkEnd => return self.miss(),
-                MarkdownState::Tag => {
+                MarkdownState::Tag { opens } => {
                     self.held.push(byte);
-                    if !TAGS.iter().any(|tag| fits_any_case(tag, &self.held)) {
+                    let tags = if opens { OPENING_TAGS } else { CLOSING_TAGS };
+                    if !tags.iter().any(|tag| fits_any_case(tag, &self.held)) {
                         self.held.pop();
                         return self.miss_candidate();
                     }
                     *piece = after;
                     if byte == b'>' {
-                        self.is_thought = self.held.get(1) != Some(&b'/');
+                        self.is_thought = opens;
                         return self.miss();
                     }
                 }
@@ -294,7 +313,10 @@ impl MarkdownImages {
                         self.state = MarkdownState::Header { bare: true };
                     }
                 }
-                MarkdownState::Bang if byte == b'[' => self.hold(byte, after, piece, MarkdownState::Alt { depth: 0 }),
+                MarkdownState::Bang if byte == b'[' => {
+                    self.long_alt = None;
+                    self.hold(byte, after, piece, MarkdownState::Alt { depth: 0 });
+                }
                 MarkdownState::Bang => return self.miss(),
                 MarkdownState::Alt { depth } => match byte {
                     b'[' if self.held.len() > 2 && self.held.last() == Some(&b'!') => {
@@ -303,7 +325,10 @@ impl MarkdownImages {
                         self.state = MarkdownState::Restart;
                         return self.hand_out();
                     }
-                    _ if self.held.len() >= MAX_ALT_BYTES => return self.miss(),
+                    _ if self.held.len() >= MAX_ALT_BYTES => {
+                        self.long_alt = Some(depth);
+                        return self.miss();
+                    }
                     b'[' => self.hold(byte, after, piece, MarkdownState::Alt { depth: depth + 1 }),
                     b']' => self.hold(byte, after, piece, MarkdownState::AltEnd { depth }),
                     _ => self.hold(byte, after, piece, MarkdownState::Alt { depth }),
@@ -312,12 +337,16 @@ impl MarkdownImages {
                     self.held.extend_from_slice(b"!");
                     self.state = MarkdownState::Bang;
                 }
-                MarkdownState::AltEnd { .. } if byte == b'(' => {
+                // In a text that may not be alternative text at all, a link in it is only a link.
+                MarkdownState::AltEnd { depth } if byte == b'(' && (depth == 0 || self.long_alt.is_none()) => {
                     self.hold(byte, after, piece, MarkdownState::Target);
                     self.target = self.held.len();
-                    self.is_angled = false;
+                    (self.is_angled, self.long_alt) = (false, None);
                 }
-                MarkdownState::AltEnd { depth: 0 } => return self.miss(),
+                MarkdownState::AltEnd { depth } if depth == 0 || self.long_alt.is_some() => {
+                    self.long_alt = self.long_alt.and(depth.checked_sub(1));
+                    return self.miss();
+                }
                 MarkdownState::AltEnd { depth } => self.state = MarkdownState::Alt { depth: depth - 1 },
                 MarkdownState::Target => match byte {
                     b' ' | b'\t' | b'\r' | b'\n' | b'<' if self.held.len() < self.target + 8 => {
@@ -641,7 +670,7 @@ fn is_candidate(rest: &[u8], before: u8) -> bool {
     match rest.first() {
         Some(b'!') => fits(b"![", rest),
         Some(b'd' | b'D') => fits_any_case(SCHEME, rest),
-        Some(b'<') => TAGS.iter().any(|tag| fits_any_case(tag, rest)),
+        Some(b'<') => CLOSING_TAGS.iter().any(|tag| fits_any_case(tag, rest)),
         Some(b'i' | b'/' | b'_' | b'R' | b'U') => {
             !(before.is_ascii_alphanumeric() || matches!(before, b'+' | b'/')) && fits_magic(rest)
         }

@@ -63,6 +63,11 @@ impl Reference {
         Self { kind, ..Self::default() }
     }
 
+    /// Which strings count.
+    pub fn kind(&self) -> ReferenceKind {
+        self.kind
+    }
+
     /// Whether the value has turned out to be base64 of a picture.
     pub fn is_payload(&self) -> bool {
         self.state == ReferenceState::Payload

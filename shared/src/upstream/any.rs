@@ -10,7 +10,7 @@ use super::{Failure, Out, RefusedParameter};
 use crate::image_url::LocalLinks;
 use crate::json::Segment::{self, Index, Key};
 use crate::json::{Token, TokenValue};
-use crate::media::PictureHash;
+use crate::media::{PictureHash, ReferenceKind};
 use crate::update::{Stop, Update, Usage};
 
 /// Longest known event name.
@@ -27,7 +27,7 @@ const MAX_PENDING_BYTES: usize = 64 * 1024;
 /// marked as one, which is a draft, and everything in an error.
 ///
 /// An `error` member ends an answer, except in an event about one picture: there the `type` decides, and the rest of a group
-/// goes on.
+/// goes on. An error deep in a document that has a picture is a note about another attempt.
 #[derive(Debug)]
 pub struct AnyDialect {
     content: Content,
@@ -89,8 +89,10 @@ const ERROR: &str = "*error";
 struct DocumentState {
     /// `type`.
     kind: String,
-    /// The event name or `type` marks its picture as not final.
+    /// The event name or `type` marks its pictures as not final.
     is_preview: bool,
+    /// The event name does.
+    is_preview_event: bool,
     /// `text` or `delta`, until `type` decides whether it is text for the user.
     text: Vec<u8>,
     /// It is text for the user, and longer than what waits.
@@ -148,8 +150,9 @@ impl AnyDialect {
             self.document.error.token(path, value);
         } else {
             self.mark(path, value, out);
-            // The tokens of one string have one path.
-            if !matches!(value, TokenValue::Text(_) | TokenValue::StringEnd) {
+            // The tokens of one string have one path, and the names of two items of a list are the same.
+            let is_next_item = path.len() == self.names.depth && matches!(path.last(), Some(Index(_)));
+            if !is_next_item && !matches!(value, TokenValue::Text(_) | TokenValue::StringEnd) {
                 self.names = PathNames::of(path);
             }
             let names = self.names;
@@ -256,19 +259,29 @@ impl AnyDialect {
     /// A document begins. `event_type` is the event's `event` field so far.
     pub(super) fn document_begin(&mut self, event_type: &[u8]) {
         (self.thought, self.pending) = (None, None);
-        self.document = DocumentState { is_preview: names_preview(event_type), ..DocumentState::default() };
+        let is_preview = names_preview(event_type);
+        self.document = DocumentState { is_preview, is_preview_event: is_preview, ..DocumentState::default() };
     }
 
     fn member(&mut self, names: PathNames, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
         let Self { content, choices, candidates, items, output, .. } = self;
         let draft = self.thought.is_some() || names.has_preview;
+        let any_draft = draft || self.document.is_preview;
         match (path, value) {
-            ([Key("item"), rest @ ..], value) => output.item(rest, draft, value, content, out),
+            ([Key("item"), rest @ ..], value) => output.item(rest, any_draft, value, content, out),
+            // A list of links is the output of other vendors.
+            (
+                [Key("output"), Index(position)] | [Key("response"), Key("output"), Index(position)],
+                TokenValue::StringStart | TokenValue::Text(_) | TokenValue::StringEnd,
+            ) => items.listed((*position, ReferenceKind::PictureOrLink), &[], any_draft, value, content, out),
             ([Key("output"), Index(_), rest @ ..] | [Key("response"), Key("output"), Index(_), rest @ ..], value) => {
-                output.listed(rest, draft, value, content, out);
+                output.listed(rest, any_draft, value, content, out);
             }
             ([Key("data" | "images"), Index(position), rest @ ..], value) => {
-                items.listed(*position, rest, draft, value, content, out);
+                items.listed((*position, ReferenceKind::Picture), rest, any_draft, value, content, out);
+            }
+            ([Key("data" | "output" | "result"), Key(list), Index(position), rest @ ..], value) if is_list(list) => {
+                items.listed((*position, ReferenceKind::PictureOrLink), rest, any_draft, value, content, out);
             }
             (path, value) if names.has_error => self.document.error.token(path, value),
             ([Key("choices"), Index(position), rest @ ..], value) => {
@@ -289,14 +302,22 @@ impl AnyDialect {
     }
 
     fn other(&mut self, path: &[Segment], draft: bool, value: TokenValue<'_>, out: &mut Out<'_>) {
-        let DocumentState { kind, is_preview, text, is_streaming_text, is_internal, stop: stopped, error, .. } =
-            &mut self.document;
+        let DocumentState {
+            kind,
+            is_preview,
+            is_preview_event,
+            text,
+            is_streaming_text,
+            is_internal,
+            stop: stopped,
+            error,
+        } = &mut self.document;
         match (path, value) {
             ([Key("type")], value) => {
                 if let Some(name) = self.short.read(value) {
                     kind.clear();
                     kind.push_str(name);
-                    *is_preview = names_preview(name.as_bytes());
+                    *is_preview = names_preview(name.as_bytes()) || (*is_preview_event && !names_end(name));
                 }
             }
             ([Key("phase")], value) => {
@@ -330,12 +351,15 @@ impl AnyDialect {
         if !(is_user_text(kind, false) && matches!(path, [Key("text" | "delta")])) {
             self.items.token(path, draft || *is_preview, value, &mut self.content, out);
         }
-        error.token(path, value);
+        // Here are the fields beside an error, which do not stand deeper.
+        if path.len() <= ErrorObject::MAX_DEPTH_BESIDE {
+            error.token(path, value);
+        }
     }
 
     /// A document ended. `event_type` is the event's `event` field.
     pub(super) fn document_end(&mut self, event_type: &[u8], out: &mut Out<'_>) {
-        let DocumentState { kind, is_preview, text, is_streaming_text, is_internal, stop, error } =
+        let DocumentState { kind, is_preview, text, is_streaming_text, is_internal, stop, error, .. } =
             std::mem::take(&mut self.document);
         if let Some(HttpRefusal { status, failure, parameter }) = &mut self.refusal {
             if failure.is_none() {
@@ -353,13 +377,14 @@ impl AnyDialect {
         let last = name.rsplit_once('.').map_or(name, |(_, last)| last);
         let is_about_a_picture = name.starts_with("image_generation.") || name.starts_with("image_edit.");
         let is_failure = event_type == b"error" || last == "error" || name == "response.failed";
-        if is_failure || (error.is_error() && !is_about_a_picture) {
+        let is_note = error.is_within() && self.content.has_picture();
+        if is_failure || (error.is_error() && !is_about_a_picture && !is_note) {
             self.content.abandon(out);
             self.items.abandon();
             return out(Update::Failed(error.failure(None)));
         }
         self.has_begun |= is_progress(name);
-        let error = (last == "partial_failed" || error.is_found()).then_some(&error);
+        let error = (last == "partial_failed" || (error.is_found() && !is_note)).then_some(&error);
         self.items.settle(is_preview, error, &mut self.content, out);
         if is_user_text(name, is_internal) {
             self.output.has_text = true;
@@ -450,6 +475,17 @@ fn names_preview(name: &[u8]) -> bool {
         || (AnyDialect::family(name) == PREVIEW && !name.windows(b"partial".len()).any(|part| part == b"partial"))
 }
 
+/// Whether a `type` names the end of an answer or of a picture.
+fn names_end(name: &str) -> bool {
+    let last = name.rsplit(['.', '_']).next().unwrap_or(name);
+    matches!(last, "completed" | "complete" | "succeeded" | "success" | "finished" | "final" | "done")
+}
+
+/// Whether vendors list pictures in a member of this name, within another one.
+fn is_list(name: &str) -> bool {
+    matches!(name, "data" | "images" | "results" | "image_urls" | "image_base64")
+}
+
 /// What the names in a path mean.
 #[derive(Debug, Clone, Copy, Default)]
 struct PathNames {
@@ -463,11 +499,13 @@ struct PathNames {
     has_preview: bool,
     /// Where a document of a known dialect begins: some proxies wrap it.
     root: usize,
+    /// The number of steps in the path.
+    depth: usize,
 }
 
 impl PathNames {
     fn of(path: &[Segment]) -> Self {
-        let mut names = Self::default();
+        let mut names = Self { depth: path.len(), ..Self::default() };
         let (mut is_in_objects, mut has_root) = (true, false);
         for (at, segment) in path.iter().enumerate() {
             let Key(name) = *segment else {
@@ -498,5 +536,10 @@ impl PathNames {
 
 /// Whether a picture at this path counts when its part ends: the dialect does not count it.
 fn has_parts(path: &[Segment]) -> bool {
-    matches!(path, [Key("choices" | "candidates" | "item" | "output"), _, ..] | [Key("response"), Key("output"), _, ..])
+    matches!(
+        path,
+        [Key("choices" | "candidates" | "output"), Index(_), ..]
+            | [Key("item"), _, ..]
+            | [Key("response"), Key("output"), _, ..]
+    )
 }

@@ -170,7 +170,9 @@ impl Choices {
             (path, value) => {
                 let kind = match path {
                     [Key("delta" | "message"), rest @ ..] if is_picture(rest) => ReferenceKind::Picture,
-                    [Key("delta" | "message"), Key("content"), Index(_), Key("image")] => ReferenceKind::PictureOrLink,
+                    [Key("delta" | "message"), Key("image" | "image_url")]
+                    | [Key("delta" | "message"), Key("image_url"), Key("url")]
+                    | [Key("delta" | "message"), Key("content"), Index(_), Key("image")] => ReferenceKind::PictureOrLink,
                     _ => ReferenceKind::Any,
                 };
                 content.picture(Place { slot: self.slot.unwrap_or(self.position), draft, kind }, value, out);

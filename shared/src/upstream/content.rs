@@ -28,8 +28,9 @@ pub(super) struct Content {
     earlier: Option<PictureValue>,
     /// How the values ended that `end_picture` has not reported yet.
     ended: PictureResult,
-    /// Hashes and links of the final pictures so far.
-    known: Vec<KnownPicture>,
+    finals: FinalPictures,
+    /// The current document has a whole picture.
+    has_picture: bool,
     text_bytes: usize,
 }
 
@@ -55,12 +56,25 @@ pub(super) enum PictureResult {
     /// No value, or an empty one.
     #[default]
     Nothing,
+    /// A picture that is not final.
+    Draft,
     /// Not a picture, or a broken one.
     Rejected,
+    /// A picture in a member that no vendor has.
+    Found,
     /// A final picture that came before.
     Repeated,
-    /// A picture, or a link to one.
+    /// A final picture, or a link to one.
     Whole,
+}
+
+/// The final pictures so far.
+#[derive(Debug, Default)]
+struct FinalPictures {
+    /// Their hashes and links.
+    known: Vec<KnownPicture>,
+    /// The slots of those in texts and in members of vendors.
+    slots: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -103,7 +117,8 @@ impl Content {
             value: None,
             earlier: None,
             ended: PictureResult::Nothing,
-            known: Vec::new(),
+            finals: FinalPictures::default(),
+            has_picture: false,
             text_bytes: 0,
         }
     }
@@ -141,16 +156,16 @@ impl Content {
     fn new_text(&mut self, at: usize, mut piece: &[u8], out: &mut Out<'_>) {
         loop {
             let is_shown = self.is_shown(at);
-            let Self { texts, links, known, text_bytes, .. } = &mut *self;
+            let Self { texts, links, finals, has_picture, text_bytes, .. } = &mut *self;
             let Some(SlotText { slot, reader, picture, utf8, .. }) = texts.get_mut(at) else { return };
-            let slot = *slot;
+            let (slot, is_thought) = (*slot, reader.is_thought());
             let Some(found) = reader.next(&mut piece) else { return };
             match found {
                 MarkdownPart::Text(bytes) if is_shown => show(slot, bytes, utf8, text_bytes, out),
                 MarkdownPart::Text(_) | MarkdownPart::OnlyLink(_) => {}
                 MarkdownPart::Image => {
                     *picture = None;
-                    if !reader.is_thought() && !self.is_in_other_text(at) {
+                    if !is_thought && !self.is_in_other_text(at) {
                         self.end_in_slot(slot, out);
                         if let Some(text) = self.texts.get_mut(at) {
                             text.picture = Some(SlotPicture::new(slot, false, self.hash));
@@ -167,10 +182,11 @@ impl Content {
                 }
                 MarkdownPart::ImageEnd => {
                     if let Some(picture) = picture.take() {
-                        self.finish_picture(picture, false, out);
+                        self.finish_picture(picture, false, true, out);
                     }
                 }
-                MarkdownPart::Link(url) => link(slot, url, *links, known, out),
+                MarkdownPart::Link(_) if is_thought => {}
+                MarkdownPart::Link(url) => *has_picture |= link(slot, url, *links, finals, out),
             }
         }
     }
@@ -181,7 +197,7 @@ impl Content {
         let Place { slot, draft, kind } = place;
         match value {
             TokenValue::StringStart if kind == ReferenceKind::Picture => {
-                self.end_earlier(slot, draft, None, out);
+                self.end_earlier(slot, false, None, out);
                 self.earlier = self.value.take();
                 let (reference, picture) = (Reference::new(kind), SlotPicture::new(slot, draft, self.hash));
                 self.value = Some(PictureValue { reference, picture, is_read: true });
@@ -220,7 +236,7 @@ impl Content {
 
     /// The upstream marks the current value as not final.
     pub(super) fn mark_draft(&mut self) {
-        if let Some(value) = &mut self.value {
+        for value in [&mut self.earlier, &mut self.value].into_iter().flatten() {
             value.picture.mark_draft();
         }
     }
@@ -232,10 +248,10 @@ impl Content {
 
     /// The current value stands in the thoughts of the model.
     pub(super) fn drop_value(&mut self, out: &mut Out<'_>) {
-        if let Some(value) = self.value.take()
-            && value.reference.is_payload()
-        {
-            out(Update::ImageRejected { slot: value.picture.slot(), why: ImageRejection::NotAnImage });
+        for value in [self.earlier.take(), self.value.take()].into_iter().flatten() {
+            if value.reference.is_payload() {
+                out(Update::ImageRejected { slot: value.picture.slot(), why: ImageRejection::NotAnImage });
+            }
         }
     }
 
@@ -245,7 +261,8 @@ impl Content {
         self.ended = PictureResult::Nothing;
     }
 
-    /// The current value is complete. A link belongs to `slot`, a picture to the slot in which it began.
+    /// The current value is complete. A link belongs to `slot`, a picture to the slot in which it began. `draft`: the
+    /// upstream marks all its forms as not final.
     pub(super) fn end_picture(
         &mut self,
         slot: u32,
@@ -253,17 +270,24 @@ impl Content {
         pixels: Option<(u32, u32)>,
         out: &mut Out<'_>,
     ) -> PictureResult {
-        let ended = std::mem::take(&mut self.ended);
-        let Some(PictureValue { reference, mut picture, .. }) = self.value.take() else { return ended };
-        let earlier = self.end_earlier(slot, draft, pixels, out).max(ended);
-        let draft = draft || picture.is_draft();
+        self.end_earlier(slot, draft, pixels, out);
+        if let Some(value) = self.value.take() {
+            self.end_one(value, slot, draft, pixels, out);
+        }
+        std::mem::take(&mut self.ended)
+    }
+
+    fn end_one(&mut self, value: PictureValue, slot: u32, draft: bool, pixels: Option<(u32, u32)>, out: &mut Out<'_>) {
+        let PictureValue { reference, mut picture, .. } = value;
+        let is_known = reference.kind() != ReferenceKind::Any;
+        let draft = draft || picture.is_draft() || (!is_known && self.finals.has(picture.slot()));
         let came = match reference.finish() {
             Referred::Nothing => PictureResult::Nothing,
             Referred::Unusable => self.reject(slot, ImageRejection::NotAnImage, out),
             Referred::Link(url) => match read_generated(url, self.links) {
                 Ok(url) => {
                     out(Update::ImageLinked { slot, url: &url, pixels, draft });
-                    self.note(KnownPicture::link(&url), draft)
+                    self.note(slot, KnownPicture::link(&url), draft)
                 }
                 Err(_) => self.reject(slot, ImageRejection::BadLink, out),
             },
@@ -277,23 +301,27 @@ impl Content {
                     self.end_in_texts(picture.slot(), out);
                     picture.push(rest, out);
                 }
-                self.finish_picture(picture, draft, out)
+                match self.finish_picture(picture, draft, is_known, out) {
+                    PictureResult::Rejected if !is_known => PictureResult::Nothing,
+                    came => came,
+                }
             }
         };
-        came.max(earlier)
+        self.ended = self.ended.max(came);
     }
 
     /// A document has ended.
     pub(super) fn end_document(&mut self, out: &mut Out<'_>) {
-        self.ended = PictureResult::Nothing;
+        (self.ended, self.has_picture) = (PictureResult::Nothing, false);
         for at in 0..self.texts.len() {
             let Some(text) = self.texts.get_mut(at) else { return };
             text.is_in_document = false;
             if text.repeats.is_over() {
                 continue;
             }
+            let is_open = text.is_open();
             let mut repeats = std::mem::take(&mut text.repeats);
-            self.new_text(at, repeats.end_chunk(), out);
+            self.new_text(at, repeats.end_chunk(is_open), out);
             if let Some(text) = self.texts.get_mut(at) {
                 text.repeats = repeats;
             }
@@ -305,8 +333,7 @@ impl Content {
         self.candidate = None;
         // That one was complete.
         if let Some(PictureValue { picture, .. }) = &self.earlier {
-            let (slot, draft) = (picture.slot(), picture.is_draft());
-            self.end_earlier(slot, draft, None, out);
+            self.end_earlier(picture.slot(), false, None, out);
         }
         match &self.value {
             Some(value) if matches!(value.reference.finish(), Referred::Payload(_)) => self.end_value(out),
@@ -325,15 +352,16 @@ impl Content {
 
     fn end_text(&mut self, at: usize, out: &mut Out<'_>) {
         let is_shown = self.is_shown(at);
-        let Self { texts, links, known, text_bytes, .. } = &mut *self;
+        let Self { texts, links, finals, text_bytes, .. } = &mut *self;
         let Some(SlotText { slot, reader, picture, utf8, .. }) = texts.get_mut(at) else { return };
-        let slot = *slot;
+        let (slot, is_thought) = (*slot, reader.is_thought());
         while let Some(found) = reader.finish() {
             match found {
                 MarkdownPart::Text(bytes) if is_shown => show(slot, bytes, utf8, text_bytes, out),
-                MarkdownPart::Link(url) => link(slot, url, *links, known, out),
+                MarkdownPart::Link(_) if is_thought => {}
+                MarkdownPart::Link(url) => _ = link(slot, url, *links, finals, out),
                 MarkdownPart::OnlyLink(url) => match read_generated(url, *links) {
-                    Ok(_) if known.is_empty() => link(slot, url, *links, known, out),
+                    Ok(_) if finals.known.is_empty() => _ = link(slot, url, *links, finals, out),
                     _ if is_shown => show(slot, url.as_bytes(), utf8, text_bytes, out),
                     _ => {}
                 },
@@ -342,16 +370,20 @@ impl Content {
         }
         utf8.finish(|text| out(Update::Text { slot, text }));
         if let Some(picture) = picture.take() {
-            self.finish_picture(picture, false, out);
+            self.finish_picture(picture, false, true, out);
         }
     }
 
     /// Reads more of a string that stands for a picture, or that has turned out to be one.
     fn read_value(&mut self, text: &[u8], out: &mut Out<'_>) {
         let Some(mut value) = self.value.take_if(|value| value.is_read) else { return };
-        let (slot, draft) = (value.picture.slot(), value.picture.is_draft());
+        let slot = value.picture.slot();
         for payload in value.reference.push(text) {
-            self.end_earlier(slot, draft, None, out);
+            // Beside a picture that has not ended, a preview is of no use.
+            if value.picture.is_draft() && self.is_in_text(slot) {
+                return;
+            }
+            self.end_earlier(slot, false, None, out);
             self.end_in_texts(slot, out);
             value.picture.push(payload, out);
         }
@@ -363,8 +395,7 @@ impl Content {
         let Place { slot, draft, .. } = place;
         let mut found = None;
         for payload in reference.push(text) {
-            // Beside a picture that is not whole, a preview is of no use.
-            if found.is_none() && draft && self.is_open(slot) {
+            if found.is_none() && self.is_outweighed(place) {
                 return;
             }
             let picture = found.get_or_insert_with(|| {
@@ -382,29 +413,23 @@ impl Content {
 
     /// Reports a rejected value, unless a picture in the text of the same slot is unfinished: that one must go on.
     fn reject(&self, slot: u32, why: ImageRejection, out: &mut Out<'_>) -> PictureResult {
-        let is_under_way = self.texts.iter().any(|text| text.slot == slot && text.picture.is_some());
-        if !is_under_way {
+        if !self.is_in_text(slot) {
             out(Update::ImageRejected { slot, why });
         }
         PictureResult::Rejected
     }
 
-    fn end_earlier(&mut self, slot: u32, draft: bool, pixels: Option<(u32, u32)>, out: &mut Out<'_>) -> PictureResult {
-        let later = self.value.take();
-        self.value = self.earlier.take();
-        let came = match self.value {
-            Some(_) => self.end_picture(slot, draft, pixels, out),
-            None => PictureResult::Nothing,
-        };
-        self.value = later;
-        came
+    /// Ends the earlier form of the current picture, which has its own marks.
+    fn end_earlier(&mut self, slot: u32, draft: bool, pixels: Option<(u32, u32)>, out: &mut Out<'_>) {
+        if let Some(value) = self.earlier.take() {
+            self.end_one(value, slot, draft, pixels, out);
+        }
     }
 
     /// Ends the current value because another picture begins.
     fn end_value(&mut self, out: &mut Out<'_>) {
         if let Some(PictureValue { picture, .. }) = &self.value {
-            let (slot, draft) = (picture.slot(), picture.is_draft());
-            self.ended = self.end_picture(slot, draft, None, out);
+            self.ended = self.end_picture(picture.slot(), false, None, out);
         }
     }
 
@@ -421,25 +446,76 @@ impl Content {
         for at in 0..self.texts.len() {
             let text = self.texts.get_mut(at).filter(|text| text.slot == slot);
             if let Some(picture) = text.and_then(|text| text.picture.take()) {
-                self.finish_picture(picture, false, out);
+                self.finish_picture(picture, false, true, out);
             }
         }
     }
 
-    fn finish_picture(&mut self, picture: SlotPicture, draft: bool, out: &mut Out<'_>) -> PictureResult {
+    /// `is_known`: in a text, or in a member of a vendor.
+    fn finish_picture(
+        &mut self,
+        picture: SlotPicture,
+        draft: bool,
+        is_known: bool,
+        out: &mut Out<'_>,
+    ) -> PictureResult {
+        let slot = picture.slot();
         match picture.finish(draft, out) {
-            Some(sha256) => self.note(KnownPicture::Bytes(sha256), draft),
+            Some(sha256) if is_known => self.note(slot, KnownPicture::Bytes(sha256), draft),
+            Some(sha256) => {
+                self.has_picture = true;
+                match draft {
+                    true => PictureResult::Draft,
+                    false if self.finals.is_new(KnownPicture::Bytes(sha256)) => PictureResult::Found,
+                    false => PictureResult::Repeated,
+                }
+            }
             None => PictureResult::Rejected,
         }
     }
 
-    fn note(&mut self, picture: KnownPicture, draft: bool) -> PictureResult {
-        if draft || note(&mut self.known, picture) { PictureResult::Whole } else { PictureResult::Repeated }
+    fn note(&mut self, slot: u32, picture: KnownPicture, draft: bool) -> PictureResult {
+        self.has_picture = true;
+        match draft {
+            true => PictureResult::Draft,
+            false if self.finals.note(slot, picture) => PictureResult::Whole,
+            false => PictureResult::Repeated,
+        }
     }
 
-    /// Whether a text of the slot has an unfinished picture.
-    fn is_open(&self, slot: u32) -> bool {
-        self.texts.iter().any(|text| text.slot == slot && text.is_open())
+    /// Whether the current document has a whole picture so far, or a link to one.
+    pub(super) fn has_picture(&self) -> bool {
+        self.has_picture || self.forms().any(|value| self.is_usable(value))
+    }
+
+    /// Whether another picture outweighs one at this place: one in a text that has not ended, which must go on, or, in a
+    /// member that no vendor has, any final one in a text or in a member of a vendor.
+    fn is_outweighed(&self, Place { slot, kind, .. }: Place) -> bool {
+        let is_final = |value: &PictureValue| {
+            value.reference.kind() != ReferenceKind::Any && !value.picture.is_draft() && self.is_usable(value)
+        };
+        let is_unknown = kind == ReferenceKind::Any;
+        self.is_in_text(slot) || (is_unknown && (self.finals.has(slot) || self.forms().any(is_final)))
+    }
+
+    /// Whether a text of the slot has a picture that has not ended.
+    fn is_in_text(&self, slot: u32) -> bool {
+        self.texts.iter().any(|text| text.slot == slot && text.picture.is_some())
+    }
+
+    /// The forms of the current picture.
+    fn forms(&self) -> impl Iterator<Item = &PictureValue> {
+        self.earlier.iter().chain(&self.value)
+    }
+
+    /// Whether a value that has ended is a whole picture or an acceptable link.
+    fn is_usable(&self, value: &PictureValue) -> bool {
+        match value.reference.finish() {
+            _ if value.is_read => false,
+            Referred::Link(url) => read_generated(url, self.links).is_ok(),
+            Referred::Payload(_) => value.picture.is_whole(),
+            Referred::Nothing | Referred::Unusable => false,
+        }
     }
 
     fn is_shown(&self, at: usize) -> bool {
@@ -452,6 +528,28 @@ impl Content {
         let Some(this) = self.texts.get(at) else { return false };
         let mut others = self.texts.iter().filter(|text| text.slot == this.slot && text.source != this.source);
         others.any(|other| other.is_in_document && other.is_open())
+    }
+}
+
+impl FinalPictures {
+    /// Records a final picture and returns whether it is new.
+    fn note(&mut self, slot: u32, picture: KnownPicture) -> bool {
+        self.slots |= 1_u32.checked_shl(slot).unwrap_or(0);
+        self.is_new(picture)
+    }
+
+    /// As [`FinalPictures::note`], for one in a member that no vendor has.
+    fn is_new(&mut self, picture: KnownPicture) -> bool {
+        let is_new = !self.known.contains(&picture);
+        if is_new && self.known.len() < MAX_KNOWN {
+            self.known.push(picture);
+        }
+        is_new
+    }
+
+    /// Whether a slot has a final picture in a text or in a member of a vendor.
+    fn has(&self, slot: u32) -> bool {
+        self.slots & 1_u32.checked_shl(slot).unwrap_or(0) != 0
     }
 }
 
@@ -488,22 +586,15 @@ fn show(slot: u32, bytes: &[u8], utf8: &mut Utf8, text_bytes: &mut usize, out: &
     }
 }
 
-/// A link in a text.
-fn link(slot: u32, url: &str, links: LocalLinks, known: &mut Vec<KnownPicture>, out: &mut Out<'_>) {
-    match read_generated(url, links) {
+/// A link in a text. Returns whether it is acceptable.
+fn link(slot: u32, url: &str, links: LocalLinks, finals: &mut FinalPictures, out: &mut Out<'_>) -> bool {
+    let read = read_generated(url, links);
+    match &read {
         Ok(url) => {
-            out(Update::ImageLinked { slot, url: &url, pixels: None, draft: false });
-            note(known, KnownPicture::link(&url));
+            out(Update::ImageLinked { slot, url, pixels: None, draft: false });
+            finals.note(slot, KnownPicture::link(url));
         }
         Err(_) => out(Update::ImageRejected { slot, why: ImageRejection::BadLink }),
     }
-}
-
-/// Returns whether a final picture is new.
-fn note(known: &mut Vec<KnownPicture>, picture: KnownPicture) -> bool {
-    let is_new = !known.contains(&picture);
-    if is_new && known.len() < MAX_KNOWN {
-        known.push(picture);
-    }
-    is_new
+    read.is_ok()
 }

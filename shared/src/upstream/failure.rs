@@ -212,7 +212,7 @@ pub fn classify(status: Option<u16>, objects: &[ErrorFields]) -> Failure {
     let is_vague = matches!(named, None | Some(Failure::BadRequest | Failure::Error));
     named
         .filter(|_| !is_vague)
-        .or_else(|| any(&|fields| by_moderation(&fields.message)))
+        .or_else(|| any(&|fields| by_moderation(status, fields)))
         .or(named)
         .or_else(|| any(&|fields| by_message(status, &fields.message).filter(|_| !is_anthropic(status, fields))))
         .or_else(|| any(&|fields| by_number(status, fields.code.trim())))
@@ -260,10 +260,11 @@ fn letters(name: &str) -> String {
 }
 
 /// A refusal by moderation, whatever the status is.
-fn by_moderation(message: &str) -> Option<Failure> {
-    let message = message.to_lowercase();
-    let is_named = names::MODERATION.iter().any(|phrase| message.contains(phrase));
-    is_named.then_some(Failure::ContentBlocked)
+fn by_moderation(status: Option<u16>, fields: &ErrorFields) -> Option<Failure> {
+    let message = fields.message.to_lowercase();
+    let is_in = |phrases: &[&str]| phrases.iter().any(|phrase| message.contains(phrase));
+    let is_ours = matches!(status.or(fields.code.trim().parse().ok()), Some(401 | 403 | 404 | 429));
+    (is_in(names::MODERATION) || (!is_ours && is_in(names::MODERATION_PARTS))).then_some(Failure::ContentBlocked)
 }
 
 fn by_message(status: Option<u16>, message: &str) -> Option<Failure> {

@@ -107,17 +107,29 @@ struct ImageItem {
 }
 
 impl ImageItems {
-    pub(super) const KEYS: &'static [&'static str] =
-        &["data", "images", "image_index", "partial_image_index", "url", "b64_json", "image_url", "size"];
+    pub(super) const KEYS: &'static [&'static str] = &[
+        "data",
+        "images",
+        "results",
+        "image_urls",
+        "image_base64",
+        "image_index",
+        "partial_image_index",
+        "url",
+        "b64_json",
+        "image_url",
+        "size",
+    ];
 
     pub(super) fn new(vendor: ImagesVendor) -> Self {
         Self { vendor, item: ImageItem::default(), next_slot: 0, whole: 0, short: Short::default() }
     }
 
-    /// The next token of the item at `position` of a list. `draft`: a mark of the string's path.
+    /// The next token of the item at `position` of a list, of which strings of this kind are pictures. `draft`: a mark of
+    /// the string's path.
     pub(super) fn listed(
         &mut self,
-        position: u32,
+        (position, kind): (u32, ReferenceKind),
         path: &[Segment],
         draft: bool,
         value: TokenValue<'_>,
@@ -129,7 +141,7 @@ impl ImageItems {
         }
         match path {
             [] => {
-                self.string(ReferenceKind::Picture, draft, value, content, out);
+                self.string(kind, draft, value, content, out);
                 if let TokenValue::Close | TokenValue::StringEnd = value {
                     self.settle_listed(content, out);
                 }
@@ -167,7 +179,10 @@ impl ImageItems {
             [Key("url" | "b64_json" | "image_url")] | [Key("image_url"), Key("url")] => {
                 self.string(ReferenceKind::Picture, draft, value, content, out);
             }
-            [Key("image" | "output")] => self.string(ReferenceKind::PictureOrLink, draft, value, content, out),
+            [Key("image" | "output")]
+            | [Key("data" | "image" | "output" | "result"), Key("url" | "image_url" | "b64_json" | "image")] => {
+                self.string(ReferenceKind::PictureOrLink, draft, value, content, out);
+            }
             _ => self.string(ReferenceKind::Any, draft, value, content, out),
         }
     }
@@ -180,20 +195,22 @@ impl ImageItems {
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        let draft = draft || content.is_draft();
-        let slot = self.slot(draft);
-        let ImageItem { pixels, .. } = std::mem::take(&mut self.item);
+        let (slot, final_slot) = (self.slot(draft || content.is_draft()), self.slot(false));
+        let ImageItem { pixels, slot: own_slot, .. } = std::mem::take(&mut self.item);
         let came = content.end_picture(slot, draft, pixels, out);
         if came == PictureResult::Nothing
             && let Some(error) = error
         {
             out(Update::ImageFailed { slot, failure: error.failure(None) });
             self.next_slot = slot.saturating_add(1);
-        } else if !draft && !matches!(came, PictureResult::Nothing | PictureResult::Repeated) {
-            self.next_slot = slot.saturating_add(1);
-            if came == PictureResult::Whole {
-                self.whole |= 1_u32.checked_shl(slot).unwrap_or(0);
-            }
+            return;
+        }
+        let is_whole = came == PictureResult::Whole || (came == PictureResult::Found && own_slot.is_some());
+        if is_whole || (came == PictureResult::Rejected && !draft) {
+            self.next_slot = final_slot.saturating_add(1);
+        }
+        if is_whole {
+            self.whole |= 1_u32.checked_shl(final_slot).unwrap_or(0);
         }
     }
 
@@ -218,7 +235,7 @@ impl ImageItems {
         out: &mut Out<'_>,
     ) {
         if value == TokenValue::StringStart {
-            let is_known = kind == ReferenceKind::Picture || self.item.slot.is_some();
+            let is_known = kind != ReferenceKind::Any || self.item.slot.is_some();
             self.item.place = Some(Place { slot: if is_known { self.slot(draft) } else { 0 }, draft, kind });
         }
         if let Some(place) = self.item.place {

@@ -76,9 +76,10 @@ impl Repeats {
         self.is_over
     }
 
-    /// The chunk has ended. Returns what of it was taken for a repetition and is none.
-    pub(super) fn end_chunk(&mut self) -> &[u8] {
+    /// The chunk has ended. Returns what of it was taken for a repetition and is none. `is_open` as in [`Repeats::push`].
+    pub(super) fn end_chunk(&mut self, is_open: bool) -> &[u8] {
         let chunk = self.repeated.replace(0);
+        self.is_certain |= is_open && self.length >= MIN_REPEATED_BYTES && chunk == Some(self.length);
         match chunk.and_then(|repeated| usize::try_from(repeated).ok()) {
             Some(repeated) if !self.is_over && !self.is_certain => {
                 self.is_over = (repeated as u64) < self.length && repeated > 0;

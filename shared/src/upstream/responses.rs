@@ -103,7 +103,7 @@ impl OutputItems {
         self.pictures = self.pictures.max(std::mem::take(&mut self.listed));
     }
 
-    /// Returns whether a whole picture ended here.
+    /// Returns whether a final picture ended here.
     fn result(
         &mut self,
         path: &[Segment],
@@ -124,9 +124,7 @@ impl OutputItems {
             _ => {}
         }
         let [Key("result")] = path else {
-            // A list of links is the output of other vendors.
-            let kind = if path.is_empty() { ReferenceKind::PictureOrLink } else { ReferenceKind::Any };
-            content.picture(Place { slot: 0, draft, kind }, value, out);
+            content.picture(Place { slot: 0, draft, kind: ReferenceKind::Any }, value, out);
             return false;
         };
         let place = Place { slot: self.next_slot, draft, kind: ReferenceKind::Picture };
@@ -135,7 +133,7 @@ impl OutputItems {
             return false;
         }
         let came = content.end_picture(place.slot, draft, None, out);
-        self.next_slot += u32::from(came == PictureResult::Whole && !draft);
+        self.next_slot += u32::from(came == PictureResult::Whole);
         came >= PictureResult::Repeated
     }
 

@@ -52,6 +52,11 @@ fn images() {
 }
 
 #[test]
+fn places() {
+    check("places");
+}
+
+#[test]
 fn responses() {
     check("responses");
 }

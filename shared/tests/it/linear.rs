@@ -174,6 +174,19 @@ const INPUTS: &[(&str, Read, Write)] = &[
         let document = "{\"a\":".repeat(63) + "{}" + &"}".repeat(63);
         one_line("data: ", &document.repeat(size / document.len()), "\n\n")
     }),
+    ("numbers that are nested deep", chat, |size| {
+        one_line(
+            &("data: ".to_owned() + &"{\"a\":".repeat(62) + "["),
+            &"1,".repeat(size / 2),
+            &("1]".to_owned() + &"}".repeat(62) + "\n\n"),
+        )
+    }),
+    ("a long alternative text", chat, |size| {
+        one_line(CONTENT, &("![".to_owned() + &"a [b] ".repeat(size / 6)), CONTENT_END)
+    }),
+    ("brackets in a long alternative text", chat, |size| {
+        one_line(CONTENT, &("![".to_owned() + &"a".repeat(2000) + &"[!]".repeat(size / 3)), CONTENT_END)
+    }),
     ("nested too deep", chat, |size| one_line("data: ", &"{\"a\":".repeat(size / 5), "\n\n")),
     ("empty data", chat, |size| "data\n".repeat(size / 5).into_bytes()),
     ("empty data in a picture", chat, |size| {

@@ -38,6 +38,42 @@ fn check(rows: &[(&str, &str)]) {
 }
 
 #[test]
+fn alternative_text_that_is_too_long_to_be_held() {
+    for length in [1022, 1023, 1024, 1025, 12_000] {
+        let alt = format!("![{}", "a".repeat(length));
+        for (rest, expected) in [
+            ("](https://example.com/)b", "<https://example.com/>b"),
+            ("](data:image/png;base64,AAAA)b", "{AAAA}b"),
+            (" [b] [[c] d]](data:image/png;base64,AAAA)e", " [b] [[c] d]{AAAA}e"),
+            ("![b](data:image/png;base64,AAAA)", "{AAAA}"),
+            (
+                "! ![b](https://example.com/) ](https://example.com/)",
+                "! <https://example.com/> ](https://example.com/)",
+            ),
+            (
+                " [b](https://example.com/) c](https://example.com/)",
+                " [b](https://example.com/) c<https://example.com/>",
+            ),
+            (" [b](data:image/png;base64,AAAA)", " [b]({AAAA})"),
+            (" <data:image/png;base64,AAAA", " <{AAAA"),
+            // Closed without a target.
+            ("] (https://example.com/) ](https://example.com/)", "] (https://example.com/) ](https://example.com/)"),
+            ("](c) ](https://example.com/)", "](c) ](https://example.com/)"),
+            (" [", " ["),
+            ("]", "]"),
+            ("!", "!"),
+        ] {
+            let (text, expected) = (format!("{alt}{rest}"), format!("{alt}{expected}"));
+            for piece in [usize::MAX, 1, 7, 1023, 1025] {
+                assert_eq!(read(&text, piece), expected, "{rest} behind {length} bytes in pieces of {piece}");
+            }
+        }
+    }
+    let held = format!("![{}](https://example.com/)", "a".repeat(1021));
+    check(&[(&held, "<https://example.com/>")]);
+}
+
+#[test]
 fn pictures() {
     check(&[
         ("![image](data:image/png;base64,AAAA)", "{AAAA}"),
@@ -158,8 +194,6 @@ fn what_stays_text() {
         ("image upload err", "image upload err"),
         ("![image](image upload err)", "![image](image upload err)"),
     ]);
-    let long = format!("![{}](https://example.com/)", "a".repeat(1024));
-    check(&[(&long, &long)]);
 }
 
 #[test]

@@ -210,13 +210,15 @@ async fn the_record_is_written_before_the_terminal_event() {
 async fn credits_are_reserved_for_all_pictures_and_spent_for_delivered_ones() {
     const BLOCKED: &str = "OutputImageSensitiveContentDetected";
     let two = String::from_utf8(fixture("a02_one_moderated.sse").to_vec()).unwrap();
-    assert!(two.contains(BLOCKED));
+    const REASON: &str = "the output image may contain sensitive information";
+    assert!(two.contains(BLOCKED) && two.contains(REASON));
+    let failed = two.replace(BLOCKED, "InternalServiceError").replace(REASON, "of an internal error");
     let stand = Stand::new().await;
     let three = || Transcript::events(fixture(THREE));
     let rows = [
         ("three made", three(), "3", "done", 3),
         ("three of five made", three(), "5", "done", 3),
-        ("two made and one failed", Transcript::events(two.replace(BLOCKED, "InternalServiceError")), "3", "done", 2),
+        ("two made and one failed", Transcript::events(failed), "3", "done", 2),
         ("two made and one blocked", Transcript::events(two), "3", "done", 3),
         ("none made", refusal(500), "3", "error upstream_error", 0),
         ("none begun", refusal(429), "3", "error upstream_busy", 0),

@@ -72,6 +72,16 @@ pub(super) const WHOLE: &[(&str, Failure)] = &[
     ("UNAVAILABLE", Unavailable),
     ("DEADLINE_EXCEEDED", Timeout),
     ("INTERNAL", Error),
+    // MiniMax
+    ("base_resp 1001", Timeout),
+    ("base_resp 1002", RateLimited),
+    ("base_resp 1004", Auth),
+    ("base_resp 1008", Quota),
+    ("base_resp 1026", ContentBlocked),
+    ("base_resp 1027", ContentBlocked),
+    ("base_resp 1039", RateLimited),
+    ("base_resp 2013", BadRequest),
+    ("base_resp 2049", Auth),
 ];
 
 /// Families by how they begin, tried next.
@@ -132,9 +142,10 @@ pub(super) const MODERATION: &[&str] = &[
     "content_filter",
     "content moderation",
     "moderation",
-    "usage polic",
+    "violates our usage polic",
     "policy violation",
-    "flagged",
+    "flagged by",
+    "was flagged",
     "prohibited content",
     "prohibited_content",
     "inappropriate content",
@@ -142,7 +153,9 @@ pub(super) const MODERATION: &[&str] = &[
     "sensitive information",
     "sensitive word",
     "nsfw",
-    "敏感",
+    "敏感词",
+    "敏感内容",
+    "敏感信息",
     "内容违规",
     "违规内容",
     "内容审核",
@@ -151,6 +164,9 @@ pub(super) const MODERATION: &[&str] = &[
     "安全系统",
     "不合规",
 ];
+
+/// As [`MODERATION`], where the status does not say that our key, account or model is refused.
+pub(super) const MODERATION_PARTS: &[&str] = &["usage polic", "flagged", "敏感"];
 
 /// Beginnings of the message of an upstream that has too much to do, spelt like [`SPELLINGS`].
 pub(super) const BUSY: &[&str] = &[
@@ -165,6 +181,15 @@ pub(super) const BUSY: &[&str] = &[
     "themodelisoverloaded",
     "themodeliscurrentlyoverloaded",
     "theengineiscurrentlyoverloaded",
+    "thismodelisoverloaded",
+    "thismodeliscurrentlyoverloaded",
+    "thatmodelisoverloaded",
+    "thatmodeliscurrentlyoverloaded",
+    "ourserversareoverloaded",
+    "ourserversarecurrentlyoverloaded",
+    "theserviceisoverloaded",
+    "theserviceiscurrentlyoverloaded",
+    "503serviceunavailable",
     "serviceunavailable",
     "servicetemporarilyunavailable",
     "serviceisunavailable",
@@ -174,6 +199,7 @@ pub(super) const BUSY: &[&str] = &[
     "theserviceistemporarilyunavailable",
     "服务繁忙",
     "服务器繁忙",
+    "服务器过载",
     "系统繁忙",
     "服务暂时不可用",
     "当前分组上游负载已饱和",
