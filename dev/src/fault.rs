@@ -213,6 +213,8 @@ async fn upstream(State(faults): State<UpstreamFaults>, request: Request, next: 
     let UpstreamFaults { all: faults, is_second } = faults;
     let fault = if request.method() == http::Method::POST { faults.take(is_second) } else { None };
     let is_ark = request.uri().path().starts_with("/api/v3/");
+    // ARK is no image upstream of the local stack's routes.
+    let fault = fault.filter(|fault| !is_ark || *fault != StackFault::FirstUpstream);
     match fault {
         Some(StackFault::UpstreamBusy | StackFault::FirstUpstream | StackFault::SecondUpstream) => {
             refuse(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", "The service is overloaded.")

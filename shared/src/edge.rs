@@ -5,6 +5,7 @@ mod cache;
 mod clock;
 mod http;
 pub mod lambda;
+mod late_app;
 mod routes_secret;
 mod secrets;
 mod sign_in;
@@ -17,7 +18,8 @@ pub use self::http::{
 };
 pub use app::{App, FromEnvironment, Generator};
 pub use clock::unix_seconds;
-pub use routes_secret::with_routes;
+pub use late_app::LateApp;
+pub use routes_secret::Routes;
 pub use secrets::KeyStore;
 pub use sign_in::SignIn;
 pub use store::{
@@ -26,5 +28,5 @@ pub use store::{
 };
 pub use upstream::{
     CallFailure, CallLabels, CallTarget, Delivered, FormFile, MakePost, Output, Post, ReadingTime, RequestBody,
-    Upstream, UpstreamAnswer, UpstreamCalls, run,
+    SentMark, Upstream, UpstreamAnswer, UpstreamCalls, run,
 };

@@ -28,7 +28,7 @@ pub struct Outcome {
     references: Vec<String>,
     is_done: bool,
     updates: u64,
-    has_content: bool,
+    has_begun: bool,
 }
 
 /// A picture that is whole.
@@ -82,8 +82,8 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts one call. `has_content`: the upstream had begun to deliver. `is_sent`: the request was sent in full.
-    pub fn count(&mut self, verdict: &Result<Success, Failure>, has_content: bool, is_sent: bool) {
+    /// Counts one call. `has_begun` as in [`Outcome::has_begun`]. `is_sent`: the request was sent in full.
+    pub fn count(&mut self, verdict: &Result<Success, Failure>, has_begun: bool, is_sent: bool) {
         match verdict {
             Ok(success) => {
                 self.own_faults += u32::from(success.failed.iter().any(|failed| failed.failure.is_users_fault()));
@@ -95,7 +95,7 @@ impl Tally {
             Err(Failure::Cancelled) => self.abandoned_calls += u32::from(is_sent),
             Err(failure) => {
                 self.own_faults += u32::from(failure.is_users_fault());
-                self.unused_calls += u32::from(failure.token() == TokenPolicy::Refund && !has_content);
+                self.unused_calls += u32::from(failure.token() == TokenPolicy::Refund && !has_begun);
             }
         }
     }
@@ -149,7 +149,7 @@ impl Outcome {
     /// Records an update. Returns `false` for a picture that equals an earlier one.
     pub fn observe(&mut self, update: &Update<'_>) -> bool {
         self.updates += 1;
-        self.has_content |= matches!(
+        self.has_begun |= matches!(
             update,
             Update::Text { .. }
                 | Update::ImageStarted { .. }
@@ -214,19 +214,24 @@ impl Outcome {
         self.updates
     }
 
-    /// Whether the answer had content, whole or not: then the upstream has done work.
-    pub fn has_content(&self) -> bool {
-        self.has_content
+    /// The answer has shown that the upstream has begun to work, as
+    /// [`AnswerReader::has_begun`](crate::upstream::AnswerReader::has_begun) tells.
+    pub fn begin(&mut self) {
+        self.has_begun = true;
+    }
+
+    /// Whether the upstream has begun to work: the answer had content, whole or not, or anything else that proves it.
+    pub fn has_begun(&self) -> bool {
+        let has_slots = !self.failed.is_empty() || !self.rejected.is_empty();
+        let has_stopped = !matches!(self.stop, None | Some(Stop::Error));
+        self.has_begun || has_slots || self.usage.is_some() || has_stopped
     }
 
     /// The failure of a call that the upstream provably did not start: another upstream may be called in its place. `None`
     /// if it may have started, and if the call did not fail.
     pub fn not_started(&self, end: AnswerEnd) -> Option<Failure> {
-        let has_pictures = self.has_content || !self.failed.is_empty() || !self.rejected.is_empty();
-        if has_pictures || self.usage.is_some() || !matches!(self.stop, None | Some(Stop::Error)) {
-            return None;
-        }
-        Some(self.failure(end)).filter(|failure| failure.token() == TokenPolicy::Refund)
+        let failure = (!self.has_begun()).then(|| self.failure(end));
+        failure.filter(|failure| failure.token() == TokenPolicy::Refund)
     }
 
     /// The verdict. At least one whole picture is a success, whatever came after it.
@@ -454,6 +459,23 @@ mod tests {
             assert_eq!(with(begun.clone()), None, "{begun:?}");
         }
         assert_eq!(not_started(&[], AnswerEnd::Clean), None);
+    }
+
+    #[test]
+    fn a_call_that_has_begun_gives_no_token_back() {
+        let mut thinks = Outcome::default();
+        assert!(!thinks.has_begun());
+        thinks.begin();
+        let mut counts = Outcome::default();
+        counts.note(Update::Usage(Usage::default()));
+        for mut outcome in [thinks, counts] {
+            outcome.note(Update::Failed(Failure::RateLimited));
+            assert_eq!((outcome.has_begun(), outcome.not_started(AnswerEnd::Clean)), (true, None));
+            let mut tally = Tally::default();
+            let has_begun = outcome.has_begun();
+            tally.count(&outcome.verdict(AnswerEnd::Clean), has_begun, true);
+            assert_eq!(tally, Tally::default());
+        }
     }
 
     #[test]

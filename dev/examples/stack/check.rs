@@ -2,8 +2,8 @@
 
 use std::io::{self, Write};
 
-use shared::config::{ArkConfig, CommonConfig, FaceflipConfig, FunctionConfig, GenerateConfig, KeySource};
-use shared::edge::SignIn;
+use shared::config::{ArkConfig, CommonConfig, Environment, FaceflipConfig, FunctionConfig, GenerateConfig, KeySource};
+use shared::edge::{Routes, SignIn};
 use shared::problem::Code;
 
 use crate::check_bucket;
@@ -15,19 +15,24 @@ const MIN_LOG_DAYS: u64 = 184;
 /// Prints the result for each route. Returns whether all are ready.
 pub(crate) async fn run() -> io::Result<bool> {
     let environment = StackEnvironment::with_file()?;
+    let has_demo_users = environment.get("SUPABASE_URL").is_none();
+    let variables = |name: &str| variable(&environment, name);
+    let routes = Routes::read(&variables).await;
+    let variables = routes.over(variables);
     let mut out = io::stdout().lock();
-    let generate = report::<GenerateConfig>(&mut out, "POST /api/generate-stream", &environment).await?;
-    let faceflip = report::<FaceflipConfig>(&mut out, "POST /api/v1/faceflip/generate/stream", &environment).await?;
-    if let Ok(FaceflipConfig { ark, .. }) = FaceflipConfig::from_env(&|name| variable(&environment, name)) {
-        writeln!(out, "         {}", request_to_ark(&ark))?;
+    let generate = report::<GenerateConfig>(&mut out, "POST /api/generate-stream", &variables, has_demo_users).await?;
+    let faceflip = "POST /api/v1/faceflip/generate/stream";
+    let faceflip = report::<FaceflipConfig>(&mut out, faceflip, &variables, has_demo_users).await?;
+    let faceflip_config = FaceflipConfig::from_env(&variables).ok();
+    if let Some(FaceflipConfig { ark, .. }) = &faceflip_config {
+        writeln!(out, "         {}", request_to_ark(ark))?;
     }
-    let bucket = check_bucket::run(&environment, |name| variable(&environment, name)).await;
+    let bucket = check_bucket::run(&environment, &variables).await;
     let (result, line) = match &bucket {
         Ok(line) => (CheckResult::Ready, line),
         Err(line) => (CheckResult::Wrong, line),
     };
     write(&mut out, result, "pictures", std::slice::from_ref(line))?;
-    let faceflip_config = FaceflipConfig::from_env(&|name| variable(&environment, name)).ok();
     for warning in faceflip_config.iter().flat_map(label_warnings) {
         writeln!(out, "warning  {warning}")?;
     }
@@ -78,10 +83,10 @@ enum CheckResult {
 async fn report<C: FunctionConfig>(
     out: &mut impl Write,
     route: &str,
-    environment: &StackEnvironment,
+    variables: Environment<'_>,
+    has_demo_users: bool,
 ) -> io::Result<bool> {
-    let has_demo_users = environment.get("SUPABASE_URL").is_none();
-    let (result, lines) = match C::from_env(&|name| variable(environment, name)) {
+    let (result, lines) = match C::from_env(variables) {
         Err(mistakes) => (CheckResult::Wrong, mistakes.0.iter().map(ToString::to_string).collect()),
         Ok(config) => {
             let keys = config.upstreams().into_iter().map(|(upstream, key)| of_key(upstream, key));

@@ -18,7 +18,7 @@ use dev::fault::StackFaults;
 use dev::secrets::Vault;
 use dev::supabase::Project;
 use serde_json::json;
-use shared::edge::{Invocation, MAX_BODY_BYTES, with_routes};
+use shared::edge::{Invocation, MAX_BODY_BYTES, Routes};
 use tower_http::cors::{AllowOrigin, CorsLayer};
 
 use crate::ServeArgs;
@@ -92,7 +92,8 @@ pub(crate) async fn routes(
         (false, name) if name.contains("KEY") || name.contains("SECRET") => fakes(name),
         (false, name) => fakes(name).or_else(|| environment.get(name)),
     };
-    let environment = with_routes(environment).await;
+    let routes = Routes::read(&environment).await;
+    let environment = routes.over(environment);
     let mut generate = generate_stream::App::from_env(&environment);
     let mut faceflip = faceflip_stream::App::from_env(&environment);
     if !options.real {

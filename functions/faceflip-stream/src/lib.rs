@@ -72,7 +72,7 @@ async fn respond(
         deadline: caller.deadline,
     });
     let (body, rate) = match admitted.await? {
-        Admitted::Run(admission) => match ready.check_keys(&[0]).await {
+        Admitted::Run(admission) => match ready.check_keys(&[(0, 0)]).await {
             Ok(()) => {
                 let (rate, stall) = (admission.rate(), ready.config.timing.client_stall);
                 let task = FaceflipTask { ready: ready.clone(), caller: caller.clone(), principal, admission, wanted };
@@ -165,6 +165,7 @@ impl FaceflipTask {
             dialect: AnyDialect::ark,
             links: LocalLinks::beside(&ark.base_url),
             copies_links: true,
+            may_send_drafts: ark.family.may_send_drafts,
             price: None,
         };
         let labels = CallLabels {

@@ -27,7 +27,7 @@ use shared::image_url::LocalLinks;
 use shared::input::InputPicture;
 use shared::outcome::{DeliveredImage, Success};
 use shared::problem::{Code, Lang, Problem};
-use shared::upstream::{AnyDialect, ModelFamily};
+use shared::upstream::AnyDialect;
 
 use crate::input::{Format, GenerateInput};
 use crate::output::{ChatOutput, OneShotOutput, chat_error, one_shot_json};
@@ -87,8 +87,8 @@ async fn respond(
             return Ok(response);
         }
     };
-    let upstreams: Vec<_> = wanted.targets().map(|target| target.upstream.number).collect();
-    if let Err(code) = ready.check_keys(&upstreams).await {
+    let targets: Vec<_> = wanted.targets().map(|target| (target.id, target.upstream.number)).collect();
+    if let Err(code) = ready.check_keys(&targets).await {
         return Err(ready.ledger.refuse(&admission, code).await);
     }
     let caller = caller.clone();
@@ -168,7 +168,7 @@ fn replay(
         }
         (Delivery::Stream, Format::Chat) => {
             padding(&mut stream);
-            let output = ChatOutput::new(task_id, &wanted.route.model, unix_seconds(), 1, false, Duration::ZERO);
+            let output = ChatOutput::new(task_id, &wanted.route.model, unix_seconds(), 1, Duration::ZERO);
             stream.extend_from_slice(&output.replay(success));
             caller.stream(Body::whole(stream))
         }
@@ -237,10 +237,8 @@ impl GenerateTask {
     fn chat(self, wanted: GenerateInput, timing: &Timing) -> Body {
         let (lang, request_id): (Lang, String) = (self.caller.lang, self.caller.request_id.clone());
         let write_error = move |problem: &Problem| chat_error(problem, lang, &request_id);
-        let streams_first = !wanted.targets().any(|target| ModelFamily::of(&target.model).may_send_drafts);
         let model = &wanted.route.model;
-        let mut output =
-            ChatOutput::new(&self.task_id, model, unix_seconds(), wanted.n, streams_first, timing.head_hold);
+        let mut output = ChatOutput::new(&self.task_id, model, unix_seconds(), wanted.n, timing.head_hold);
         let producer = |mut sender: Sender| async move {
             match self.call(wanted, false, &mut output, &mut sender).await {
                 Ok(delivered) => sender.last(output.done(&delivered.success)),
@@ -302,7 +300,7 @@ impl GenerateTask {
 }
 
 fn call_target(target: &ImageTarget) -> CallTarget<'_> {
-    let ImageTarget { id, upstream, price, .. } = target;
+    let ImageTarget { id, upstream, family, price, .. } = target;
     let is_ark = upstream.mode == ImageApiMode::Ark;
     CallTarget {
         id: *id,
@@ -310,6 +308,7 @@ fn call_target(target: &ImageTarget) -> CallTarget<'_> {
         dialect: if is_ark { AnyDialect::ark } else { AnyDialect::new },
         links: LocalLinks::beside(&upstream.base_url),
         copies_links: is_ark,
+        may_send_drafts: family.may_send_drafts,
         price: *price,
     }
 }

@@ -7,7 +7,7 @@ use shared::edge::{FormFile, KeyStore, Post, RequestBody};
 use shared::input::InputPicture;
 use shared::problem::Code;
 use shared::upstream::ark::{ArkRequest, ArkSettings};
-use shared::upstream::{ModelFamily, chat, gemini, images};
+use shared::upstream::{chat, gemini, images};
 
 use self::image_size::{ark_size, image_size};
 use crate::input::GenerateInput;
@@ -49,7 +49,7 @@ pub(crate) fn upstream_request<'a>(
         }
         ImageApiMode::Ark => {
             let urls = all(pictures.iter().map(InputPicture::url))?;
-            let family = ModelFamily::of(model);
+            let family = target.family;
             let size = aspect_ratio.and_then(|ratio| ark_size(family, ratio)).unwrap_or(&config.ark_size);
             let watermark = config.ark_watermark;
             let settings = ArkSettings { model, family, prompt, size, max_images: 1, watermark };

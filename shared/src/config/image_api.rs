@@ -7,6 +7,7 @@ use super::reader::EnvReader;
 use super::variables::Variable;
 use super::{KeySource, below, variables};
 use crate::price::Price;
+use crate::upstream::ModelFamily;
 
 /// The image upstreams behind `POST /api/generate-stream` and `POST /api/generate-image`, and the routes to them.
 #[derive(Debug, Clone)]
@@ -54,6 +55,8 @@ pub struct ImageTarget {
     pub upstream: Arc<ImageUpstream>,
     /// The model, as the upstream names it.
     pub model: String,
+    /// The model's family.
+    pub family: ModelFamily,
     /// What a picture costs, where it is configured.
     pub price: Option<Price>,
 }
@@ -204,7 +207,8 @@ impl ImageApiConfig {
         let name = ONE.to_owned();
         let upstream = Arc::new(ImageUpstream { number: 0, name, mode, base_url, key, key_as: mode.key_as() });
         let route = |(id, model): (usize, String)| {
-            let target = ImageTarget { id, upstream: upstream.clone(), model: model.clone(), price: None };
+            let family = ModelFamily::of(&model);
+            let target = ImageTarget { id, upstream: upstream.clone(), model: model.clone(), family, price: None };
             Arc::new(ImageRoute { model, targets: vec![target] })
         };
         let routes = models.into_iter().enumerate().map(route).collect();

@@ -17,6 +17,7 @@ use super::variables::{self, AllowedValues, Variable};
 use super::{KeySource, is_loopback};
 use crate::price::Price;
 use crate::secret::Secret;
+use crate::upstream::ModelFamily;
 
 const MAX_NAME_CHARS: usize = 32;
 
@@ -271,7 +272,7 @@ impl KnownNames<'_> {
     ) -> Option<ImageTarget> {
         let object = match entry {
             Value::String(name) => serde_json::Map::from_iter([("upstream".to_owned(), Value::String(name))]),
-            entry => place.object(reader, entry, &["upstream", "model", "price"])?,
+            entry => place.object(reader, entry, &["upstream", "model", "family", "price"])?,
         };
         let model = match object.contains_key("model") {
             true => place.text(reader, &object, "model", AllowedValues::Model),
@@ -281,6 +282,7 @@ impl KnownNames<'_> {
             Some(None) => place.mistake(reader, ".price", format!("must be a number, 0 to {}", Price::MAX)),
             price => price,
         };
+        let family = place.word(reader, &object, "family", ModelFamily::OF_ARK).and_then(ModelFamily::named);
         let Some(name) = object.get("upstream").and_then(Value::as_str) else {
             return place.mistake(reader, "", "has no upstream");
         };
@@ -298,6 +300,10 @@ impl KnownNames<'_> {
             self.targets.push(target);
         }
         let upstream = self.upstreams.get(number)?.clone()?;
-        Some(ImageTarget { id, upstream, model, price: price.flatten() })
+        if family.is_some() && upstream.mode != ImageApiMode::Ark {
+            return place.mistake(reader, ".family", "is for upstreams of mode ark only");
+        }
+        let family = family.unwrap_or_else(|| ModelFamily::of(&model));
+        Some(ImageTarget { id, upstream, model, family, price: price.flatten() })
     }
 }

@@ -158,7 +158,7 @@ impl<'a> EnvReader<'a> {
         T::default()
     }
 
-    /// Whether the variable has a value other than its default.
+    /// Whether the environment has a value for the variable.
     pub(super) fn is_set(&self, variable: &Variable) -> bool {
         (self.environment)(variable.name).is_some_and(|value| !value.trim().is_empty())
     }

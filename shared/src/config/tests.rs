@@ -198,7 +198,8 @@ const ROUTES: &str = r#"{
     "gemini-2.5-flash-image": [
         {"upstream": "relay", "price": 0.039},
         "google",
-        {"upstream": "seedream", "model": "doubao-seedream-4-0-250828"}
+        {"upstream": "seedream", "model": "doubao-seedream-4-0-250828"},
+        {"upstream": "seedream", "model": "ep-1", "family": "Seedream-5.0-Flash"}
     ],
     "another": [{"upstream": "google", "model": "gemini-2.5-flash-image"}, "relay"],
     "gpt-image-2": ["openai"]
@@ -216,9 +217,11 @@ fn several_upstreams() {
     let expected = ["0 relay gemini-2.5-flash-image", "1 google gemini-2.5-flash-image"];
     assert_eq!(route(None)[..2], expected);
     assert_eq!(route(None)[2], "2 seedream doubao-seedream-4-0-250828");
-    assert_eq!(route(Some("another")), ["1 google gemini-2.5-flash-image", "3 relay another"]);
-    assert_eq!(api.targets(), [0, 2, 3, 0, 1]);
+    assert_eq!(route(Some("another")), ["1 google gemini-2.5-flash-image", "4 relay another"]);
+    assert_eq!(api.targets(), [0, 2, 3, 3, 0, 1]);
     let targets = &api.route(None).unwrap().targets;
+    let families: Vec<_> = targets.iter().map(|target| target.family.name).collect();
+    assert_eq!(families, ["gemini-2.5", "gemini-2.5", "seedream-4.0", "seedream-5.0-flash"]);
     assert_eq!(targets[0].price.map(crate::price::Price::amount), Some(0.039));
     assert_eq!(targets[0].upstream.endpoint("/v1/x").as_str(), "https://relay.example.com/v1/x");
     assert_eq!(targets[2].upstream.endpoint("/images").as_str(), "https://ark.example.com/api/v3/images");
@@ -292,6 +295,13 @@ fn a_mistake_in_a_route_names_its_place() {
     for ((place, message), (expected_place, beginning)) in places.iter().zip(expected) {
         assert!(*place == expected_place && message.starts_with(beginning), "{place} {message}");
     }
+
+    let routes =
+        r#"{"m": [{"upstream": "seedream", "family": "canary"}, {"upstream": "relay", "family": "seedream-4.5"}]}"#;
+    let mistakes = generate(&[("IMAGE_UPSTREAMS", UPSTREAMS), ("IMAGE_ROUTES", routes)]).unwrap_err().to_string();
+    let lines: Vec<_> = mistakes.lines().collect();
+    assert!(lines[0].starts_with("IMAGE_ROUTES.m[0].family must be seedream-4.0, "), "{mistakes}");
+    assert_eq!(lines[1..], ["IMAGE_ROUTES.m[1].family is for upstreams of mode ark only"]);
 
     let looped = [("IMAGE_UPSTREAMS", UPSTREAMS), ("IMAGE_ROUTES", r#"{"m": ["relay", "google", "relay"]}"#)];
     let mistakes = generate(&looped).unwrap_err().to_string();

@@ -1,5 +1,6 @@
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use super::clock::unix_ms;
 use super::secrets::KeyStore;
 use super::sign_in::SignIn;
 use super::store::{Ledger, Pictures};
@@ -9,10 +10,10 @@ use crate::image_url::LocalLinks;
 use crate::problem::{Code, Problem};
 use crate::upstream::Cooldowns;
 
-/// The parts `R` that all requests of a process share. They are missing if the configuration has a mistake.
+/// The parts `R` that all requests of a process share. If they are missing, every request is refused with a code.
 #[derive(Debug)]
 pub struct App<R> {
-    ready: Option<Arc<R>>,
+    ready: Result<Arc<R>, Code>,
     links: LocalLinks,
 }
 
@@ -52,12 +53,17 @@ impl<R: FromEnvironment> App<R> {
             .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration has mistakes"))
             .ok()
             .flatten();
-        Self { ready: ready.map(Arc::new), links: LocalLinks::Refused }
+        Self { ready: ready.map(Arc::new).ok_or(Code::ServiceMisconfigured), links: LocalLinks::Refused }
+    }
+
+    /// Refuses every request for now.
+    pub(super) fn unavailable() -> Self {
+        Self { ready: Err(Code::ServiceUnavailable), links: LocalLinks::Refused }
     }
 
     /// See [`FromEnvironment::warm_up`].
     pub async fn warm_up(&self) {
-        if let Some(ready) = &self.ready {
+        if let Ok(ready) = &self.ready {
             ready.warm_up().await;
         }
     }
@@ -71,9 +77,10 @@ impl<R: FromEnvironment> App<R> {
     /// The parts that a request needs.
     ///
     /// # Errors
-    /// 500 `service_misconfigured` if the configuration has mistakes.
+    /// 500 `service_misconfigured` if the configuration has mistakes; 503 `service_unavailable` if a part of it could not
+    /// be fetched yet.
     pub fn ready(&self) -> Result<Arc<R>, Problem> {
-        self.ready.clone().ok_or_else(|| Code::ServiceMisconfigured.into())
+        self.ready.clone().map_err(Problem::from)
     }
 
     /// Whether input pictures may be links to this machine.
@@ -91,13 +98,18 @@ impl<C> Generator<C> {
         self.keys.get(upstream).ok_or(Code::InternalError)
     }
 
-    /// Fetches keys of these upstreams, in order, until one is there. A call without a key goes to the next upstream.
+    /// Fetches keys until one is there: of the upstream that would be called now, then of the others in their order. A call
+    /// without a key goes to the next upstream. `targets`: the id of each and the place of its upstream, as in
+    /// [`Self::key`].
     ///
     /// # Errors
     /// 503 `service_unavailable` if none is there. The log names the remedy.
-    pub async fn check_keys(&self, upstreams: &[usize]) -> Result<(), Code> {
+    pub async fn check_keys(&self, targets: &[(usize, usize)]) -> Result<(), Code> {
+        let route: Vec<_> = targets.iter().map(|(id, _)| *id).collect();
+        let first = self.cooldowns.lock().unwrap_or_else(PoisonError::into_inner).next(&route, &[], unix_ms());
+        let first = first.and_then(|place| targets.get(place));
         let mut checked = Err(Code::InternalError);
-        for &upstream in upstreams {
+        for &(_, upstream) in first.into_iter().chain(targets.iter().filter(|target| Some(*target) != first)) {
             checked = self.key(upstream)?.get().await.map(drop);
             if checked.is_ok() {
                 break;

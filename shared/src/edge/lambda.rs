@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -12,7 +13,10 @@ use lambda_http::{RequestExt, service_fn};
 
 use super::app::{App, FromEnvironment};
 use super::http::{Body, Invocation};
-use super::routes_secret::with_routes;
+use super::late_app::LateApp;
+
+/// Pause between two attempts to fetch the secret with the routes.
+const ROUTES_PAUSE: Duration = Duration::from_secs(10);
 
 /// Runs a function whose Function URL has the invoke mode `RESPONSE_STREAM`.
 ///
@@ -25,8 +29,8 @@ where
 {
     let app = start().await;
     lambda_http::run_with_streaming_response_concurrent(service_fn(move |event: lambda_http::Request| {
-        let response = handle(app.clone(), request(event));
-        async move { Ok::<_, Infallible>(response.await) }
+        let app = app.clone();
+        async move { Ok::<_, Infallible>(handle(app.get().await, request(event)).await) }
     }))
     .await
 }
@@ -43,9 +47,9 @@ where
 {
     let app = start().await;
     lambda_http::run_concurrent(service_fn(move |event: lambda_http::Request| {
-        let response = handle(app.clone(), request(event));
+        let app = app.clone();
         async move {
-            let (head, body) = response.await.into_parts();
+            let (head, body) = handle(app.get().await, request(event)).await.into_parts();
             let bytes = body.collect().await?.to_bytes();
             Ok::<_, Infallible>(Response::from_parts(head, lambda_http::Body::from(bytes.to_vec())))
         }
@@ -54,13 +58,13 @@ where
 }
 
 /// Prepares the first invocation: the log, the environment and the warm-up.
-async fn start<R: FromEnvironment>() -> Arc<App<R>> {
+async fn start<R: FromEnvironment>() -> Arc<LateApp<R, impl Fn(&str) -> Option<String> + Send + Sync>> {
     lambda_http::tracing::init_default_subscriber();
     log_panics();
     #[expect(clippy::disallowed_methods, reason = "the one place where the environment is read")]
     let environment = |name: &str| std::env::var(name).ok();
-    let app = App::from_env(&with_routes(environment).await);
-    app.warm_up().await;
+    let app = LateApp::new(environment, ROUTES_PAUSE);
+    app.get().await;
     Arc::new(app)
 }
 

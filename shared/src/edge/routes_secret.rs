@@ -13,38 +13,54 @@ struct RoutesSecret {
     routes: Box<RawValue>,
 }
 
-/// The environment with `IMAGE_UPSTREAMS` and `IMAGE_ROUTES` from the secret that `IMAGE_ROUTES_SECRET_ARN` names. Without
-/// that variable it is `environment`, and no secret is fetched. If the secret cannot be read, the log names the reason, and
-/// the configuration reports the variable.
-pub async fn with_routes(environment: impl Fn(&str) -> Option<String>) -> impl Fn(&str) -> Option<String> {
-    let read = read(&environment).await;
-    move |name| match (&read, name) {
-        (Some(_), "IMAGE_ROUTES_SECRET_ARN") => None,
-        (Some(secret), "IMAGE_UPSTREAMS") => Some(secret.upstreams.get().to_owned()),
-        (Some(secret), "IMAGE_ROUTES") => Some(secret.routes.get().to_owned()),
-        _ => environment(name),
+/// The variables of the secret that `IMAGE_ROUTES_SECRET_ARN` names.
+pub struct Routes {
+    secret: Option<RoutesSecret>,
+    is_missing: bool,
+}
+
+impl Routes {
+    /// Fetches the secret; without that variable none is fetched. If a secret has another form, the log names the place, and
+    /// the configuration reports the variable.
+    pub async fn read(environment: &impl Fn(&str) -> Option<String>) -> Self {
+        let fetched = read(environment).await;
+        Self { is_missing: fetched.is_none(), secret: fetched.flatten() }
+    }
+
+    /// The secret could not be fetched, which may succeed later. The log names the reason.
+    pub fn is_missing(&self) -> bool {
+        self.is_missing
+    }
+
+    /// The environment with `IMAGE_UPSTREAMS` and `IMAGE_ROUTES` from the secret.
+    pub fn over(&self, environment: impl Fn(&str) -> Option<String>) -> impl Fn(&str) -> Option<String> {
+        move |name| match (&self.secret, name) {
+            (Some(_), "IMAGE_ROUTES_SECRET_ARN") => None,
+            (Some(secret), "IMAGE_UPSTREAMS") => Some(secret.upstreams.get().to_owned()),
+            (Some(secret), "IMAGE_ROUTES") => Some(secret.routes.get().to_owned()),
+            _ => environment(name),
+        }
     }
 }
 
-async fn read(environment: &impl Fn(&str) -> Option<String>) -> Option<RoutesSecret> {
+/// The outer `None`: the secret could not be fetched. The inner one: there is none, or a mistake that the configuration
+/// reports.
+async fn read(environment: &impl Fn(&str) -> Option<String>) -> Option<Option<RoutesSecret>> {
     let set = |name: &str| environment(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
-    let id = set("IMAGE_ROUTES_SECRET_ARN")?;
+    let Some(id) = set("IMAGE_ROUTES_SECRET_ARN") else { return Some(None) };
     if set("IMAGE_UPSTREAMS").or_else(|| set("IMAGE_ROUTES")).is_some() {
-        // A mistake, which the configuration reports.
-        return None;
+        return Some(None);
     }
     let endpoint = set("AWS_ENDPOINT_URL_SECRETS_MANAGER").and_then(|url| url.parse().ok());
     let text = SecretsManager::new(endpoint).text(&id).await?;
-    let secret = serde_json::from_str(&text);
-    secret
-        .inspect_err(|error: &serde_json::Error| {
-            let (line, column) = (error.line(), error.column());
-            tracing::error!(
-                id,
-                line,
-                column,
-                "the secret contains no routes: it must be a JSON object with IMAGE_UPSTREAMS and IMAGE_ROUTES"
-            );
-        })
-        .ok()
+    let secret = serde_json::from_str(&text).inspect_err(|error: &serde_json::Error| {
+        let (line, column) = (error.line(), error.column());
+        tracing::error!(
+            id,
+            line,
+            column,
+            "the secret contains no routes: it must be a JSON object with IMAGE_UPSTREAMS and IMAGE_ROUTES"
+        );
+    });
+    Some(secret.ok())
 }

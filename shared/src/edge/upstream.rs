@@ -9,7 +9,7 @@ mod output;
 mod update_sink;
 
 pub use call::{Delivered, MakePost, UpstreamCalls, run};
-pub use client::{CallFailure, FormFile, Post, ReadingTime, RequestBody, Upstream, UpstreamAnswer};
+pub use client::{CallFailure, FormFile, Post, ReadingTime, RequestBody, SentMark, Upstream, UpstreamAnswer};
 pub use exchange::CallTarget;
 pub use labels::CallLabels;
 pub use output::Output;

@@ -106,6 +106,11 @@ impl AnswerReader {
         self.is_over
     }
 
+    /// Whether the answer so far shows that the upstream has begun to work, also where no update tells it.
+    pub fn has_begun(&self) -> bool {
+        self.dialect.has_begun()
+    }
+
     /// The member of our request that the body of an answer with an error status names, if it is a refused request.
     pub fn refused_parameter(&self) -> Option<&'static RefusedParameter> {
         self.dialect.refused_parameter()

@@ -1,6 +1,6 @@
 use super::chat::Choices;
 use super::content::Content;
-use super::error_object::{ErrorObject, is_error_name};
+use super::error_object::{ErrorObject, error_of, is_error_name};
 use super::finish_reason::stop;
 use super::gemini::Candidates;
 use super::images::{ImageItems, ImagesVendor};
@@ -46,6 +46,8 @@ pub struct AnyDialect {
     /// Where the picture that has not been counted stands.
     pending: Option<Pending>,
     usage: Usage,
+    /// The answer shows that the upstream has begun to work, also where no update tells it.
+    has_begun: bool,
     /// The error in the body of an answer with an error status; `None` for a 2xx status.
     refusal: Option<HttpRefusal>,
 }
@@ -154,6 +156,7 @@ impl AnyDialect {
                 self.names = PathNames::of(path);
             }
             let names = self.names;
+            self.has_begun |= is_work(names, path, value);
             let is_thought =
                 names.has_thoughts || (names.has_thought_member && !matches!(value, TokenValue::Scalar(_)));
             let is_read = !is_thought && self.thought.is_none_or(|thought| thought.has_drafts);
@@ -198,6 +201,7 @@ impl AnyDialect {
             },
             _ => return,
         };
+        self.has_begun |= error_of(path).is_none();
         let depth = path.len() - 1;
         self.thought = self.thought.or(Some(Thought { depth, has_drafts }));
         if self.pending.is_some_and(|pending| depth <= pending.depth) {
@@ -247,6 +251,7 @@ impl AnyDialect {
             thought: None,
             pending: None,
             usage: Usage::default(),
+            has_begun: false,
             refusal: None,
         }
     }
@@ -378,6 +383,7 @@ impl AnyDialect {
             self.items.abandon();
             return out(Update::Failed(error.failure(None)));
         }
+        self.has_begun |= is_progress(name);
         let error = (last == "partial_failed" || (error.is_found() && !is_note)).then_some(&error);
         self.items.settle(is_preview, error, &mut self.content, out);
         if is_user_text(name, is_internal) {
@@ -422,6 +428,11 @@ impl AnyDialect {
         refusal.and_then(|refusal| refusal.parameter)
     }
 
+    /// Whether the answer so far shows that the upstream has begun to work.
+    pub(super) fn has_begun(&self) -> bool {
+        self.has_begun
+    }
+
     /// The failure for an answer that is an HTML page.
     pub(super) fn page(&self) -> Failure {
         match &self.refusal {
@@ -429,6 +440,27 @@ impl AnyDialect {
             None => Failure::BadContentType,
         }
     }
+}
+
+/// Whether a token is work of the model: text, or a thought, which no update tells. A first chunk that has a role only is
+/// none; nor is a setting that is repeated in `response`.
+fn is_work(names: PathNames, path: &[Segment], value: TokenValue<'_>) -> bool {
+    let is_text = matches!(value, TokenValue::Text(text) if !text.is_empty());
+    if !is_text || names.has_error {
+        return false;
+    }
+    let path = path.get(names.root..).unwrap_or_default();
+    match path {
+        [Key("choices"), Index(_), Key("delta" | "message"), Key("content"), ..]
+        | [Key("candidates"), Index(_), Key("content"), Key("parts"), Index(_), Key("text")] => true,
+        path => (names.has_reasoning || names.has_thought_member) && !matches!(path, [Key("response"), ..]),
+    }
+}
+
+/// Whether an event of this name tells that the upstream works. The first events of the Responses API come before that.
+fn is_progress(name: &str) -> bool {
+    let is_known = ["response.", "image_generation.", "image_edit."].iter().any(|prefix| name.starts_with(prefix));
+    is_known && !matches!(name, "response.created" | "response.queued")
 }
 
 /// Whether the text of a document of this name is meant for the user.
@@ -460,6 +492,8 @@ struct PathNames {
     has_error: bool,
     /// Or details of an error.
     has_thoughts: bool,
+    /// Thoughts alone.
+    has_reasoning: bool,
     /// `thought`, which is a mark unless it contains thoughts.
     has_thought_member: bool,
     has_preview: bool,
@@ -482,6 +516,7 @@ impl PathNames {
                 Some(b'*') => {
                     names.has_preview |= name == PREVIEW;
                     names.has_thoughts |= name != PREVIEW;
+                    names.has_reasoning |= name == THOUGHT;
                 }
                 Some(b'e') => names.has_error |= is_error_name(name),
                 Some(b't') => names.has_thought_member |= name == "thought",

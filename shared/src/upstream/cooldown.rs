@@ -20,52 +20,72 @@ struct TargetState {
     upstream: usize,
     /// In milliseconds since 1970; 0 if the target is not left out.
     out_until_ms: u64,
+    /// The time up to which one call tries the target again, and the others wait for its result.
+    tried_until_ms: u64,
+    /// The time of the last failure.
+    failed_at_ms: u64,
 }
 
 impl Cooldowns {
     /// No target is left out. `upstreams` is the upstream of each target.
     pub fn new(upstreams: impl IntoIterator<Item = usize>, pause_ms: u64) -> Self {
-        let targets = upstreams.into_iter().map(|upstream| TargetState { upstream, out_until_ms: 0 }).collect();
-        Self { pause_ms, targets }
+        let new = |upstream| TargetState { upstream, out_until_ms: 0, tried_until_ms: 0, failed_at_ms: 0 };
+        Self { pause_ms, targets: upstreams.into_iter().map(new).collect() }
     }
 
     /// The place in `route` of the target to call next: the first that is not left out and that `tried` does not contain.
-    /// If there is none, the first of the route, unless it was tried.
-    ///
-    /// The end of a pause lets one call through; the others wait for its result, or for another pause.
+    /// If there is none, the first that was not tried: a call that no upstream has started costs nothing.
+    pub fn next(&self, route: &[usize], tried: &[usize], now_ms: u64) -> Option<usize> {
+        let mut left = (0..route.len()).filter(|place| !tried.contains(place));
+        let is_in = |place: &usize| {
+            let target = route.get(*place).and_then(|id| self.targets.get(*id));
+            target.is_some_and(|target| {
+                ![target.out_until_ms, target.tried_until_ms].iter().any(|until_ms| self.is_ahead(*until_ms, now_ms))
+            })
+        };
+        left.clone().find(is_in).or_else(|| left.next())
+    }
+
+    /// As [`Self::next`], for a call that begins now. The end of a pause lets one call through; the others wait for its
+    /// result, or for another pause.
     pub fn choose(&mut self, route: &[usize], tried: &[usize], now_ms: u64) -> Option<usize> {
-        for (place, id) in route.iter().enumerate().filter(|(place, _)| !tried.contains(place)) {
-            let Some(target) = self.targets.get_mut(*id) else { continue };
-            // A time far ahead was set before the clock was set back.
-            let is_out =
-                now_ms < target.out_until_ms && target.out_until_ms - now_ms <= MAX_PAUSE_MS.max(self.pause_ms);
-            if is_out {
-                continue;
-            }
-            if target.out_until_ms > 0 {
-                target.out_until_ms = now_ms + self.pause_ms;
-            }
-            return Some(place);
+        let place = self.next(route, tried, now_ms)?;
+        if let Some(target) = self.targets.get_mut(*route.get(place)?)
+            && target.out_until_ms > 0
+        {
+            target.tried_until_ms = now_ms + self.pause_ms;
+            // A later time was set before the clock was set back.
+            target.failed_at_ms = target.failed_at_ms.min(now_ms.saturating_sub(1));
         }
-        (!route.is_empty() && !tried.contains(&0)).then_some(0)
+        Some(place)
     }
 
     /// A target did not start a call. All models of its upstream are left out, unless only this one is unavailable.
     pub fn failed(&mut self, id: usize, failure: Failure, retry_after_ms: Option<u64>, now_ms: u64) {
-        let pause_ms = retry_after_ms.map_or(self.pause_ms, |ms| ms.min(MAX_PAUSE_MS));
+        let until_ms = now_ms + retry_after_ms.map_or(self.pause_ms, |ms| ms.min(MAX_PAUSE_MS));
         let Some(upstream) = self.targets.get(id).map(|target| target.upstream) else { return };
-        for (other, target) in self.targets.iter_mut().enumerate() {
+        for other in 0..self.targets.len() {
+            let is_ahead = self.targets.get(other).is_some_and(|target| self.is_ahead(target.out_until_ms, now_ms));
+            let Some(target) = self.targets.get_mut(other) else { return };
             if other == id || (target.upstream == upstream && failure != Failure::ModelUnavailable) {
-                target.out_until_ms = now_ms + pause_ms;
+                target.out_until_ms = if is_ahead { target.out_until_ms.max(until_ms) } else { until_ms };
+                (target.tried_until_ms, target.failed_at_ms) = (0, now_ms);
             }
         }
     }
 
-    /// A target has started a call.
-    pub fn started(&mut self, id: usize) {
-        if let Some(target) = self.targets.get_mut(id) {
-            target.out_until_ms = 0;
+    /// A target has started a call that began at `begun_ms`. Of a failure after that it proves nothing.
+    pub fn started(&mut self, id: usize, begun_ms: u64) {
+        if let Some(target) = self.targets.get_mut(id)
+            && begun_ms > target.failed_at_ms
+        {
+            (target.out_until_ms, target.tried_until_ms) = (0, 0);
         }
+    }
+
+    /// Whether a time of this state is to come. A time far ahead was set before the clock was set back.
+    fn is_ahead(&self, until_ms: u64, now_ms: u64) -> bool {
+        now_ms < until_ms && until_ms - now_ms <= MAX_PAUSE_MS.max(self.pause_ms)
     }
 }
 
@@ -115,18 +135,53 @@ mod tests {
         let chosen = |all: &mut Cooldowns, now| [(); 3].map(|()| all.choose(&[0, 2], &[], now).unwrap());
         assert_eq!(chosen(&mut all, later), [0, 1, 1]);
         assert_eq!(chosen(&mut all, later + PAUSE_MS), [0, 1, 1], "the result of the first never came");
-        all.started(0);
+        all.started(0, NOW);
+        assert_eq!(chosen(&mut all, later + PAUSE_MS), [1, 1, 1], "that call began before the failure");
+        all.started(0, later);
         assert_eq!(chosen(&mut all, later + PAUSE_MS), [0, 0, 0]);
     }
 
     #[test]
-    fn if_all_are_left_out_the_first_is_called_once() {
+    fn a_slow_call_that_began_before_the_failure_does_not_end_the_pause() {
+        let mut all = cooldowns();
+        all.failed(0, Failure::Unreachable, None, NOW);
+        for begun_ms in [0, NOW - 60_000, NOW] {
+            all.started(0, begun_ms);
+            assert_eq!(all.choose(&[0, 2], &[], NOW + 1), Some(1));
+        }
+        all.started(0, NOW + 1);
+        assert_eq!(all.choose(&[0, 2], &[], NOW + 2), Some(0));
+        // The clock is set back by an hour after the failure.
+        all.failed(0, Failure::Unreachable, None, NOW);
+        let now = NOW - 3_600_000;
+        assert_eq!(all.choose(&[0, 2], &[], now), Some(0));
+        all.started(0, now);
+        assert_eq!([(); 2].map(|()| all.choose(&[0, 2], &[], now + 1)), [Some(0); 2]);
+    }
+
+    #[test]
+    fn a_failure_does_not_shorten_a_pause() {
+        let mut all = cooldowns();
+        all.failed(0, Failure::RateLimited, Some(600_000), NOW);
+        all.failed(0, Failure::Unavailable, Some(1_000), NOW + 1_000);
+        all.failed(1, Failure::Unavailable, None, NOW + 2_000);
+        assert_eq!(all.choose(&[0, 2], &[], NOW + 599_999), Some(1));
+        // The call that tries again is no pause.
+        assert_eq!(all.choose(&[0, 2], &[], NOW + 600_000), Some(0));
+        all.failed(0, Failure::RateLimited, Some(2_000), NOW + 600_001);
+        assert_eq!(all.next(&[0, 2], &[], NOW + 602_000), Some(1));
+        assert_eq!(all.next(&[0, 2], &[], NOW + 602_001), Some(0));
+    }
+
+    #[test]
+    fn if_all_are_left_out_each_is_called_once_in_order() {
         let mut all = cooldowns();
         all.failed(0, Failure::Auth, None, NOW);
         all.failed(2, Failure::RateLimited, None, NOW);
         assert_eq!(all.choose(&[0, 2], &[], NOW), Some(0));
-        assert_eq!(all.choose(&[0, 2], &[0], NOW), None);
+        assert_eq!(all.choose(&[0, 2], &[0], NOW), Some(1), "the first has failed in this call");
         assert_eq!(all.choose(&[0, 2], &[1], NOW), Some(0), "the second has failed in this call");
+        assert_eq!(all.choose(&[0, 2], &[0, 1], NOW), None);
         assert_eq!((all.choose(&[], &[], NOW), all.choose(&[7], &[], NOW)), (None, Some(0)));
     }
 

@@ -3,8 +3,9 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use shared::image_url::LocalLinks;
-use shared::update::Usage;
-use shared::upstream::{AnyDialect, Failure};
+use shared::outcome::{AnswerEnd, Outcome};
+use shared::update::{Update, Usage};
+use shared::upstream::{AnswerReader, AnyDialect, Failure};
 
 use crate::support::answer::{Answer, read};
 use crate::support::pictures::{PNG, png};
@@ -58,6 +59,64 @@ fn places() {
 #[test]
 fn responses() {
     check("responses");
+}
+
+/// A call that has begun is not repeated elsewhere, whatever the error behind it looks like.
+#[test]
+fn an_answer_tells_that_the_upstream_has_begun() {
+    let begun = [
+        r#"{"choices":[{"index":0,"delta":{"reasoning_content":"I plan"}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"reasoning":"I plan"}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"reasoning_details":[{"type":"reasoning.text","text":"I plan"}]}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"thinking":"I plan"}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"content":"<think>I plan"}}]}"#,
+        r#"{"choices":[{"delta":{"content":[{"type":"thinking","thinking":[{"text":"I plan"}]}]}}]}"#,
+        r#"{"candidates":[{"content":{"parts":[{"text":"I plan","thought":true}]}}]}"#,
+        r#"{"response":{"candidates":[{"content":{"parts":[{"thought":true,"text":"I plan"}]}}]}}"#,
+        r#"{"type":"content_block_delta","delta":{"type":"thinking_delta","thinking":"I plan"}}"#,
+        r#"{"type":"response.in_progress","response":{}}"#,
+        r#"{"type":"response.image_generation_call.generating"}"#,
+        r#"{"type":"response.reasoning_summary_text.delta","delta":"I plan"}"#,
+        r#"{"type":"image_generation.started"}"#,
+        r#"{"usage":{"prompt_tokens":9}}"#,
+    ];
+    let not_begun = [
+        r#"{"choices":[{"index":0,"delta":{"role":"assistant"}}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"","reasoning_content":null},"finish_reason":null}]}"#,
+        r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"","reasoning_content":"","thinking":{}}}],"usage":null}"#,
+        r#"{"choices":[]}"#,
+        r#"{"type":"ping"}"#,
+        r#"{"type":"keepalive","sequence_number":1}"#,
+        r#"{"type":"response.created","response":{"status":"in_progress","reasoning":{"effort":"low"},"output":[]}}"#,
+        r#"{"type":"response.queued"}"#,
+        r#"{"candidates":[{"content":{"parts":[{"text":""}]}}]}"#,
+    ];
+    const BUSY: [&str; 3] = [
+        r#"{"error":{"message":"slow down","code":429,"type":"thinking_limit","details":{"reasoning":"x"}}}"#,
+        r#"{"error":{"code":"rate_limit_exceeded","message":"m"}}"#,
+        r#"{"type":"response.failed","response":{"error":{"code":"rate_limit_exceeded","message":"m"}}}"#,
+    ];
+    let rows = begun.map(|first| (first, true)).into_iter().chain(not_begun.map(|first| (first, false)));
+    for (first, has_begun) in rows {
+        for busy in BUSY {
+            let text = format!(": ping\n\ndata: {first}\n\ndata: {busy}\n\n");
+            for piece in [text.len(), 1] {
+                let mut reader = AnswerReader::new(AnyDialect::new(LocalLinks::Refused));
+                let mut outcome = Outcome::default();
+                let mut on = |update: Update<'_>| {
+                    outcome.observe(&update);
+                };
+                text.as_bytes().chunks(piece).for_each(|piece| reader.push(piece, &mut on));
+                reader.finish(&mut on);
+                if reader.has_begun() {
+                    outcome.begin();
+                }
+                let expected = (!has_begun).then_some(Failure::RateLimited);
+                assert_eq!(outcome.not_started(AnswerEnd::Clean), expected, "{first} {busy}");
+                assert_eq!(outcome.has_begun(), has_begun, "{first} {busy}");
+            }
+        }
+    }
 }
 
 fn in_pieces_of(bytes: usize, text: &[u8]) -> Answer {

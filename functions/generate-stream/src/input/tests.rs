@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use shared::config::{ImageUpstream, KeyAs, KeySource};
 use shared::input::InlineContent;
 use shared::problem::Lang;
+use shared::upstream::ModelFamily;
 
 use super::*;
 
@@ -27,6 +28,7 @@ fn api(modes: &[ImageApiMode]) -> ImageApiConfig {
             id: upstream.number,
             upstream: upstream.clone(),
             model: model.to_owned(),
+            family: ModelFamily::of(model),
             price: None,
         };
         Arc::new(ImageRoute { model: model.to_owned(), targets: upstreams.iter().map(target).collect() })

@@ -95,15 +95,8 @@ pub(crate) fn chat_error(problem: &Problem, lang: Lang, request_id: &str) -> Vec
 }
 
 impl ChatOutput {
-    /// For the answers of `calls` calls. `streams_first`: the model sends no drafts.
-    pub(crate) fn new(
-        task_id: &str,
-        model: &str,
-        created: u64,
-        calls: u32,
-        streams_first: bool,
-        head_hold: Duration,
-    ) -> Self {
+    /// For the answers of `calls` calls.
+    pub(crate) fn new(task_id: &str, model: &str, created: u64, calls: u32, head_hold: Duration) -> Self {
         let chunk = ChunkJson { id: &format!("chatcmpl-{task_id}"), object: "chat.completion.chunk", created, model };
         let mut head = b"data: ".to_vec();
         // Serialising a struct of numbers and strings cannot fail.
@@ -112,7 +105,7 @@ impl ChatOutput {
         head.extend_from_slice(br#","choices":[{"index":0,"delta":"#);
         Self {
             head,
-            streamed: if streams_first && calls == 1 { Streamed::Next } else { Streamed::Never },
+            streamed: Streamed::Never,
             waiting_text: String::new(),
             ended: vec![false; calls as usize],
             queue: VecDeque::new(),
@@ -345,6 +338,12 @@ impl Output for ChatOutput {
             Update::ImageFailed { .. } | Update::Usage(_) | Update::Failed(_) | Update::Done => {}
         }
         false
+    }
+
+    fn calls(&mut self, may_send_drafts: bool) {
+        // An upstream that is replaced by another has sent nothing.
+        let streams_first = !may_send_drafts && self.ended.len() == 1;
+        self.streamed = if streams_first { Streamed::Next } else { Streamed::Never };
     }
 
     fn call_ended(&mut self, nth: Nth, held: &mut HeldPictures) {

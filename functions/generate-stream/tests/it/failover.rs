@@ -16,7 +16,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use serde_json::{Value, json};
-use shared::edge::with_routes;
+use shared::edge::LateApp;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
@@ -36,6 +36,13 @@ const LIMITS: [(&str, &str); 4] =
 
 /// A function whose only route is these upstreams, in their order. The key of each is in the vault.
 fn app(stand: &Stand, upstreams: &[&Upstream], variables: &[(&str, &str)]) -> Arc<App> {
+    let routes: Vec<_> =
+        NAMES.iter().take(upstreams.len()).map(|name| json!({"upstream": name, "price": 0.04})).collect();
+    routed(stand, upstreams, &json!({ MODEL: routes }), variables)
+}
+
+/// A function with these routes.
+fn routed(stand: &Stand, upstreams: &[&Upstream], routes: &Value, variables: &[(&str, &str)]) -> Arc<App> {
     let key = || stand.environment(upstreams[0]).into_iter().find(|(name, _)| *name == "IMAGE_API_KEY_SECRET_ARN");
     let key = key().unwrap().1;
     let named = NAMES.iter().zip(upstreams);
@@ -43,10 +50,8 @@ fn app(stand: &Stand, upstreams: &[&Upstream], variables: &[(&str, &str)]) -> Ar
         let upstream = json!({"mode": "chat", "base_url": upstream.url, "key_secret_arn": key});
         ((*name).to_owned(), upstream)
     });
-    let routes: Vec<_> =
-        NAMES.iter().take(upstreams.len()).map(|name| json!({"upstream": name, "price": 0.04})).collect();
     let upstreams_json = Value::Object(listed.collect()).to_string();
-    let routes = json!({ MODEL: routes }).to_string();
+    let routes = routes.to_string();
     let of_routes = [
         ("IMAGE_API_BASE_URL", ""),
         ("IMAGE_API_KEY_SECRET_ARN", ""),
@@ -72,6 +77,15 @@ fn good() -> Transcript {
 /// A success status, and an error before any content.
 fn early_error() -> Transcript {
     Transcript::events("data: {\"error\":{\"message\":\"slow down\",\"code\":429}}\n\n")
+}
+
+const THOUGHT: &str =
+    r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":"","reasoning_content":"I plan"}}]}"#;
+
+/// A sign that the upstream works, and then the same error.
+fn late_error(sign: &str) -> Transcript {
+    let busy = "data: {\"error\":{\"message\":\"slow down\",\"code\":429}}\n\n";
+    Transcript::events(format!("data: {sign}\n\n{busy}"))
 }
 
 /// Breaks off in the middle of the picture.
@@ -148,6 +162,18 @@ async fn a_first_upstream_that_is_overloaded() {
     }
 }
 
+/// It may be paid for, whatever the error looks like.
+#[tokio::test]
+async fn a_first_upstream_that_is_overloaded_after_it_has_begun() {
+    let generating = r#"{"type":"response.image_generation_call.generating"}"#;
+    let counts = r#"{"choices":[],"usage":{"prompt_tokens":9}}"#;
+    for (name, sign) in [("thought", THOUGHT), ("generating", generating), ("usage", counts)] {
+        two_hundred(&format!("begun-{name}"), Upstream::plays(late_error(sign)).await, true, false).await;
+    }
+    let role = r#"{"choices":[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]}"#;
+    two_hundred("begun-role", Upstream::plays(late_error(role)).await, false, true).await;
+}
+
 #[tokio::test]
 async fn a_first_upstream_that_dies_in_the_middle_of_a_picture() {
     two_hundred("dies", Upstream::plays(cut()).await, true, false).await;
@@ -163,6 +189,7 @@ enum Answer {
     NoBalance,
     NoModel,
     EarlyError,
+    LateError,
     Moderated,
     Broken,
     Cut,
@@ -170,7 +197,7 @@ enum Answer {
 }
 
 impl Answer {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 12] = [
         Self::Picture,
         Self::Busy,
         Self::Limited,
@@ -178,6 +205,7 @@ impl Answer {
         Self::NoBalance,
         Self::NoModel,
         Self::EarlyError,
+        Self::LateError,
         Self::Moderated,
         Self::Broken,
         Self::Cut,
@@ -193,6 +221,7 @@ impl Answer {
             Self::NoBalance => refusal(402),
             Self::NoModel => refusal(404),
             Self::EarlyError => early_error(),
+            Self::LateError => late_error(THOUGHT),
             Self::Moderated => Transcript::events(fixture("e05_content_filter_empty.sse")),
             Self::Broken => refusal(500),
             Self::Cut => cut(),
@@ -202,7 +231,8 @@ impl Answer {
 
     /// The upstream may have done work.
     fn is_started(self) -> bool {
-        matches!(self, Self::Picture | Self::Moderated | Self::Broken | Self::Cut | Self::Silent)
+        use Answer::{Broken, Cut, LateError, Moderated, Picture, Silent};
+        matches!(self, Picture | LateError | Moderated | Broken | Cut | Silent)
     }
 }
 
@@ -316,7 +346,7 @@ async fn retry_after_decides_when_an_upstream_is_called_again() {
 }
 
 #[tokio::test]
-async fn if_all_are_out_the_first_is_called() {
+async fn if_all_are_out_they_are_called_in_their_order() {
     let (stand, user) = (Stand::new().await, User::new("all-out"));
     let first = Upstream::plays_in_turn(vec![refusal(503), refusal(503), good()]).await;
     let second = Upstream::plays_in_turn(vec![refusal(429)]).await;
@@ -324,7 +354,49 @@ async fn if_all_are_out_the_first_is_called() {
     for expected in ["error upstream_busy", "error upstream_busy", "done", "done"] {
         assert_eq!(ask(&app, &user, &wanted(1)).await.ending(), expected);
     }
+    assert_eq!((first.requests(), second.requests()), (4, 2));
+}
+
+/// The first answers after a pause, and so does one that refuses the user's input.
+#[tokio::test]
+async fn an_upstream_that_judges_the_input_is_up() {
+    let (stand, user) = (Stand::new().await, User::new("judges"));
+    let at_once = Transcript { header: Some((RETRY_AFTER, HeaderValue::from_static("0"))), ..refusal(429) };
+    let first = Upstream::plays_in_turn(vec![at_once, refusal(400), good(), good()]).await;
+    let second = Upstream::plays(good()).await;
+    let app = app(&stand, &[&first, &second], &LIMITS);
+    for expected in ["done", "error upstream_rejected_input", "done", "done"] {
+        assert_eq!(ask(&app, &user, &wanted(1)).await.ending(), expected);
+    }
     assert_eq!((first.requests(), second.requests()), (4, 1));
+}
+
+/// The model that answers decides, not the other ones of the route.
+#[tokio::test]
+async fn a_picture_is_written_as_it_comes_if_its_model_sends_no_drafts() {
+    const DRAFTS: &str = "gemini-3-pro-image";
+    let (stand, user) = (Stand::new().await, User::new("as-it-comes"));
+    let picture = dev::picture::draw("x", 0, dev::picture::PictureFormat::Png, 64, 64).bytes;
+    let base64 = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, picture);
+    let half = format!("![image](data:image/png;base64,{}", &base64[..base64.len() / 2]);
+    let chunk = json!({"choices": [{"index": 0, "delta": {"content": half}}]});
+    let stalls = Transcript { ending: Ending::Stall, ..Transcript::events(format!("data: {chunk}\n\n")) };
+    for (models, is_first_busy, streams) in [
+        ([MODEL, DRAFTS], false, true),
+        ([MODEL, DRAFTS], true, false),
+        ([DRAFTS, MODEL], false, false),
+        ([DRAFTS, MODEL], true, true),
+    ] {
+        let first = Upstream::plays(if is_first_busy { refusal(503) } else { stalls.clone() }).await;
+        let second = Upstream::plays(stalls.clone()).await;
+        let routes = [0, 1].map(|at| json!({"upstream": NAMES[at], "model": models[at]}));
+        let variables = [&LIMITS[..], &[("UPSTREAM_IDLE_MS", "300")]].concat();
+        let app = routed(&stand, &[&first, &second], &json!({ MODEL: routes }), &variables);
+        let reply = ask(&app, &user, &json!({"prompt": "x"})).await;
+        assert!(reply.ending().ends_with("upstream_timeout"), "{}", reply.ending());
+        let has_begun = reply.bytes.windows(7).any(|part| part == b"base64,");
+        assert_eq!(has_begun, streams, "{models:?} {is_first_busy}");
+    }
 }
 
 #[derive(Clone, Default)]
@@ -365,7 +437,7 @@ async fn record_and_log_name_the_upstream_and_the_client_learns_that_there_is_an
     assert!(!String::from_utf8_lossy(&english.bytes).contains("127.0.0.1"));
 
     let record = stand.tables.record(&user.owner(), "first").await.unwrap();
-    assert_eq!((text(&record, "upstream"), number(&record, "price")), ("b", 40_000));
+    assert_eq!((text(&record, "upstream"), number(&record, "upstream_cost")), ("b", 40_000));
     let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     let moved = logged.lines().find(|line| line.contains("trying another")).unwrap();
     for part in ["WARN", "upstream=\"a\"", "class=\"upstream_quota\"", "alarm=true"] {
@@ -385,7 +457,7 @@ async fn record_and_log_name_the_upstream_and_the_client_learns_that_there_is_an
     assert_eq!(chinese.ending(), "error stream_interrupted");
     assert_eq!(messages(&chinese)[1..], ["正在改用另一条线路生成图像..."]);
     let record = stand.tables.record(&user.owner(), "cut").await.unwrap();
-    assert_eq!((text(&record, "upstream"), record.get("price")), ("b", None));
+    assert_eq!((text(&record, "upstream"), record.get("upstream_cost")), ("b", None));
 }
 
 /// The models of the product's documents: one streams, the other makes one picture at once.
@@ -483,32 +555,37 @@ async fn routes_from_a_secret() {
     let (stand, user) = (Stand::new().await, User::new("secret"));
     let upstream = Upstream::plays(good()).await;
     let usual = stand.environment(&upstream);
-    let start = async || -> Arc<App> {
-        let environment = |name: &str| match name {
-            "IMAGE_API_BASE_URL" | "IMAGE_API_KEY_SECRET_ARN" => None,
-            "IMAGE_ROUTES_SECRET_ARN" => Some("routes".to_owned()),
-            _ => usual.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()),
-        };
-        Arc::new(App::from_env(&with_routes(environment).await))
+    let environment = |name: &str| match name {
+        "IMAGE_API_BASE_URL" | "IMAGE_API_KEY_SECRET_ARN" => None,
+        "IMAGE_ROUTES_SECRET_ARN" => Some("routes".to_owned()),
+        _ => usual.iter().find(|(known, _)| *known == name).map(|(_, value)| value.clone()),
     };
+    let start = |pause_s| LateApp::new(&environment, Duration::from_secs(pause_s));
     let key = usual.iter().find(|(name, _)| *name == "IMAGE_API_KEY_SECRET_ARN").unwrap().1.clone();
     let secret = json!({
         "IMAGE_UPSTREAMS": {"relay": {"mode": "chat", "base_url": upstream.url, "key_secret_arn": key}},
         "IMAGE_ROUTES": {"first": ["relay"], "a-second": ["relay"]},
     });
-    for value in [None, Some("{"), Some("{\"IMAGE_ROUTES\":{}}"), Some("[]")] {
-        if let Some(value) = value {
-            stand.vault.put("routes", value);
-        }
-        let reply = ask(&start().await, &user, &wanted(1)).await;
-        assert_eq!(reply.ending(), "problem service_misconfigured", "{value:?}");
+    let ask = async |app: Arc<App>| ask(&app, &user, &wanted(1)).await.ending();
+    // A secret that cannot be fetched is fetched again, but not at once.
+    let (now, later) = (start(0), start(600));
+    for app in [&now, &later, &now] {
+        assert_eq!(ask(app.get().await).await, "problem service_unavailable");
     }
     stand.vault.put("routes", &secret.to_string());
     let before = stand.vault.calls();
-    let app = start().await;
-    assert_eq!(ask(&app, &user, &wanted(1)).await.ending(), "done");
-    assert_eq!(ask(&app, &user, &wanted(1)).await.ending(), "done");
-    assert_eq!(stand.vault.calls() - before, 2, "the routes at the start, the key at its first use");
+    assert_eq!(ask(later.get().await).await, "problem service_unavailable");
+    assert_eq!(stand.vault.calls(), before);
+    for _ in 0..2 {
+        assert_eq!(ask(now.get().await).await, "done");
+    }
+    assert_eq!(stand.vault.calls() - before, 2, "the routes once, the key at its first use");
+
+    for value in ["{", "{\"IMAGE_ROUTES\":{}}", "[]"] {
+        stand.vault.put("routes", value);
+        assert_eq!(ask(start(0).get().await).await, "problem service_misconfigured", "{value}");
+    }
+    assert_eq!(ask(now.get().await).await, "done");
 }
 
 /// A key that is missing or cannot be fetched is a call that was not started.

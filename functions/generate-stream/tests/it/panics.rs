@@ -108,6 +108,7 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
             dialect: AnyDialect::new,
             links: LocalLinks::Refused,
             copies_links: false,
+            may_send_drafts: true,
             price: None,
         };
         let calls = UpstreamCalls {

@@ -454,8 +454,24 @@ async fn a_record_contains_no_prompt_and_no_picture() {
     assert!(records.iter().all(|record| record["hash"] == records[0]["hash"]), "a hash is all that is left");
     assert_eq!(records[0]["hash"].as_s().unwrap().len(), 64);
     let known = [
-        "pk", "sk", "task", "route", "st", "lease", "tries", "images", "created", "updated", "run", "hash", "ttl",
-        "code", "cost", "pics", "upstream", "price",
+        "pk",
+        "sk",
+        "task",
+        "route",
+        "st",
+        "lease",
+        "tries",
+        "images",
+        "created",
+        "updated",
+        "run",
+        "hash",
+        "ttl",
+        "code",
+        "cost",
+        "pics",
+        "upstream",
+        "upstream_cost",
     ];
     for record in records {
         assert!(record.keys().all(|name| known.contains(&name.as_str())), "{record:?}");

@@ -310,7 +310,7 @@ impl Tasks {
             .remove("#cost")
             .remove("#cancel")
             .remove("#upstream")
-            .remove("#price")
+            .remove("#upstream_cost")
             // Every attempt has a new `run`. If the stored one is that of the attempt before, nothing has changed; if
             // it is ours, an earlier try of this write was applied and its answer lost.
             .condition("(#run = :before OR #run = :run) AND (attribute_not_exists(#pics) OR size(#pics) = :zero)")
@@ -348,7 +348,7 @@ fn with_work(mut write: Expression, upstream: Option<&str>, cost: Option<Price>)
         write = write.assign("upstream", text(upstream));
     }
     if let Some(cost) = cost {
-        write = write.assign("price", number(cost.millionths));
+        write = write.assign("upstream_cost", number(cost.millionths));
     }
     write
 }
@@ -419,7 +419,7 @@ fn read(item: &Item) -> Option<TaskRecord> {
         is_cancelled: item.contains_key("cancel"),
         credits: read_number(item, "cost"),
         upstream: read_text(item, "upstream").map(str::to_owned),
-        cost: read_number(item, "price").map(|millionths| Price { millionths }),
+        cost: read_number(item, "upstream_cost").map(|millionths| Price { millionths }),
     })
 }
 

@@ -1,5 +1,4 @@
 use std::panic::AssertUnwindSafe;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -8,7 +7,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use tokio::time::{Instant, sleep_until};
 
-use super::client::{CallFailure, Post, ReadingTime, Upstream, UpstreamAnswer};
+use super::client::{CallFailure, Post, ReadingTime, SentMark, Upstream, UpstreamAnswer};
 use super::client_end::ClientEnd;
 use super::exchange::{CallTarget, Exchange};
 use super::labels::{CallLabels, Ended};
@@ -193,8 +192,11 @@ async fn read_all<'a>(
     let mut posts: Vec<Option<Result<Post<'_>, Code>>> = vec![None; calls.targets.len()];
     let mut ask = |exchange: &Exchange<'_>| {
         let made = posts.get_mut(exchange.place).map(|made| made.get_or_insert_with(|| post(exchange.place)).clone());
-        CallStep::Ask(made.unwrap_or(Err(Code::InternalError)).map(Box::new), exchange.is_sent.clone())
+        CallStep::Ask(made.unwrap_or(Err(Code::InternalError)).map(Box::new), exchange.sent.clone())
     };
+    for exchange in &*exchanges {
+        sink.output.calls(exchange.target.may_send_drafts);
+    }
     let mut steps: FuturesUnordered<_> =
         exchanges.iter().enumerate().map(|(at, exchange)| step(at, ask(exchange))).collect();
     let mut moves = 0;
@@ -226,7 +228,7 @@ async fn read_all<'a>(
                     Err(failure) => Err(failure),
                     Ok((None, _)) => Ok(()),
                     Ok((Some(piece), mut answer)) => {
-                        if exchange.read(&piece, nth, sink) {
+                        if exchange.read(calls, &piece, nth, sink) {
                             answer.progressed(reading_time);
                         }
                         if !exchange.reader.is_over() {
@@ -237,9 +239,10 @@ async fn read_all<'a>(
                     }
                 };
                 exchange.close(nth, sink);
-                match exchange.move_on(calls, end) {
+                match exchange.move_on(calls, end_by, end) {
                     Some(end) => exchange.end(end, nth, sink),
                     None => {
+                        sink.output.calls(exchange.target.may_send_drafts);
                         if exchange.not_started.len() > moves {
                             moves = exchange.not_started.len();
                             sink.output.another_way(now() - client.begun);
@@ -305,12 +308,12 @@ fn conclude(
     let names: Vec<_> = exchanges.iter().map(|exchange| exchange.target.name.to_owned()).collect();
     let mut verdicts = Vec::new();
     for (exchange, call) in exchanges.into_iter().zip(0..) {
-        let has_content = exchange.outcome.has_content();
-        let is_sent = exchange.is_sent.load(Ordering::Relaxed);
+        let has_begun = exchange.outcome.has_begun();
+        let is_sent = exchange.sent.is_sent();
         let is_lost = |slot: u32| lost.contains(&Nth { call, of }.slot(slot));
         let verdict = exchange.outcome.verdict(exchange.end.unwrap_or(AnswerEnd::Failed(unfinished)));
         let verdict = verdict.and_then(|success| success.without(is_lost, Failure::Protocol));
-        tally.count(&verdict, has_content, is_sent);
+        tally.count(&verdict, has_begun, is_sent);
         if let (Ok(success), Some(price)) = (&verdict, exchange.target.price) {
             cost = Some(cost.unwrap_or_default().plus(price.times(success.images.len())));
         }
@@ -339,7 +342,7 @@ fn listed(names: Vec<String>) -> String {
 /// The next step of a call.
 enum CallStep<'a> {
     /// An error if the request cannot be made.
-    Ask(Result<Box<Post<'a>>, Code>, Arc<AtomicBool>),
+    Ask(Result<Box<Post<'a>>, Code>, Arc<SentMark>),
     Read(Box<UpstreamAnswer>),
 }
 
@@ -347,9 +350,9 @@ impl CallStep<'_> {
     /// The next piece of the answer; `None` at its end.
     async fn run(self, upstream: &Upstream, timing: &Timing, end_by: Instant, reading_time: &ReadingTime) -> Stepped {
         let mut answer = match self {
-            CallStep::Ask(post, is_sent) => {
+            CallStep::Ask(post, sent) => {
                 let post = post.map_err(|_| Failure::Internal)?;
-                Box::new(upstream.post(&post, timing, end_by, reading_time, &is_sent).await?)
+                Box::new(upstream.post(&post, timing, end_by, reading_time, &sent).await?)
             }
             CallStep::Read(answer) => answer,
         };

@@ -1,7 +1,7 @@
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -121,10 +121,32 @@ impl RequestBody {
     }
 }
 
+/// Whether a request was sent in full. An attempt before the last one does not count: its body may still be on its way when
+/// the next one begins.
+#[derive(Debug, Default)]
+pub struct SentMark {
+    attempts: AtomicU32,
+    /// The last attempt that was sent in full.
+    sent: AtomicU32,
+}
+
+impl SentMark {
+    /// Whether the last attempt was sent in full.
+    pub fn is_sent(&self) -> bool {
+        let attempts = self.attempts.load(Ordering::Relaxed);
+        attempts > 0 && self.sent.load(Ordering::Relaxed) == attempts
+    }
+
+    fn begin(&self) -> u32 {
+        self.attempts.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
 /// A request body that records when its last bytes were passed to the connection.
 struct NotedBody {
     rest: Bytes,
-    is_sent: Arc<AtomicBool>,
+    mark: Arc<SentMark>,
+    attempt: u32,
 }
 
 /// Bytes per frame. The connection requests the next frame when it has room, so frames show the progress of a large body.
@@ -138,7 +160,7 @@ impl http_body::Body for NotedBody {
         let part_bytes = self.rest.len().min(PART_BYTES);
         let part = self.rest.split_to(part_bytes);
         if self.rest.is_empty() {
-            self.is_sent.store(true, Ordering::Relaxed);
+            self.mark.sent.fetch_max(self.attempt, Ordering::Relaxed);
         }
         Poll::Ready((!part.is_empty()).then(|| Ok(Frame::data(part))))
     }
@@ -212,20 +234,22 @@ impl Upstream {
     /// Sends the request and waits for the answer's head. Repeats it once if no connection was made, and once if the
     /// key was refused and has changed since; never otherwise, because the upstream may have begun to work.
     ///
-    /// `is_sent` is set once the request was sent in full.
+    /// `sent` records when the request was sent in full.
     pub async fn post(
         &self,
         post: &Post<'_>,
         timing: &Timing,
         end_by: Instant,
         reading_time: &ReadingTime,
-        is_sent: &Arc<AtomicBool>,
+        sent: &Arc<SentMark>,
     ) -> Result<UpstreamAnswer, CallFailure> {
-        let key = post.keys.get().await.map_err(|_| Failure::Auth)?;
-        match self.send(post, &key, timing, end_by, reading_time, is_sent).await {
+        let key = timeout_at(end_by, post.keys.get()).await.map_err(|_| Failure::Deadline)?;
+        let key = key.map_err(|_| Failure::Auth)?;
+        match self.send(post, &key, timing, end_by, reading_time, sent).await {
             Err(CallFailure { failure: Failure::Auth, .. }) => {
-                let key = post.keys.renewed(&key).await.ok_or(Failure::Auth)?;
-                self.send(post, &key, timing, end_by, reading_time, is_sent).await
+                let newer = timeout_at(end_by, post.keys.renewed(&key)).await.ok().flatten();
+                let key = newer.ok_or(Failure::Auth)?;
+                self.send(post, &key, timing, end_by, reading_time, sent).await
             }
             answer => answer,
         }
@@ -238,7 +262,7 @@ impl Upstream {
         timing: &Timing,
         end_by: Instant,
         reading_time: &ReadingTime,
-        is_sent: &Arc<AtomicBool>,
+        sent: &Arc<SentMark>,
     ) -> Result<UpstreamAnswer, CallFailure> {
         let head_by = (now() + timing.head).min(end_by);
         let (name, value) = match post.key_as {
@@ -250,8 +274,7 @@ impl Upstream {
         key.set_sensitive(true);
         let (upstream, mut tried) = (post.upstream, false);
         let response = loop {
-            is_sent.store(false, Ordering::Relaxed);
-            let body = NotedBody { rest: post.body.bytes.clone(), is_sent: is_sent.clone() };
+            let body = NotedBody { rest: post.body.bytes.clone(), mark: sent.clone(), attempt: sent.begin() };
             let request = self
                 .client
                 .post(post.url.clone())
@@ -414,6 +437,24 @@ mod tests {
             progress_by: now() + PROGRESS,
             end_by: now() + end,
         }
+    }
+
+    #[test]
+    fn the_body_of_an_earlier_attempt_does_not_count_as_sent() {
+        let mark = Arc::<SentMark>::default();
+        let body = |bytes: usize| NotedBody { rest: vec![0; bytes].into(), mark: mark.clone(), attempt: mark.begin() };
+        let mut context = Context::from_waker(std::task::Waker::noop());
+        let mut send = |body: &mut NotedBody| {
+            let _ = http_body::Body::poll_frame(Pin::new(body), &mut context);
+            mark.is_sent()
+        };
+        let mut first = body(PART_BYTES + 1);
+        assert!(!mark.is_sent() && !send(&mut first));
+        let mut second = body(PART_BYTES + 1);
+        assert!(!send(&mut first), "the first is whole only now");
+        assert!(!send(&mut second) && send(&mut second));
+        let mut third = body(1);
+        assert!(!mark.is_sent() && send(&mut third));
     }
 
     #[tokio::test(start_paused = true)]

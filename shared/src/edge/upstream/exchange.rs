@@ -1,11 +1,12 @@
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
+use tokio::time::Instant;
+
 use super::call::UpstreamCalls;
-use super::client::CallFailure;
+use super::client::{CallFailure, SentMark};
 use super::output::Output;
 use super::update_sink::UpdateSink;
-use crate::edge::clock::unix_ms;
+use crate::edge::clock::{now, unix_ms};
 use crate::image_url::LocalLinks;
 use crate::media::PictureHash;
 use crate::outcome::{AnswerEnd, Outcome};
@@ -27,6 +28,8 @@ pub struct CallTarget<'a> {
     /// Whether generated links are copied into the bucket. Only where they are results of the upstream: a user can make a
     /// chat model write any link.
     pub copies_links: bool,
+    /// Whether an answer may contain pictures that a later one of the same answer replaces.
+    pub may_send_drafts: bool,
     /// What a picture costs, where it is configured.
     pub price: Option<Price>,
 }
@@ -43,8 +46,12 @@ pub(super) struct Exchange<'a> {
     pub(super) reader: AnswerReader,
     pub(super) outcome: Outcome,
     pub(super) end: Option<AnswerEnd>,
-    /// The request was sent in full.
-    pub(super) is_sent: Arc<AtomicBool>,
+    /// Whether the request was sent in full.
+    pub(super) sent: Arc<SentMark>,
+    /// When the call of this upstream began.
+    begun_ms: u64,
+    /// The upstream is known to have started the call.
+    is_up: bool,
     pub(super) bytes_in: u64,
 }
 
@@ -59,17 +66,29 @@ impl<'a> Exchange<'a> {
             reader: reader(calls, target),
             outcome: Outcome::excluding(calls.references.clone()),
             end: None,
-            is_sent: Arc::default(),
+            sent: Arc::default(),
+            begun_ms: unix_ms(),
+            is_up: false,
             bytes_in: 0,
         })
     }
 
     /// Reads a piece of the answer. Returns whether it contained anything but comments.
-    pub(super) fn read(&mut self, piece: &[u8], nth: Nth, sink: &mut UpdateSink<'_, impl Output>) -> bool {
+    pub(super) fn read(
+        &mut self,
+        calls: &UpstreamCalls<'a>,
+        piece: &[u8],
+        nth: Nth,
+        sink: &mut UpdateSink<'_, impl Output>,
+    ) -> bool {
         self.bytes_in += piece.len() as u64;
         let before = self.outcome.updates();
         let (outcome, copies_links) = (&mut self.outcome, self.target.copies_links);
         self.reader.push(piece, &mut |update| pass_on(update, outcome, nth, copies_links, sink));
+        self.note_begin();
+        if self.outcome.has_begun() {
+            self.started(calls);
+        }
         self.outcome.updates() > before
     }
 
@@ -77,20 +96,47 @@ impl<'a> Exchange<'a> {
     pub(super) fn close(&mut self, nth: Nth, sink: &mut UpdateSink<'_, impl Output>) {
         let (outcome, copies_links) = (&mut self.outcome, self.target.copies_links);
         self.reader.finish(&mut |update| pass_on(update, outcome, nth, copies_links, sink));
+        self.note_begin();
     }
 
-    /// Moves a closed call to the next upstream, if its upstream provably did not start it and there is another one.
-    /// Returns the call's end otherwise.
-    pub(super) fn move_on(&mut self, calls: &UpstreamCalls<'a>, answer: Result<(), CallFailure>) -> Option<AnswerEnd> {
+    fn note_begin(&mut self) {
+        if self.reader.has_begun() {
+            self.outcome.begin();
+        }
+    }
+
+    /// The upstream has started the call: it is not left out.
+    fn started(&mut self, calls: &UpstreamCalls<'a>) {
+        if !std::mem::replace(&mut self.is_up, true) {
+            cooldowns(calls).started(self.target.id, self.begun_ms);
+        }
+    }
+
+    /// Moves a closed call to the next upstream, if its upstream provably did not start it, there is another one, and
+    /// `end_by` has not passed. Returns the call's end otherwise.
+    pub(super) fn move_on(
+        &mut self,
+        calls: &UpstreamCalls<'a>,
+        end_by: Instant,
+        answer: Result<(), CallFailure>,
+    ) -> Option<AnswerEnd> {
         let end = answer.map_or_else(|failed| AnswerEnd::Failed(failed.failure), |()| AnswerEnd::Clean);
         let Some(failure) = self.outcome.not_started(end) else {
-            if end == AnswerEnd::Clean || self.outcome.has_content() {
-                cooldowns(calls).started(self.target.id);
+            // An upstream that judges the user's input is up.
+            let is_up = match end {
+                AnswerEnd::Clean => true,
+                AnswerEnd::Failed(failure) => failure.is_users_fault() || self.outcome.has_begun(),
+            };
+            if is_up {
+                self.started(calls);
             }
             return Some(end);
         };
         let retry_after_ms = answer.err().and_then(|failed| failed.retry_after_ms);
         cooldowns(calls).failed(self.target.id, failure, retry_after_ms, unix_ms());
+        if now() >= end_by {
+            return Some(end);
+        }
         let before = self.not_started.iter().map(|(place, ..)| *place);
         let Some((place, target)) = choose(calls, &before.chain([self.place]).collect::<Vec<_>>()) else {
             return Some(end);
@@ -100,7 +146,9 @@ impl<'a> Exchange<'a> {
         (self.place, self.target) = (place, target);
         self.reader = reader(calls, target);
         self.outcome = Outcome::excluding(calls.references.clone());
-        self.is_sent.store(false, Ordering::Relaxed);
+        // The body of the earlier call may still be on its way.
+        self.sent = Arc::default();
+        (self.begun_ms, self.is_up) = (unix_ms(), false);
         None
     }
 

@@ -11,6 +11,9 @@ pub trait Output {
     /// that begins with it must be held for this output.
     fn update(&mut self, update: &Update<'_>) -> bool;
 
+    /// A call begins, or goes to another upstream. `may_send_drafts` as in [`CallTarget`](super::CallTarget).
+    fn calls(&mut self, _may_send_drafts: bool) {}
+
     /// The next picture of this slot cannot be kept, because too many bytes are held.
     fn deliver_inline(&mut self, _slot: u32) {}
 

@@ -65,7 +65,8 @@ impl HeldOutput {
 }
 
 fn output(calls: u32, streams_first: bool) -> HeldOutput {
-    let chat = ChatOutput::new("task", "model", 7, calls, streams_first, Duration::ZERO);
+    let mut chat = ChatOutput::new("task", "model", 7, calls, Duration::ZERO);
+    chat.calls(!streams_first);
     HeldOutput { chat, held: HeldPictures::default() }
 }
 
