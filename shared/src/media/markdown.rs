@@ -624,10 +624,10 @@ impl MarkdownImages {
     }
 }
 
-/// Whether a text that begins with `piece` may be a link and nothing else.
+/// Whether a text that begins with `piece` may be a link and nothing else. After `<` this is known later, because a tag
+/// begins so too.
 fn may_be_link(piece: &[u8]) -> bool {
-    let link = piece.strip_prefix(b"<").unwrap_or(piece);
-    LINK_SCHEMES.iter().any(|scheme| fits_any_case(scheme, link))
+    piece.starts_with(b"<") || LINK_SCHEMES.iter().any(|scheme| fits_any_case(scheme, piece))
 }
 
 /// A link without a title in parentheses and without white space behind it.
