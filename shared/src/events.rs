@@ -503,6 +503,7 @@ impl<'a> ImageDoneData<'a> {
         if let Some(SignedLink { url, expires_ms }) = &image.kept {
             self.url = Some(url);
             self.url_expires = Some(rfc3339(*expires_ms));
+            self.label = image.label.map(LabelStatus::as_str).or(self.label);
         }
         self
     }

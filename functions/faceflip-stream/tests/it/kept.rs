@@ -112,6 +112,8 @@ async fn copies_of_links_are_labelled() {
     // The same task again: ARK's links are still valid.
     let again = ask(&app, &user).await;
     assert_eq!(again.last()["images"][0]["label"], "written");
+    let repeated = &named(&again, "image.done")[0];
+    assert_eq!((&repeated["url"], &repeated["label"]), (&images[0]["url"], &"none".into()), "ARK's own link again");
 }
 
 #[tokio::test]
