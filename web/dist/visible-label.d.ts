@@ -1,7 +1,7 @@
 import type { Language } from './errors.js';
 /** How a picture is drawn anew. */
 export interface RedrawOptions {
-    /** The language of the visible label, "AI生成", or "AI生成 AI-generated". Without it none is drawn. */
+    /** The language of the visible label: "AI生成", in English with "AI-generated" below. Without it none is drawn. */
     visibleLabel?: Language;
     /** Default: JPEG stays JPEG, everything else becomes PNG. */
     type?: 'image/png' | 'image/jpeg';

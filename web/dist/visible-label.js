@@ -1,5 +1,6 @@
 /** GB 45438-2025 asks for the Chinese words, also in a picture of an English page. */
-const TEXTS = { zh: 'AI生成', en: 'AI生成 AI-generated' };
+const LABEL = 'AI生成';
+const TRANSLATION = 'AI-generated';
 const SOURCE_TYPE = /<Iptc4xmpExt:DigitalSourceType>[^<]*<\/Iptc4xmpExt:DigitalSourceType>/;
 /** The height of a capital letter, as a part of the shorter side. GB 45438-2025 asks for 5 %. */
 const HEIGHT = 0.052;
@@ -14,7 +15,7 @@ export async function redraw(picture, { visibleLabel, type }) {
     context.drawImage(bitmap, 0, 0);
     bitmap.close();
     if (visibleLabel)
-        write(context, TEXTS[visibleLabel]);
+        write(context, visibleLabel === 'en');
     const wanted = type ?? (picture.type === 'image/jpeg' ? picture.type : 'image/png');
     const drawn = await new Promise((resolve) => canvas.toBlob(resolve, wanted, 0.95));
     if (!drawn)
@@ -23,20 +24,26 @@ export async function redraw(picture, { visibleLabel, type }) {
     const json = implicitLabel(text);
     return json ? insert(drawn, json, SOURCE_TYPE.exec(text)?.[0] ?? '') : drawn;
 }
-function write(context, text) {
+function write(context, isTranslated) {
     const { width, height } = context.canvas;
     const font = (pixels) => (context.font = `600 ${pixels}px system-ui, sans-serif`);
     font(100);
     const size = Math.ceil((HEIGHT * Math.min(width, height) * 100) / context.measureText('A').actualBoundingBoxAscent);
-    font(size);
     context.textAlign = 'right';
     context.lineJoin = 'round';
     context.lineWidth = size / 6;
     context.strokeStyle = 'rgb(0 0 0 / .6)';
     context.fillStyle = '#fff';
-    const [x, y] = [width - size / 2, height - size / 2];
-    context.strokeText(text, x, y);
-    context.fillText(text, x, y);
+    const small = size * 0.6;
+    const line = (text, pixels, y) => {
+        font(pixels);
+        context.strokeText(text, width - size / 2, y);
+        context.fillText(text, width - size / 2, y);
+    };
+    const bottom = height - size / 2;
+    line(LABEL, size, isTranslated ? bottom - small * 1.2 : bottom);
+    if (isTranslated)
+        line(TRANSLATION, small, bottom);
 }
 /** The JSON of the implicit label, in whatever form it is in the bytes. */
 function implicitLabel(text) {

@@ -2,14 +2,15 @@ import type { Language } from './errors.js';
 
 /** How a picture is drawn anew. */
 export interface RedrawOptions {
-  /** The language of the visible label, "AI生成", or "AI生成 AI-generated". Without it none is drawn. */
+  /** The language of the visible label: "AI生成", in English with "AI-generated" below. Without it none is drawn. */
   visibleLabel?: Language;
   /** Default: JPEG stays JPEG, everything else becomes PNG. */
   type?: 'image/png' | 'image/jpeg';
 }
 
 /** GB 45438-2025 asks for the Chinese words, also in a picture of an English page. */
-const TEXTS = { zh: 'AI生成', en: 'AI生成 AI-generated' };
+const LABEL = 'AI生成';
+const TRANSLATION = 'AI-generated';
 const SOURCE_TYPE = /<Iptc4xmpExt:DigitalSourceType>[^<]*<\/Iptc4xmpExt:DigitalSourceType>/;
 /** The height of a capital letter, as a part of the shorter side. GB 45438-2025 asks for 5 %. */
 const HEIGHT = 0.052;
@@ -24,7 +25,7 @@ export async function redraw(picture: Blob, { visibleLabel, type }: RedrawOption
   const context = canvas.getContext('2d')!;
   context.drawImage(bitmap, 0, 0);
   bitmap.close();
-  if (visibleLabel) write(context, TEXTS[visibleLabel]);
+  if (visibleLabel) write(context, visibleLabel === 'en');
   const wanted = type ?? (picture.type === 'image/jpeg' ? picture.type : 'image/png');
   const drawn = await new Promise<Blob | null>((resolve) => canvas.toBlob(resolve, wanted, 0.95));
   if (!drawn) throw new Error('the browser cannot draw a picture of this size');
@@ -33,20 +34,25 @@ export async function redraw(picture: Blob, { visibleLabel, type }: RedrawOption
   return json ? insert(drawn, json, SOURCE_TYPE.exec(text)?.[0] ?? '') : drawn;
 }
 
-function write(context: CanvasRenderingContext2D, text: string): void {
+function write(context: CanvasRenderingContext2D, isTranslated: boolean): void {
   const { width, height } = context.canvas;
   const font = (pixels: number): string => (context.font = `600 ${pixels}px system-ui, sans-serif`);
   font(100);
   const size = Math.ceil((HEIGHT * Math.min(width, height) * 100) / context.measureText('A').actualBoundingBoxAscent);
-  font(size);
   context.textAlign = 'right';
   context.lineJoin = 'round';
   context.lineWidth = size / 6;
   context.strokeStyle = 'rgb(0 0 0 / .6)';
   context.fillStyle = '#fff';
-  const [x, y] = [width - size / 2, height - size / 2];
-  context.strokeText(text, x, y);
-  context.fillText(text, x, y);
+  const small = size * 0.6;
+  const line = (text: string, pixels: number, y: number): void => {
+    font(pixels);
+    context.strokeText(text, width - size / 2, y);
+    context.fillText(text, width - size / 2, y);
+  };
+  const bottom = height - size / 2;
+  line(LABEL, size, isTranslated ? bottom - small * 1.2 : bottom);
+  if (isTranslated) line(TRANSLATION, small, bottom);
 }
 
 /** The JSON of the implicit label, in whatever form it is in the bytes. */

@@ -80,7 +80,9 @@ for (const name of ['out/png-1x1.png', 'out/jpeg-jfif.jpg', 'out/webp-lossy.webp
 test('a picture without an implicit label gets the visible one alone', async () => {
   const { bytes } = await redraw(bare['image/png'], { visibleLabel: 'en' });
   assert.deepEqual(bytes, bare['image/png']);
-  assert.equal(calls[2][0], 'AI生成 AI-generated');
+  const [label, translation] = calls.slice(2);
+  assert.deepEqual([label[0], translation[0]], ['AI生成', 'AI-generated']);
+  assert.ok(label[1] * 0.7 >= 0.05 * 400 && label[3] < translation[3], 'the label has 5 %, and the translation is below');
 });
 
 test('the text is in the corner, and its capitals have 5 % of the shorter side', async () => {

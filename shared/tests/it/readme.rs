@@ -120,7 +120,10 @@ fn translations_have_the_same_commands_tables_and_links() {
         }
         assert_eq!(expected.links, found.links, "links of {translation}");
         assert_eq!(expected, found, "{translation} differs from {original}");
-        assert!(!expected.blocks.is_empty() && expected.rows.len() >= 12 && expected.links.len() >= 4, "{original}");
+        // The page about labels is short.
+        let (blocks, rows, links) = if original == "docs/labels.md" { (1, 12, 4) } else { (2, 20, 8) };
+        let is_read = expected.blocks.len() >= blocks && expected.rows.len() >= rows && expected.links.len() >= links;
+        assert!(is_read, "{original}");
     }
 }
 
