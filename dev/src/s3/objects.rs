@@ -71,6 +71,11 @@ impl Objects {
         keys
     }
 
+    /// The bytes of an object; `None` if there is none, or if its file cannot be read.
+    pub fn content(&self, key: &str) -> Option<Bytes> {
+        self.get(key)?.bytes().ok()
+    }
+
     /// Deletes the objects that were stored `keep_for` ago or earlier. Returns how many.
     pub fn sweep(&self, keep_for: Duration) -> usize {
         #[expect(clippy::disallowed_methods, reason = "a real bucket has its own clock")]

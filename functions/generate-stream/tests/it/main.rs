@@ -21,3 +21,4 @@ mod shapes;
 mod sign_in;
 mod support;
 mod tasks;
+mod whole_requests;

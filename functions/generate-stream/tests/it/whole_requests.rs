@@ -1,0 +1,124 @@
+//! A property over whole requests: random answers of the upstreams, random behaviour of clients, and random faults of
+//! tables and bucket. Whatever comes together, each response has one terminal event, and tokens, credits, holds, records
+//! and kept pictures are what the upstreams' scripts imply.
+//!
+//! `WHOLE_REQUESTS=2000` plays more cases, and `WHOLE_REQUESTS_SEED=7` one of them again. Sockets and clocks are real, so a
+//! seed may need several runs to fail again.
+
+mod case;
+mod check;
+mod client;
+mod script;
+mod stage;
+
+use std::panic::AssertUnwindSafe;
+
+use futures_util::{FutureExt, StreamExt, stream};
+use proptest::strategy::{Strategy, ValueTree};
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
+
+use self::case::{Case, Reading, cases};
+use self::check::Played;
+use self::stage::{Play, Stage};
+use crate::support::number;
+
+const CASES: u64 = 60;
+/// Cases at the same time: they mostly wait.
+const AT_ONCE: usize = 12;
+/// Runs to make a failed case smaller.
+const SIMPLER: u32 = 60;
+/// Seeds of cases that have failed once.
+const REGRESSIONS: &[u64] = &[];
+
+async fn play(stage: &Stage, case: &Case) {
+    let mut play = Play::new(stage, case).await;
+    let mut has_other_memory = false;
+    for round in &case.rounds {
+        has_other_memory |= round.again_after_ms.is_some() || matches!(round.reading, Reading::Die { .. });
+        let before = play.snapshot().await;
+        let (received, fired) = play.act(round).await;
+        let ended = play.snapshot().await;
+        if fired.ledger == 0 && !matches!(round.reading, Reading::Die { .. }) {
+            assert_ne!(ended.state(), "running", "the record has no end");
+        }
+        play.expire().await;
+        let after = play.snapshot().await;
+        let scripts = play.played(&before, &after);
+        let played = Played { case, round, before, after, scripts, received, fired, has_other_memory };
+        played.check();
+        played.check_objects(&play);
+        played.check_received(&play).await;
+    }
+    let before = play.snapshot().await;
+    let ([other, again], calls, credits) = play.afterwards().await;
+    assert_eq!(other.ending().as_deref(), Some("done"));
+    let (n, has_succeeded) = (u64::from(case.n), before.state() == "succeeded");
+    assert_eq!(credits, before.worth + 2 * n - n, "the balance after the user's next request");
+    assert_eq!(u64::from(calls), if has_succeeded { 0 } else { n }, "a task is paid until it succeeds");
+    let ending = again.ending().unwrap();
+    match (has_succeeded, before.kept().len()) {
+        (true, 0) => assert_eq!(ending, "task_already_completed"),
+        (true, kept) => assert_eq!((ending.as_str(), again.pictures().await.whole.len()), ("done", kept)),
+        (false, _) => {
+            assert_eq!(ending, "done");
+            let after = play.snapshot().await;
+            assert_eq!(after.runs(), before.runs() + 1);
+            assert_eq!(number(after.record.as_ref().unwrap(), "images"), n);
+        }
+    }
+}
+
+/// Whether a case holds. The panic is printed.
+async fn holds(stage: &Stage, case: &Case) -> bool {
+    AssertUnwindSafe(play(stage, case)).catch_unwind().await.is_ok()
+}
+
+fn tree(seed: u64) -> impl ValueTree<Value = Case> {
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    let mut runner = TestRunner::new_with_rng(Config::default(), TestRng::from_seed(RngAlgorithm::ChaCha, &bytes));
+    cases().new_tree(&mut runner).unwrap()
+}
+
+/// The smallest case found that fails like the one of this seed.
+async fn simplest(stage: &Stage, seed: u64) -> Case {
+    let mut tree = tree(seed);
+    let mut smallest = tree.current();
+    for _ in 0..SIMPLER {
+        let has_changed = match holds(stage, &tree.current()).await {
+            true => tree.complicate(),
+            false => {
+                smallest = tree.current();
+                tree.simplify()
+            }
+        };
+        if !has_changed {
+            break;
+        }
+    }
+    smallest
+}
+
+fn variable(name: &str) -> Option<u64> {
+    #[expect(clippy::disallowed_methods, reason = "a longer run by hand")]
+    let value = std::env::var(name).ok()?;
+    Some(value.parse().unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_request_ends_once_and_the_ledger_is_exact() {
+    let stage = Stage::new().await;
+    let seeds: Vec<_> = match variable("WHOLE_REQUESTS_SEED") {
+        Some(seed) => vec![seed],
+        None => REGRESSIONS.iter().copied().chain(0..variable("WHOLE_REQUESTS").unwrap_or(CASES)).collect(),
+    };
+    let all = seeds.iter().map(|seed| async {
+        let case = tree(*seed).current();
+        (*seed, holds(&stage, &case).await)
+    });
+    let failed = stream::iter(all).buffer_unordered(AT_ONCE).filter_map(async |(seed, holds)| (!holds).then_some(seed));
+    let mut failed = std::pin::pin!(failed);
+    if let Some(seed) = failed.next().await {
+        panic!("seed {seed} fails; a smaller case: {:#?}", simplest(&stage, seed).await);
+    }
+}
