@@ -28,6 +28,18 @@ pub(super) struct Played<'a> {
 }
 
 impl Played<'_> {
+    /// What a round was, for the counts.
+    pub(super) fn kind(&self) -> &'static str {
+        match (self.runs(), self.before.state()) {
+            _ if self.has_died() => "killed",
+            (0, "succeeded") => "repeated after success",
+            (0, _) => "refused",
+            _ if self.is_interrupted() => "interrupted",
+            (1, _) => "run to the end",
+            _ => "run twice",
+        }
+    }
+
     fn has_died(&self) -> bool {
         matches!(self.round.reading, Reading::Die { .. })
     }
@@ -93,26 +105,47 @@ impl Played<'_> {
     }
 
     fn check_credits(&self) {
-        let spent = self.before.worth as i64 - self.after.worth as i64;
+        let spent = self.spent();
         let (made, runs) = (self.made() as i64, self.runs() as i64);
         let own_faults = self.count(|script| script.facts().is_own_fault) as i64;
         if self.fired.ledger == 0 && !self.has_died() {
             assert!(self.after.holds.is_subset(&self.before.holds), "a hold is left");
         }
-        if self.fired.ledger == 0 && !self.is_interrupted() {
-            assert_eq!(spent, made + own_faults, "credits of the pictures and of the user's faults");
+        if !self.is_interrupted() {
+            assert!(
+                spent <= made + own_faults,
+                "{spent} credits for {made} pictures and {own_faults} faults of the user"
+            );
+            assert!(spent == made + own_faults || self.fired.ledger > 0, "{spent} credits for {made} pictures");
         }
         assert!((0..=runs * self.calls() as i64).contains(&spent), "{spent} credits for {runs} runs");
-        if self.fired.ledger == 0 && !self.is_interrupted() {
-        } else if runs == 1 {
-            assert!(spent <= made + own_faults || self.is_interrupted(), "{spent} credits for {made} pictures");
-        }
         match runs {
             0 => assert_eq!(spent, 0, "credits without a run"),
-            1 => assert_eq!(spent, self.after.cost() as i64, "credits that the record does not have"),
+            1 => {
+                assert_eq!(spent, self.after.cost() as i64, "credits that the record does not have");
+                assert!(spent >= self.after.kept().len() as i64, "a kept picture is not charged");
+            }
             // The record has only the credits of the last run.
             _ => {}
         }
+        if self.abandons_calls() {
+            let silent = self.count(Script::is_silent) as i64;
+            assert!(spent >= silent, "{spent} credits for {silent} calls that the client has abandoned");
+        }
+    }
+
+    fn spent(&self) -> i64 {
+        self.before.worth as i64 - self.after.worth as i64
+    }
+
+    /// The round has ended the calls that were still open.
+    fn abandons_calls(&self) -> bool {
+        let Round { reading, again_after_ms, upstream_ms, .. } = self.round;
+        let is_alone = again_after_ms.is_none() && upstream_ms.is_none() && self.fired.ledger == 0;
+        let has_left = matches!(reading, Reading::Leave { .. }) && !self.case.keeps_pictures;
+        let code = self.after.record.as_ref().and_then(|record| record.get("code")?.as_s().ok());
+        let is_cancelled = self.runs() == 1 && code.is_some_and(|code| code == "cancelled");
+        is_alone && !self.has_died() && (has_left || is_cancelled)
     }
 
     fn check_record(&self) {
@@ -156,11 +189,11 @@ impl Played<'_> {
     }
 
     /// Checks the responses.
-    pub(super) async fn check_received(&self, play: &Play<'_>) {
+    pub(super) async fn check_received(&self) {
         let made: BTreeSet<_> =
             self.scripts.iter().filter(|(script, _)| script.facts().is_whole).map(|(_, number)| png(*number)).collect();
         let kept: BTreeSet<_> = self.before.kept().into_values().collect();
-        let mut paid = 0;
+        let (mut paid, mut delivered) = (0, BTreeSet::new());
         for (at, received) in self.received.iter().enumerate() {
             let ending = received.ending();
             let pictures = received.pictures().await;
@@ -170,6 +203,7 @@ impl Played<'_> {
                     assert!(kept.contains(&sha256(whole)), "a repeated key delivers a picture that is not its own");
                 } else {
                     assert!(made.contains(whole.as_slice()), "a picture that no upstream has made");
+                    delivered.insert(whole.clone());
                 }
             }
             let once: BTreeSet<_> = pictures.whole.iter().collect();
@@ -189,9 +223,11 @@ impl Played<'_> {
                 self.check_success(form, &pictures, made.len());
             }
         }
+        if self.fired.ledger == 0 {
+            assert!(self.spent() >= delivered.len() as i64, "a delivered picture is not charged");
+        }
         // Also a request that comes after the end of the other one is answered with its pictures.
         assert!(paid <= 1 || self.case.keeps_pictures, "two runs have succeeded");
-        let _ = play;
     }
 
     /// A response whose run has just succeeded, or a repeated one of the same round.

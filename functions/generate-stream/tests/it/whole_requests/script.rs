@@ -36,6 +36,7 @@ pub(super) enum Script {
     Refused(u16),
     EarlyError,
     LateError,
+    LateBusy,
     NoHead,
     NoBody,
     Page,
@@ -74,6 +75,7 @@ impl Script {
             4 => refused.prop_map(Script::Refused),
             1 => Just(Script::EarlyError),
             1 => Just(Script::LateError),
+            1 => Just(Script::LateBusy),
             1 => Just(Script::NoHead),
             1 => Just(Script::NoBody),
             1 => Just(Script::Page),
@@ -102,10 +104,17 @@ impl Script {
             Script::Refused(401 | 402 | 404) => unstarted("service_unavailable"),
             Script::Refused(500) | Script::LateError => lost("upstream_error"),
             Script::Refused(_) | Script::EarlyError => unstarted("upstream_busy"),
+            // After content it may have worked.
+            Script::LateBusy => lost("upstream_busy"),
             Script::NoHead | Script::NoBody => lost("upstream_timeout"),
             Script::Page | Script::Compressed => lost("upstream_protocol_error"),
             Script::Redirect => unstarted("upstream_protocol_error"),
         }
+    }
+
+    /// Only the end of its request ends it, within the time limits here.
+    pub(super) fn is_silent(self) -> bool {
+        matches!(self, Script::NoHead | Script::NoBody)
     }
 
     /// `number` chooses the picture.
@@ -139,6 +148,7 @@ impl Script {
             Script::Refused(status) => refusal(status),
             Script::EarlyError => Transcript::events(busy),
             Script::LateError => Transcript::events(event("Here it is:") + error),
+            Script::LateBusy => Transcript::events(event("Here it is:") + busy),
             Script::NoHead => Transcript { head_after: TOO_LONG, ..whole() },
             Script::NoBody => stall(": here\n\n".to_owned()),
             Script::Page => {

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::case::{Case, Form, Reading, Round, Service};
 use super::client::{Received, STALL_MS, send};
-use super::script::Script;
+use super::script::{Script, png};
 use crate::support::{EVER, Item, Stand, Upstream, User, n, number, s, text};
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
@@ -82,6 +82,8 @@ struct Process {
 
 impl Stage {
     pub(super) async fn new() -> Self {
+        // All pictures are drawn now, and not while cases run.
+        png(0);
         Self { stand: Stand::new().await, engine: s3::start(None, WEEK).await.unwrap() }
     }
 
