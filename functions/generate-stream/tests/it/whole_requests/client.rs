@@ -1,7 +1,7 @@
 //! A client of one request, and what it has received.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use base64::Engine;
@@ -166,7 +166,8 @@ impl Received {
 }
 
 async fn fetch(link: &str) -> Vec<u8> {
-    let response = reqwest::get(link).await.unwrap();
+    static CLIENT: LazyLock<reqwest::Client> = LazyLock::new(reqwest::Client::new);
+    let response = CLIENT.get(link).send().await.unwrap();
     assert_eq!(response.status(), 200, "a link to a kept picture");
     response.bytes().await.unwrap().to_vec()
 }

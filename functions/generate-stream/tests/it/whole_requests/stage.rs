@@ -115,14 +115,23 @@ impl<'a> Play<'a> {
         let process = Process { runtime: None, apps: [(); 2].map(|()| Arc::new(App::from_env(&|_| None))) };
         let mut play =
             Self { case, stage, user, upstreams, tables, bucket, tables_server, bucket_server, fired, process };
-        play.process = play.start();
+        play.process = play.started();
         play.set_faults();
         play
     }
 
+    /// Reading root certificates takes a while.
+    fn started(&self) -> Process {
+        tokio::task::block_in_place(|| self.start())
+    }
+
     fn start(&self) -> Process {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        Process { runtime: Some(runtime), apps: [(); 2].map(|()| self.app(&self.upstreams, self.case.limit)) }
+        let app = || self.app(&self.upstreams, self.case.limit);
+        let first = app();
+        let has_second = self.case.rounds.iter().any(|round| round.again_after_ms.is_some());
+        let second = if has_second { app() } else { first.clone() };
+        Process { runtime: Some(runtime), apps: [first, second] }
     }
 
     fn app(&self, upstreams: &[Upstream], limit: u64) -> Arc<App> {
@@ -227,7 +236,7 @@ impl<'a> Play<'a> {
             _ => self.ended(requests, cancel).await,
         };
         if self.process.runtime.is_none() {
-            self.process = self.start();
+            self.process = self.started();
         }
         (received, *self.fired.lock().unwrap())
     }
@@ -336,11 +345,12 @@ impl<'a> Play<'a> {
         // One for each picture that is asked for now.
         tables.grant(&self.user.owner(), u64::from(2 * self.case.n)).await;
         let good = Upstream::plays(Script::Picture.transcript(99)).await;
-        let app = self.app(std::slice::from_ref(&good), 100);
+        let app = tokio::task::block_in_place(|| self.app(std::slice::from_ref(&good), 100));
         let ask = async |key: &str| {
             let request = self.request(key, Form::Events, None);
             let sent = send(app.clone(), request, Reading::ToTheEnd, || false);
-            tokio::time::timeout(EVER, sent).await.expect("every request ends")
+            let sent = self.process.runtime.as_ref().unwrap().spawn(sent);
+            tokio::time::timeout(EVER, sent).await.expect("every request ends").unwrap()
         };
         let other = ask("other").await;
         let (credits, holds) = tables.balance(&self.user.owner()).await.unwrap();
