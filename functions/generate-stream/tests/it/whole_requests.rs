@@ -50,9 +50,9 @@ type Counts = Mutex<BTreeMap<&'static str, u32>>;
 
 async fn play(stage: &Stage, case: &Case, counts: &Counts) {
     let mut play = Play::new(stage, case).await;
-    let mut has_other_memory = false;
+    let mut memory_lags = false;
     for round in &case.rounds {
-        has_other_memory |= round.again_after_ms.is_some();
+        memory_lags |= round.again_after_ms.is_some();
         let before = play.snapshot().await;
         let (received, fired) = play.act(round).await;
         let ended = play.snapshot().await;
@@ -62,10 +62,11 @@ async fn play(stage: &Stage, case: &Case, counts: &Counts) {
         play.expire().await;
         let after = play.snapshot().await;
         let scripts = play.played(&before, &after);
-        let played = Played { case, round, before, after, scripts, received, fired, has_other_memory };
+        let played = Played { case, round, before, after, scripts, received, fired, memory_lags };
         played.check();
         played.check_objects(&play);
         played.check_received().await;
+        memory_lags |= fired.limits > 0;
         let mut counts = counts.lock().unwrap();
         let services = [
             ("fault of the limits", fired.limits),

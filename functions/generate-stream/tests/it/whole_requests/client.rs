@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use super::case::Reading;
 
-pub(super) const STALL_MS: u64 = 600;
+pub(super) const STALL_MS: u64 = 1_000;
 
 /// The part of a response that a client has read.
 #[derive(Debug, Default)]
