@@ -45,3 +45,8 @@ pub fn request(input: &[u8]) {
 pub fn data_url(input: &[u8]) {
     fuzz::data_url::check(input);
 }
+
+/// Checks the labels in pictures.
+pub fn label(input: &[u8]) {
+    fuzz::label::check(input);
+}

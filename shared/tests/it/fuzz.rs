@@ -4,6 +4,7 @@
 pub(crate) mod answer;
 pub(crate) mod data_url;
 pub(crate) mod json;
+pub(crate) mod label;
 pub(crate) mod request;
 #[cfg(test)]
 mod seeds;

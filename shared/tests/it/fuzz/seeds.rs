@@ -6,7 +6,7 @@ use std::path::Path;
 use base64::{Engine, engine::general_purpose::STANDARD, engine::general_purpose::URL_SAFE_NO_PAD};
 use serde_json::{Value, json};
 
-use super::{answer, data_url, json, request, sse, token};
+use super::{answer, data_url, json, label, request, sse, token};
 use crate::properties::SOUP;
 use crate::support::rows;
 
@@ -19,13 +19,14 @@ const MAX_SEED_BYTES: usize = 8 * 1024;
 #[test]
 fn every_check_holds_for_its_seeds() {
     type Row = (&'static str, fn(&[u8]), Vec<Vec<u8>>);
-    let rows: [Row; 6] = [
+    let rows: [Row; 7] = [
         ("sse", sse::check, [transcripts(), streams()].concat()),
         ("json", json::check, documents()),
         ("answer", answer::check, [transcripts(), rows::texts()].concat()),
         ("token", token::check, tokens()),
         ("request", request::check, bodies()),
         ("data_url", data_url::check, pictures()),
+        ("label", label::check, pictures()),
     ];
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fuzz");
     for (name, check, seeds) in rows {
@@ -115,7 +116,9 @@ fn bodies() -> Vec<Vec<u8>> {
 /// The data URLs of the vectors, what is in them, and the pictures of other tests.
 fn pictures() -> Vec<Vec<u8>> {
     let urls = texts(&vectors("images"), "input");
-    let inside = urls.iter().filter_map(|url| STANDARD.decode(url.split_once(',')?.1).ok()).collect();
-    let urls = urls.iter().map(|url| url.as_bytes().to_owned()).collect();
-    [urls, inside, files(&format!("{DATA}/vectors/label/in"))].concat()
+    let inside: Vec<_> = urls.iter().filter_map(|url| STANDARD.decode(url.split_once(',')?.1).ok()).collect();
+    let urls: Vec<_> = urls.into_iter().map(String::into_bytes).collect();
+    let samples = crate::sniff::samples().into_iter().map(|sample| sample.bytes).collect::<Vec<_>>();
+    let labelled = crate::label::pictures().into_iter().map(|(_, picture)| picture).collect::<Vec<_>>();
+    [urls, inside, samples, labelled].concat()
 }
