@@ -38,12 +38,80 @@ fn every_check_holds_for_its_seeds() {
             fs::write(folder.join(number.to_string()), seed).unwrap();
         }
     }
-    let words = SOUP.iter().filter(|word| word.len() <= 64).map(|word| {
+    let words = SOUP.iter().copied().filter(|word| word.len() <= 64).chain(WORDS.iter().map(|word| word.as_bytes()));
+    let words = words.map(|word| {
         let bytes: String = word.iter().map(|byte| format!("\\x{byte:02X}")).collect();
         format!("\"{bytes}\"\n")
     });
     fs::write(folder.join("dictionary"), words.collect::<String>()).unwrap();
 }
+
+/// Words of requests, of tokens and of pictures that are in no answer.
+const WORDS: &[&str] = &[
+    "true",
+    "false",
+    "1.5",
+    "-1",
+    "1e2",
+    "\\u00ff",
+    "https://",
+    "@",
+    "%",
+    "model-b",
+    "16:9",
+    "prompt",
+    "image_inputs",
+    "n",
+    "model",
+    "aspect_ratio",
+    "format",
+    "delivery",
+    "task_id",
+    "urls",
+    "events",
+    "HS256",
+    "alg",
+    "typ",
+    "JWT",
+    "kid",
+    "crit",
+    "b64",
+    "jwk",
+    "zip",
+    "iss",
+    "aud",
+    "sub",
+    "exp",
+    "nbf",
+    "iat",
+    "role",
+    "client_id",
+    "is_anonymous",
+    "authenticated",
+    "keys",
+    "use",
+    "key_ops",
+    "oct",
+    "IHDR",
+    "IDAT",
+    "IEND",
+    "iTXt",
+    "XML:com.adobe.xmp",
+    "c2pa",
+    "VP8 ",
+    "VP8L",
+    "VP8X",
+    "XMP ",
+    "EXIF",
+    "</rdf:RDF>",
+    "AIGC",
+    "Label",
+    "\0",
+    "\u{c0}",
+    "retry: ",
+    "id: ",
+    "+",
+];
 
 fn files(folder: &str) -> Vec<Vec<u8>> {
     let mut paths: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -93,11 +161,21 @@ fn tokens() -> Vec<Vec<u8>> {
         let parts = token.split('.').take(2).map(|part| URL_SAFE_NO_PAD.decode(part).ok());
         seeds.extend(parts.collect::<Option<Vec<_>>>().map(|parts| parts.join(&b'\n')));
     }
-    // Claims under the header that the check signs for.
+    // Each header and each claims of a token beside a part that is accepted, for the key that the check signs with.
+    let accepted = texts(&vectors, "token").swap_remove(0);
+    let part = |token: &str, at: usize| {
+        let part = URL_SAFE_NO_PAD.decode(token.split('.').nth(at)?).ok()?;
+        let text = String::from_utf8(part).ok()?;
+        Some(text.replace("ES256", "HS256").replace("RS256", "HS256").replace("\"kid\":\"", "\"kid\":\"x"))
+    };
     for token in texts(&vectors, "token") {
-        let claims = token.split('.').nth(1).and_then(|part| URL_SAFE_NO_PAD.decode(part).ok());
-        seeds.extend(claims.map(|claims| [b"{\"alg\":\"HS256\",\"typ\":\"JWT\"}\n".as_slice(), &claims].concat()));
+        for (header, claims) in [(&token, &accepted), (&accepted, &token)] {
+            let (header, claims) = (part(header, 0), part(claims, 1));
+            seeds.extend(header.zip(claims).map(|(header, claims)| format!("{header}\n{claims}").into_bytes()));
+        }
     }
+    let is_accepted = |seed: &&Vec<u8>| token::is_accepted_if_signed(seed);
+    assert!(seeds.iter().filter(is_accepted).count() > 5, "most seeds are refused for one reason");
     seeds
 }
 

@@ -43,10 +43,33 @@ pub(crate) fn check(input: &[u8]) {
         let signed = signed.expect("an accepted token has three parts").0;
         assert!(PROJECT.signed.iter().any(|known| known == signed), "a token that no key has signed is accepted");
     }
-    if let Some(at) = input.iter().position(|byte| *byte == b'\n') {
-        check_content(&input[..at], &input[at + 1..]);
+    if let Some((header, claims)) = content(input) {
+        check_content(header, claims);
     }
     check_key_set(input);
+}
+
+/// The first line is a header, the rest are claims.
+fn content(input: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = input.iter().position(|byte| *byte == b'\n')?;
+    Some((&input[..at], &input[at + 1..]))
+}
+
+/// Whether a token with this content is accepted if the project has signed it.
+#[cfg(test)]
+pub(crate) fn is_accepted_if_signed(input: &[u8]) -> bool {
+    content(input).is_some_and(|(header, claims)| {
+        let signed = signed(header, claims);
+        verify(format!("Bearer {signed}.{}", sign(&signed, &PROJECT.secret)).as_bytes()).is_ok()
+    })
+}
+
+fn signed(header: &[u8], claims: &[u8]) -> String {
+    [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".")
+}
+
+fn sign(signed: &str, secret: &str) -> String {
+    crypto::sign(signed.as_bytes(), &EncodingKey::from_secret(secret.as_bytes()), Algorithm::HS256).unwrap()
 }
 
 fn verify(authorization: &[u8]) -> Result<User, TokenRefusal> {
@@ -57,16 +80,13 @@ fn verify(authorization: &[u8]) -> Result<User, TokenRefusal> {
 
 fn check_content(header: &[u8], claims: &[u8]) {
     let Project { secret, rules, now, .. } = &*PROJECT;
-    let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
-    let sign = |secret: &str| {
-        crypto::sign(signed.as_bytes(), &EncodingKey::from_secret(secret.as_bytes()), Algorithm::HS256).unwrap()
-    };
-    let forged =
-        ["", &sign("another-secret-0123456789-0123456789")].map(|signature| format!("Bearer {signed}.{signature}"));
+    let signed = signed(header, claims);
+    let forged = ["", &sign(&signed, "another-secret-0123456789-0123456789")];
+    let forged = forged.map(|signature| format!("Bearer {signed}.{signature}"));
     for token in forged {
         assert!(verify(token.as_bytes()).is_err(), "a token with another signature is accepted");
     }
-    let Ok(user) = verify(format!("Bearer {signed}.{}", sign(secret)).as_bytes()) else { return };
+    let Ok(user) = verify(format!("Bearer {signed}.{}", sign(&signed, secret)).as_bytes()) else { return };
 
     let parts = [header, claims].map(|part| {
         let value: Value = serde_json::from_slice(part).expect("an accepted part is JSON");
