@@ -28,9 +28,11 @@ pub(crate) fn check(input: &[u8]) {
         return;
     }
     assert!(!found.is_malformed && found.is_complete, "a document is not read");
-    let tokens = found.tokens.into_iter().map(|token| match expected.has_names {
-        true => token,
-        false => JsonToken { path: without_names(&token.path), ..token },
+    let tokens = found.tokens.into_iter().map(|token| JsonToken {
+        path: if expected.has_names { token.path } else { without_names(&token.path) },
+        // `serde_json` does not tell how a number is written.
+        text: if token.kind == "number" { Vec::new() } else { token.text },
+        ..token
     });
     assert_eq!(tokens.collect::<Vec<_>>(), expected.tokens);
 }
@@ -96,7 +98,7 @@ fn read(pieces: &mut dyn Iterator<Item = &[u8]>) -> Found {
                 }
                 TokenValue::StringEnd => end("string", string.take().expect("a string has begun")),
                 TokenValue::Scalar(text) if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => {
-                    end("number", Vec::new());
+                    end("number", text.as_bytes().to_owned());
                 }
                 TokenValue::Scalar(text) => end("literal", text.as_bytes().to_owned()),
             }
