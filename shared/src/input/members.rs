@@ -5,8 +5,8 @@
 //! values needs more memory than the body itself. A list is read up to its longest allowed length.
 //!
 //! Departures from [RFC 8259](https://www.rfc-editor.org/rfc/rfc8259): a known member that occurs twice is refused,
-//! because readers disagree about which of the two counts (section 4); half of a surrogate pair is refused in a known
-//! member (section 8.2). `null` counts as absent.
+//! because readers disagree about which of the two counts (section 4); half of a surrogate pair is refused in a
+//! member's name and in a known member (section 8.2). `null` counts as absent.
 
 use std::borrow::Cow;
 use std::fmt;

@@ -305,7 +305,8 @@ impl Decoder {
             Field::Id if !self.value.contains(&0) => self.next_id.clone_from(&self.value),
             Field::Retry if !self.value.is_empty() && self.value.iter().all(u8::is_ascii_digit) => {
                 // A number that does not fit into a u64 is ignored, as the standard ignores other invalid values.
-                self.retry_ms = std::str::from_utf8(&self.value).ok().and_then(|digits| digits.parse().ok());
+                let digits = std::str::from_utf8(&self.value).ok();
+                self.retry_ms = digits.and_then(|digits| digits.parse().ok()).or(self.retry_ms);
             }
             Field::Id | Field::Retry => {}
         }

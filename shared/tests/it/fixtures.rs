@@ -9,6 +9,8 @@ use shared::outcome::{AnswerEnd, ImageSource, Outcome};
 use shared::update::Update;
 use shared::upstream::{AnswerReader, AnyDialect};
 
+use crate::fuzz::pieces;
+
 /// The content of an answer, which does not depend on how its bytes were cut.
 #[derive(Debug, Default, PartialEq)]
 struct Seen {
@@ -145,7 +147,8 @@ impl Transcript {
             readings += 1;
         }
         for seed in 0..64 {
-            assert_eq!(self.read(random_cuts(bytes, seed)), *whole, "{name} in random cuts, seed {seed}");
+            let most_bytes = [3, 40, 700, 5000][seed as usize % 4];
+            assert_eq!(self.read(pieces(bytes, seed, most_bytes)), *whole, "{name} in random cuts, seed {seed}");
             readings += 1;
         }
         readings
@@ -190,21 +193,6 @@ fn difference(expect: &Value, seen: &Seen) -> Option<(String, Value)> {
         };
         (found != *expected).then(|| (key.clone(), found))
     })
-}
-
-/// Cuts a transcript at random places, again and again.
-fn random_cuts(bytes: &[u8], seed: u32) -> Vec<&[u8]> {
-    let mut state = seed;
-    let mut rest = bytes;
-    let mut pieces = Vec::new();
-    while !rest.is_empty() {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let most = [3, 40, 700, 5000][(seed % 4) as usize];
-        let (piece, after) = rest.split_at((1 + (state >> 16) as usize % most).min(rest.len()));
-        pieces.push(piece);
-        rest = after;
-    }
-    pieces
 }
 
 /// The files of a folder that are no manifest and no folder.

@@ -56,6 +56,7 @@ fn a_body_that_is_not_an_object_is_refused() {
         ("{\"x\":01}", format!("invalid_json \"-\" {json} 1, column 7")),
         ("{\"x\":NaN}", format!("invalid_json \"-\" {json} 1, column 6")),
         ("\u{feff}{}", format!("invalid_json \"-\" {json} 1, column 1")),
+        (r#"{"x\ud83d":1}"#, format!("invalid_json \"-\" {json} 1, column 10")),
         ("[]", "invalid_request \"\" The request body must be a JSON object".to_owned()),
         ("\"a\"", "invalid_request \"\" The request body must be a JSON object".to_owned()),
         ("null", "invalid_request \"\" The request body must be a JSON object".to_owned()),

@@ -424,7 +424,7 @@ fn media_type(picture: &[u8]) -> MediaType {
 }
 
 /// Every vector, and layouts that no vector has.
-fn pictures() -> Vec<(String, Vec<u8>)> {
+pub(crate) fn pictures() -> Vec<(String, Vec<u8>)> {
     let foreign = packet("");
     let labelled = ["png-labelled-doubao-form.png", "jpeg-labelled-usercomment.jpg", "png-c2pa.png"];
     let made = [

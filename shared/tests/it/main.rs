@@ -3,6 +3,7 @@
 
 mod answers;
 mod fixtures;
+mod fuzz;
 mod image_url;
 mod inline_picture;
 mod input;

@@ -11,6 +11,8 @@ mod known;
 mod responses;
 mod write;
 
+pub(crate) use anything::SOUP;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -351,13 +351,13 @@ proptest! {
     }
 }
 
-struct Sample {
+pub(crate) struct Sample {
     name: &'static str,
     media_type: MediaType,
-    bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
 }
 
-fn samples() -> Vec<Sample> {
+pub(crate) fn samples() -> Vec<Sample> {
     let extended = [webp(b"VP8X", &[0, 0, 0, 0, 36, 0, 0, 20, 0, 0]), sample(WEBP).split_off(12)].concat();
     let rows = [
         ("png", MediaType::Png, sample(PNG)),

@@ -3,12 +3,11 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::select;
-use shared::image_url::LocalLinks;
-use shared::media::{MarkdownPart, Payload, Reference, ReferenceKind, Referred, Utf8};
+use shared::media::{self, MarkdownPart, Payload, Reference, ReferenceKind, Referred, Utf8};
 use shared::upstream::AnyDialect;
-use shared::{json, media, sse};
 
-use super::{any_dialect, cases, cuts, same_at_any_cut};
+use super::{cases, cuts, same_at_any_cut};
+use crate::fuzz;
 use crate::support::answer::read;
 
 proptest! {
@@ -16,17 +15,16 @@ proptest! {
 
     #[test]
     fn anything_is_read_alike_at_any_cut(Soup(bytes) in soup(), cuts in cuts(), status in select(&[200_u16, 400, 401, 403, 503][..])) {
-        same_at_any_cut(&bytes, &cuts, |pieces| read(any_dialect(), pieces));
-        same_at_any_cut(&bytes, &cuts, |pieces| read(AnyDialect::ark(LocalLinks::Refused), pieces));
+        fuzz::answer::check(&bytes);
         same_at_any_cut(&bytes, &cuts, |pieces| read(AnyDialect::refusal(status), pieces));
-        same_at_any_cut(&bytes, &cuts, tokens);
+        fuzz::json::check(&bytes);
         same_at_any_cut(&bytes, &cuts, finds);
         same_at_any_cut(&bytes, &cuts, decoded);
         same_at_any_cut(&bytes, &cuts, joined);
         for kind in [ReferenceKind::Picture, ReferenceKind::PictureOrLink, ReferenceKind::Any] {
             same_at_any_cut(&bytes, &cuts, |pieces| referred(kind, pieces));
         }
-        same_at_any_cut(&bytes, &cuts, events);
+        fuzz::sse::check(&bytes);
     }
 
     #[test]
@@ -42,7 +40,7 @@ proptest! {
     }
 }
 
-const SOUP: &[&[u8]] = &[
+pub(crate) const SOUP: &[&[u8]] = &[
     b"data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"",
     b"data: {\"choices\":[{\"delta\":{\"content\":\"",
     b"data: {\"choices\":[{\"index\":0,\"delta\":{\"images\":[{\"image_url\":{\"url\":\"",
@@ -171,41 +169,6 @@ fn soup() -> impl Strategy<Value = Soup> {
     bytes.prop_map(Soup)
 }
 
-fn tokens(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<(String, String, Vec<u8>)>, String) {
-    let mut reader = json::Tokenizer::new([
-        "choices",
-        "index",
-        "delta",
-        "content",
-        "images",
-        "image_url",
-        "url",
-        "error",
-        "data",
-        "b64_json",
-    ]);
-    let mut tokens: Vec<(String, String, Vec<u8>)> = Vec::new();
-    for mut piece in pieces {
-        loop {
-            match reader.next(&mut piece) {
-                Ok(Some(token)) => {
-                    let path = format!("{:?}", token.path);
-                    match (token.value, tokens.last_mut()) {
-                        (json::TokenValue::Text(text), Some((of, kind, before))) if *of == path && kind == "Text" => {
-                            before.extend_from_slice(text);
-                        }
-                        (json::TokenValue::Text(text), _) => tokens.push((path, "Text".into(), text.to_owned())),
-                        (value, _) => tokens.push((path, format!("{value:?}"), Vec::new())),
-                    }
-                }
-                Ok(None) => break,
-                Err(_) => return (tokens, "malformed".into()),
-            }
-        }
-    }
-    (tokens, reader.is_between_documents().to_string())
-}
-
 fn finds(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<(String, Vec<u8>)> {
     let mut reader = media::MarkdownImages::default();
     let mut finds: Vec<(String, Vec<u8>)> = Vec::new();
@@ -272,28 +235,4 @@ fn referred(kind: ReferenceKind, pieces: &mut dyn Iterator<Item = &[u8]>) -> (Ve
         Referred::Nothing | Referred::Unusable => "none".to_owned(),
     };
     (payload, link)
-}
-
-fn events(pieces: &mut dyn Iterator<Item = &[u8]>) -> Vec<(String, Vec<u8>)> {
-    let mut decoder = sse::Decoder::new(100_000);
-    let mut parts: Vec<(String, Vec<u8>)> = Vec::new();
-    for mut piece in pieces {
-        loop {
-            let part = decoder.step(&mut piece);
-            let (kind, data) = match part.expect("no cap is reached") {
-                sse::DecoderPart::Idle => break,
-                sse::DecoderPart::Data(data) => ("Data".to_owned(), data),
-                sse::DecoderPart::Stray(text) => ("Stray".to_owned(), text),
-                other => (format!("{other:?} {:?} {:?}", decoder.event_type(), decoder.last_event_id()), &[][..]),
-            };
-            match parts.last_mut() {
-                Some((last, before)) if matches!(kind.as_str(), "Data" | "Stray") && *last == kind => {
-                    before.extend_from_slice(data)
-                }
-                _ => parts.push((kind, data.to_owned())),
-            }
-        }
-    }
-    parts.push((format!("{:?} {}", decoder.retry_ms(), decoder.is_pending()), Vec::new()));
-    parts
 }

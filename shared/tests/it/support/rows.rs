@@ -31,10 +31,46 @@ const LINKS: &str = "https://example.com/";
 /// Reads every row of a file whole, byte by byte and in two pieces cut at every byte, and names all rows that are read
 /// as something else than expected.
 pub(crate) fn check(file: &str) {
-    let path = format!("{}/tests/data/answers/{file}.txt", env!("CARGO_MANIFEST_DIR"));
-    let (mut names, mut group) = (Names::default(), Group::default());
     let (mut rows, mut wrong) = (0, Vec::new());
-    for (line, number) in fs::read_to_string(path).unwrap().lines().zip(1..) {
+    for_each(file, |number, group, row| {
+        assert!(!group.expected.is_empty(), "{file}.txt:{number} has no expectation");
+        rows += 1;
+        for (text, got, expected) in group.read(row) {
+            if got != expected {
+                let header = &group.header;
+                let text = text.replace(PNG, "<red>").replace(BLUE, "<blue>");
+                let text = text.replace('\n', "⏎").replace('\r', "␍");
+                wrong.push(format!(
+                    "{file}.txt:{number}, {header}: {text}\n    read as  {got}\n    expected {expected}"
+                ));
+            }
+        }
+    });
+    assert!(wrong.is_empty(), "{} readings are wrong\n{}", wrong.len(), wrong.join("\n"));
+    assert!(rows > 0);
+}
+
+/// The answers of all rows of all files, each in its first template.
+pub(crate) fn texts() -> Vec<Vec<u8>> {
+    let mut texts = Vec::new();
+    for entry in fs::read_dir(FOLDER).unwrap() {
+        let path = entry.unwrap().path();
+        for_each(path.file_stem().unwrap().to_str().unwrap(), |_, group, row| {
+            let (is_events, template) = group.templates.first().cloned().unwrap_or((true, "<row>".to_owned()));
+            let text = template.split(" ⇒ ").next().unwrap_or_default().replace("<row>", row);
+            texts.push(unescaped(&if is_events { events(&text) } else { text }).into_bytes());
+        });
+    }
+    texts.sort();
+    texts
+}
+
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/answers");
+
+/// Calls `on` with the number, the group and the text of every row.
+fn for_each(file: &str, mut on: impl FnMut(usize, &Group, &str)) {
+    let (mut names, mut group) = (Names::default(), Group::default());
+    for (line, number) in fs::read_to_string(format!("{FOLDER}/{file}.txt")).unwrap().lines().zip(1..) {
         if line.is_empty() || line.starts_with("# ") {
         } else if let Some(header) = line.strip_prefix("== ") {
             group = Group { header: header.to_owned(), ..Group::default() };
@@ -47,22 +83,9 @@ pub(crate) fn check(file: &str) {
         } else if let Some(expected) = line.strip_prefix("= ") {
             group.expected = names.expand(expected);
         } else {
-            assert!(!group.expected.is_empty(), "{file}.txt:{number} has no expectation");
-            rows += 1;
-            for (text, got, expected) in group.read(&names.expand(line)) {
-                if got != expected {
-                    let header = &group.header;
-                    let text = text.replace(PNG, "<red>").replace(BLUE, "<blue>");
-                    let text = text.replace('\n', "⏎").replace('\r', "␍");
-                    wrong.push(format!(
-                        "{file}.txt:{number}, {header}: {text}\n    read as  {got}\n    expected {expected}"
-                    ));
-                }
-            }
+            on(number, &group, &names.expand(line));
         }
     }
-    assert!(wrong.is_empty(), "{} readings are wrong\n{}", wrong.len(), wrong.join("\n"));
-    assert!(rows > 0);
 }
 
 /// What `<name>` stands for.
