@@ -1,11 +1,10 @@
-use crate::scan::find2;
+use crate::scan::{find_by, find2};
 
 /// One step of the path from the root of a document to a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Segment {
-    /// A member of an object; for a name that is not in the tokenizer's vocabulary its [family](Tokenizer::with_families),
-    /// or `""`.
-    Key(&'static str),
+pub enum Segment<N> {
+    /// A member of an object.
+    Key(N),
     /// An item of an array, counted from 0.
     Index(u32),
 }
@@ -17,7 +16,9 @@ pub enum TokenValue<'a> {
     Open,
     /// That object or array ended.
     Close,
-    /// A string begins.
+    /// A short string without escapes that is whole in the piece.
+    String(&'a [u8]),
+    /// Any other string begins.
     StringStart,
     /// A fragment of the string, unescaped. An escaped surrogate without a partner in the same string becomes U+FFFD.
     Text(&'a [u8]),
@@ -27,11 +28,25 @@ pub enum TokenValue<'a> {
     Scalar(&'a str),
 }
 
+impl TokenValue<'_> {
+    /// The value as if every string came in fragments.
+    pub fn fragments(self) -> impl Iterator<Item = Self> {
+        let fragments = match self {
+            Self::String(text) => {
+                let text = Some(Self::Text(text)).filter(|_| !text.is_empty());
+                [Some(Self::StringStart), text, Some(Self::StringEnd)]
+            }
+            other => [Some(other), None, None],
+        };
+        fragments.into_iter().flatten()
+    }
+}
+
 /// An event and its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Token<'a> {
+pub struct Token<'a, N> {
     /// The path from the root; empty for the root itself.
-    pub path: &'a [Segment],
+    pub path: &'a [Segment<N>],
     /// The event.
     pub value: TokenValue<'a>,
 }
@@ -42,8 +57,11 @@ pub struct Token<'a> {
 pub struct Malformed;
 
 const MAX_DEPTH: usize = 64;
-const MAX_KEY_BYTES: usize = 64;
+/// One byte more than the longest known name, so that a longer name matches none.
+const MAX_KEY_BYTES: usize = 65;
 const MAX_SCALAR_BYTES: usize = 32;
+/// A string up to this size is returned whole if its piece contains all of it.
+const MAX_WHOLE_BYTES: usize = 256;
 /// Runs between escapes are gathered up to this size, so that frequent escapes do not make many small fragments.
 const GATHER_BYTES: usize = 4 * 1024;
 /// A run of at least this size is returned in place, without a copy.
@@ -54,14 +72,10 @@ const IN_PLACE_BYTES: usize = 512;
 /// Departures, all of them lenient: raw control characters in strings, loose numbers and literals, invalid UTF-8
 /// (returned unchanged), and a value after the root is the next document.
 #[derive(Debug)]
-pub struct Tokenizer {
-    /// The known names, shortest first.
-    vocabulary: Vec<&'static str>,
-    /// The index in `vocabulary` of the first name of each length.
-    by_length: [usize; MAX_KEY_BYTES + 2],
-    family: fn(&[u8]) -> &'static str,
+pub struct Tokenizer<N> {
+    name: fn(&[u8]) -> N,
     state: TokenizerState,
-    path: Vec<Segment>,
+    path: Vec<Segment<N>>,
     key: Vec<u8>,
     scalar: Vec<u8>,
     gathered: Vec<u8>,
@@ -97,18 +111,12 @@ enum Escape {
     Unicode { digits: u8, unit: u16 },
 }
 
-impl Tokenizer {
-    /// A tokenizer that knows the names in `vocabulary`, each of at most 64 bytes.
-    pub fn new(vocabulary: impl IntoIterator<Item = &'static str>) -> Self {
-        let mut vocabulary: Vec<&str> = vocabulary.into_iter().collect();
-        debug_assert!(vocabulary.iter().all(|name| name.len() <= MAX_KEY_BYTES));
-        vocabulary.sort_unstable_by_key(|name| (name.len(), *name));
-        vocabulary.dedup();
-        let by_length = std::array::from_fn(|length| vocabulary.partition_point(|name| name.len() < length));
+impl<N: Copy> Tokenizer<N> {
+    /// A tokenizer that reports the names of members as what `name` returns for them. `name` gets the first 65 bytes of a
+    /// name, as written.
+    pub fn new(name: fn(&[u8]) -> N) -> Self {
         Self {
-            vocabulary,
-            by_length,
-            family: |_| "",
+            name,
             state: TokenizerState::Root,
             path: Vec::new(),
             key: Vec::new(),
@@ -118,13 +126,6 @@ impl Tokenizer {
             escape: Escape::None,
             high_surrogate: None,
         }
-    }
-
-    /// Reports a name that is not in the vocabulary as its family, which `family` derives from the first 65 bytes of the
-    /// name, as written.
-    #[must_use]
-    pub fn with_families(self, family: fn(&[u8]) -> &'static str) -> Self {
-        Self { family, ..self }
     }
 
     /// Drops the current document.
@@ -143,11 +144,12 @@ impl Tokenizer {
     }
 
     /// Returns the next token and removes its bytes from the front of `piece`. `None` at the end of the piece.
-    pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Result<Option<Token<'a>>, Malformed> {
+    pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Result<Option<Token<'a, N>>, Malformed> {
         if std::mem::take(&mut self.was_returned) {
             self.gathered.clear();
         }
         while let Some((&byte, after)) = piece.split_first() {
+            let text = *piece;
             match self.state {
                 TokenizerState::String => {
                     if let Some(step) = self.string(piece) {
@@ -160,16 +162,14 @@ impl Tokenizer {
                     continue;
                 }
                 TokenizerState::Scalar => {
-                    if !matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':') {
-                        if self.scalar.len() < MAX_SCALAR_BYTES {
-                            self.scalar.push(byte);
-                        }
-                        *piece = after;
+                    let (scalar, rest) = text.split_at(scalar_end(text).unwrap_or(text.len()));
+                    self.push_scalar(scalar);
+                    *piece = rest;
+                    if rest.is_empty() {
                         continue;
                     }
                     self.after_value();
-                    let text = std::str::from_utf8(&self.scalar).map_err(|_| Malformed)?;
-                    return Ok(Some(Token { path: &self.path, value: TokenValue::Scalar(text) }));
+                    return scalar_token(&self.path, &self.scalar).map(Some);
                 }
                 _ => {}
             }
@@ -179,17 +179,25 @@ impl Tokenizer {
             }
             match (self.state, byte) {
                 (TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root, b'"') => {
-                    self.begin_value();
-                    self.state = TokenizerState::String;
-                    return Ok(Some(Token { path: &self.path, value: TokenValue::StringStart }));
+                    let value = match whole_string(after) {
+                        Some((string, rest)) => {
+                            *piece = rest;
+                            self.after_value();
+                            TokenValue::String(string)
+                        }
+                        None => {
+                            self.begin_string();
+                            TokenValue::StringStart
+                        }
+                    };
+                    return Ok(Some(Token { path: &self.path, value }));
                 }
                 (TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root, b'{' | b'[') => {
                     if self.path.len() == MAX_DEPTH {
                         return Err(Malformed);
                     }
-                    self.begin_value();
                     let (segment, state) = match byte {
-                        b'{' => (Segment::Key(""), TokenizerState::FirstKey),
+                        b'{' => (Segment::Key((self.name)(b"")), TokenizerState::FirstKey),
                         _ => (Segment::Index(0), TokenizerState::FirstItem),
                     };
                     self.path.push(segment);
@@ -212,19 +220,32 @@ impl Tokenizer {
                     }
                     None => return Err(Malformed),
                 },
-                (TokenizerState::FirstKey | TokenizerState::NextKey, b'"') => {
-                    self.key.clear();
-                    self.state = TokenizerState::Key;
-                }
+                (TokenizerState::FirstKey | TokenizerState::NextKey, b'"') => match whole_string(after) {
+                    Some((name, rest)) => {
+                        *piece = rest;
+                        self.end_key((self.name)(name.get(..MAX_KEY_BYTES).unwrap_or(name)));
+                    }
+                    None => {
+                        self.key.clear();
+                        self.state = TokenizerState::Key;
+                    }
+                },
                 (TokenizerState::Colon, b':') => self.state = TokenizerState::Value,
                 (
                     TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root,
                     b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z',
                 ) => {
-                    self.begin_value();
-                    self.scalar.clear();
-                    self.scalar.push(byte);
-                    self.state = TokenizerState::Scalar;
+                    let Some(end) = scalar_end(text) else {
+                        self.scalar.clear();
+                        self.push_scalar(text);
+                        self.state = TokenizerState::Scalar;
+                        *piece = &[];
+                        continue;
+                    };
+                    let (scalar, rest) = text.split_at(end);
+                    *piece = rest;
+                    self.after_value();
+                    return scalar_token(&self.path, scalar).map(Some);
                 }
                 _ => return Err(Malformed),
             }
@@ -236,7 +257,8 @@ impl Tokenizer {
         Ok(None)
     }
 
-    fn begin_value(&mut self) {
+    fn begin_string(&mut self) {
+        self.state = TokenizerState::String;
         self.escape = Escape::None;
         self.high_surrogate = None;
     }
@@ -245,7 +267,7 @@ impl Tokenizer {
         self.state = if self.path.is_empty() { TokenizerState::Root } else { TokenizerState::AfterValue };
     }
 
-    fn close(&mut self, byte: u8) -> Result<Token<'_>, Malformed> {
+    fn close(&mut self, byte: u8) -> Result<Token<'_, N>, Malformed> {
         match (self.path.pop(), byte) {
             (Some(Segment::Key(_)), b'}') | (Some(Segment::Index(_)), b']') => {}
             _ => return Err(Malformed),
@@ -271,34 +293,29 @@ impl Tokenizer {
                 self.push_key(b"\\");
                 self.escape = Escape::Backslash;
             }
-            Some(_) => {
-                let name = self.name();
-                if let Some(segment) = self.path.last_mut() {
-                    *segment = Segment::Key(name);
-                }
-                self.state = TokenizerState::Colon;
-            }
+            Some(_) => self.end_key((self.name)(&self.key)),
             None => {}
         }
     }
 
-    /// The current name, or the family of an unknown one.
-    fn name(&self) -> &'static str {
-        let length = self.key.len();
-        let names = match (self.by_length.get(length), self.by_length.get(length + 1)) {
-            (Some(&start), Some(&end)) => self.vocabulary.get(start..end).unwrap_or_default(),
-            _ => &[],
-        };
-        names.iter().find(|name| name.as_bytes() == self.key).copied().unwrap_or_else(|| (self.family)(&self.key))
+    fn end_key(&mut self, name: N) {
+        if let Some(segment) = self.path.last_mut() {
+            *segment = Segment::Key(name);
+        }
+        self.state = TokenizerState::Colon;
     }
 
-    /// Keeps at most one byte more than the longest known name, so that a longer name matches none.
     fn push_key(&mut self, text: &[u8]) {
-        let room = (MAX_KEY_BYTES + 1).saturating_sub(self.key.len()).min(text.len());
+        let room = MAX_KEY_BYTES.saturating_sub(self.key.len()).min(text.len());
         self.key.extend_from_slice(text.get(..room).unwrap_or_default());
     }
 
-    fn string_token<'a>(&'a mut self, step: StringStep<'a>) -> Token<'a> {
+    fn push_scalar(&mut self, text: &[u8]) {
+        let room = MAX_SCALAR_BYTES.saturating_sub(self.scalar.len()).min(text.len());
+        self.scalar.extend_from_slice(text.get(..room).unwrap_or_default());
+    }
+
+    fn string_token<'a>(&'a mut self, step: StringStep<'a>) -> Token<'a, N> {
         let value = match step {
             StringStep::InPlace(text) => TokenValue::Text(text),
             StringStep::Gathered => {
@@ -422,4 +439,21 @@ enum StringStep<'a> {
     InPlace(&'a [u8]),
     Gathered,
     Ended,
+}
+
+/// A short string that ends in `piece` and has no escapes, and what follows its closing quote.
+fn whole_string(piece: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = find2(b'"', b'\\', piece.get(..MAX_WHOLE_BYTES).unwrap_or(piece))?;
+    let (text, rest) = piece.split_at(end);
+    rest.strip_prefix(b"\"").map(|rest| (text, rest))
+}
+
+/// Where a number or literal ends.
+fn scalar_end(text: &[u8]) -> Option<usize> {
+    find_by(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':'), text)
+}
+
+fn scalar_token<'a, N>(path: &'a [Segment<N>], text: &'a [u8]) -> Result<Token<'a, N>, Malformed> {
+    let text = std::str::from_utf8(text.get(..MAX_SCALAR_BYTES).unwrap_or(text)).map_err(|_| Malformed)?;
+    Ok(Token { path, value: TokenValue::Scalar(text) })
 }

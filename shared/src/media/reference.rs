@@ -78,6 +78,11 @@ impl Reference {
         self.state == ReferenceState::Unusable
     }
 
+    /// Whether a string is neither a picture nor a link in a member that no vendor has, by its first byte.
+    pub fn is_nothing(text: &[u8]) -> bool {
+        text.is_empty() || Self::new(ReferenceKind::Any).is_unusable_before(text)
+    }
+
     /// Whether the first piece of a value shows that it is nothing, without reading it.
     pub fn is_unusable_before(&self, piece: &[u8]) -> bool {
         let Some(&first) = piece.first().filter(|_| self.held.is_empty()) else { return false };

@@ -229,6 +229,11 @@ impl Content {
         }
     }
 
+    /// Whether no string is a picture that has not been counted.
+    pub(super) fn is_between_pictures(&self) -> bool {
+        self.candidate.is_none() && self.value.is_none()
+    }
+
     /// Whether a string that is a picture is complete and has not been counted.
     pub(super) fn has_value(&self) -> bool {
         self.value.as_ref().is_some_and(|value| !value.is_read)

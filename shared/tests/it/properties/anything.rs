@@ -171,31 +171,31 @@ fn soup() -> impl Strategy<Value = Soup> {
     bytes.prop_map(Soup)
 }
 
+fn known(name: &[u8]) -> &'static str {
+    let known = ["choices", "index", "delta", "content", "images", "image_url", "url", "error", "data", "b64_json"];
+    known.into_iter().find(|known| known.as_bytes() == name).unwrap_or("")
+}
+
 fn tokens(pieces: &mut dyn Iterator<Item = &[u8]>) -> (Vec<(String, String, Vec<u8>)>, String) {
-    let mut reader = json::Tokenizer::new([
-        "choices",
-        "index",
-        "delta",
-        "content",
-        "images",
-        "image_url",
-        "url",
-        "error",
-        "data",
-        "b64_json",
-    ]);
+    let mut reader = json::Tokenizer::new(known);
     let mut tokens: Vec<(String, String, Vec<u8>)> = Vec::new();
     for mut piece in pieces {
         loop {
             match reader.next(&mut piece) {
                 Ok(Some(token)) => {
                     let path = format!("{:?}", token.path);
-                    match (token.value, tokens.last_mut()) {
-                        (json::TokenValue::Text(text), Some((of, kind, before))) if *of == path && kind == "Text" => {
-                            before.extend_from_slice(text);
+                    for value in token.value.fragments() {
+                        match (value, tokens.last_mut()) {
+                            (json::TokenValue::Text(text), Some((of, kind, before)))
+                                if *of == path && kind == "Text" =>
+                            {
+                                before.extend_from_slice(text);
+                            }
+                            (json::TokenValue::Text(text), _) => {
+                                tokens.push((path.clone(), "Text".into(), text.to_owned()))
+                            }
+                            (value, _) => tokens.push((path.clone(), format!("{value:?}"), Vec::new())),
                         }
-                        (json::TokenValue::Text(text), _) => tokens.push((path, "Text".into(), text.to_owned())),
-                        (value, _) => tokens.push((path, format!("{value:?}"), Vec::new())),
                     }
                 }
                 Ok(None) => break,
