@@ -28,7 +28,25 @@ pub enum TokenValue<'a> {
     Scalar(&'a str),
 }
 
-impl TokenValue<'_> {
+impl<'a> TokenValue<'a> {
+    /// Whether a string begins.
+    pub fn begins_string(self) -> bool {
+        matches!(self, Self::String(_) | Self::StringStart)
+    }
+
+    /// Whether a string ended.
+    pub fn ends_string(self) -> bool {
+        matches!(self, Self::String(_) | Self::StringEnd)
+    }
+
+    /// The text of a string, or a fragment of it.
+    pub fn text(self) -> Option<&'a [u8]> {
+        match self {
+            Self::String(text) | Self::Text(text) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
     /// The value as if every string came in fragments.
     pub fn fragments(self) -> impl Iterator<Item = Self> {
         let fragments = match self {
@@ -56,7 +74,8 @@ pub struct Token<'a, N> {
 #[error("not a JSON document")]
 pub struct Malformed;
 
-const MAX_DEPTH: usize = 64;
+/// Most objects and lists around a value.
+pub(crate) const MAX_DEPTH: usize = 64;
 /// One byte more than the longest known name, so that a longer name matches none.
 const MAX_KEY_BYTES: usize = 65;
 const MAX_SCALAR_BYTES: usize = 32;
@@ -74,6 +93,8 @@ const IN_PLACE_BYTES: usize = 512;
 #[derive(Debug)]
 pub struct Tokenizer<N> {
     name: fn(&[u8]) -> N,
+    /// Stands in the path until the first key of an object has been read.
+    no_name: N,
     state: TokenizerState,
     path: Vec<Segment<N>>,
     key: Vec<u8>,
@@ -117,6 +138,7 @@ impl<N: Copy> Tokenizer<N> {
     pub fn new(name: fn(&[u8]) -> N) -> Self {
         Self {
             name,
+            no_name: name(b""),
             state: TokenizerState::Root,
             path: Vec::new(),
             key: Vec::new(),
@@ -144,110 +166,68 @@ impl<N: Copy> Tokenizer<N> {
     }
 
     /// Returns the next token and removes its bytes from the front of `piece`. `None` at the end of the piece.
+    #[inline]
     pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Result<Option<Token<'a, N>>, Malformed> {
         if std::mem::take(&mut self.was_returned) {
             self.gathered.clear();
         }
         while let Some((&byte, after)) = piece.split_first() {
-            let text = *piece;
             match self.state {
                 TokenizerState::String => {
                     if let Some(step) = self.string(piece) {
                         return Ok(Some(self.string_token(step)));
                     }
-                    continue;
                 }
-                TokenizerState::Key => {
-                    self.read_key(piece);
-                    continue;
-                }
+                TokenizerState::Key => self.read_key(piece),
                 TokenizerState::Scalar => {
-                    let (scalar, rest) = text.split_at(scalar_end(text).unwrap_or(text.len()));
+                    let (scalar, rest) = piece.split_at(scalar_end(piece).unwrap_or(piece.len()));
                     self.push_scalar(scalar);
                     *piece = rest;
-                    if rest.is_empty() {
-                        continue;
+                    if !rest.is_empty() {
+                        self.after_value();
+                        let value = scalar_value(&self.scalar)?;
+                        return Ok(Some(Token { path: &self.path, value }));
                     }
-                    self.after_value();
-                    return scalar_token(&self.path, &self.scalar).map(Some);
                 }
-                _ => {}
-            }
-            *piece = after;
-            if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
-                continue;
-            }
-            match (self.state, byte) {
-                (TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root, b'"') => {
-                    let value = match whole_string(after) {
-                        Some((string, rest)) => {
-                            *piece = rest;
-                            self.after_value();
-                            TokenValue::String(string)
-                        }
-                        None => {
-                            self.begin_string();
-                            TokenValue::StringStart
-                        }
-                    };
-                    return Ok(Some(Token { path: &self.path, value }));
-                }
-                (TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root, b'{' | b'[') => {
-                    if self.path.len() == MAX_DEPTH {
-                        return Err(Malformed);
-                    }
-                    let (segment, state) = match byte {
-                        b'{' => (Segment::Key((self.name)(b"")), TokenizerState::FirstKey),
-                        _ => (Segment::Index(0), TokenizerState::FirstItem),
-                    };
-                    self.path.push(segment);
-                    self.state = state;
-                    let depth = self.path.len() - 1;
-                    return Ok(Some(Token {
-                        path: self.path.get(..depth).unwrap_or_default(),
-                        value: TokenValue::Open,
-                    }));
-                }
-                (TokenizerState::FirstItem, b']') | (TokenizerState::FirstKey, b'}') => {
+                _ if byte <= b' ' && matches!(byte, b' ' | b'\t' | b'\r' | b'\n') => *piece = after,
+                TokenizerState::FirstItem if byte == b']' => {
+                    *piece = after;
                     return self.close(byte).map(Some);
                 }
-                (TokenizerState::AfterValue, b']' | b'}') => return self.close(byte).map(Some),
-                (TokenizerState::AfterValue, b',') => match self.path.last_mut() {
-                    Some(Segment::Key(_)) => self.state = TokenizerState::NextKey,
-                    Some(Segment::Index(index)) => {
-                        *index = index.saturating_add(1);
-                        self.state = TokenizerState::Value;
+                TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root => {
+                    if let Some(value) = self.begin_value(piece)? {
+                        return Ok(Some(Token { path: self.path_of(value), value }));
                     }
-                    None => return Err(Malformed),
-                },
-                (TokenizerState::FirstKey | TokenizerState::NextKey, b'"') => match whole_string(after) {
-                    Some((name, rest)) => {
-                        *piece = rest;
-                        self.end_key((self.name)(name.get(..MAX_KEY_BYTES).unwrap_or(name)));
-                    }
-                    None => {
-                        self.key.clear();
-                        self.state = TokenizerState::Key;
-                    }
-                },
-                (TokenizerState::Colon, b':') => self.state = TokenizerState::Value,
-                (
-                    TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root,
-                    b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z',
-                ) => {
-                    let Some(end) = scalar_end(text) else {
-                        self.scalar.clear();
-                        self.push_scalar(text);
-                        self.state = TokenizerState::Scalar;
-                        *piece = &[];
-                        continue;
-                    };
-                    let (scalar, rest) = text.split_at(end);
-                    *piece = rest;
-                    self.after_value();
-                    return scalar_token(&self.path, scalar).map(Some);
                 }
-                _ => return Err(Malformed),
+                TokenizerState::FirstKey if byte == b'}' => {
+                    *piece = after;
+                    return self.close(byte).map(Some);
+                }
+                TokenizerState::FirstKey | TokenizerState::NextKey => {
+                    if byte != b'"' {
+                        return Err(Malformed);
+                    }
+                    *piece = after;
+                    self.begin_key(piece);
+                }
+                TokenizerState::Colon => {
+                    *piece = piece.strip_prefix(b":").ok_or(Malformed)?;
+                    self.state = TokenizerState::Value;
+                }
+                TokenizerState::AfterValue => {
+                    *piece = after;
+                    if byte != b',' {
+                        return self.close(byte).map(Some);
+                    }
+                    match self.path.last_mut() {
+                        Some(Segment::Key(_)) => self.state = TokenizerState::NextKey,
+                        Some(Segment::Index(index)) => {
+                            *index = index.saturating_add(1);
+                            self.state = TokenizerState::Value;
+                        }
+                        None => return Err(Malformed),
+                    }
+                }
             }
         }
         // Gathered text is returned in the call that read it, not in a later one.
@@ -257,10 +237,70 @@ impl<N: Copy> Tokenizer<N> {
         Ok(None)
     }
 
-    fn begin_string(&mut self) {
-        self.state = TokenizerState::String;
-        self.escape = Escape::None;
-        self.high_surrogate = None;
+    /// Begins the value at the front of `piece`. `None` if the piece ends before the value can be returned.
+    fn begin_value<'p>(&mut self, piece: &mut &'p [u8]) -> Result<Option<TokenValue<'p>>, Malformed> {
+        let Some((&byte, after)) = piece.split_first() else { return Ok(None) };
+        match byte {
+            b'"' => {
+                if let Some((string, rest)) = whole_string(after) {
+                    *piece = rest;
+                    self.after_value();
+                    return Ok(Some(TokenValue::String(string)));
+                }
+                *piece = after;
+                self.state = TokenizerState::String;
+                self.escape = Escape::None;
+                self.high_surrogate = None;
+                Ok(Some(TokenValue::StringStart))
+            }
+            b'{' | b'[' => {
+                if self.path.len() == MAX_DEPTH {
+                    return Err(Malformed);
+                }
+                *piece = after;
+                let (segment, state) = match byte {
+                    b'{' => (Segment::Key(self.no_name), TokenizerState::FirstKey),
+                    _ => (Segment::Index(0), TokenizerState::FirstItem),
+                };
+                self.path.push(segment);
+                self.state = state;
+                Ok(Some(TokenValue::Open))
+            }
+            b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                let Some(end) = scalar_end(piece) else {
+                    self.scalar.clear();
+                    self.push_scalar(piece);
+                    self.state = TokenizerState::Scalar;
+                    *piece = &[];
+                    return Ok(None);
+                };
+                let (scalar, rest) = piece.split_at(end);
+                *piece = rest;
+                self.after_value();
+                scalar_value(scalar).map(Some)
+            }
+            _ => Err(Malformed),
+        }
+    }
+
+    /// The path of a value that has just begun.
+    fn path_of(&self, value: TokenValue<'_>) -> &[Segment<N>] {
+        let inner = usize::from(value == TokenValue::Open);
+        self.path.get(..self.path.len() - inner).unwrap_or_default()
+    }
+
+    fn begin_key(&mut self, piece: &mut &[u8]) {
+        let Some((name, rest)) = whole_string(piece) else {
+            self.key.clear();
+            self.state = TokenizerState::Key;
+            return;
+        };
+        self.end_key((self.name)(name.get(..MAX_KEY_BYTES).unwrap_or(name)));
+        *piece = rest;
+        if let Some(rest) = rest.strip_prefix(b":") {
+            *piece = rest;
+            self.state = TokenizerState::Value;
+        }
     }
 
     fn after_value(&mut self) {
@@ -453,7 +493,7 @@ fn scalar_end(text: &[u8]) -> Option<usize> {
     find_by(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':'), text)
 }
 
-fn scalar_token<'a, N>(path: &'a [Segment<N>], text: &'a [u8]) -> Result<Token<'a, N>, Malformed> {
-    let text = std::str::from_utf8(text.get(..MAX_SCALAR_BYTES).unwrap_or(text)).map_err(|_| Malformed)?;
-    Ok(Token { path, value: TokenValue::Scalar(text) })
+fn scalar_value(text: &[u8]) -> Result<TokenValue<'_>, Malformed> {
+    let text = text.get(..MAX_SCALAR_BYTES).unwrap_or(text);
+    std::str::from_utf8(text).map(TokenValue::Scalar).map_err(|_| Malformed)
 }

@@ -78,9 +78,15 @@ impl Reference {
         self.state == ReferenceState::Unusable
     }
 
-    /// Whether a string is neither a picture nor a link in a member that no vendor has, by its first byte.
+    /// Whether a whole string of [`ReferenceKind::Any`] is certainly nothing: it has no head, and it does not begin like
+    /// base64 or is too short for base64 without a label.
     pub fn is_nothing(text: &[u8]) -> bool {
-        text.is_empty() || Self::new(ReferenceKind::Any).is_unusable_before(text)
+        let text = text.trim_ascii_start();
+        match text.first() {
+            Some(b'd' | b'D' | b'b' | b'B') => head_end(text).is_none(),
+            Some(b'i' | b'/' | b'_' | b'R' | b'U') => text.len() < MIN_BARE_BYTES,
+            _ => true,
+        }
     }
 
     /// Whether the first piece of a value shows that it is nothing, without reading it.

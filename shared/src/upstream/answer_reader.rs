@@ -238,15 +238,12 @@ impl AnswerReader {
         loop {
             match self.json.next(&mut text) {
                 Ok(Some(token)) => {
-                    use json::TokenValue::{Close, Open, String, StringEnd, StringStart};
-                    let is_root = token.path.is_empty();
-                    let begins = is_root && matches!(token.value, Open | StringStart | String(_));
-                    let has_ended = is_root && matches!(token.value, Close | StringEnd | String(_));
-                    if begins {
+                    let (is_root, value) = (token.path.is_empty(), token.value);
+                    if is_root && (value == json::TokenValue::Open || value.begins_string()) {
                         self.dialect.document_begin(self.framing.event_type());
                     }
                     self.dialect.token(token, out);
-                    if has_ended {
+                    if is_root && (value == json::TokenValue::Close || value.ends_string()) {
                         self.documents += 1;
                         if matches!(self.framing, Framing::Document) {
                             out(Update::Done);

@@ -11,8 +11,8 @@ use super::short::Short;
 use super::{Failure, Out, RefusedParameter};
 use crate::image_url::LocalLinks;
 use crate::json::Segment::{Index, Key};
-use crate::json::{Token, TokenValue};
-use crate::media::{PictureHash, Reference, ReferenceKind};
+use crate::json::{Segment, Token, TokenValue};
+use crate::media::{PictureHash, ReferenceKind};
 use crate::update::{Stop, Update, Usage};
 
 /// Longest known event name.
@@ -145,15 +145,15 @@ impl AnyDialect {
         };
         let value = token.value;
         let is_listed_root = is_listed && path.is_empty();
-        if is_listed_root && matches!(value, TokenValue::Open | TokenValue::StringStart | TokenValue::String(_)) {
+        if is_listed_root && (value == TokenValue::Open || value.begins_string()) {
             self.document_begin(b"");
         }
         if self.refusal.is_some() {
-            value.fragments().for_each(|value| self.document.error.token(path, value));
+            self.document.error.token(path, value);
         } else {
             self.value(path, value, out);
         }
-        if is_listed_root && matches!(value, TokenValue::Close | TokenValue::StringEnd | TokenValue::String(_)) {
+        if is_listed_root && (value == TokenValue::Close || value.ends_string()) {
             self.document_end(b"", out);
         }
     }
@@ -164,37 +164,45 @@ impl AnyDialect {
             _ => self.facts.begin(path),
         };
         self.has_begun |= is_work(facts, path, value);
-        if self.is_of_no_meaning(facts, path, value) {
-            return;
-        }
-        for value in value.fragments() {
-            self.mark(path, value, out);
-            let is_thought =
-                facts.has_thoughts || (facts.has_thought_member && !matches!(value, TokenValue::Scalar(_)));
-            let is_read = !is_thought && self.thought.is_none_or(|thought| thought.has_drafts);
-            if is_read || facts.has_error {
-                self.member(facts, path.get(facts.root..).unwrap_or_default(), value, out);
+        match (path.last(), value) {
+            (last, value) if self.is_of_no_meaning(facts, last, value) => {}
+            // Only the end of the string tells whether it marks what it stands in as a thought.
+            (Some(Key(Member::Type)), TokenValue::String(_)) => {
+                value.fragments().for_each(|value| self.fragment(facts, path, value, out));
             }
-            self.end_part(facts, path, value, out);
+            _ => self.fragment(facts, path, value, out),
         }
     }
 
-    /// Whether a value is neither a picture, nor a part of an error, nor in a member that a dialect reads.
-    fn is_of_no_meaning(&self, facts: PathFacts, path: &MemberPath, value: TokenValue<'_>) -> bool {
-        let is_unknown = matches!(path.last(), Some(Key(Member::Other))) && !facts.may_have_error;
-        is_unknown
-            && match value {
-                TokenValue::Scalar(_) => true,
-                TokenValue::String(text) => Reference::is_nothing(text) && self.content.is_between_pictures(),
-                _ => false,
-            }
+    fn fragment(&mut self, facts: PathFacts, path: &MemberPath, value: TokenValue<'_>, out: &mut Out<'_>) {
+        self.mark(path, value, out);
+        let is_thought =
+            facts.has_thoughts() || (facts.has_thought_member() && !matches!(value, TokenValue::Scalar(_)));
+        let is_read = !is_thought && self.thought.is_none_or(|thought| thought.has_drafts);
+        if is_read || facts.has_error() {
+            self.member(facts, facts.from_root(path), value, out);
+        }
+        self.end_part(facts, path, value, out);
+    }
+
+    /// Whether a value means nothing to any dialect: it is not part of an error, and in a member that is not read it is not
+    /// a picture either. The beginning and end of a member that is an object or list is read for a few members only.
+    fn is_of_no_meaning(&self, facts: PathFacts, last: Option<&Segment<Member>>, value: TokenValue<'_>) -> bool {
+        let (Some(Key(member)), false) = (last, facts.may_have_error()) else { return false };
+        match value {
+            TokenValue::Scalar(_) => *member == Member::Other,
+            TokenValue::String(text) => *member == Member::Other && self.content.is_nothing(text),
+            TokenValue::Open => !member.has_read_ends(),
+            TokenValue::Close => !member.has_read_ends() && self.thought.is_none() && self.pending.is_none(),
+            _ => false,
+        }
     }
 
     /// Reads the marks of thoughts.
     fn mark(&mut self, path: &MemberPath, value: TokenValue<'_>, out: &mut Out<'_>) {
-        let has_drafts = match (path, value) {
-            ([.., Key(Member::Thought)], TokenValue::Scalar("true")) => true,
-            ([.., Key(Member::Type)], value) => match self.part_type.read(value) {
+        let has_drafts = match path.last() {
+            Some(Key(Member::Thought)) if value == TokenValue::Scalar("true") => true,
+            Some(Key(Member::Type)) => match self.part_type.read(value) {
                 Some(name) if Member::family(name.as_bytes()) == Member::AnyThoughts => false,
                 _ => return,
             },
@@ -215,9 +223,9 @@ impl AnyDialect {
     fn end_part(&mut self, facts: PathFacts, path: &MemberPath, value: TokenValue<'_>, out: &mut Out<'_>) {
         let depth = path.len();
         match value {
-            TokenValue::StringEnd if self.content.has_value() => {
+            value if value.ends_string() && self.content.has_value() => {
                 let part = || path.iter().rposition(|segment| matches!(segment, Index(_))).map_or(0, |at| at + 1);
-                let part = has_parts(path.get(facts.root..).unwrap_or_default()).then(part);
+                let part = has_parts(facts.from_root(path)).then(part);
                 self.pending = Some(Pending { depth: depth.saturating_sub(1), part });
             }
             TokenValue::Close => {
@@ -265,14 +273,14 @@ impl AnyDialect {
 
     fn member(&mut self, facts: PathFacts, path: &MemberPath, value: TokenValue<'_>, out: &mut Out<'_>) {
         let Self { content, choices, candidates, items, output, .. } = self;
-        let draft = self.thought.is_some() || facts.has_preview;
-        let marks = PathMarks { draft: draft || self.document.is_preview, may_be_error: facts.may_have_error };
+        let draft = self.thought.is_some() || facts.has_preview();
+        let marks = PathMarks { draft: draft || self.document.is_preview, may_be_error: facts.may_have_error() };
         match (path, value) {
             ([Key(Member::Item), rest @ ..], value) => output.item(rest, marks, value, content, out),
             // A list of links is the output of other vendors.
             (
                 [Key(Member::Output), Index(position)] | [Key(Member::Response), Key(Member::Output), Index(position)],
-                TokenValue::StringStart | TokenValue::Text(_) | TokenValue::StringEnd,
+                TokenValue::String(_) | TokenValue::StringStart | TokenValue::Text(_) | TokenValue::StringEnd,
             ) => items.listed((*position, ReferenceKind::PictureOrLink), &[], marks, value, content, out),
             (
                 [Key(Member::Output), Index(_), rest @ ..]
@@ -289,7 +297,7 @@ impl AnyDialect {
             {
                 items.listed((*position, ReferenceKind::PictureOrLink), rest, marks, value, content, out);
             }
-            (path, value) if facts.has_error => self.document.error.token(path, value),
+            (path, value) if facts.has_error() => self.document.error.token(path, value),
             ([Key(Member::Choices), Index(position), rest @ ..], value) => {
                 choices.token(*position, rest, draft, value, content, out);
             }
@@ -356,7 +364,8 @@ impl AnyDialect {
                     *stopped = stop(reason);
                 }
             }
-            ([Key(Member::Text | Member::Delta)], TokenValue::Text(more)) => {
+            ([Key(Member::Text | Member::Delta)], value) => {
+                let more = value.text().unwrap_or_default();
                 let (waits, rest) = more.split_at(more.len().min(MAX_PENDING_BYTES - text.len()));
                 text.extend_from_slice(waits);
                 if !rest.is_empty() && !*is_streaming_text && is_user_text(kind, *is_internal) {
@@ -471,16 +480,15 @@ impl AnyDialect {
 /// Whether a token is work of the model: text, or a thought, which no update tells. A first chunk that has a role only is
 /// none; nor is a setting that is repeated in `response`.
 fn is_work(facts: PathFacts, path: &MemberPath, value: TokenValue<'_>) -> bool {
-    let is_text = matches!(value, TokenValue::Text(text) | TokenValue::String(text) if !text.is_empty());
-    if !is_text || facts.has_error {
+    if value.text().is_none() || facts.has_error() {
         return false;
     }
-    match path.get(facts.root..).unwrap_or_default() {
+    match facts.from_root(path) {
         [Key(Member::Choices), Index(_), Key(Member::Delta | Member::Message), Key(Member::Content), ..]
         | [Key(Member::Candidates), Index(_), Key(Member::Content), Key(Member::Parts), Index(_), Key(Member::Text)] => {
             true
         }
-        path => (facts.has_reasoning || facts.has_thought_member) && !matches!(path, [Key(Member::Response), ..]),
+        path => (facts.has_reasoning() || facts.has_thought_member()) && !matches!(path, [Key(Member::Response), ..]),
     }
 }
 

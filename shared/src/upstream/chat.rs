@@ -140,22 +140,25 @@ impl Choices {
                     out(Update::Stopped(stop));
                 }
             }
-            ([Key(member @ (Member::Delta | Member::Message)), Key(Member::Content)], TokenValue::Text(text))
-            | ([Key(member @ (Member::Delta | Member::Message)), Key(Member::Content), Index(_), Key(Member::Text)], TokenValue::Text(text))
+            ([Key(member @ (Member::Delta | Member::Message)), Key(Member::Content)], value)
+            | (
+                [Key(member @ (Member::Delta | Member::Message)), Key(Member::Content), Index(_), Key(Member::Text)],
+                value,
+            ) => {
                 // A draft is a thought here.
-                if !draft =>
-            {
-                let source = if *member == Member::Delta { TextSource::Delta } else { TextSource::Message };
-                self.text(source, text, content, out);
+                if let Some(text) = value.text().filter(|_| !draft) {
+                    let source = if *member == Member::Delta { TextSource::Delta } else { TextSource::Message };
+                    self.text(source, text, content, out);
+                }
             }
-            ([Key(Member::Delta | Member::Message), Key(Member::Content)], _)
-            | ([Key(Member::Delta | Member::Message), Key(Member::Content), Index(_), Key(Member::Text)], _) => {}
             (path, value) => {
                 let kind = match path {
                     [Key(Member::Delta | Member::Message), rest @ ..] if is_picture(rest) => ReferenceKind::Picture,
                     [Key(Member::Delta | Member::Message), Key(Member::Image | Member::ImageUrl)]
                     | [Key(Member::Delta | Member::Message), Key(Member::ImageUrl), Key(Member::Url)]
-                    | [Key(Member::Delta | Member::Message), Key(Member::Content), Index(_), Key(Member::Image)] => ReferenceKind::PictureOrLink,
+                    | [Key(Member::Delta | Member::Message), Key(Member::Content), Index(_), Key(Member::Image)] => {
+                        ReferenceKind::PictureOrLink
+                    }
                     _ => ReferenceKind::Any,
                 };
                 content.picture(Place { slot: self.slot.unwrap_or(self.position), draft, kind }, value, out);

@@ -55,6 +55,8 @@ pub(super) struct ErrorObject {
     string: ErrorString,
     /// The error is a member of the document or of an item of it, not of something deep in it.
     is_own: bool,
+    /// Something may have been collected.
+    has_any: bool,
 }
 
 /// What to do with the current string.
@@ -88,7 +90,7 @@ impl ErrorObject {
 
     /// Reads one token. Tokens that are not part of an error are ignored.
     pub(super) fn token(&mut self, path: &MemberPath, value: TokenValue<'_>) {
-        let Self { errors, beside, object, text: decoder, string, is_own } = self;
+        let Self { errors, beside, object, text: decoder, string, is_own, has_any } = self;
         let error_at = error_of(path);
         if let Some(at) = error_at
             && errors.notice(value)
@@ -97,6 +99,7 @@ impl ErrorObject {
             *is_own |= matches!(before, [] | [Key(Member::Response | Member::Data)] | [Key(Member::Choices), Index(_)]);
         }
         let field = if error_at.is_some() || is_detail(path, value) {
+            *has_any = true;
             match errors.token(path, value) {
                 Some(field) => field,
                 None => return,
@@ -112,44 +115,52 @@ impl ErrorObject {
                 _ => return,
             }
         };
-        match value {
-            TokenValue::StringStart => (*decoder, *string) = (Utf8::default(), ErrorString::Begun),
-            TokenValue::Text(text) if !text.is_empty() => {
-                if *string == ErrorString::Begun {
-                    let is_name = matches!(
-                        path.last(),
-                        Some(Key(Member::Code
-                            | Member::HttpCode
-                            | Member::StatusCode
-                            | Member::ErrorCode
-                            | Member::Type
-                            | Member::Status
-                            | Member::Reason))
-                    );
-                    let is_weak = is_name && !names_failure(field);
-                    let is_kept = field.is_empty() || is_weak || field.parse::<f64>().is_ok();
-                    *string = if is_kept { ErrorString::Kept } else { ErrorString::Skipped };
-                    if is_kept {
-                        field.clear();
-                    }
-                }
-                if *string == ErrorString::Kept {
-                    decoder.push(text, |text| append(field, text));
+        *has_any = true;
+        if value.begins_string() {
+            (*decoder, *string) = (Utf8::default(), ErrorString::Begun);
+        }
+        if let Some(text) = value.text() {
+            if *string == ErrorString::Begun {
+                let is_name = matches!(
+                    path.last(),
+                    Some(Key(Member::Code
+                        | Member::HttpCode
+                        | Member::StatusCode
+                        | Member::ErrorCode
+                        | Member::Type
+                        | Member::Status
+                        | Member::Reason))
+                );
+                let is_weak = is_name && !names_failure(field);
+                let is_kept = field.is_empty() || is_weak || field.parse::<f64>().is_ok();
+                *string = if is_kept { ErrorString::Kept } else { ErrorString::Skipped };
+                if is_kept {
+                    field.clear();
                 }
             }
-            TokenValue::StringEnd => decoder.finish(|text| append(field, text)),
-            TokenValue::Scalar(text) if text != "null" && field.is_empty() => {
-                if let [Key(Member::MinimaxStatus), ..] = path {
-                    append(field, "base_resp ");
-                }
-                append(field, text);
+            if *string == ErrorString::Kept {
+                decoder.push(text, |text| append(field, text));
             }
-            _ => {}
+        }
+        if value.ends_string() {
+            decoder.finish(|text| append(field, text));
+        }
+        if let TokenValue::Scalar(text) = value
+            && text != "null"
+            && field.is_empty()
+        {
+            if let [Key(Member::MinimaxStatus), ..] = path {
+                append(field, "base_resp ");
+            }
+            append(field, text);
         }
     }
 
     /// Drops what was collected, and keeps the memory.
     pub(super) fn clear(&mut self) {
+        if !std::mem::take(&mut self.has_any) {
+            return;
+        }
         let NestedErrors { open, ended, own, found, .. } = &mut self.errors;
         open.clear();
         ended.clear();
@@ -194,7 +205,7 @@ impl ErrorObject {
             path.clear();
             path.push(Key(Member::Error));
             path.extend_from_slice(token.path);
-            token.value.fragments().for_each(|value| error.token(&path, value));
+            error.token(&path, token.value);
             if token.path.is_empty() && token.value == TokenValue::Close {
                 break;
             }
@@ -276,7 +287,7 @@ impl NestedErrors {
                 if !is_error {
                     return None;
                 }
-                if value == TokenValue::StringStart && !fields.message.is_empty() && ended.len() < MAX_OBJECTS {
+                if value.begins_string() && !fields.message.is_empty() && ended.len() < MAX_OBJECTS {
                     ended.push(std::mem::take(fields));
                 }
                 Some(&mut fields.message)

@@ -149,7 +149,8 @@ impl Candidates {
                 self.abandon();
             }
             ([Key(Member::Thought)], TokenValue::Scalar(is_thought)) => self.is_thought = is_thought == "true",
-            ([Key(Member::Text)], TokenValue::Text(more)) => {
+            ([Key(Member::Text)], value) => {
+                let more = value.text().unwrap_or_default();
                 let (waits, rest) = more.split_at(more.len().min(MAX_PENDING_BYTES - self.text.len()));
                 self.text.extend_from_slice(waits);
                 if !rest.is_empty() && !self.is_shown && !self.is_thought {

@@ -123,14 +123,14 @@ impl ImageItems {
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        if let ([], TokenValue::Open | TokenValue::StringStart) = (path, value) {
+        if path.is_empty() && (value == TokenValue::Open || value.begins_string()) {
             self.item.clear();
             self.item.slot = Some(position);
         }
         match path {
             [] => {
                 self.string(kind, draft, value, content, out);
-                if let TokenValue::Close | TokenValue::StringEnd = value {
+                if value == TokenValue::Close || value.ends_string() {
                     self.settle_listed(content, out);
                 }
             }
@@ -221,7 +221,7 @@ impl ImageItems {
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        if value == TokenValue::StringStart {
+        if value.begins_string() {
             let is_known = kind != ReferenceKind::Any || self.item.slot.is_some();
             self.item.place = Some(Place { slot: if is_known { self.slot(draft) } else { 0 }, draft, kind });
         }

@@ -124,6 +124,11 @@ impl Member {
         families.reduce(|a, b| if a == Self::AnyPreview { b } else { a }).unwrap_or(Self::Other)
     }
 
+    /// Whether a dialect reads where the object or list in a member of this name begins and ends.
+    pub(super) fn has_read_ends(self) -> bool {
+        matches!(self, Self::Item | Self::Detail | Self::Usage | Self::UsageMetadata)
+    }
+
     /// Whether a member of this name is an error.
     pub(super) fn is_error(self) -> bool {
         matches!(self, Self::Error | Self::Err | Self::Errors)

@@ -71,7 +71,7 @@ impl OutputItems {
         out: &mut Out<'_>,
     ) {
         if let [Key(Member::Content), Index(_), Key(Member::Text)] = path {
-            if let TokenValue::Text(text) = value
+            if let Some(text) = value.text()
                 && !self.has_text
             {
                 content.text(0, text, out);
@@ -79,10 +79,9 @@ impl OutputItems {
         } else if path != [Key(Member::Result)] || self.listed >= self.pictures {
             self.listed += u32::from(self.result(path, marks, value, content, out));
         } else {
-            match value {
-                TokenValue::Text(_) => self.is_skipped = true,
-                TokenValue::StringEnd => self.listed += u32::from(std::mem::take(&mut self.is_skipped)),
-                _ => {}
+            self.is_skipped |= value.text().is_some();
+            if value.ends_string() {
+                self.listed += u32::from(std::mem::take(&mut self.is_skipped));
             }
         }
     }
@@ -119,7 +118,7 @@ impl OutputItems {
         };
         let place = Place { slot: self.next_slot, draft, kind: ReferenceKind::Picture };
         content.picture(place, value, out);
-        if value != TokenValue::StringEnd {
+        if !value.ends_string() {
             return false;
         }
         let came = content.end_picture(place.slot, draft, None, out);
@@ -132,7 +131,7 @@ impl OutputItems {
         let is_late = self.next_slot > 0 && (self.index.is_none() || self.whole.contains(&self.index));
         let slot = self.next_slot - u32::from(is_late);
         content.picture(Place { slot, draft: true, kind: ReferenceKind::Picture }, value, out);
-        if value == TokenValue::StringEnd {
+        if value.ends_string() {
             content.end_picture(slot, true, None, out);
         }
     }
