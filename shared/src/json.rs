@@ -5,4 +5,5 @@
 
 mod tokenizer;
 
+pub(crate) use tokenizer::MAX_DEPTH;
 pub use tokenizer::{Malformed, Segment, Token, TokenValue, Tokenizer};

@@ -8,7 +8,28 @@ pub(crate) fn find(a: u8, bytes: &[u8]) -> Option<usize> {
 
 /// The first `a` or `b`.
 pub(crate) fn find2(a: u8, b: u8, bytes: &[u8]) -> Option<usize> {
-    counted(memchr::memchr2(a, b, bytes), bytes)
+    // Many strings are short, and a call of `memchr2` costs more than two words.
+    let mut rest = bytes;
+    while let Some((word, after)) = rest.split_first_chunk()
+        && bytes.len() - rest.len() < 16
+    {
+        if let Some(at) = find2_in_word(a, b, *word) {
+            return counted(Some(bytes.len() - rest.len() + at), bytes);
+        }
+        rest = after;
+    }
+    let read = bytes.len() - rest.len();
+    counted(memchr::memchr2(a, b, rest).map(|at| read + at), bytes)
+}
+
+fn find2_in_word(a: u8, b: u8, word: [u8; 8]) -> Option<usize> {
+    const ONES: u64 = u64::from_le_bytes([0x01; 8]);
+    const HIGHS: u64 = u64::from_le_bytes([0x80; 8]);
+    let word = u64::from_le_bytes(word);
+    // The lowest bit that is set marks the first byte that is zero.
+    let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
+    let found = zeros(word ^ ONES * u64::from(a)) | zeros(word ^ ONES * u64::from(b));
+    (found != 0).then(|| found.trailing_zeros() as usize / 8)
 }
 
 /// The first `a`, `b` or `c`.

@@ -179,22 +179,6 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// The names under which upstreams report these counts: OpenAI's, Google's in either case, ARK's.
-    pub const KEYS: [&'static str; 12] = [
-        "prompt_tokens",
-        "input_tokens",
-        "promptTokenCount",
-        "prompt_token_count",
-        "completion_tokens",
-        "output_tokens",
-        "candidatesTokenCount",
-        "candidates_token_count",
-        "total_tokens",
-        "totalTokenCount",
-        "total_token_count",
-        "generated_images",
-    ];
-
     /// The sum of both.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
@@ -207,22 +191,6 @@ impl Usage {
             output_tokens: sum(self.output_tokens, other.output_tokens),
             total_tokens: sum(self.total_tokens, other.total_tokens),
             generated_images: sum(self.generated_images, other.generated_images),
-        }
-    }
-
-    /// Stores one count, given by its name and its number as text.
-    pub fn set(&mut self, key: &str, value: &str) {
-        let count = match key {
-            "prompt_tokens" | "input_tokens" | "promptTokenCount" | "prompt_token_count" => &mut self.input_tokens,
-            "completion_tokens" | "output_tokens" | "candidatesTokenCount" | "candidates_token_count" => {
-                &mut self.output_tokens
-            }
-            "total_tokens" | "totalTokenCount" | "total_token_count" => &mut self.total_tokens,
-            "generated_images" => &mut self.generated_images,
-            _ => return,
-        };
-        if let Ok(value) = value.parse() {
-            *count = Some(value);
         }
     }
 }

@@ -1,11 +1,10 @@
-use crate::scan::find2;
+use crate::scan::{find_by, find2};
 
 /// One step of the path from the root of a document to a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Segment {
-    /// A member of an object; for a name that is not in the tokenizer's vocabulary its [family](Tokenizer::with_families),
-    /// or `""`.
-    Key(&'static str),
+pub enum Segment<N> {
+    /// A member of an object.
+    Key(N),
     /// An item of an array, counted from 0.
     Index(u32),
 }
@@ -17,7 +16,9 @@ pub enum TokenValue<'a> {
     Open,
     /// That object or array ended.
     Close,
-    /// A string begins.
+    /// A short string without escapes that is whole in the piece.
+    String(&'a [u8]),
+    /// Any other string begins.
     StringStart,
     /// A fragment of the string, unescaped. An escaped surrogate without a partner in the same string becomes U+FFFD.
     Text(&'a [u8]),
@@ -27,11 +28,43 @@ pub enum TokenValue<'a> {
     Scalar(&'a str),
 }
 
+impl<'a> TokenValue<'a> {
+    /// Whether a string begins.
+    pub fn begins_string(self) -> bool {
+        matches!(self, Self::String(_) | Self::StringStart)
+    }
+
+    /// Whether a string ended.
+    pub fn ends_string(self) -> bool {
+        matches!(self, Self::String(_) | Self::StringEnd)
+    }
+
+    /// The text of a string, or a fragment of it.
+    pub fn text(self) -> Option<&'a [u8]> {
+        match self {
+            Self::String(text) | Self::Text(text) if !text.is_empty() => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The value as if every string came in fragments.
+    pub fn fragments(self) -> impl Iterator<Item = Self> {
+        let fragments = match self {
+            Self::String(text) => {
+                let text = Some(Self::Text(text)).filter(|_| !text.is_empty());
+                [Some(Self::StringStart), text, Some(Self::StringEnd)]
+            }
+            other => [Some(other), None, None],
+        };
+        fragments.into_iter().flatten()
+    }
+}
+
 /// An event and its path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Token<'a> {
+pub struct Token<'a, N> {
     /// The path from the root; empty for the root itself.
-    pub path: &'a [Segment],
+    pub path: &'a [Segment<N>],
     /// The event.
     pub value: TokenValue<'a>,
 }
@@ -41,9 +74,13 @@ pub struct Token<'a> {
 #[error("not a JSON document")]
 pub struct Malformed;
 
-const MAX_DEPTH: usize = 64;
-const MAX_KEY_BYTES: usize = 64;
+/// Most objects and lists around a value.
+pub(crate) const MAX_DEPTH: usize = 64;
+/// One byte more than the longest known name, so that a longer name matches none.
+const MAX_KEY_BYTES: usize = 65;
 const MAX_SCALAR_BYTES: usize = 32;
+/// A string up to this size is returned whole if its piece contains all of it.
+const MAX_WHOLE_BYTES: usize = 256;
 /// Runs between escapes are gathered up to this size, so that frequent escapes do not make many small fragments.
 const GATHER_BYTES: usize = 4 * 1024;
 /// A run of at least this size is returned in place, without a copy.
@@ -54,14 +91,12 @@ const IN_PLACE_BYTES: usize = 512;
 /// Departures, all of them lenient: raw control characters in strings, loose numbers and literals, invalid UTF-8
 /// (returned unchanged), and a value after the root is the next document.
 #[derive(Debug)]
-pub struct Tokenizer {
-    /// The known names, shortest first.
-    vocabulary: Vec<&'static str>,
-    /// The index in `vocabulary` of the first name of each length.
-    by_length: [usize; MAX_KEY_BYTES + 2],
-    family: fn(&[u8]) -> &'static str,
+pub struct Tokenizer<N> {
+    name: fn(&[u8]) -> N,
+    /// Stands in the path until the first key of an object has been read.
+    no_name: N,
     state: TokenizerState,
-    path: Vec<Segment>,
+    path: Vec<Segment<N>>,
     key: Vec<u8>,
     scalar: Vec<u8>,
     gathered: Vec<u8>,
@@ -97,18 +132,13 @@ enum Escape {
     Unicode { digits: u8, unit: u16 },
 }
 
-impl Tokenizer {
-    /// A tokenizer that knows the names in `vocabulary`, each of at most 64 bytes.
-    pub fn new(vocabulary: impl IntoIterator<Item = &'static str>) -> Self {
-        let mut vocabulary: Vec<&str> = vocabulary.into_iter().collect();
-        debug_assert!(vocabulary.iter().all(|name| name.len() <= MAX_KEY_BYTES));
-        vocabulary.sort_unstable_by_key(|name| (name.len(), *name));
-        vocabulary.dedup();
-        let by_length = std::array::from_fn(|length| vocabulary.partition_point(|name| name.len() < length));
+impl<N: Copy> Tokenizer<N> {
+    /// A tokenizer that reports the names of members as what `name` returns for them. `name` gets the first 65 bytes of a
+    /// name, as written.
+    pub fn new(name: fn(&[u8]) -> N) -> Self {
         Self {
-            vocabulary,
-            by_length,
-            family: |_| "",
+            name,
+            no_name: name(b""),
             state: TokenizerState::Root,
             path: Vec::new(),
             key: Vec::new(),
@@ -118,13 +148,6 @@ impl Tokenizer {
             escape: Escape::None,
             high_surrogate: None,
         }
-    }
-
-    /// Reports a name that is not in the vocabulary as its family, which `family` derives from the first 65 bytes of the
-    /// name, as written.
-    #[must_use]
-    pub fn with_families(self, family: fn(&[u8]) -> &'static str) -> Self {
-        Self { family, ..self }
     }
 
     /// Drops the current document.
@@ -143,7 +166,8 @@ impl Tokenizer {
     }
 
     /// Returns the next token and removes its bytes from the front of `piece`. `None` at the end of the piece.
-    pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Result<Option<Token<'a>>, Malformed> {
+    #[inline]
+    pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Result<Option<Token<'a, N>>, Malformed> {
         if std::mem::take(&mut self.was_returned) {
             self.gathered.clear();
         }
@@ -153,80 +177,57 @@ impl Tokenizer {
                     if let Some(step) = self.string(piece) {
                         return Ok(Some(self.string_token(step)));
                     }
-                    continue;
                 }
-                TokenizerState::Key => {
-                    self.read_key(piece);
-                    continue;
-                }
+                TokenizerState::Key => self.read_key(piece),
                 TokenizerState::Scalar => {
-                    if !matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':') {
-                        if self.scalar.len() < MAX_SCALAR_BYTES {
-                            self.scalar.push(byte);
-                        }
-                        *piece = after;
-                        continue;
+                    let (scalar, rest) = piece.split_at(scalar_end(piece).unwrap_or(piece.len()));
+                    self.push_scalar(scalar);
+                    *piece = rest;
+                    if !rest.is_empty() {
+                        self.after_value();
+                        let value = scalar_value(&self.scalar)?;
+                        return Ok(Some(Token { path: &self.path, value }));
                     }
-                    self.after_value();
-                    let text = std::str::from_utf8(&self.scalar).map_err(|_| Malformed)?;
-                    return Ok(Some(Token { path: &self.path, value: TokenValue::Scalar(text) }));
                 }
-                _ => {}
-            }
-            *piece = after;
-            if matches!(byte, b' ' | b'\t' | b'\r' | b'\n') {
-                continue;
-            }
-            match (self.state, byte) {
-                (TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root, b'"') => {
-                    self.begin_value();
-                    self.state = TokenizerState::String;
-                    return Ok(Some(Token { path: &self.path, value: TokenValue::StringStart }));
-                }
-                (TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root, b'{' | b'[') => {
-                    if self.path.len() == MAX_DEPTH {
-                        return Err(Malformed);
-                    }
-                    self.begin_value();
-                    let (segment, state) = match byte {
-                        b'{' => (Segment::Key(""), TokenizerState::FirstKey),
-                        _ => (Segment::Index(0), TokenizerState::FirstItem),
-                    };
-                    self.path.push(segment);
-                    self.state = state;
-                    let depth = self.path.len() - 1;
-                    return Ok(Some(Token {
-                        path: self.path.get(..depth).unwrap_or_default(),
-                        value: TokenValue::Open,
-                    }));
-                }
-                (TokenizerState::FirstItem, b']') | (TokenizerState::FirstKey, b'}') => {
+                _ if byte <= b' ' && matches!(byte, b' ' | b'\t' | b'\r' | b'\n') => *piece = after,
+                TokenizerState::FirstItem if byte == b']' => {
+                    *piece = after;
                     return self.close(byte).map(Some);
                 }
-                (TokenizerState::AfterValue, b']' | b'}') => return self.close(byte).map(Some),
-                (TokenizerState::AfterValue, b',') => match self.path.last_mut() {
-                    Some(Segment::Key(_)) => self.state = TokenizerState::NextKey,
-                    Some(Segment::Index(index)) => {
-                        *index = index.saturating_add(1);
-                        self.state = TokenizerState::Value;
+                TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root => {
+                    if let Some(value) = self.begin_value(piece)? {
+                        return Ok(Some(Token { path: self.path_of(value), value }));
                     }
-                    None => return Err(Malformed),
-                },
-                (TokenizerState::FirstKey | TokenizerState::NextKey, b'"') => {
-                    self.key.clear();
-                    self.state = TokenizerState::Key;
                 }
-                (TokenizerState::Colon, b':') => self.state = TokenizerState::Value,
-                (
-                    TokenizerState::Value | TokenizerState::FirstItem | TokenizerState::Root,
-                    b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z',
-                ) => {
-                    self.begin_value();
-                    self.scalar.clear();
-                    self.scalar.push(byte);
-                    self.state = TokenizerState::Scalar;
+                TokenizerState::FirstKey if byte == b'}' => {
+                    *piece = after;
+                    return self.close(byte).map(Some);
                 }
-                _ => return Err(Malformed),
+                TokenizerState::FirstKey | TokenizerState::NextKey => {
+                    if byte != b'"' {
+                        return Err(Malformed);
+                    }
+                    *piece = after;
+                    self.begin_key(piece);
+                }
+                TokenizerState::Colon => {
+                    *piece = piece.strip_prefix(b":").ok_or(Malformed)?;
+                    self.state = TokenizerState::Value;
+                }
+                TokenizerState::AfterValue => {
+                    *piece = after;
+                    if byte != b',' {
+                        return self.close(byte).map(Some);
+                    }
+                    match self.path.last_mut() {
+                        Some(Segment::Key(_)) => self.state = TokenizerState::NextKey,
+                        Some(Segment::Index(index)) => {
+                            *index = index.saturating_add(1);
+                            self.state = TokenizerState::Value;
+                        }
+                        None => return Err(Malformed),
+                    }
+                }
             }
         }
         // Gathered text is returned in the call that read it, not in a later one.
@@ -236,16 +237,77 @@ impl Tokenizer {
         Ok(None)
     }
 
-    fn begin_value(&mut self) {
-        self.escape = Escape::None;
-        self.high_surrogate = None;
+    /// Begins the value at the front of `piece`. `None` if the piece ends before the value can be returned.
+    fn begin_value<'p>(&mut self, piece: &mut &'p [u8]) -> Result<Option<TokenValue<'p>>, Malformed> {
+        let Some((&byte, after)) = piece.split_first() else { return Ok(None) };
+        match byte {
+            b'"' => {
+                if let Some((string, rest)) = whole_string(after) {
+                    *piece = rest;
+                    self.after_value();
+                    return Ok(Some(TokenValue::String(string)));
+                }
+                *piece = after;
+                self.state = TokenizerState::String;
+                self.escape = Escape::None;
+                self.high_surrogate = None;
+                Ok(Some(TokenValue::StringStart))
+            }
+            b'{' | b'[' => {
+                if self.path.len() == MAX_DEPTH {
+                    return Err(Malformed);
+                }
+                *piece = after;
+                let (segment, state) = match byte {
+                    b'{' => (Segment::Key(self.no_name), TokenizerState::FirstKey),
+                    _ => (Segment::Index(0), TokenizerState::FirstItem),
+                };
+                self.path.push(segment);
+                self.state = state;
+                Ok(Some(TokenValue::Open))
+            }
+            b'-' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => {
+                let Some(end) = scalar_end(piece) else {
+                    self.scalar.clear();
+                    self.push_scalar(piece);
+                    self.state = TokenizerState::Scalar;
+                    *piece = &[];
+                    return Ok(None);
+                };
+                let (scalar, rest) = piece.split_at(end);
+                *piece = rest;
+                self.after_value();
+                scalar_value(scalar).map(Some)
+            }
+            _ => Err(Malformed),
+        }
+    }
+
+    /// The path of a value that has just begun.
+    fn path_of(&self, value: TokenValue<'_>) -> &[Segment<N>] {
+        let inner = usize::from(value == TokenValue::Open);
+        self.path.get(..self.path.len() - inner).unwrap_or_default()
+    }
+
+    fn begin_key(&mut self, piece: &mut &[u8]) {
+        let Some((name, rest)) = whole_string(piece) else {
+            self.key.clear();
+            self.state = TokenizerState::Key;
+            return;
+        };
+        self.end_key((self.name)(name.get(..MAX_KEY_BYTES).unwrap_or(name)));
+        *piece = rest;
+        if let Some(rest) = rest.strip_prefix(b":") {
+            *piece = rest;
+            self.state = TokenizerState::Value;
+        }
     }
 
     fn after_value(&mut self) {
         self.state = if self.path.is_empty() { TokenizerState::Root } else { TokenizerState::AfterValue };
     }
 
-    fn close(&mut self, byte: u8) -> Result<Token<'_>, Malformed> {
+    fn close(&mut self, byte: u8) -> Result<Token<'_, N>, Malformed> {
         match (self.path.pop(), byte) {
             (Some(Segment::Key(_)), b'}') | (Some(Segment::Index(_)), b']') => {}
             _ => return Err(Malformed),
@@ -271,34 +333,29 @@ impl Tokenizer {
                 self.push_key(b"\\");
                 self.escape = Escape::Backslash;
             }
-            Some(_) => {
-                let name = self.name();
-                if let Some(segment) = self.path.last_mut() {
-                    *segment = Segment::Key(name);
-                }
-                self.state = TokenizerState::Colon;
-            }
+            Some(_) => self.end_key((self.name)(&self.key)),
             None => {}
         }
     }
 
-    /// The current name, or the family of an unknown one.
-    fn name(&self) -> &'static str {
-        let length = self.key.len();
-        let names = match (self.by_length.get(length), self.by_length.get(length + 1)) {
-            (Some(&start), Some(&end)) => self.vocabulary.get(start..end).unwrap_or_default(),
-            _ => &[],
-        };
-        names.iter().find(|name| name.as_bytes() == self.key).copied().unwrap_or_else(|| (self.family)(&self.key))
+    fn end_key(&mut self, name: N) {
+        if let Some(segment) = self.path.last_mut() {
+            *segment = Segment::Key(name);
+        }
+        self.state = TokenizerState::Colon;
     }
 
-    /// Keeps at most one byte more than the longest known name, so that a longer name matches none.
     fn push_key(&mut self, text: &[u8]) {
-        let room = (MAX_KEY_BYTES + 1).saturating_sub(self.key.len()).min(text.len());
+        let room = MAX_KEY_BYTES.saturating_sub(self.key.len()).min(text.len());
         self.key.extend_from_slice(text.get(..room).unwrap_or_default());
     }
 
-    fn string_token<'a>(&'a mut self, step: StringStep<'a>) -> Token<'a> {
+    fn push_scalar(&mut self, text: &[u8]) {
+        let room = MAX_SCALAR_BYTES.saturating_sub(self.scalar.len()).min(text.len());
+        self.scalar.extend_from_slice(text.get(..room).unwrap_or_default());
+    }
+
+    fn string_token<'a>(&'a mut self, step: StringStep<'a>) -> Token<'a, N> {
         let value = match step {
             StringStep::InPlace(text) => TokenValue::Text(text),
             StringStep::Gathered => {
@@ -422,4 +479,21 @@ enum StringStep<'a> {
     InPlace(&'a [u8]),
     Gathered,
     Ended,
+}
+
+/// A short string that ends in `piece` and has no escapes, and what follows its closing quote.
+fn whole_string(piece: &[u8]) -> Option<(&[u8], &[u8])> {
+    let end = find2(b'"', b'\\', piece.get(..MAX_WHOLE_BYTES).unwrap_or(piece))?;
+    let (text, rest) = piece.split_at(end);
+    rest.strip_prefix(b"\"").map(|rest| (text, rest))
+}
+
+/// Where a number or literal ends.
+fn scalar_end(text: &[u8]) -> Option<usize> {
+    find_by(|byte| matches!(byte, b',' | b']' | b'}' | b' ' | b'\t' | b'\r' | b'\n' | b'"' | b'{' | b'[' | b':'), text)
+}
+
+fn scalar_value(text: &[u8]) -> Result<TokenValue<'_>, Malformed> {
+    let text = text.get(..MAX_SCALAR_BYTES).unwrap_or(text);
+    std::str::from_utf8(text).map(TokenValue::Scalar).map_err(|_| Malformed)
 }

@@ -98,6 +98,8 @@ enum MarkdownState {
         bare: bool,
         /// Characters since the last line end.
         line: usize,
+        /// The last one is padding, so that no line can follow.
+        is_padded: bool,
     },
     /// After a line of bare base64 that may continue on the next line.
     LineEnd,
@@ -297,7 +299,7 @@ impl MarkdownImages {
                     *piece = after;
                     if self.held.len() == MIN_BARE_BYTES {
                         self.is_whole = false;
-                        self.state = MarkdownState::Payload { bare: true, line: MIN_BARE_BYTES };
+                        self.state = MarkdownState::Payload { bare: true, line: MIN_BARE_BYTES, is_padded: false };
                         self.held_is = HeldText::Payload;
                         return Some(MarkdownPart::Image);
                     }
@@ -419,14 +421,14 @@ impl MarkdownImages {
                         _ => {}
                     }
                 }
-                MarkdownState::Payload { bare: true, line }
+                MarkdownState::Payload { bare: true, line, is_padded: false }
                     if is_line_end(byte) && is_wrapped(line) && !self.is_whole =>
                 {
                     self.hold(byte, after, piece, MarkdownState::LineEnd);
                 }
                 MarkdownState::LineEnd if is_symbol(byte) => {
                     self.held.clear();
-                    self.state = MarkdownState::Payload { bare: true, line: 0 };
+                    self.state = MarkdownState::Payload { bare: true, line: 0, is_padded: false };
                 }
                 MarkdownState::LineEnd if self.held == b"\r" && byte == b'\n' => {
                     self.hold(byte, after, piece, MarkdownState::LineEnd);
@@ -436,7 +438,7 @@ impl MarkdownImages {
                     self.held_is = HeldText::Text;
                     return Some(MarkdownPart::ImageEnd);
                 }
-                MarkdownState::Payload { bare, line } => {
+                MarkdownState::Payload { bare, line, .. } => {
                     let run = match (bare, self.is_thought) {
                         (true, _) => find_by(|&byte| !is_symbol(byte), piece),
                         (false, false) => find2(b')', b'!', piece),
@@ -446,8 +448,8 @@ impl MarkdownImages {
                     if run > 0 {
                         let (payload, rest) = piece.split_at(run);
                         *piece = rest;
-                        let line = if payload.ends_with(b"=") { 0 } else { line + run };
-                        self.state = MarkdownState::Payload { bare, line };
+                        let is_padded = payload.ends_with(b"=");
+                        self.state = MarkdownState::Payload { bare, line: line + run, is_padded };
                         return Some(MarkdownPart::Payload(payload));
                     }
                     self.state = MarkdownState::Text;
@@ -553,7 +555,7 @@ impl MarkdownImages {
     /// Base64 of a picture begins with what is held.
     fn begin(&mut self, bare: bool) -> MarkdownPart<'static> {
         self.is_whole = false;
-        self.state = MarkdownState::Payload { bare, line: self.held.len() };
+        self.state = MarkdownState::Payload { bare, line: self.held.len(), is_padded: false };
         self.held_is = if self.held.is_empty() { HeldText::Open } else { HeldText::Payload };
         MarkdownPart::Image
     }

@@ -78,6 +78,17 @@ impl Reference {
         self.state == ReferenceState::Unusable
     }
 
+    /// Whether a whole string of [`ReferenceKind::Any`] is certainly nothing: it has no head, and it does not begin like
+    /// base64 or is too short for base64 without a label.
+    pub fn is_nothing(text: &[u8]) -> bool {
+        let text = text.trim_ascii_start();
+        match text.first() {
+            Some(b'd' | b'D' | b'b' | b'B') => head_end(text).is_none(),
+            Some(b'i' | b'/' | b'_' | b'R' | b'U') => text.len() < MIN_BARE_BYTES,
+            _ => true,
+        }
+    }
+
     /// Whether the first piece of a value shows that it is nothing, without reading it.
     pub fn is_unusable_before(&self, piece: &[u8]) -> bool {
         let Some(&first) = piece.first().filter(|_| self.held.is_empty()) else { return false };

@@ -169,7 +169,15 @@ impl Decoder {
                     }
                     _ => {
                         self.begin_field();
-                        self.state = DecoderState::Name;
+                        let Some(value) = piece.strip_prefix(b"data:") else {
+                            self.state = DecoderState::Name;
+                            continue;
+                        };
+                        *piece = value;
+                        self.state = DecoderState::Space(Field::Data);
+                        if self.begin_data() {
+                            return Ok(DecoderPart::Newline);
+                        }
                     }
                 },
                 DecoderState::Name => {

@@ -1,3 +1,4 @@
+use super::member::Member;
 use super::{AnyDialect, Failure, MAX_CALL_BYTES, MAX_EVENT_BYTES, Out, RefusedParameter};
 use crate::json;
 use crate::sse;
@@ -21,7 +22,7 @@ pub struct AnswerReader {
     framing: Framing,
     /// How many bytes of a byte order mark the answer began with.
     bom: usize,
-    json: json::Tokenizer,
+    json: json::Tokenizer<Member>,
     /// How many bytes of `[DONE]`, or of another `data:`, the current data line has matched; `None` if the line differs.
     start_matched: Option<(&'static [u8], usize)>,
     /// The rest of the current data line belongs to a malformed document.
@@ -46,6 +47,16 @@ enum Framing {
     Page,
 }
 
+impl Framing {
+    /// The `event` field of the current event.
+    fn event_type(&self) -> &[u8] {
+        match self {
+            Self::Events(decoder) => decoder.event_type(),
+            _ => b"",
+        }
+    }
+}
+
 impl AnswerReader {
     /// A reader at the start of an answer.
     pub fn new(dialect: AnyDialect) -> Self {
@@ -53,7 +64,7 @@ impl AnswerReader {
             dialect,
             framing: Framing::Undecided,
             bom: 0,
-            json: json::Tokenizer::new(AnyDialect::vocabulary()).with_families(AnyDialect::family),
+            json: json::Tokenizer::new(Member::of),
             start_matched: Some((DONE, 0)),
             skip_line: false,
             in_stray: false,
@@ -213,7 +224,9 @@ impl AnswerReader {
     }
 
     fn line_end(&mut self, out: &mut Out<'_>) {
-        self.document(b"\n", out);
+        if !self.json.is_between_documents() {
+            self.document(b"\n", out);
+        }
         (self.skip_line, self.in_stray) = (false, false);
         self.start_matched = self.json.is_between_documents().then_some((DONE, 0));
     }
@@ -225,23 +238,17 @@ impl AnswerReader {
         loop {
             match self.json.next(&mut text) {
                 Ok(Some(token)) => {
-                    let event_type = match &self.framing {
-                        Framing::Events(decoder) => decoder.event_type(),
-                        _ => b"",
-                    };
-                    let is_root = token.path.is_empty();
-                    if is_root && matches!(token.value, json::TokenValue::Open | json::TokenValue::StringStart) {
-                        self.dialect.document_begin(event_type);
+                    let (is_root, value) = (token.path.is_empty(), token.value);
+                    if is_root && (value == json::TokenValue::Open || value.begins_string()) {
+                        self.dialect.document_begin(self.framing.event_type());
                     }
-                    let has_ended =
-                        is_root && matches!(token.value, json::TokenValue::Close | json::TokenValue::StringEnd);
                     self.dialect.token(token, out);
-                    if has_ended {
+                    if is_root && (value == json::TokenValue::Close || value.ends_string()) {
                         self.documents += 1;
                         if matches!(self.framing, Framing::Document) {
                             out(Update::Done);
                         }
-                        self.dialect.document_end(event_type, out);
+                        self.dialect.document_end(self.framing.event_type(), out);
                     }
                 }
                 Ok(None) => return,

@@ -1,15 +1,17 @@
 use super::chat::Choices;
 use super::content::Content;
-use super::error_object::{ErrorObject, error_of, is_error_name};
+use super::error_object::{ErrorObject, error_of};
 use super::finish_reason::stop;
 use super::gemini::Candidates;
 use super::images::{ImageItems, ImagesVendor};
+use super::member::{Member, MemberPath};
+use super::path_facts::{PathFacts, PathFactsStack, PathMarks};
 use super::responses::OutputItems;
 use super::short::Short;
 use super::{Failure, Out, RefusedParameter};
 use crate::image_url::LocalLinks;
-use crate::json::Segment::{self, Index, Key};
-use crate::json::{Token, TokenValue};
+use crate::json::Segment::{Index, Key};
+use crate::json::{Segment, Token, TokenValue};
 use crate::media::{PictureHash, ReferenceKind};
 use crate::update::{Stop, Update, Usage};
 
@@ -37,8 +39,7 @@ pub struct AnyDialect {
     output: OutputItems,
     document: DocumentState,
     short: Short,
-    /// Of the current path.
-    names: PathNames,
+    facts: PathFactsStack,
     /// The `type` of any object.
     part_type: Short,
     /// The thoughts that the current token stands in.
@@ -79,11 +80,6 @@ struct Pending {
     part: Option<usize>,
 }
 
-/// Families of member names that are in no vocabulary.
-const PREVIEW: &str = "*preview";
-const THOUGHT: &str = "*thought";
-const ERROR: &str = "*error";
-
 /// State of the document being read.
 #[derive(Debug, Default)]
 struct DocumentState {
@@ -101,6 +97,20 @@ struct DocumentState {
     is_internal: bool,
     stop: Option<Stop>,
     error: ErrorObject,
+}
+
+impl DocumentState {
+    /// Drops everything, and keeps the memory.
+    fn clear(&mut self) {
+        let Self { kind, is_preview, is_preview_event, text, is_streaming_text, is_internal, stop, error } = self;
+        kind.clear();
+        text.clear();
+        error.clear();
+        *stop = None;
+        for flag in [is_preview, is_preview_event, is_streaming_text, is_internal] {
+            *flag = false;
+        }
+    }
 }
 
 impl AnyDialect {
@@ -126,16 +136,8 @@ impl AnyDialect {
         Self { refusal: Some(HttpRefusal { status, failure: None, parameter: None }), ..Self::new(LocalLinks::Refused) }
     }
 
-    /// The member names that any of the dialects reads.
-    pub(super) fn vocabulary() -> impl Iterator<Item = &'static str> {
-        let others = ["usage", "type", "text", "phase"];
-        let lists =
-            [Choices::KEYS, Candidates::KEYS, ImageItems::KEYS, OutputItems::KEYS, &ErrorObject::KEYS, &Usage::KEYS];
-        lists.into_iter().flatten().copied().chain(others)
-    }
-
     /// The next token of a document.
-    pub(super) fn token(&mut self, token: Token<'_>, out: &mut Out<'_>) {
+    pub(super) fn token(&mut self, token: Token<'_, Member>, out: &mut Out<'_>) {
         // Google's API without `alt=sse` answers with a list of documents.
         let (path, is_listed) = match token.path {
             [Index(_), rest @ ..] => (rest, true),
@@ -143,60 +145,65 @@ impl AnyDialect {
         };
         let value = token.value;
         let is_listed_root = is_listed && path.is_empty();
-        if is_listed_root && matches!(value, TokenValue::Open | TokenValue::StringStart) {
+        if is_listed_root && (value == TokenValue::Open || value.begins_string()) {
             self.document_begin(b"");
         }
         if self.refusal.is_some() {
             self.document.error.token(path, value);
         } else {
-            self.mark(path, value, out);
-            // The tokens of one string have one path, and the names of two items of a list are the same.
-            let is_next_item = path.len() == self.names.depth && matches!(path.last(), Some(Index(_)));
-            if !is_next_item && !matches!(value, TokenValue::Text(_) | TokenValue::StringEnd) {
-                self.names = PathNames::of(path);
-            }
-            let names = self.names;
-            self.has_begun |= is_work(names, path, value);
-            let is_thought =
-                names.has_thoughts || (names.has_thought_member && !matches!(value, TokenValue::Scalar(_)));
-            let is_read = !is_thought && self.thought.is_none_or(|thought| thought.has_drafts);
-            if is_read || names.has_error {
-                self.member(names, path.get(names.root..).unwrap_or_default(), value, out);
-            }
-            self.end_part(names, path, value, out);
+            self.value(path, value, out);
         }
-        if is_listed_root && matches!(value, TokenValue::Close | TokenValue::StringEnd) {
+        if is_listed_root && (value == TokenValue::Close || value.ends_string()) {
             self.document_end(b"", out);
         }
     }
 
-    /// The family of a member name that is in no vocabulary.
-    pub(super) fn family(name: &[u8]) -> &'static str {
-        let family_at = |at: usize| {
-            let rest = name.get(at..).unwrap_or_default();
-            let begins = |word: &[u8]| rest.get(..word.len()).is_some_and(|start| start.eq_ignore_ascii_case(word));
-            match rest.first().map(u8::to_ascii_lowercase) {
-                Some(b'r') if begins(b"reasoning") => Some(THOUGHT),
-                Some(b't') if begins(b"thinking") || begins(b"thought") => Some(THOUGHT),
-                Some(b'e') if begins(b"error") => Some(ERROR),
-                Some(b't') if begins(b"thumb") => Some(PREVIEW),
-                Some(b'p') if begins(b"partial") || begins(b"preview") => Some(PREVIEW),
-                Some(b'd') if begins(b"draft") => Some(PREVIEW),
-                Some(b'i') if begins(b"interim") || begins(b"intermediate") => Some(PREVIEW),
-                _ => None,
-            }
+    fn value(&mut self, path: &MemberPath, value: TokenValue<'_>, out: &mut Out<'_>) {
+        let facts = match value {
+            TokenValue::Close | TokenValue::Text(_) | TokenValue::StringEnd => self.facts.of(path),
+            _ => self.facts.begin(path),
         };
-        // What is not read outweighs a preview.
-        let families = (0..name.len().saturating_sub(4)).filter_map(family_at);
-        families.reduce(|a, b| if a == PREVIEW { b } else { a }).unwrap_or("")
+        self.has_begun |= is_work(facts, path, value);
+        match (path.last(), value) {
+            (last, value) if self.is_of_no_meaning(facts, last, value) => {}
+            // Only the end of the string tells whether it marks what it stands in as a thought.
+            (Some(Key(Member::Type)), TokenValue::String(_)) => {
+                value.fragments().for_each(|value| self.fragment(facts, path, value, out));
+            }
+            _ => self.fragment(facts, path, value, out),
+        }
+    }
+
+    fn fragment(&mut self, facts: PathFacts, path: &MemberPath, value: TokenValue<'_>, out: &mut Out<'_>) {
+        self.mark(path, value, out);
+        let is_thought =
+            facts.has_thoughts() || (facts.has_thought_member() && !matches!(value, TokenValue::Scalar(_)));
+        let is_read = !is_thought && self.thought.is_none_or(|thought| thought.has_drafts);
+        if is_read || facts.has_error() {
+            self.member(facts, facts.from_root(path), value, out);
+        }
+        self.end_part(facts, path, value, out);
+    }
+
+    /// Whether a value means nothing to any dialect: it is not part of an error, and in a member that is not read it is not
+    /// a picture either. The beginning and end of a member that is an object or list is read for a few members only.
+    fn is_of_no_meaning(&self, facts: PathFacts, last: Option<&Segment<Member>>, value: TokenValue<'_>) -> bool {
+        let (Some(Key(member)), false) = (last, facts.may_have_error()) else { return false };
+        match value {
+            TokenValue::Scalar(_) => *member == Member::Other,
+            TokenValue::String(text) => *member == Member::Other && self.content.is_nothing(text),
+            TokenValue::Open => !member.has_read_ends(),
+            TokenValue::Close => !member.has_read_ends() && self.thought.is_none() && self.pending.is_none(),
+            _ => false,
+        }
     }
 
     /// Reads the marks of thoughts.
-    fn mark(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
-        let has_drafts = match (path, value) {
-            ([.., Key("thought")], TokenValue::Scalar("true")) => true,
-            ([.., Key("type")], value) => match self.part_type.read(value) {
-                Some(name) if Self::family(name.as_bytes()) == THOUGHT => false,
+    fn mark(&mut self, path: &MemberPath, value: TokenValue<'_>, out: &mut Out<'_>) {
+        let has_drafts = match path.last() {
+            Some(Key(Member::Thought)) if value == TokenValue::Scalar("true") => true,
+            Some(Key(Member::Type)) => match self.part_type.read(value) {
+                Some(name) if Member::family(name.as_bytes()) == Member::AnyThoughts => false,
                 _ => return,
             },
             _ => return,
@@ -213,12 +220,12 @@ impl AnyDialect {
     }
 
     /// Counts a picture when its part has ended.
-    fn end_part(&mut self, names: PathNames, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+    fn end_part(&mut self, facts: PathFacts, path: &MemberPath, value: TokenValue<'_>, out: &mut Out<'_>) {
         let depth = path.len();
         match value {
-            TokenValue::StringEnd if self.content.has_value() => {
+            value if value.ends_string() && self.content.has_value() => {
                 let part = || path.iter().rposition(|segment| matches!(segment, Index(_))).map_or(0, |at| at + 1);
-                let part = has_parts(path.get(names.root..).unwrap_or_default()).then(part);
+                let part = has_parts(facts.from_root(path)).then(part);
                 self.pending = Some(Pending { depth: depth.saturating_sub(1), part });
             }
             TokenValue::Close => {
@@ -246,7 +253,7 @@ impl AnyDialect {
             output: OutputItems::default(),
             document: DocumentState::default(),
             short: Short::default(),
-            names: PathNames::default(),
+            facts: PathFactsStack::default(),
             part_type: Short::default(),
             thought: None,
             pending: None,
@@ -260,48 +267,71 @@ impl AnyDialect {
     pub(super) fn document_begin(&mut self, event_type: &[u8]) {
         (self.thought, self.pending) = (None, None);
         let is_preview = names_preview(event_type);
-        self.document = DocumentState { is_preview, is_preview_event: is_preview, ..DocumentState::default() };
+        self.document.clear();
+        (self.document.is_preview, self.document.is_preview_event) = (is_preview, is_preview);
     }
 
-    fn member(&mut self, names: PathNames, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
+    fn member(&mut self, facts: PathFacts, path: &MemberPath, value: TokenValue<'_>, out: &mut Out<'_>) {
         let Self { content, choices, candidates, items, output, .. } = self;
-        let draft = self.thought.is_some() || names.has_preview;
-        let any_draft = draft || self.document.is_preview;
+        let draft = self.thought.is_some() || facts.has_preview();
+        let marks = PathMarks { draft: draft || self.document.is_preview, may_be_error: facts.may_have_error() };
         match (path, value) {
-            ([Key("item"), rest @ ..], value) => output.item(rest, any_draft, value, content, out),
+            ([Key(Member::Item), rest @ ..], value) => output.item(rest, marks, value, content, out),
             // A list of links is the output of other vendors.
             (
-                [Key("output"), Index(position)] | [Key("response"), Key("output"), Index(position)],
-                TokenValue::StringStart | TokenValue::Text(_) | TokenValue::StringEnd,
-            ) => items.listed((*position, ReferenceKind::PictureOrLink), &[], any_draft, value, content, out),
-            ([Key("output"), Index(_), rest @ ..] | [Key("response"), Key("output"), Index(_), rest @ ..], value) => {
-                output.listed(rest, any_draft, value, content, out);
+                [Key(Member::Output), Index(position)] | [Key(Member::Response), Key(Member::Output), Index(position)],
+                TokenValue::String(_) | TokenValue::StringStart | TokenValue::Text(_) | TokenValue::StringEnd,
+            ) => items.listed((*position, ReferenceKind::PictureOrLink), &[], marks, value, content, out),
+            (
+                [Key(Member::Output), Index(_), rest @ ..]
+                | [Key(Member::Response), Key(Member::Output), Index(_), rest @ ..],
+                value,
+            ) => {
+                output.listed(rest, marks, value, content, out);
             }
-            ([Key("data" | "images"), Index(position), rest @ ..], value) => {
-                items.listed((*position, ReferenceKind::Picture), rest, any_draft, value, content, out);
+            ([Key(Member::Data | Member::Images), Index(position), rest @ ..], value) => {
+                items.listed((*position, ReferenceKind::Picture), rest, marks, value, content, out);
             }
-            ([Key("data" | "output" | "result"), Key(list), Index(position), rest @ ..], value) if is_list(list) => {
-                items.listed((*position, ReferenceKind::PictureOrLink), rest, any_draft, value, content, out);
+            ([Key(Member::Data | Member::Output | Member::Result), Key(list), Index(position), rest @ ..], value)
+                if is_list(*list) =>
+            {
+                items.listed((*position, ReferenceKind::PictureOrLink), rest, marks, value, content, out);
             }
-            (path, value) if names.has_error => self.document.error.token(path, value),
-            ([Key("choices"), Index(position), rest @ ..], value) => {
+            (path, value) if facts.has_error() => self.document.error.token(path, value),
+            ([Key(Member::Choices), Index(position), rest @ ..], value) => {
                 choices.token(*position, rest, draft, value, content, out);
             }
-            ([Key("candidates"), Index(position), rest @ ..], value) => {
+            ([Key(Member::Candidates), Index(position), rest @ ..], value) => {
                 candidates.token(*position, rest, draft, value, content, out);
             }
-            ([Key("promptFeedback" | "prompt_feedback"), rest @ ..], value) => candidates.feedback(rest, value, out),
-            ([Key("output_index")], value) => output.index(value),
-            ([Key("partial_image_b64")], value) => output.preview(value, content, out),
-            ([Key("usage" | "usageMetadata" | "usage_metadata")], TokenValue::Close)
-            | ([Key("response"), Key("usage")], TokenValue::Close) => out(Update::Usage(self.usage)),
-            ([Key("usage" | "usageMetadata" | "usage_metadata"), Key(name)], TokenValue::Scalar(count))
-            | ([Key("response"), Key("usage"), Key(name)], TokenValue::Scalar(count)) => self.usage.set(name, count),
+            ([Key(Member::PromptFeedback), rest @ ..], value) => candidates.feedback(rest, value, out),
+            ([Key(Member::OutputIndex)], value) => output.index(value),
+            ([Key(Member::PartialImageB64)], value) => output.preview(value, content, out),
+            ([Key(Member::Usage | Member::UsageMetadata)], TokenValue::Close)
+            | ([Key(Member::Response), Key(Member::Usage)], TokenValue::Close) => out(Update::Usage(self.usage)),
+            ([Key(Member::Usage | Member::UsageMetadata), Key(name)], TokenValue::Scalar(count))
+            | ([Key(Member::Response), Key(Member::Usage), Key(name)], TokenValue::Scalar(count)) => {
+                self.count(*name, count)
+            }
             (path, value) => self.other(path, draft, value, out),
         }
     }
 
-    fn other(&mut self, path: &[Segment], draft: bool, value: TokenValue<'_>, out: &mut Out<'_>) {
+    /// Stores one token count.
+    fn count(&mut self, name: Member, count: &str) {
+        let field = match name {
+            Member::InputTokens => &mut self.usage.input_tokens,
+            Member::OutputTokens => &mut self.usage.output_tokens,
+            Member::TotalTokens => &mut self.usage.total_tokens,
+            Member::GeneratedImages => &mut self.usage.generated_images,
+            _ => return,
+        };
+        if let Ok(count) = count.parse() {
+            *field = Some(count);
+        }
+    }
+
+    fn other(&mut self, path: &MemberPath, draft: bool, value: TokenValue<'_>, out: &mut Out<'_>) {
         let DocumentState {
             kind,
             is_preview,
@@ -313,28 +343,29 @@ impl AnyDialect {
             error,
         } = &mut self.document;
         match (path, value) {
-            ([Key("type")], value) => {
+            ([Key(Member::Type)], value) => {
                 if let Some(name) = self.short.read(value) {
                     kind.clear();
                     kind.push_str(name);
                     *is_preview = names_preview(name.as_bytes()) || (*is_preview_event && !names_end(name));
                 }
             }
-            ([Key("phase")], value) => {
+            ([Key(Member::Phase)], value) => {
                 if let Some(phase) = self.short.read(value) {
                     *is_internal = phase != "content";
                 }
             }
             (
-                [Key("incomplete_details"), Key("reason")]
-                | [Key("response"), Key("incomplete_details"), Key("reason")],
+                [Key(Member::IncompleteDetails), Key(Member::Reason)]
+                | [Key(Member::Response), Key(Member::IncompleteDetails), Key(Member::Reason)],
                 value,
             ) => {
                 if let Some(reason) = self.short.read(value) {
                     *stopped = stop(reason);
                 }
             }
-            ([Key("text" | "delta")], TokenValue::Text(more)) => {
+            ([Key(Member::Text | Member::Delta)], value) => {
+                let more = value.text().unwrap_or_default();
                 let (waits, rest) = more.split_at(more.len().min(MAX_PENDING_BYTES - text.len()));
                 text.extend_from_slice(waits);
                 if !rest.is_empty() && !*is_streaming_text && is_user_text(kind, *is_internal) {
@@ -348,7 +379,7 @@ impl AnyDialect {
             _ => {}
         }
         // Text for the user is read for pictures at the end of its document.
-        if !(is_user_text(kind, false) && matches!(path, [Key("text" | "delta")])) {
+        if !(is_user_text(kind, false) && matches!(path, [Key(Member::Text | Member::Delta)])) {
             self.items.token(path, draft || *is_preview, value, &mut self.content, out);
         }
         // Here are the fields beside an error, which do not stand deeper.
@@ -359,8 +390,12 @@ impl AnyDialect {
 
     /// A document ended. `event_type` is the event's `event` field.
     pub(super) fn document_end(&mut self, event_type: &[u8], out: &mut Out<'_>) {
-        let DocumentState { kind, is_preview, text, is_streaming_text, is_internal, stop, error, .. } =
-            std::mem::take(&mut self.document);
+        self.settle(event_type, out);
+        self.document.clear();
+    }
+
+    fn settle(&mut self, event_type: &[u8], out: &mut Out<'_>) {
+        let DocumentState { kind, is_preview, text, is_streaming_text, is_internal, stop, error, .. } = &self.document;
         if let Some(HttpRefusal { status, failure, parameter }) = &mut self.refusal {
             if failure.is_none() {
                 *failure = Some(error.failure(Some(*status)));
@@ -384,12 +419,12 @@ impl AnyDialect {
             return out(Update::Failed(error.failure(None)));
         }
         self.has_begun |= is_progress(name);
-        let error = (last == "partial_failed" || (error.is_found() && !is_note)).then_some(&error);
-        self.items.settle(is_preview, error, &mut self.content, out);
-        if is_user_text(name, is_internal) {
+        let is_failed = last == "partial_failed" || (error.is_found() && !is_note);
+        self.items.settle(*is_preview, is_failed.then(|| error.failure(None)), &mut self.content, out);
+        if is_user_text(name, *is_internal) {
             self.output.has_text = true;
             if !is_streaming_text {
-                self.content.text(0, &text, out);
+                self.content.text(0, text, out);
             }
         }
         let is_completed = matches!(name, "image_generation.completed" | "image_edit.completed" | "response.completed");
@@ -408,7 +443,7 @@ impl AnyDialect {
         self.candidates.abandon();
         self.items.abandon();
         self.content.abandon(out);
-        self.document = DocumentState::default();
+        self.document.clear();
     }
 
     /// The answer ended.
@@ -444,16 +479,16 @@ impl AnyDialect {
 
 /// Whether a token is work of the model: text, or a thought, which no update tells. A first chunk that has a role only is
 /// none; nor is a setting that is repeated in `response`.
-fn is_work(names: PathNames, path: &[Segment], value: TokenValue<'_>) -> bool {
-    let is_text = matches!(value, TokenValue::Text(text) if !text.is_empty());
-    if !is_text || names.has_error {
+fn is_work(facts: PathFacts, path: &MemberPath, value: TokenValue<'_>) -> bool {
+    if value.text().is_none() || facts.has_error() {
         return false;
     }
-    let path = path.get(names.root..).unwrap_or_default();
-    match path {
-        [Key("choices"), Index(_), Key("delta" | "message"), Key("content"), ..]
-        | [Key("candidates"), Index(_), Key("content"), Key("parts"), Index(_), Key("text")] => true,
-        path => (names.has_reasoning || names.has_thought_member) && !matches!(path, [Key("response"), ..]),
+    match facts.from_root(path) {
+        [Key(Member::Choices), Index(_), Key(Member::Delta | Member::Message), Key(Member::Content), ..]
+        | [Key(Member::Candidates), Index(_), Key(Member::Content), Key(Member::Parts), Index(_), Key(Member::Text)] => {
+            true
+        }
+        path => (facts.has_reasoning() || facts.has_thought_member()) && !matches!(path, [Key(Member::Response), ..]),
     }
 }
 
@@ -472,7 +507,8 @@ fn is_user_text(name: &str, is_internal: bool) -> bool {
 fn names_preview(name: &[u8]) -> bool {
     let is_partial = name.windows(b"partial_image".len()).any(|part| part == b"partial_image");
     is_partial
-        || (AnyDialect::family(name) == PREVIEW && !name.windows(b"partial".len()).any(|part| part == b"partial"))
+        || (Member::family(name) == Member::AnyPreview
+            && !name.windows(b"partial".len()).any(|part| part == b"partial"))
 }
 
 /// Whether a `type` names the end of an answer or of a picture.
@@ -482,64 +518,16 @@ fn names_end(name: &str) -> bool {
 }
 
 /// Whether vendors list pictures in a member of this name, within another one.
-fn is_list(name: &str) -> bool {
-    matches!(name, "data" | "images" | "results" | "image_urls" | "image_base64")
-}
-
-/// What the names in a path mean.
-#[derive(Debug, Clone, Copy, Default)]
-struct PathNames {
-    has_error: bool,
-    /// Or details of an error.
-    has_thoughts: bool,
-    /// Thoughts alone.
-    has_reasoning: bool,
-    /// `thought`, which is a mark unless it contains thoughts.
-    has_thought_member: bool,
-    has_preview: bool,
-    /// Where a document of a known dialect begins: some proxies wrap it.
-    root: usize,
-    /// The number of steps in the path.
-    depth: usize,
-}
-
-impl PathNames {
-    fn of(path: &[Segment]) -> Self {
-        let mut names = Self { depth: path.len(), ..Self::default() };
-        let (mut is_in_objects, mut has_root) = (true, false);
-        for (at, segment) in path.iter().enumerate() {
-            let Key(name) = *segment else {
-                is_in_objects = false;
-                continue;
-            };
-            match name.as_bytes().first() {
-                Some(b'*') => {
-                    names.has_preview |= name == PREVIEW;
-                    names.has_thoughts |= name != PREVIEW;
-                    names.has_reasoning |= name == THOUGHT;
-                }
-                Some(b'e') => names.has_error |= is_error_name(name),
-                Some(b't') => names.has_thought_member |= name == "thought",
-                Some(b'c' | b'p' | b'u') if is_in_objects && !has_root && !names.has_error => {
-                    has_root = match name {
-                        "choices" | "candidates" => matches!(path.get(at + 1), Some(Index(_))),
-                        name => Candidates::ROOTS.contains(&name),
-                    };
-                    names.root = if has_root { at } else { 0 };
-                }
-                _ => {}
-            }
-        }
-        names
-    }
+fn is_list(member: Member) -> bool {
+    matches!(member, Member::Data | Member::Images | Member::Results | Member::ImageUrls | Member::ImageBase64)
 }
 
 /// Whether a picture at this path counts when its part ends: the dialect does not count it.
-fn has_parts(path: &[Segment]) -> bool {
+fn has_parts(path: &MemberPath) -> bool {
     matches!(
         path,
-        [Key("choices" | "candidates" | "output"), Index(_), ..]
-            | [Key("item"), _, ..]
-            | [Key("response"), Key("output"), _, ..]
+        [Key(Member::Choices | Member::Candidates | Member::Output), Index(_), ..]
+            | [Key(Member::Item), _, ..]
+            | [Key(Member::Response), Key(Member::Output), _, ..]
     )
 }

@@ -4,11 +4,12 @@ use serde::Serialize;
 
 use super::content::{Content, MAX_SLOTS, Place, TextSource};
 use super::finish_reason::stop;
+use super::member::{Member, MemberPath};
 use super::number::number;
 use super::short::Short;
 use super::{ModelFamily, Out};
 use crate::json::Segment::{Index, Key};
-use crate::json::{Segment, TokenValue};
+use crate::json::TokenValue;
 use crate::media::ReferenceKind;
 use crate::update::Update;
 
@@ -112,29 +113,11 @@ pub(super) struct Choices {
 }
 
 impl Choices {
-    pub(super) const KEYS: &'static [&'static str] = &[
-        "choices",
-        "index",
-        "delta",
-        "message",
-        "content",
-        "finish_reason",
-        "native_finish_reason",
-        "text",
-        "image_url",
-        "url",
-        "images",
-        "image",
-        "data",
-        "b64_json",
-        "image_b64_json",
-    ];
-
     /// The next token of the item at `position`. `draft`: a mark of the string's path.
     pub(super) fn token(
         &mut self,
         position: u32,
-        path: &[Segment],
+        path: &MemberPath,
         draft: bool,
         value: TokenValue<'_>,
         content: &mut Content,
@@ -147,32 +130,35 @@ impl Choices {
                 self.pending.clear();
             }
             ([], TokenValue::Close) => self.settle(self.slot.unwrap_or(position), content, out),
-            ([Key("index")], value) => {
+            ([Key(Member::Index)], value) => {
                 if let Some(index) = number(value, &mut self.short) {
                     self.settle(index.filter(|&index| self.is_free(index)).unwrap_or(position), content, out);
                 }
             }
-            ([Key("finish_reason" | "native_finish_reason")], value) => {
+            ([Key(Member::FinishReason | Member::NativeFinishReason)], value) => {
                 if let Some(stop) = self.short.read(value).and_then(stop) {
                     out(Update::Stopped(stop));
                 }
             }
-            ([Key(member @ ("delta" | "message")), Key("content")], TokenValue::Text(text))
-            | ([Key(member @ ("delta" | "message")), Key("content"), Index(_), Key("text")], TokenValue::Text(text))
+            ([Key(member @ (Member::Delta | Member::Message)), Key(Member::Content)], value)
+            | (
+                [Key(member @ (Member::Delta | Member::Message)), Key(Member::Content), Index(_), Key(Member::Text)],
+                value,
+            ) => {
                 // A draft is a thought here.
-                if !draft =>
-            {
-                let source = if *member == "delta" { TextSource::Delta } else { TextSource::Message };
-                self.text(source, text, content, out);
+                if let Some(text) = value.text().filter(|_| !draft) {
+                    let source = if *member == Member::Delta { TextSource::Delta } else { TextSource::Message };
+                    self.text(source, text, content, out);
+                }
             }
-            ([Key("delta" | "message"), Key("content")], _)
-            | ([Key("delta" | "message"), Key("content"), Index(_), Key("text")], _) => {}
             (path, value) => {
                 let kind = match path {
-                    [Key("delta" | "message"), rest @ ..] if is_picture(rest) => ReferenceKind::Picture,
-                    [Key("delta" | "message"), Key("image" | "image_url")]
-                    | [Key("delta" | "message"), Key("image_url"), Key("url")]
-                    | [Key("delta" | "message"), Key("content"), Index(_), Key("image")] => ReferenceKind::PictureOrLink,
+                    [Key(Member::Delta | Member::Message), rest @ ..] if is_picture(rest) => ReferenceKind::Picture,
+                    [Key(Member::Delta | Member::Message), Key(Member::Image | Member::ImageUrl)]
+                    | [Key(Member::Delta | Member::Message), Key(Member::ImageUrl), Key(Member::Url)]
+                    | [Key(Member::Delta | Member::Message), Key(Member::Content), Index(_), Key(Member::Image)] => {
+                        ReferenceKind::PictureOrLink
+                    }
                     _ => ReferenceKind::Any,
                 };
                 content.picture(Place { slot: self.slot.unwrap_or(self.position), draft, kind }, value, out);
@@ -217,13 +203,13 @@ impl Choices {
 }
 
 /// Whether this is a member of a message in which vendors write a picture or a link to one.
-fn is_picture(path: &[Segment]) -> bool {
+fn is_picture(path: &MemberPath) -> bool {
     match path {
-        [Key("content"), Index(_), Key("image_url")]
-        | [Key("content"), Index(_), Key("image_url"), Key("url")]
-        | [Key("image_b64_json")] => true,
-        [Key("images" | "image"), .., last] => match last {
-            Key(name) => matches!(*name, "url" | "data" | "b64_json" | "image_url"),
+        [Key(Member::Content), Index(_), Key(Member::ImageUrl)]
+        | [Key(Member::Content), Index(_), Key(Member::ImageUrl), Key(Member::Url)]
+        | [Key(Member::ImageB64Json)] => true,
+        [Key(Member::Images | Member::Image), .., last] => match last {
+            Key(member) => matches!(member, Member::Url | Member::Data | Member::B64Json | Member::ImageUrl),
             Index(_) => true,
         },
         _ => false,

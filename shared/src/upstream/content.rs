@@ -196,6 +196,11 @@ impl Content {
     pub(super) fn picture(&mut self, place: Place, value: TokenValue<'_>, out: &mut Out<'_>) {
         let Place { slot, draft, kind } = place;
         match value {
+            TokenValue::String(text) => {
+                if kind != ReferenceKind::Any || !self.is_nothing(text) {
+                    value.fragments().for_each(|value| self.picture(place, value, out));
+                }
+            }
             TokenValue::StringStart if kind == ReferenceKind::Picture => {
                 self.end_earlier(slot, false, None, out);
                 self.earlier = self.value.take();
@@ -227,6 +232,11 @@ impl Content {
             },
             _ => {}
         }
+    }
+
+    /// Whether a string in a member that no vendor has is not a picture, and ends none.
+    pub(super) fn is_nothing(&self, text: &[u8]) -> bool {
+        self.candidate.is_none() && self.value.is_none() && Reference::is_nothing(text)
     }
 
     /// Whether a string that is a picture is complete and has not been counted.

@@ -1,4 +1,5 @@
 use super::failure::names_failure;
+use super::member::{Member, MemberPath};
 use super::short::Short;
 use super::{ErrorFields, Failure, RefusedParameter, TokenPolicy, classify};
 use crate::json::Segment::{Index, Key};
@@ -10,34 +11,23 @@ const MAX_TEXT_BYTES: usize = 1024;
 const MAX_OBJECTS: usize = 8;
 /// JSON texts in messages are read down to this depth.
 const MAX_NESTED: u32 = 3;
-/// The member of MiniMax's answers that is an error if its code is not 0.
-const MINIMAX: &str = "base_resp";
-/// The member in which Azure reports what its filter found, and that the filter itself failed.
-const FILTER: &str = "content_filter_results";
-/// The members that are an error.
-const ERROR_NAMES: [&str; 3] = ["error", "err", "errors"];
-
-/// Whether a member of this name is an error.
-pub(super) fn is_error_name(name: &str) -> bool {
-    name.starts_with("err") && ERROR_NAMES.contains(&name)
-}
 
 /// Where the error begins in a path. An error of Azure's filter is none of the answer's.
-pub(super) fn error_of(path: &[Segment]) -> Option<usize> {
-    if let [Key(MINIMAX), ..] = path {
+pub(super) fn error_of(path: &MemberPath) -> Option<usize> {
+    if let [Key(Member::MinimaxStatus), ..] = path {
         return Some(0);
     }
-    let begins = |segment: &Segment| matches!(segment, Key(name) if is_error_name(name) || *name == FILTER);
-    path.iter().position(begins).filter(|at| path.get(*at) != Some(&Key(FILTER)))
+    let begins = |segment: &Segment<Member>| matches!(segment, Key(member) if member.is_error() || *member == Member::FilterResults);
+    path.iter().position(begins).filter(|at| path.get(*at) != Some(&Key(Member::FilterResults)))
 }
 
 /// Whether a token stands in the list or object that FastAPI writes into `detail`.
-fn is_detail(path: &[Segment], value: TokenValue<'_>) -> bool {
+fn is_detail(path: &MemberPath, value: TokenValue<'_>) -> bool {
     let is_end = matches!(value, TokenValue::Open | TokenValue::Close);
     match path {
-        [Key("detail"), Index(_)] => true,
-        [Key("detail")] => is_end,
-        [Key("detail"), Key(_)] | [Key("detail"), Index(_), Key(_)] => !is_end,
+        [Key(Member::Detail), Index(_)] => true,
+        [Key(Member::Detail)] => is_end,
+        [Key(Member::Detail), Key(_)] | [Key(Member::Detail), Index(_), Key(_)] => !is_end,
         _ => false,
     }
 }
@@ -65,6 +55,8 @@ pub(super) struct ErrorObject {
     string: ErrorString,
     /// The error is a member of the document or of an item of it, not of something deep in it.
     is_own: bool,
+    /// Something may have been collected.
+    has_any: bool,
 }
 
 /// What to do with the current string.
@@ -93,90 +85,89 @@ struct NestedErrors {
 }
 
 impl ErrorObject {
-    /// The member names that [`ErrorObject::token`] reads.
-    pub(super) const KEYS: [&'static str; 23] = [
-        "error",
-        "errors",
-        "code",
-        "type",
-        "message",
-        "msg",
-        "err",
-        "error_msg",
-        "error_code",
-        "error_message",
-        "header",
-        "response",
-        "object",
-        "http_code",
-        "status_code",
-        "status",
-        "reason",
-        "detail",
-        "param",
-        "raw",
-        "status_msg",
-        MINIMAX,
-        FILTER,
-    ];
-
     /// Fields beside an error are at most this deep.
     pub(super) const MAX_DEPTH_BESIDE: usize = 3;
 
     /// Reads one token. Tokens that are not part of an error are ignored.
-    pub(super) fn token(&mut self, path: &[Segment], value: TokenValue<'_>) {
-        let Self { errors, beside, object, text: decoder, string, is_own } = self;
+    pub(super) fn token(&mut self, path: &MemberPath, value: TokenValue<'_>) {
+        let Self { errors, beside, object, text: decoder, string, is_own, has_any } = self;
         let error_at = error_of(path);
         if let Some(at) = error_at
             && errors.notice(value)
         {
             let before = path.get(..at).unwrap_or_default();
-            *is_own |= matches!(before, [] | [Key("response" | "data")] | [Key("choices"), Index(_)]);
+            *is_own |= matches!(before, [] | [Key(Member::Response | Member::Data)] | [Key(Member::Choices), Index(_)]);
         }
         let field = if error_at.is_some() || is_detail(path, value) {
+            *has_any = true;
             match errors.token(path, value) {
                 Some(field) => field,
                 None => return,
             }
         } else {
             match path {
-                [Key("code" | "error_code")] => &mut beside.code,
-                [Key("type")] => &mut beside.kind,
-                [Key("param")] => &mut beside.param,
-                [Key("message" | "msg" | "error_msg" | "error_message" | "detail")]
-                | [Key("header" | "response"), Key("message")] => &mut beside.message,
-                [Key("object")] => object,
+                [Key(Member::Code | Member::ErrorCode)] => &mut beside.code,
+                [Key(Member::Type)] => &mut beside.kind,
+                [Key(Member::Param)] => &mut beside.param,
+                [Key(Member::Message | Member::Msg | Member::ErrorMsg | Member::ErrorMessage | Member::Detail)]
+                | [Key(Member::Header | Member::Response), Key(Member::Message)] => &mut beside.message,
+                [Key(Member::Object)] => object,
                 _ => return,
             }
         };
-        match value {
-            TokenValue::StringStart => (*decoder, *string) = (Utf8::default(), ErrorString::Begun),
-            TokenValue::Text(text) if !text.is_empty() => {
-                if *string == ErrorString::Begun {
-                    let is_name = matches!(
-                        path.last(),
-                        Some(Key("code" | "http_code" | "status_code" | "error_code" | "type" | "status" | "reason"))
-                    );
-                    let is_weak = is_name && !names_failure(field);
-                    let is_kept = field.is_empty() || is_weak || field.parse::<f64>().is_ok();
-                    *string = if is_kept { ErrorString::Kept } else { ErrorString::Skipped };
-                    if is_kept {
-                        field.clear();
-                    }
-                }
-                if *string == ErrorString::Kept {
-                    decoder.push(text, |text| append(field, text));
-                }
-            }
-            TokenValue::StringEnd => decoder.finish(|text| append(field, text)),
-            TokenValue::Scalar(text) if text != "null" && field.is_empty() => {
-                if let [Key(MINIMAX), ..] = path {
-                    append(field, "base_resp ");
-                }
-                append(field, text);
-            }
-            _ => {}
+        *has_any = true;
+        if value.begins_string() {
+            (*decoder, *string) = (Utf8::default(), ErrorString::Begun);
         }
+        if let Some(text) = value.text() {
+            if *string == ErrorString::Begun {
+                let is_name = matches!(
+                    path.last(),
+                    Some(Key(Member::Code
+                        | Member::HttpCode
+                        | Member::StatusCode
+                        | Member::ErrorCode
+                        | Member::Type
+                        | Member::Status
+                        | Member::Reason))
+                );
+                let is_weak = is_name && !names_failure(field);
+                let is_kept = field.is_empty() || is_weak || field.parse::<f64>().is_ok();
+                *string = if is_kept { ErrorString::Kept } else { ErrorString::Skipped };
+                if is_kept {
+                    field.clear();
+                }
+            }
+            if *string == ErrorString::Kept {
+                decoder.push(text, |text| append(field, text));
+            }
+        }
+        if value.ends_string() {
+            decoder.finish(|text| append(field, text));
+        }
+        if let TokenValue::Scalar(text) = value
+            && text != "null"
+            && field.is_empty()
+        {
+            if let [Key(Member::MinimaxStatus), ..] = path {
+                append(field, "base_resp ");
+            }
+            append(field, text);
+        }
+    }
+
+    /// Drops what was collected, and keeps the memory.
+    pub(super) fn clear(&mut self) {
+        if !std::mem::take(&mut self.has_any) {
+            return;
+        }
+        let NestedErrors { open, ended, own, found, .. } = &mut self.errors;
+        open.clear();
+        ended.clear();
+        own.clear();
+        self.beside.clear();
+        self.object.clear();
+        (*found, self.is_own) = (false, false);
     }
 
     /// The class of the fields collected so far; `status` as in [`classify`].
@@ -207,12 +198,12 @@ impl ErrorObject {
         let message = message.trim_start();
         let Some(start) = message.find('{') else { return Vec::new() };
         let mut error = Self::default();
-        let mut json = Tokenizer::new(Self::KEYS);
+        let mut json = Tokenizer::new(Member::of);
         let mut text = message.get(start..).unwrap_or_default().as_bytes();
         let mut path = Vec::new();
         while let Ok(Some(token)) = json.next(&mut text) {
             path.clear();
-            path.push(Key("error"));
+            path.push(Key(Member::Error));
             path.extend_from_slice(token.path);
             error.token(&path, token.value);
             if token.path.is_empty() && token.value == TokenValue::Close {
@@ -254,7 +245,7 @@ impl NestedErrors {
     }
 
     /// Reads one token of the error. Returns the field that it belongs to.
-    fn token(&mut self, path: &[Segment], value: TokenValue<'_>) -> Option<&mut String> {
+    fn token(&mut self, path: &MemberPath, value: TokenValue<'_>) -> Option<&mut String> {
         let Self { open, ended, own, .. } = self;
         match value {
             TokenValue::Open => {
@@ -275,22 +266,28 @@ impl NestedErrors {
         }
         let fields = open.last_mut().map_or(own, |(_, fields)| fields);
         match path.last()? {
-            Key("code" | "http_code" | "status_code" | "error_code") => Some(&mut fields.code),
-            Key("type" | "status" | "reason") => Some(&mut fields.kind),
-            Key("param") => Some(&mut fields.param),
-            Key("message" | "msg" | "detail" | "error_msg" | "error_message" | "status_msg" | "raw") => {
-                Some(&mut fields.message)
-            }
+            Key(Member::Code | Member::HttpCode | Member::StatusCode | Member::ErrorCode) => Some(&mut fields.code),
+            Key(Member::Type | Member::Status | Member::Reason) => Some(&mut fields.kind),
+            Key(Member::Param) => Some(&mut fields.param),
+            Key(
+                Member::Message
+                | Member::Msg
+                | Member::Detail
+                | Member::ErrorMsg
+                | Member::ErrorMessage
+                | Member::StatusMsg
+                | Member::Raw,
+            ) => Some(&mut fields.message),
             last => {
                 // Each item of a list is an error, and each member of `errors` in which the names are those of parameters.
                 let is_error = match last {
                     Index(_) => true,
-                    Key(name) => is_error_name(name) || path.iter().rev().nth(1) == Some(&Key("errors")),
+                    Key(member) => member.is_error() || path.iter().rev().nth(1) == Some(&Key(Member::Errors)),
                 };
                 if !is_error {
                     return None;
                 }
-                if value == TokenValue::StringStart && !fields.message.is_empty() && ended.len() < MAX_OBJECTS {
+                if value.begins_string() && !fields.message.is_empty() && ended.len() < MAX_OBJECTS {
                     ended.push(std::mem::take(fields));
                 }
                 Some(&mut fields.message)

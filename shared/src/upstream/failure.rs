@@ -182,6 +182,14 @@ pub struct ErrorFields {
     pub param: String,
 }
 
+impl ErrorFields {
+    /// Empties all fields, and keeps their memory.
+    pub(super) fn clear(&mut self) {
+        let Self { code, kind, message, param } = self;
+        [code, kind, message, param].into_iter().for_each(String::clear);
+    }
+}
+
 impl fmt::Debug for ErrorFields {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ErrorFields").finish_non_exhaustive()

@@ -5,9 +5,10 @@ use serde::Serialize;
 use super::Out;
 use super::content::{Content, Place};
 use super::finish_reason::stop;
+use super::member::{Member, MemberPath};
 use super::short::Short;
 use crate::json::Segment::{Index, Key};
-use crate::json::{Segment, TokenValue};
+use crate::json::TokenValue;
 use crate::media::ReferenceKind;
 use crate::update::{Stop, Update};
 
@@ -91,57 +92,30 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// The members of a document.
-    pub(super) const ROOTS: [&'static str; 5] =
-        ["candidates", "promptFeedback", "prompt_feedback", "usageMetadata", "usage_metadata"];
-
-    pub(super) const KEYS: &'static [&'static str] = &[
-        "candidates",
-        "content",
-        "parts",
-        "text",
-        "thought",
-        "inlineData",
-        "inline_data",
-        "data",
-        "fileData",
-        "file_data",
-        "fileUri",
-        "file_uri",
-        "finishReason",
-        "finish_reason",
-        "promptFeedback",
-        "prompt_feedback",
-        "blockReason",
-        "block_reason",
-        "usageMetadata",
-        "usage_metadata",
-    ];
-
     /// The next token of the candidate in `slot`. `draft`: a mark of the string's path.
     pub(super) fn token(
         &mut self,
         slot: u32,
-        path: &[Segment],
+        path: &MemberPath,
         draft: bool,
         value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
         match path {
-            [Key("finishReason" | "finish_reason")] => {
+            [Key(Member::FinishReasonCamel | Member::FinishReason)] => {
                 if let Some(stop) = self.short.read(value).and_then(stop) {
                     out(Update::Stopped(stop));
                 }
             }
-            [Key("content"), Key("parts"), Index(_)]
-            | [Key("content"), Key("parts"), Index(_), Key("text" | "thought")] => {
+            [Key(Member::Content), Key(Member::Parts), Index(_)]
+            | [Key(Member::Content), Key(Member::Parts), Index(_), Key(Member::Text | Member::Thought)] => {
                 self.part(slot, path.get(3..).unwrap_or_default(), value, content, out);
             }
             path => {
                 let kind = match path {
-                    [.., Key("inlineData" | "inline_data"), Key("data")]
-                    | [.., Key("fileData" | "file_data"), Key("fileUri" | "file_uri")] => ReferenceKind::Picture,
+                    [.., Key(Member::InlineData), Key(Member::Data)]
+                    | [.., Key(Member::FileData), Key(Member::FileUri)] => ReferenceKind::Picture,
                     _ => ReferenceKind::Any,
                 };
                 content.picture(Place { slot, draft, kind }, value, out);
@@ -150,8 +124,8 @@ impl Candidates {
     }
 
     /// The next token of `promptFeedback`.
-    pub(super) fn feedback(&mut self, path: &[Segment], value: TokenValue<'_>, out: &mut Out<'_>) {
-        if let [Key("blockReason" | "block_reason")] = path
+    pub(super) fn feedback(&mut self, path: &MemberPath, value: TokenValue<'_>, out: &mut Out<'_>) {
+        if let [Key(Member::BlockReason)] = path
             && let Some(reason) = self.short.read(value)
             && !matches!(reason, "" | "BLOCK_REASON_UNSPECIFIED")
         {
@@ -165,7 +139,7 @@ impl Candidates {
         self.text.clear();
     }
 
-    fn part(&mut self, slot: u32, path: &[Segment], value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) {
+    fn part(&mut self, slot: u32, path: &MemberPath, value: TokenValue<'_>, content: &mut Content, out: &mut Out<'_>) {
         match (path, value) {
             ([], TokenValue::Open) => self.abandon(),
             ([], TokenValue::Close) => {
@@ -174,8 +148,9 @@ impl Candidates {
                 }
                 self.abandon();
             }
-            ([Key("thought")], TokenValue::Scalar(is_thought)) => self.is_thought = is_thought == "true",
-            ([Key("text")], TokenValue::Text(more)) => {
+            ([Key(Member::Thought)], TokenValue::Scalar(is_thought)) => self.is_thought = is_thought == "true",
+            ([Key(Member::Text)], value) => {
+                let more = value.text().unwrap_or_default();
                 let (waits, rest) = more.split_at(more.len().min(MAX_PENDING_BYTES - self.text.len()));
                 self.text.extend_from_slice(waits);
                 if !rest.is_empty() && !self.is_shown && !self.is_thought {

@@ -4,11 +4,13 @@ use serde::Serialize;
 
 use super::content::{Content, PictureResult, Place};
 use super::error_object::{ErrorObject, error_of};
+use super::member::{Member, MemberPath};
 use super::number::number;
+use super::path_facts::PathMarks;
 use super::short::Short;
-use super::{ModelFamily, Out};
+use super::{Failure, ModelFamily, Out};
 use crate::json::Segment::Key;
-use crate::json::{Segment, TokenValue};
+use crate::json::TokenValue;
 use crate::media::ReferenceKind;
 use crate::update::Update;
 
@@ -107,46 +109,32 @@ struct ImageItem {
 }
 
 impl ImageItems {
-    pub(super) const KEYS: &'static [&'static str] = &[
-        "data",
-        "images",
-        "results",
-        "image_urls",
-        "image_base64",
-        "image_index",
-        "partial_image_index",
-        "url",
-        "b64_json",
-        "image_url",
-        "size",
-    ];
-
     pub(super) fn new(vendor: ImagesVendor) -> Self {
         Self { vendor, item: ImageItem::default(), next_slot: 0, whole: 0, short: Short::default() }
     }
 
-    /// The next token of the item at `position` of a list, of which strings of this kind are pictures. `draft`: a mark of
-    /// the string's path.
+    /// The next token of the item at `position` of a list, of which strings of this kind are pictures.
     pub(super) fn listed(
         &mut self,
         (position, kind): (u32, ReferenceKind),
-        path: &[Segment],
-        draft: bool,
+        path: &MemberPath,
+        PathMarks { draft, may_be_error }: PathMarks,
         value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        if let ([], TokenValue::Open | TokenValue::StringStart) = (path, value) {
-            self.item = ImageItem { slot: Some(position), ..ImageItem::default() };
+        if path.is_empty() && (value == TokenValue::Open || value.begins_string()) {
+            self.item.clear();
+            self.item.slot = Some(position);
         }
         match path {
             [] => {
                 self.string(kind, draft, value, content, out);
-                if let TokenValue::Close | TokenValue::StringEnd = value {
+                if value == TokenValue::Close || value.ends_string() {
                     self.settle_listed(content, out);
                 }
             }
-            path if error_of(path).is_some() => self.item.error.token(path, value),
+            path if may_be_error && error_of(path).is_some() => self.item.error.token(path, value),
             _ => self.token(path, draft, value, content, out),
         }
     }
@@ -154,54 +142,52 @@ impl ImageItems {
     /// The next token of a picture. `draft`: known so far.
     pub(super) fn token(
         &mut self,
-        path: &[Segment],
+        path: &MemberPath,
         draft: bool,
         value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
         match path {
-            [Key("image_index")] => {
+            [Key(Member::ImageIndex)] => {
                 if let Some(index) = number(value, &mut self.short) {
                     self.item.slot = index.filter(|&index| index < MAX_SLOTS).or(self.item.slot);
                 }
             }
-            [Key("partial_image_index")] => {
+            [Key(Member::PartialImageIndex)] => {
                 if let Some(index) = number(value, &mut self.short) {
                     self.item.preview = index.filter(|_| self.vendor == ImagesVendor::Ark);
                 }
             }
-            [Key("size")] => {
+            [Key(Member::Size)] => {
                 if let Some(size) = self.short.read(value) {
                     self.item.pixels = pixels(size);
                 }
             }
-            [Key("url" | "b64_json" | "image_url")] | [Key("image_url"), Key("url")] => {
+            [Key(Member::Url | Member::B64Json | Member::ImageUrl)] | [Key(Member::ImageUrl), Key(Member::Url)] => {
                 self.string(ReferenceKind::Picture, draft, value, content, out);
             }
-            [Key("image" | "output")]
-            | [Key("data" | "image" | "output" | "result"), Key("url" | "image_url" | "b64_json" | "image")] => {
+            [Key(Member::Image | Member::Output)]
+            | [
+                Key(Member::Data | Member::Image | Member::Output | Member::Result),
+                Key(Member::Url | Member::ImageUrl | Member::B64Json | Member::Image),
+            ] => {
                 self.string(ReferenceKind::PictureOrLink, draft, value, content, out);
             }
             _ => self.string(ReferenceKind::Any, draft, value, content, out),
         }
     }
 
-    /// The picture is complete. `error` is the upstream's error for it, if any.
-    pub(super) fn settle(
-        &mut self,
-        draft: bool,
-        error: Option<&ErrorObject>,
-        content: &mut Content,
-        out: &mut Out<'_>,
-    ) {
+    /// The picture is complete. `failure` is the upstream's error for it, if any.
+    pub(super) fn settle(&mut self, draft: bool, failure: Option<Failure>, content: &mut Content, out: &mut Out<'_>) {
         let (slot, final_slot) = (self.slot(draft || content.is_draft()), self.slot(false));
-        let ImageItem { pixels, slot: own_slot, .. } = std::mem::take(&mut self.item);
+        let ImageItem { pixels, slot: own_slot, .. } = self.item;
+        self.item.clear();
         let came = content.end_picture(slot, draft, pixels, out);
         if came == PictureResult::Nothing
-            && let Some(error) = error
+            && let Some(failure) = failure
         {
-            out(Update::ImageFailed { slot, failure: error.failure(None) });
+            out(Update::ImageFailed { slot, failure });
             self.next_slot = slot.saturating_add(1);
             return;
         }
@@ -216,13 +202,14 @@ impl ImageItems {
 
     /// As [`ImageItems::settle`], for an item of a list, which contains its own error.
     fn settle_listed(&mut self, content: &mut Content, out: &mut Out<'_>) {
-        let error = std::mem::take(&mut self.item.error);
-        self.settle(false, Some(&error).filter(|error| error.is_found()), content, out);
+        let error = &self.item.error;
+        let failure = error.is_found().then(|| error.failure(None));
+        self.settle(false, failure, content, out);
     }
 
     /// The document broke off.
     pub(super) fn abandon(&mut self) {
-        self.item = ImageItem::default();
+        self.item.clear();
     }
 
     /// A string that is or may be the picture.
@@ -234,7 +221,7 @@ impl ImageItems {
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        if value == TokenValue::StringStart {
+        if value.begins_string() {
             let is_known = kind != ReferenceKind::Any || self.item.slot.is_some();
             self.item.place = Some(Place { slot: if is_known { self.slot(draft) } else { 0 }, draft, kind });
         }
@@ -251,6 +238,15 @@ impl ImageItems {
             ImageItem { slot: None, .. } if draft && is_whole(self.next_slot.wrapping_sub(1)) => self.next_slot - 1,
             _ => (self.next_slot..).find(|&slot| !is_whole(slot)).unwrap_or(self.next_slot),
         }
+    }
+}
+
+impl ImageItem {
+    /// Drops everything, and keeps the memory.
+    fn clear(&mut self) {
+        let Self { slot, preview, pixels, error, place } = self;
+        (*slot, *preview, *pixels, *place) = (None, None, None, None);
+        error.clear();
     }
 }
 

@@ -3,10 +3,12 @@
 use super::Out;
 use super::content::{Content, PictureResult, Place};
 use super::error_object::{ErrorObject, error_of};
+use super::member::{Member, MemberPath};
 use super::number::number;
+use super::path_facts::PathMarks;
 use super::short::Short;
 use crate::json::Segment::{Index, Key};
-use crate::json::{Segment, TokenValue};
+use crate::json::TokenValue;
 use crate::media::ReferenceKind;
 use crate::update::Update;
 
@@ -35,18 +37,6 @@ pub(super) struct OutputItems {
 }
 
 impl OutputItems {
-    pub(super) const KEYS: &'static [&'static str] = &[
-        "item",
-        "output",
-        "response",
-        "result",
-        "output_index",
-        "partial_image_b64",
-        "incomplete_details",
-        "reason",
-        "delta",
-    ];
-
     /// The next token of `output_index`.
     pub(super) fn index(&mut self, value: TokenValue<'_>) {
         if let Some(index) = number(value, &mut self.short) {
@@ -54,16 +44,16 @@ impl OutputItems {
         }
     }
 
-    /// The next token of `item`. `draft`: a mark of the string's path.
+    /// The next token of `item`.
     pub(super) fn item(
         &mut self,
-        path: &[Segment],
-        draft: bool,
+        path: &MemberPath,
+        marks: PathMarks,
         value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        if self.result(path, draft, value, content, out) {
+        if self.result(path, marks, value, content, out) {
             self.pictures += 1;
             if self.whole.len() < MAX_INDEXES {
                 self.whole.push(self.index);
@@ -74,25 +64,24 @@ impl OutputItems {
     /// The next token of an item in `output`, the list of all.
     pub(super) fn listed(
         &mut self,
-        path: &[Segment],
-        draft: bool,
+        path: &MemberPath,
+        marks: PathMarks,
         value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) {
-        if let [Key("content"), Index(_), Key("text")] = path {
-            if let TokenValue::Text(text) = value
+        if let [Key(Member::Content), Index(_), Key(Member::Text)] = path {
+            if let Some(text) = value.text()
                 && !self.has_text
             {
                 content.text(0, text, out);
             }
-        } else if path != [Key("result")] || self.listed >= self.pictures {
-            self.listed += u32::from(self.result(path, draft, value, content, out));
+        } else if path != [Key(Member::Result)] || self.listed >= self.pictures {
+            self.listed += u32::from(self.result(path, marks, value, content, out));
         } else {
-            match value {
-                TokenValue::Text(_) => self.is_skipped = true,
-                TokenValue::StringEnd => self.listed += u32::from(std::mem::take(&mut self.is_skipped)),
-                _ => {}
+            self.is_skipped |= value.text().is_some();
+            if value.ends_string() {
+                self.listed += u32::from(std::mem::take(&mut self.is_skipped));
             }
         }
     }
@@ -106,30 +95,30 @@ impl OutputItems {
     /// Returns whether a final picture ended here.
     fn result(
         &mut self,
-        path: &[Segment],
-        draft: bool,
+        path: &MemberPath,
+        PathMarks { draft, may_be_error }: PathMarks,
         value: TokenValue<'_>,
         content: &mut Content,
         out: &mut Out<'_>,
     ) -> bool {
         match (path, value) {
-            ([], TokenValue::Open) => self.error = ErrorObject::default(),
+            ([], TokenValue::Open) => self.error.clear(),
             ([], TokenValue::Close) if self.error.is_found() => {
                 out(Update::ImageFailed { slot: self.next_slot, failure: self.error.failure(None) });
             }
-            (path, value) if error_of(path).is_some() => {
+            (path, value) if may_be_error && error_of(path).is_some() => {
                 self.error.token(path, value);
                 return false;
             }
             _ => {}
         }
-        let [Key("result")] = path else {
+        let [Key(Member::Result)] = path else {
             content.picture(Place { slot: 0, draft, kind: ReferenceKind::Any }, value, out);
             return false;
         };
         let place = Place { slot: self.next_slot, draft, kind: ReferenceKind::Picture };
         content.picture(place, value, out);
-        if value != TokenValue::StringEnd {
+        if !value.ends_string() {
             return false;
         }
         let came = content.end_picture(place.slot, draft, None, out);
@@ -142,7 +131,7 @@ impl OutputItems {
         let is_late = self.next_slot > 0 && (self.index.is_none() || self.whole.contains(&self.index));
         let slot = self.next_slot - u32::from(is_late);
         content.picture(Place { slot, draft: true, kind: ReferenceKind::Picture }, value, out);
-        if value == TokenValue::StringEnd {
+        if value.ends_string() {
             content.end_picture(slot, true, None, out);
         }
     }

@@ -245,6 +245,8 @@ fn bare_base64_in_lines() {
         (format!("{}\n", line(76)), format!("{{{}\n", line(76))),
         (format!("{}\nbye", line(72)), format!("{{{}}}\nbye", line(72))),
         (format!("{}=\nbye", line(75)), format!("{{{}=}}\nbye", line(75))),
+        // Padding within a line does not begin a line.
+        (format!("{}={}\nbye", line(20), line(64)), format!("{{{}={}}}\nbye", line(20), line(64))),
     ] {
         let labelled = format!("data:image/png;base64,{written}");
         check(&[(&written, &expected), (&labelled, &expected)]);

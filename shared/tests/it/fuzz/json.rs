@@ -46,7 +46,7 @@ pub(crate) fn value_count(document: &[u8]) -> usize {
 
 #[derive(Debug, PartialEq)]
 struct JsonToken {
-    path: Vec<Segment>,
+    path: Vec<Segment<&'static str>>,
     kind: &'static str,
     text: Vec<u8>,
 }
@@ -58,8 +58,12 @@ struct Found {
     is_complete: bool,
 }
 
-fn without_names(path: &[Segment]) -> Vec<Segment> {
-    let nameless = |segment: &Segment| match segment {
+fn known(name: &[u8]) -> &'static str {
+    NAMES.into_iter().find(|known| known.as_bytes() == name).unwrap_or_default()
+}
+
+fn without_names(path: &[Segment<&'static str>]) -> Vec<Segment<&'static str>> {
+    let nameless = |segment: &Segment<&'static str>| match segment {
         Segment::Key(_) => Segment::Key(""),
         index => *index,
     };
@@ -68,7 +72,7 @@ fn without_names(path: &[Segment]) -> Vec<Segment> {
 
 /// One token for each string and scalar.
 fn read(pieces: &mut dyn Iterator<Item = &[u8]>) -> Found {
-    let mut reader = Tokenizer::new(NAMES);
+    let mut reader = Tokenizer::new(known);
     let (mut tokens, mut open, mut string) = (Vec::new(), 0_usize, None::<Vec<u8>>);
     for mut piece in pieces {
         loop {
@@ -80,27 +84,32 @@ fn read(pieces: &mut dyn Iterator<Item = &[u8]>) -> Found {
             let Some(token) = token else { break };
             assert!(token.path.len() <= MAX_DEPTH, "{} levels", token.path.len());
             let mut end = |kind, text| tokens.push(JsonToken { path: token.path.to_owned(), kind, text });
-            match token.value {
-                TokenValue::Open => {
-                    assert_eq!(token.path.len(), open);
-                    open += 1;
-                    end("open", Vec::new());
+            for value in token.value.fragments() {
+                match value {
+                    TokenValue::Open => {
+                        assert_eq!(token.path.len(), open);
+                        open += 1;
+                        end("open", Vec::new());
+                    }
+                    TokenValue::Close => {
+                        open -= 1;
+                        assert_eq!(token.path.len(), open);
+                        end("close", Vec::new());
+                    }
+                    TokenValue::StringStart => assert_eq!(string.replace(Vec::new()), None),
+                    TokenValue::Text(text) => {
+                        assert!(!text.is_empty());
+                        string.as_mut().expect("a string has begun").extend_from_slice(text);
+                    }
+                    TokenValue::StringEnd => end("string", string.take().expect("a string has begun")),
+                    TokenValue::Scalar(text)
+                        if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) =>
+                    {
+                        end("number", text.as_bytes().to_owned());
+                    }
+                    TokenValue::Scalar(text) => end("literal", text.as_bytes().to_owned()),
+                    TokenValue::String(_) => unreachable!("a string comes in fragments here"),
                 }
-                TokenValue::Close => {
-                    open -= 1;
-                    assert_eq!(token.path.len(), open);
-                    end("close", Vec::new());
-                }
-                TokenValue::StringStart => assert_eq!(string.replace(Vec::new()), None),
-                TokenValue::Text(text) => {
-                    assert!(!text.is_empty());
-                    string.as_mut().expect("a string has begun").extend_from_slice(text);
-                }
-                TokenValue::StringEnd => end("string", string.take().expect("a string has begun")),
-                TokenValue::Scalar(text) if text.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => {
-                    end("number", text.as_bytes().to_owned());
-                }
-                TokenValue::Scalar(text) => end("literal", text.as_bytes().to_owned()),
             }
         }
         assert!(piece.is_empty(), "{} bytes were not read", piece.len());
@@ -110,11 +119,11 @@ fn read(pieces: &mut dyn Iterator<Item = &[u8]>) -> Found {
     Found { tokens, is_malformed: false, is_complete: reader.is_between_documents() }
 }
 
-fn check_reset(mut reader: Tokenizer) {
+fn check_reset(mut reader: Tokenizer<&'static str>) {
     let mut piece = &br#"{"url":"a"}"#[..];
     let mut tokens = 0;
-    while reader.next(&mut piece).expect("a document after a reset").is_some() {
-        tokens += 1;
+    while let Some(token) = reader.next(&mut piece).expect("a document after a reset") {
+        tokens += token.value.fragments().count();
     }
     assert!(tokens == 5 && reader.is_between_documents(), "a document after a reset has {tokens} tokens");
 }
@@ -123,7 +132,7 @@ fn check_reset(mut reader: Tokenizer) {
 #[derive(Default)]
 struct Values {
     has_names: bool,
-    path: Vec<Segment>,
+    path: Vec<Segment<&'static str>>,
     max_depth: usize,
     tokens: Vec<JsonToken>,
 }
@@ -133,7 +142,7 @@ impl Values {
         self.tokens.push(JsonToken { path: self.path.clone(), kind, text: text.to_owned() });
     }
 
-    fn enter(&mut self, segment: Segment) {
+    fn enter(&mut self, segment: Segment<&'static str>) {
         self.push("open", b"");
         self.path.push(segment);
         self.max_depth = self.max_depth.max(self.path.len());
@@ -144,7 +153,7 @@ impl Values {
         self.push("close", b"");
     }
 
-    fn step(&mut self, segment: Segment) {
+    fn step(&mut self, segment: Segment<&'static str>) {
         *self.path.last_mut().expect("within an object or a list") = segment;
     }
 }
