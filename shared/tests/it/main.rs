@@ -11,6 +11,7 @@ mod label;
 mod linear;
 mod markdown;
 mod no_keys;
+mod operator;
 mod properties;
 mod rate_limit;
 mod readme;
