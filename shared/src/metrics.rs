@@ -164,7 +164,7 @@ impl RequestFigures {
         let is_failed = self.outcome() == "failed";
         let calls = self.calls.as_ref();
         let has_expired = self.expired_leases + self.expired_holds > 0;
-        // No request has so many bytes that a float rounds them.
+        // A float is exact up to 9 PB.
         let values = [
             (&REQUESTS, Some(1.0)),
             (&PROBLEMS, self.code().map(|_| 1.0)),

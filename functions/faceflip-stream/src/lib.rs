@@ -33,7 +33,7 @@ pub type App = shared::edge::App<Generator<FaceflipConfig>>;
 
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
-    app.clone().measure(ROUTE.path, answer(app, request)).await
+    app.measure(ROUTE.path, answer(app.clone(), request)).await
 }
 
 async fn answer(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {

@@ -88,8 +88,12 @@ impl<R: FromEnvironment> App<R> {
     }
 
     /// Answers a request of this route and measures it.
-    pub async fn measure(&self, route: &'static str, answer: impl Future<Output = Response<Body>>) -> Response<Body> {
-        self.metrics.measure(route, answer).await
+    pub fn measure<'a>(
+        &'a self,
+        route: &'static str,
+        answer: impl Future<Output = Response<Body>> + Send + 'a,
+    ) -> impl Future<Output = Response<Body>> + Send + 'a {
+        self.metrics.measure(route, Box::pin(answer))
     }
 
     /// The parts that a request needs.

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::Write as _;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -28,6 +29,9 @@ use crate::problem::Code;
 tokio::task_local! {
     static METER: Option<Arc<Meter>>;
 }
+
+/// The answer to a request. Boxed, because it is large: each future around it would have its size once more.
+pub(super) type Answer<'a> = Pin<Box<dyn Future<Output = Response<Body>> + Send + 'a>>;
 
 /// Where the metrics of a process are written. Clones share it.
 #[derive(Debug, Clone, Default)]
@@ -58,11 +62,7 @@ impl Metrics {
     }
 
     /// Measures a request while it is answered and while its body is sent.
-    pub(super) async fn measure(
-        &self,
-        route: &'static str,
-        answer: impl Future<Output = Response<Body>>,
-    ) -> Response<Body> {
+    pub(super) async fn measure(&self, route: &'static str, answer: Answer<'_>) -> Response<Body> {
         let Some(parts) = &self.0 else { return answer.await };
         let is_cold = parts.is_new.swap(false, Ordering::Relaxed);
         let figures = Mutex::new(RequestFigures { route, is_cold, ..RequestFigures::default() });

@@ -192,7 +192,8 @@ pub async fn detached<T: Send + 'static, F: Future<Output = T> + Send + 'static>
     reason = "the one place where work outlives its request: a Sender reports whether the client is connected"
 )]
 fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    tokio::spawn(in_current_request(work).in_current_span())
+    // Boxed, because the work is large and is moved into each future around it.
+    tokio::spawn(in_current_request(Box::pin(work)).in_current_span())
 }
 
 impl http_body::Body for Body {
