@@ -40,6 +40,7 @@
 //! | `function.rs` | a real function binary under that API |
 //! | `function_url.rs` | the event that a Function URL makes from an HTTP request |
 //! | `samples.rs` | the events in `events/`, and their expected results |
+//! | `cloudwatch.rs` | reads metrics from log lines as CloudWatch does |
 //! | `client.rs` | reads a response as a browser does |
 //! | `line_shortener.rs` | shortens long lines for a terminal |
 //! | `timed_body.rs` | response bodies as timed writes |
@@ -53,6 +54,7 @@
 pub mod ark;
 pub mod canary;
 pub mod client;
+pub mod cloudwatch;
 pub mod drawings;
 pub mod dynamodb;
 mod engine_client;

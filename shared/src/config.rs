@@ -110,6 +110,8 @@ impl CommonConfig {
     fn read(reader: &mut EnvReader<'_>, requires_sign_in: bool) -> Self {
         let sign_in = SignInConfig::read(reader, requires_sign_in);
         let ledger = LedgerConfig::read(reader);
+        // Checked here, and read by `metrics_namespace`.
+        reader.optional_text(&variables::METRICS_NAMESPACE);
         Self {
             sign_in,
             pictures: PicturesConfig::read(reader, ledger.log_days),
@@ -183,6 +185,12 @@ impl FunctionConfig for FaceflipConfig {
     fn timing(&self) -> &Timing {
         &self.timing
     }
+}
+
+/// The namespace of the metrics. It does not depend on the other variables: also the requests of a function whose
+/// configuration has mistakes are counted.
+pub fn metrics_namespace(environment: Environment<'_>) -> Option<String> {
+    EnvReader::read(environment, |reader| reader.optional_text(&variables::METRICS_NAMESPACE)).ok()
 }
 
 /// Sign-in.

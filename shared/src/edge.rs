@@ -1,11 +1,19 @@
 //! Sockets, the clock and the runtime. Nothing else in this crate is async or reads the time.
 
+/// Logs an error with its [class](crate::alarm::Alarm), for which CloudWatch has an alarm.
+macro_rules! operator_alarm {
+    ($class:expr, $($line:tt)+) => {
+        tracing::error!(alarm = true, alarm_class = $class.as_str(), $($line)+)
+    };
+}
+
 mod app;
 mod cache;
 mod clock;
 mod http;
 pub mod lambda;
 mod late_app;
+mod metrics;
 mod routes_secret;
 mod secrets;
 mod sign_in;
@@ -19,6 +27,7 @@ pub use self::http::{
 pub use app::{App, FromEnvironment, Generator};
 pub use clock::unix_seconds;
 pub use late_app::LateApp;
+pub use metrics::Metrics;
 pub use routes_secret::Routes;
 pub use secrets::KeyStore;
 pub use sign_in::SignIn;

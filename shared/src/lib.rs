@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod alarm;
 pub mod auth;
 pub mod config;
 pub mod credits;
@@ -14,6 +15,7 @@ pub mod json;
 pub mod kept_picture;
 pub mod labelled;
 pub mod media;
+pub mod metrics;
 pub mod outcome;
 pub mod picture_key;
 pub mod price;

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod ark;
+mod cloudwatch;
 mod doctor;
 mod dynamodb;
 mod image_api;

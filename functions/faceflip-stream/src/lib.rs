@@ -33,6 +33,10 @@ pub type App = shared::edge::App<Generator<FaceflipConfig>>;
 
 /// Answers one request.
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
+    app.measure(ROUTE.path, answer(app.clone(), request)).await
+}
+
+async fn answer(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
     let mut may_call = false;
     match caller.guard(respond(app, &caller, &request, &mut may_call)).await {

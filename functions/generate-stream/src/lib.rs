@@ -45,8 +45,11 @@ pub type App = shared::edge::App<Generator<GenerateConfig>>;
 pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
     let route = if request.uri().path() == IMAGE.path { &IMAGE } else { &STREAM };
-    let answer = caller.guard(respond(app, route, &caller, &request)).await;
-    answer.unwrap_or_else(|refused| caller.refused(route, &refused))
+    let answer = async {
+        let answer = caller.guard(respond(app.clone(), route, &caller, &request)).await;
+        answer.unwrap_or_else(|refused| caller.refused(route, &refused))
+    };
+    app.measure(route.path, answer).await
 }
 
 async fn respond(

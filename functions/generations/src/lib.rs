@@ -93,8 +93,11 @@ pub async fn handle(app: Arc<App>, request: Request<Bytes>) -> Response<Body> {
     let caller = Caller::of(&request);
     let path = LogPath::of(request.uri().path());
     let route = path.as_ref().map_or(&LOG, LogPath::route);
-    let answer = caller.guard(respond(&app, &caller, path, &request)).await;
-    answer.unwrap_or_else(|refused| caller.refused(route, &refused))
+    let answer = async {
+        let answer = caller.guard(respond(&app, &caller, path, &request)).await;
+        answer.unwrap_or_else(|refused| caller.refused(route, &refused))
+    };
+    app.measure(LOG.path, answer).await
 }
 
 async fn respond(

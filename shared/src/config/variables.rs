@@ -231,6 +231,7 @@ variables! {
     PICTURE_PUT_MS: AllowedValues::Milliseconds { min: 1_000, max: 60_000 }, Some("8000"), "the time limit for storing a picture, with retries";
     PICTURE_LINK_S: AllowedValues::Count { min: 60, max: 43_200 }, Some("3600"), "the seconds that a link to a kept picture works";
     PICTURE_LINK_HOSTS: AllowedValues::Hosts, None, "the hosts whose generated links are copied into the bucket, such as .volces.com,.bytepluses.com for ARK; without it none are";
+    METRICS_NAMESPACE: AllowedValues::Text { max: 255 }, None, "CloudWatch's namespace of the metrics, which are written to standard output; without it nothing is measured";
     AWS_LAMBDA_FUNCTION_NAME: AllowedValues::Text { max: 140 }, None, "the function's name; Lambda sets it; where it is set, IMAGE_UPSTREAMS must not contain keys";
     AWS_REGION: AllowedValues::Region, None, "the function's region; Lambda sets it";
     AWS_ENDPOINT_URL_S3: AllowedValues::BaseUrl, None, "replaces PICTURES_ENDPOINT, at home";

@@ -1,10 +1,15 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
+use http::Response;
+
 use super::clock::unix_ms;
+use super::http::Body;
+use super::metrics::Metrics;
 use super::secrets::KeyStore;
 use super::sign_in::SignIn;
 use super::store::{Ledger, Pictures};
 use super::upstream::Upstream;
+use crate::alarm::Alarm;
 use crate::config::{CommonConfig, Environment, FunctionConfig, Mistakes};
 use crate::image_url::LocalLinks;
 use crate::problem::{Code, Problem};
@@ -15,6 +20,7 @@ use crate::upstream::Cooldowns;
 pub struct App<R> {
     ready: Result<Arc<R>, Code>,
     links: LocalLinks,
+    metrics: Metrics,
 }
 
 /// The parts of a function, built once from its environment.
@@ -50,15 +56,16 @@ impl<R: FromEnvironment> App<R> {
     /// Reads the configuration. Mistakes are logged, and every request is answered with 500; the process stays up.
     pub fn from_env(environment: Environment<'_>) -> Self {
         let ready = R::from_env(environment)
-            .inspect_err(|mistakes| tracing::error!(%mistakes, "the configuration has mistakes"))
+            .inspect_err(|mistakes| operator_alarm!(Alarm::Configuration, %mistakes, "the configuration has mistakes"))
             .ok()
             .flatten();
-        Self { ready: ready.map(Arc::new).ok_or(Code::ServiceMisconfigured), links: LocalLinks::Refused }
+        let ready = ready.map(Arc::new).ok_or(Code::ServiceMisconfigured);
+        Self { ready, links: LocalLinks::Refused, metrics: Metrics::from_env(environment) }
     }
 
     /// Refuses every request for now.
-    pub(super) fn unavailable() -> Self {
-        Self { ready: Err(Code::ServiceUnavailable), links: LocalLinks::Refused }
+    pub(super) fn unavailable(metrics: Metrics) -> Self {
+        Self { ready: Err(Code::ServiceUnavailable), links: LocalLinks::Refused, metrics }
     }
 
     /// See [`FromEnvironment::warm_up`].
@@ -72,6 +79,21 @@ impl<R: FromEnvironment> App<R> {
     #[must_use]
     pub fn with_local_links(self) -> Self {
         Self { links: LocalLinks::Allowed, ..self }
+    }
+
+    /// Writes the metrics elsewhere.
+    #[must_use]
+    pub fn with_metrics(self, metrics: Metrics) -> Self {
+        Self { metrics, ..self }
+    }
+
+    /// Answers a request of this route and measures it.
+    pub fn measure<'a>(
+        &'a self,
+        route: &'static str,
+        answer: impl Future<Output = Response<Body>> + Send + 'a,
+    ) -> impl Future<Output = Response<Body>> + Send + 'a {
+        self.metrics.measure(route, Box::pin(answer))
     }
 
     /// The parts that a request needs.

@@ -2,6 +2,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::secrets::SecretsManager;
+use crate::alarm::Alarm;
 
 /// The secret that `IMAGE_ROUTES_SECRET_ARN` names: the values of two variables, which may be longer than the 4 KB that
 /// Lambda allows for all variables.
@@ -55,7 +56,8 @@ async fn read(environment: &impl Fn(&str) -> Option<String>) -> Option<Option<Ro
     let text = SecretsManager::new(endpoint).text(&id).await?;
     let secret = serde_json::from_str(&text).inspect_err(|error: &serde_json::Error| {
         let (line, column) = (error.line(), error.column());
-        tracing::error!(
+        operator_alarm!(
+            Alarm::Configuration,
             id,
             line,
             column,

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::cache::{Cache, Fetched, Times};
 use super::clock::wall;
+use crate::alarm::Alarm;
 use crate::config::KeySource;
 use crate::problem::Code;
 use crate::secret::Secret;
@@ -52,7 +53,8 @@ impl KeyStore {
         match &self.key {
             KeySource::Given(secret) => Ok(secret.clone()),
             KeySource::Missing { given, managed } => {
-                tracing::error!(
+                operator_alarm!(
+                    Alarm::Configuration,
                     "the key is missing: set {managed} to the ARN of its secret on AWS, or set {given} at home"
                 );
                 Err(Code::ServiceUnavailable)
@@ -73,7 +75,8 @@ impl KeyStore {
     async fn fetch(&self, id: &str, member: &str) -> Option<Fetched<Secret>> {
         let secret = key_in(&self.secrets.text(id).await?, member);
         if secret.is_none() {
-            tracing::error!(
+            operator_alarm!(
+                Alarm::Configuration,
                 id,
                 "the secret contains no key: it must be the key alone, or a JSON object with the key as {member}"
             );
@@ -97,7 +100,8 @@ impl SecretsManager {
             let response = client.get_secret_value().secret_id(id).send().await;
             let response = response.inspect_err(|error| {
                 let code = aws_sdk_secretsmanager::error::ProvideErrorMetadata::code(error).unwrap_or("no response");
-                tracing::error!(
+                operator_alarm!(
+                    Alarm::Configuration,
                     id,
                     code,
                     "Secrets Manager did not return the secret: does it exist in this region, and may the function's \

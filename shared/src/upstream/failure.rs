@@ -5,6 +5,7 @@
 
 mod names;
 
+use crate::alarm::Alarm;
 use crate::problem::{Code, Problem};
 use std::fmt;
 
@@ -71,7 +72,7 @@ struct FailureFacts {
     class: &'static str,
     problem: Code,
     token: TokenPolicy,
-    alarm: bool,
+    alarm: Option<Alarm>,
 }
 
 impl Failure {
@@ -104,28 +105,30 @@ impl Failure {
     const fn facts(self) -> FailureFacts {
         use TokenPolicy::{Keep, Refund};
         let (class, problem, token, alarm) = match self {
-            Self::Auth => ("upstream_auth", Code::ServiceUnavailable, Refund, true),
-            Self::Quota => ("upstream_quota", Code::ServiceUnavailable, Refund, true),
-            Self::ModelUnavailable => ("model_unavailable", Code::ServiceUnavailable, Refund, true),
-            Self::RateLimited => ("rate_limited", Code::UpstreamBusy, Refund, false),
-            Self::Unavailable => ("upstream_unavailable", Code::UpstreamBusy, Refund, false),
-            Self::BadRequest => ("bad_request", Code::UpstreamRejectedInput, Keep, false),
-            Self::InputImageUnreachable => ("input_image_unreachable", Code::InvalidUrl, Keep, false),
-            Self::ContentBlocked => ("content_blocked", Code::ContentRejected, Keep, false),
-            Self::PayloadTooLarge => ("payload_too_large", Code::PayloadTooLarge, Keep, false),
-            Self::NoImage => ("no_image", Code::NoImage, Keep, false),
-            Self::Truncated => ("upstream_truncated", Code::StreamInterrupted, Keep, false),
-            Self::Timeout => ("upstream_timeout", Code::UpstreamTimeout, Keep, false),
-            Self::Error => ("upstream_error", Code::UpstreamError, Keep, false),
-            Self::BadContentType => ("upstream_bad_content_type", Code::UpstreamProtocolError, Keep, false),
-            Self::Unreachable => ("upstream_unreachable", Code::UpstreamUnreachable, Refund, false),
-            Self::ConnectTimeout => ("upstream_connect_timeout", Code::UpstreamTimeout, Refund, false),
-            Self::Redirect => ("upstream_redirect", Code::UpstreamProtocolError, Refund, true),
-            Self::Protocol => ("upstream_protocol_error", Code::UpstreamProtocolError, Keep, false),
-            Self::Deadline => ("deadline_exceeded", Code::DeadlineExceeded, Keep, false),
-            Self::ClientClosed => ("client_closed", Code::ClientClosed, Keep, false),
-            Self::Cancelled => ("cancelled", Code::Cancelled, Keep, false),
-            Self::Internal => ("internal_error", Code::InternalError, Keep, true),
+            Self::Auth => ("upstream_auth", Code::ServiceUnavailable, Refund, Some(Alarm::UpstreamAuth)),
+            Self::Quota => ("upstream_quota", Code::ServiceUnavailable, Refund, Some(Alarm::UpstreamQuota)),
+            Self::ModelUnavailable => {
+                ("model_unavailable", Code::ServiceUnavailable, Refund, Some(Alarm::UpstreamConfig))
+            }
+            Self::RateLimited => ("rate_limited", Code::UpstreamBusy, Refund, None),
+            Self::Unavailable => ("upstream_unavailable", Code::UpstreamBusy, Refund, None),
+            Self::BadRequest => ("bad_request", Code::UpstreamRejectedInput, Keep, None),
+            Self::InputImageUnreachable => ("input_image_unreachable", Code::InvalidUrl, Keep, None),
+            Self::ContentBlocked => ("content_blocked", Code::ContentRejected, Keep, None),
+            Self::PayloadTooLarge => ("payload_too_large", Code::PayloadTooLarge, Keep, None),
+            Self::NoImage => ("no_image", Code::NoImage, Keep, None),
+            Self::Truncated => ("upstream_truncated", Code::StreamInterrupted, Keep, None),
+            Self::Timeout => ("upstream_timeout", Code::UpstreamTimeout, Keep, None),
+            Self::Error => ("upstream_error", Code::UpstreamError, Keep, None),
+            Self::BadContentType => ("upstream_bad_content_type", Code::UpstreamProtocolError, Keep, None),
+            Self::Unreachable => ("upstream_unreachable", Code::UpstreamUnreachable, Refund, None),
+            Self::ConnectTimeout => ("upstream_connect_timeout", Code::UpstreamTimeout, Refund, None),
+            Self::Redirect => ("upstream_redirect", Code::UpstreamProtocolError, Refund, Some(Alarm::UpstreamConfig)),
+            Self::Protocol => ("upstream_protocol_error", Code::UpstreamProtocolError, Keep, None),
+            Self::Deadline => ("deadline_exceeded", Code::DeadlineExceeded, Keep, None),
+            Self::ClientClosed => ("client_closed", Code::ClientClosed, Keep, None),
+            Self::Cancelled => ("cancelled", Code::Cancelled, Keep, None),
+            Self::Internal => ("internal_error", Code::InternalError, Keep, Some(Alarm::Internal)),
         };
         FailureFacts { class, problem, token, alarm }
     }
@@ -150,8 +153,8 @@ impl Failure {
         matches!(self, Self::BadRequest | Self::InputImageUnreachable | Self::ContentBlocked | Self::PayloadTooLarge)
     }
 
-    /// Whether an operator must act before calls can succeed again.
-    pub const fn alarm(self) -> bool {
+    /// The alarm, if an operator must act before calls can succeed again.
+    pub const fn alarm(self) -> Option<Alarm> {
         self.facts().alarm
     }
 }

@@ -12,6 +12,7 @@ mod label;
 mod linear;
 mod markdown;
 mod no_keys;
+mod operator;
 mod properties;
 mod rate_limit;
 mod readme;

@@ -10,6 +10,7 @@ mod kept_sequences;
 mod labels;
 mod lambda;
 mod limits;
+mod metrics;
 mod modes;
 mod one_shot;
 mod panics;

@@ -1,5 +1,7 @@
 use std::convert::Infallible;
+use std::iter::Peekable;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -10,6 +12,7 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tracing::Instrument;
 
+use crate::edge::metrics::{Meter, in_current_request};
 use crate::problem::{Code, Problem};
 
 /// A response body that cannot fail and, as a stream, ends in exactly one terminal event.
@@ -23,11 +26,13 @@ use crate::problem::{Code, Problem};
 pub struct Body {
     first: Option<Bytes>,
     rest: BodyRest,
+    /// `None` if the request is not measured.
+    meter: Option<Arc<Meter>>,
 }
 
 enum BodyRest {
     End,
-    Slices(Box<dyn Iterator<Item = Vec<u8>> + Send>),
+    Slices(Peekable<Box<dyn Iterator<Item = Vec<u8>> + Send>>),
     Stream(BodyStream),
 }
 
@@ -111,12 +116,13 @@ impl Sender {
 impl Body {
     /// A body that is complete.
     pub fn whole(bytes: impl Into<Bytes>) -> Self {
-        Self { first: Some(bytes.into()), rest: BodyRest::End }
+        Self { first: Some(bytes.into()), rest: BodyRest::End, meter: None }
     }
 
     /// A complete body that is made slice by slice as the client reads.
     pub fn slices(slices: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Self {
-        Self { first: None, rest: BodyRest::Slices(Box::new(slices)) }
+        let slices: Box<dyn Iterator<Item = Vec<u8>> + Send> = Box::new(slices);
+        Self { first: None, rest: BodyRest::Slices(slices.peekable()), meter: None }
     }
 
     /// A body from `producer`, which runs as a separate task. A client that reads nothing for `stall` is given up.
@@ -128,7 +134,8 @@ impl Body {
     ) -> Self {
         let (sender, messages) = Sender::new(stall);
         spawn(producer(sender));
-        Self { first: None, rest: BodyRest::Stream(BodyStream { messages, write_error: Box::new(write_error) }) }
+        let rest = BodyRest::Stream(BodyStream { messages, write_error: Box::new(write_error) });
+        Self { first: None, rest, meter: None }
     }
 
     /// Prepends bytes.
@@ -136,6 +143,13 @@ impl Body {
     pub fn after(mut self, mut bytes: Vec<u8>) -> Self {
         bytes.extend_from_slice(self.first.as_deref().unwrap_or_default());
         self.first = Some(bytes.into());
+        self
+    }
+
+    /// Measures what is sent. The record is written before the last bytes.
+    #[must_use]
+    pub(in crate::edge) fn measured(mut self, meter: Arc<Meter>) -> Self {
+        self.meter = Some(meter);
         self
     }
 
@@ -178,7 +192,8 @@ pub async fn detached<T: Send + 'static, F: Future<Output = T> + Send + 'static>
     reason = "the one place where work outlives its request: a Sender reports whether the client is connected"
 )]
 fn spawn<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> JoinHandle<T> {
-    tokio::spawn(work.in_current_span())
+    // Boxed, because the work is large and is moved into each future around it.
+    tokio::spawn(in_current_request(Box::pin(work)).in_current_span())
 }
 
 impl http_body::Body for Body {
@@ -186,14 +201,16 @@ impl http_body::Body for Body {
     type Error = Infallible;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        if let Some(bytes) = self.first.take() {
-            return Poll::Ready(Some(Ok(Frame::data(bytes))));
-        }
+        let mut end = Ok(());
         let bytes: Option<Bytes> = match std::mem::replace(&mut self.rest, BodyRest::End) {
+            rest if self.first.is_some() => {
+                self.rest = rest;
+                self.first.take()
+            }
             BodyRest::End => None,
             BodyRest::Slices(mut slices) => {
                 let slice = slices.next();
-                if slice.is_some() {
+                if slices.peek().is_some() {
                     self.rest = BodyRest::Slices(slices);
                 }
                 slice.map(Bytes::from)
@@ -208,10 +225,22 @@ impl http_body::Body for Body {
                     Some(bytes)
                 }
                 Poll::Ready(Some(BodyMessage::Last(bytes))) => Some(bytes),
-                Poll::Ready(Some(BodyMessage::Failed(problem))) => Some((stream.write_error)(&problem).into()),
-                Poll::Ready(None) => Some((stream.write_error)(&Code::InternalError.into()).into()),
+                Poll::Ready(message) => {
+                    let problem = match message {
+                        Some(BodyMessage::Failed(problem)) => *problem,
+                        _ => Code::InternalError.into(),
+                    };
+                    end = Err(problem.code);
+                    Some((stream.write_error)(&problem).into())
+                }
             },
         };
+        if let Some(meter) = &self.meter {
+            meter.sent(bytes.as_ref().map_or(0, Bytes::len));
+            if self.is_end_stream() {
+                meter.write(end);
+            }
+        }
         Poll::Ready(bytes.map(|bytes| Ok(Frame::data(bytes))))
     }
 

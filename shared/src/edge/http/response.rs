@@ -8,6 +8,8 @@ use url::Url;
 
 use super::body::Body;
 use super::request::{Caller, JSON, Route, is_valid_id};
+use crate::alarm::Alarm;
+use crate::edge::metrics::ended;
 use crate::edge::store::{Rate, Refused};
 use crate::media::WholeImage;
 use crate::problem::{CONTENT_TYPE, Code, Problem};
@@ -41,7 +43,7 @@ impl Caller {
         answer: impl Future<Output = Result<Response<Body>, Refused>>,
     ) -> Result<Response<Body>, Refused> {
         AssertUnwindSafe(answer).catch_unwind().await.unwrap_or_else(|_| {
-            tracing::error!(request_id = self.request_id, "the handler panicked");
+            operator_alarm!(Alarm::Internal, request_id = self.request_id, "the handler panicked");
             Err(Code::InternalError.into())
         })
     }
@@ -94,6 +96,7 @@ impl Caller {
     }
 
     fn set_problem(&self, response: &mut Response<Body>, problem: &Problem) {
+        ended(Err(problem.code));
         self.set_common_headers(response);
         *response.status_mut() =
             StatusCode::from_u16(problem.code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

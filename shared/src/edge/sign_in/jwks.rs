@@ -5,6 +5,7 @@ use futures_util::StreamExt;
 use http::header::CACHE_CONTROL;
 use url::Url;
 
+use crate::alarm::Alarm;
 use crate::auth::KeySet;
 use crate::edge::cache::{Cache, Fetched, Times};
 
@@ -66,8 +67,8 @@ impl Jwks {
         let fetched = self.try_fetch().await;
         match &fetched {
             Ok(set) if set.value.has_secrets() => {
-                tracing::error!(
-                    alarm = true,
+                operator_alarm!(
+                    Alarm::SignIn,
                     "the public key set contains a private or shared key: revoke it in Supabase"
                 );
             }

@@ -4,6 +4,7 @@ use super::dynamodb::{Item, StoreError, TableClient, if_applied, item, number, r
 use super::expression::Expression;
 use super::tasks::{TaskRun, Tasks, ledger_key};
 use crate::credits::{Balance, Hold};
+use crate::edge::metrics::expired_hold;
 use crate::problem::Code;
 use crate::task::TaskRecord;
 
@@ -76,11 +77,11 @@ impl Balances {
     }
 
     /// Settles the hold of a task's last run, if there still is one: the run has ended and its process died first.
-    pub(super) async fn settle_by_record(&self, owner: &str, record: &TaskRecord) -> Result<(), Code> {
+    pub(super) async fn settle_by_record(&self, owner: &str, record: &TaskRecord, now_ms: u64) -> Result<(), Code> {
         let item = self.table.get(key(owner)).await?.unwrap_or_default();
         let Some(hold) = read(&item).holds.remove(&record.run) else { return Ok(()) };
         let back = hold.credits.saturating_sub(record.credits.unwrap_or_default());
-        self.settle(owner, &record.run, back).await.map(drop)
+        self.settle_expired(owner, &record.run, &hold, back, now_ms).await
     }
 
     /// An owner's balance.
@@ -114,9 +115,20 @@ impl Balances {
         for (abandoned, hold) in balance.abandoned(now_ms).filter(|(abandoned, _)| *abandoned != run.id) {
             has_settled = true;
             let spent = tasks.spent(&run.owner, &hold.record, abandoned).await?;
-            self.settle(&run.owner, abandoned, hold.credits.saturating_sub(spent)).await?;
+            let back = hold.credits.saturating_sub(spent);
+            self.settle_expired(&run.owner, abandoned, hold, back, now_ms).await?;
         }
         Ok(has_settled)
+    }
+
+    /// Ends the reservation of a run that has ended and not settled. It is counted once, also if several requests find it.
+    async fn settle_expired(&self, owner: &str, run: &str, hold: &Hold, back: u32, now_ms: u64) -> Result<(), Code> {
+        if self.settle(owner, run, back).await?.is_some() {
+            let (credits, age_ms) = (hold.credits, now_ms.saturating_sub(hold.expires_ms));
+            tracing::warn!(credits, age_ms, "a reservation of credits was left by a function that died");
+            expired_hold(age_ms);
+        }
+        Ok(())
     }
 
     /// Creates the balance of a new user, and completes one that exists only through a grant.

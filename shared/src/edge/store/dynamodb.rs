@@ -16,6 +16,8 @@ use tokio::sync::OnceCell;
 use url::Url;
 
 use super::expression::{Expression, ExpressionParts};
+use crate::alarm::Alarm;
+use crate::edge::metrics::Stopwatch;
 use crate::problem::Code;
 
 /// A DynamoDB client. It connects at the first request; its clones share the connection.
@@ -64,6 +66,7 @@ impl DynamoDb {
 impl TableClient {
     /// Reads an item, with every write that was confirmed before.
     pub(super) async fn get(&self, key: Item) -> Result<Option<Item>, Code> {
+        let _time = Stopwatch::of_tables();
         let get = self.client().await.get_item().table_name(&self.name).set_key(Some(key)).consistent_read(true);
         let answer: Boxed<'_, _> = Box::pin(get.send());
         Ok(answer.await.map_err(unavailable)?.item)
@@ -81,6 +84,7 @@ impl TableClient {
 
     /// Writes a whole item.
     pub(super) async fn put(&self, item: Item, expression: Expression) -> Result<(), StoreError> {
+        let _time = Stopwatch::of_tables();
         let ExpressionParts { condition, names, values, .. } = expression.parts();
         let put = self.client().await.put_item().table_name(&self.name).set_item(Some(item));
         let put = put
@@ -94,12 +98,14 @@ impl TableClient {
 
     /// Changes an item, or creates it. Returns it as it is after the write.
     pub(super) async fn update(&self, key: Item, expression: Expression) -> Result<Item, StoreError> {
+        let _time = Stopwatch::of_tables();
         let answer: Boxed<'_, _> = Box::pin(self.update_request(key, expression).await.send());
         Ok(answer.await.map_err(StoreError::of)?.attributes.unwrap_or_default())
     }
 
     /// [`Self::update`] without the SDK's retry, for a write that could be applied twice.
     pub(super) async fn update_once(&self, key: Item, expression: Expression) -> Result<Item, StoreError> {
+        let _time = Stopwatch::of_tables();
         let once = Config::builder().retry_config(RetryConfig::disabled());
         let update = self.update_request(key, expression).await.customize().config_override(once);
         let answer: Boxed<'_, _> = Box::pin(update.send());
@@ -108,6 +114,7 @@ impl TableClient {
 
     /// Deletes an item.
     pub(super) async fn delete(&self, key: Item, expression: Expression) -> Result<(), StoreError> {
+        let _time = Stopwatch::of_tables();
         let ExpressionParts { condition, names, values, .. } = expression.parts();
         let delete = self.client().await.delete_item().table_name(&self.name).set_key(Some(key));
         let delete = delete
@@ -128,6 +135,7 @@ impl TableClient {
         limit: u32,
         after: Option<Item>,
     ) -> Result<(Vec<Item>, Option<Item>), Code> {
+        let _time = Stopwatch::of_tables();
         let ExpressionParts { condition, names, values, .. } = expression.parts();
         let query = self.client().await.query().table_name(&self.name).index_name(index);
         let query = query
@@ -217,9 +225,9 @@ fn unavailable(error: impl Into<aws_sdk_dynamodb::Error>) -> Code {
             | "ValidationException"
     );
     if is_misconfigured {
-        tracing::error!(
+        operator_alarm!(
+            Alarm::Ledger,
             code,
-            alarm = true,
             "DynamoDB refused a request: check that RATE_LIMITS_TABLE and LEDGER_TABLE exist in this region with the keys \
              of template.yaml, and that the function's role may read and write them"
         );

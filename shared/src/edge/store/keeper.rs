@@ -10,7 +10,9 @@ use tracing::Instrument;
 use super::dynamodb::OPERATION_TIMEOUT;
 use super::pictures::{COPY_TIME_LIMIT, Pictures};
 use super::tasks::{TaskRun, Tasks};
+use crate::alarm::Alarm;
 use crate::edge::clock::{now, unix_ms};
+use crate::edge::metrics::in_current_request;
 use crate::image_url::LocalLinks;
 use crate::kept_picture::{KeptPicture, SignedLink};
 use crate::labelled::{label_whole, produce_id};
@@ -158,7 +160,7 @@ impl Keeper {
                     return end;
                 }
                 // A panic. Its slot is unknown, so later pictures of it are not stored.
-                Some(Err(_)) => tracing::error!(alarm = true, "storing a picture panicked"),
+                Some(Err(_)) => operator_alarm!(Alarm::Store, "storing a picture panicked"),
                 None => std::future::pending().await,
             }
         }
@@ -186,7 +188,8 @@ impl Keeper {
             let Some(job) = self.waiting.remove(at) else { return };
             self.busy.push((job.slot, matches!(job.source, KeepSource::Link(_))));
             let (run, deadline) = (self.run.clone(), self.deadline);
-            self.running.spawn(async move { run.keep(job, deadline).await }.in_current_span());
+            let work = async move { run.keep(job, deadline).await };
+            self.running.spawn(in_current_request(work).in_current_span());
         }
     }
 

@@ -12,17 +12,19 @@ use super::dynamodb::{DynamoDb, OPERATION_TIMEOUT};
 use super::pictures::Pictures;
 use super::rate_limit::{Bucket, RateLimiter};
 use super::tasks::{Begun, Cursor, TaskEnd, TaskRun, Tasks, sort_key};
+use crate::alarm::Alarm;
 use crate::auth::Principal;
 use crate::config;
 use crate::credits::{Hold, spent};
 use crate::edge::clock::{now, unix_ms};
 use crate::edge::http::new_id;
+use crate::edge::metrics::expired_lease;
 use crate::kept_picture::KeptPicture;
 use crate::outcome::{Success, Tally};
 use crate::price::Price;
 use crate::problem::{Code, Detail, Problem};
 use crate::rate_limit::{Decision, Policy, Standing};
-use crate::task::{Replay, StoredResult, TaskRecord};
+use crate::task::{Replay, StoredResult, TaskRecord, TaskState};
 use crate::upstream::Failure;
 
 /// Time between the end of the longest call and the deadline, for settlement and the terminal event.
@@ -386,9 +388,15 @@ impl Ledger {
     /// what that run has spent is overwritten.
     async fn take_over(&self, run: &TaskRun, before: &TaskRecord) -> Result<(), Code> {
         if let Some(balances) = &self.balances {
-            balances.settle_by_record(&run.owner, before).await?;
+            balances.settle_by_record(&run.owner, before, unix_ms()).await?;
         }
-        self.tasks.take_over(run, before, unix_ms()).await
+        self.tasks.take_over(run, before, unix_ms()).await?;
+        if let TaskState::Running { lease_ms } = before.state {
+            let age_ms = unix_ms().saturating_sub(lease_ms);
+            tracing::warn!(age_ms, "the lease of a task's last run was over: its function died");
+            expired_lease(age_ms);
+        }
+        Ok(())
     }
 
     /// Reserves what the calls need: tokens, then credits.
@@ -494,7 +502,8 @@ fn rate_limited(retry_after_ms: u64, policy: &Policy) -> Problem {
 
 fn log_failure(settled: Result<(), Code>) {
     if let Err(code) = settled {
-        tracing::error!(
+        operator_alarm!(
+            Alarm::Ledger,
             code = code.as_str(),
             "a record, a refund or a settlement of credits was not written; the task and its credits stay reserved until \
              the lease ends"

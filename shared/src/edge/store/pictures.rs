@@ -27,6 +27,7 @@ pub(super) use self::link_copy::TOTAL as COPY_TIME_LIMIT;
 use self::signature::{SignedPayload, SignedQuery, signed_headers, signed_query};
 use crate::config::{BucketConfig, PicturesConfig};
 use crate::edge::clock::{now, wall};
+use crate::edge::metrics::Stopwatch;
 use crate::kept_picture::SignedLink;
 use crate::media::sniff::MediaType;
 use crate::picture_key::PictureKey;
@@ -175,6 +176,7 @@ impl Pictures {
     }
 
     async fn send(&self, request: &StoreRequest<'_>, end_by: Instant) -> Result<(), PictureError> {
+        let _time = Stopwatch::of_store();
         let by = (now() + self.0.put).min(end_by);
         let mut attempt = 1;
         loop {

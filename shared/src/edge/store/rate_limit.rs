@@ -11,6 +11,7 @@ use super::dynamodb::{
     DynamoDb, Item, OPERATION_TIMEOUT, StoreError, TableClient, if_applied, item, number, read_number, read_text, text,
 };
 use super::expression::Expression;
+use crate::alarm::Alarm;
 use crate::edge::clock::{now, unix_ms};
 use crate::problem::Code;
 use crate::rate_limit::{Conflict, Decision, Policy, RefusalMemory, Standing, Take};
@@ -232,7 +233,7 @@ impl RateLimiter {
     /// Replaces an impossible arrival time by that of an empty bucket, unless it has changed. The bucket then refills
     /// like any other, and admits nothing extra.
     async fn empty(&self, bucket: &Bucket<'_>, stored: &AttributeValue) -> Result<(), Code> {
-        tracing::error!(alarm = true, "rate-limit item has an impossible timestamp (clock skew?); reset to empty");
+        operator_alarm!(Alarm::Ledger, "rate-limit item has an impossible timestamp (clock skew?); reset to empty");
         let now_ms = unix_ms();
         let write = Expression::default()
             .assign("tat", number(bucket.policy.empty_ms(now_ms)))

@@ -7,6 +7,7 @@ use tokio::time::timeout;
 use super::dynamodb::{Item, StoreError, TableClient, if_applied, item, number, read_number, read_text, text};
 use super::expression::Expression;
 use super::ledger::UpstreamWork;
+use crate::alarm::Alarm;
 use crate::kept_picture::KeptPicture;
 use crate::media::{WholeImage, label::LabelStatus, sniff::MediaType};
 use crate::price::Price;
@@ -91,7 +92,7 @@ impl Tasks {
             Err(StoreError::Unavailable(code)) => return Err(self.undo_unconfirmed(run, None, code).await),
         };
         let Some(record) = read(&stored) else {
-            tracing::error!(alarm = true, "a task record of the ledger is malformed");
+            operator_alarm!(Alarm::Ledger, "a task record of the ledger is malformed");
             return Err(Code::ServiceUnavailable);
         };
         let repeat = record.repeat(&run.fingerprint, &run.id, now_ms);

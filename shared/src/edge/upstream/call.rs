@@ -112,8 +112,10 @@ pub async fn run(
     let picture_labels = label_rules.map(|rules| PictureLabels::new(&rules, admission.run()));
     let mut sink = UpdateSink::new(output, keeper, picture_labels);
 
+    let mut upstream_time = None;
     let work = async {
         let read = read_all(&calls, post, end_by, &mut exchanges, &mut sink, &mut client).await;
+        upstream_time = Some(reading_time.now() - begun);
         if read == Err(Failure::Cancelled) {
             cancel(&mut exchanges, &mut sink);
         }
@@ -155,6 +157,7 @@ pub async fn run(
         stored: kept.len(),
         bytes_in,
         took: now() - begun,
+        upstream_time: upstream_time.unwrap_or(now() - begun),
         client_left: client.sender.is_given_up(),
     };
     calls.labels.log(&ended);

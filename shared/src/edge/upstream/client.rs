@@ -15,6 +15,7 @@ use reqwest::multipart::{Form, Part};
 use tokio::time::{Instant, timeout_at};
 use url::Url;
 
+use crate::alarm::Alarm;
 use crate::config::{KeyAs, Timing};
 use crate::edge::clock::{now, unix_ms};
 use crate::edge::secrets::KeyStore;
@@ -192,7 +193,8 @@ impl ReadingTime {
         at + self.paused()
     }
 
-    fn now(&self) -> Instant {
+    /// The real time without the pauses.
+    pub(super) fn now(&self) -> Instant {
         let now = now();
         now.checked_sub(self.paused()).unwrap_or(now)
     }
@@ -302,13 +304,15 @@ impl Upstream {
             let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             let retry_after_ms = wait.and_then(|value| retry_after_ms(value, unix_ms()));
             let (failure, refused) = refusal(status, (!encoded).then_some(response), end_by).await;
-            let alarm = failure.alarm() || refused.is_some_and(|refused| refused.is_setting);
+            let of_setting = refused.filter(|refused| refused.is_setting).map(|_| Alarm::UpstreamConfig);
+            let alarm = failure.alarm().or(of_setting);
             let (parameter, remedy) = refused.map(|refused| (refused.name, refused.remedy)).unzip();
             tracing::warn!(
                 upstream,
                 status,
                 failure = failure.class(),
-                alarm,
+                alarm = alarm.is_some(),
+                alarm_class = alarm.map(Alarm::as_str),
                 parameter,
                 remedy,
                 "the upstream refused"

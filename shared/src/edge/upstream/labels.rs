@@ -1,10 +1,12 @@
 use std::time::Duration;
 
+use crate::alarm::Alarm;
 use crate::auth::Principal;
 use crate::edge::http::is_valid_id;
+use crate::edge::metrics;
 use crate::edge::store::UpstreamWork;
+use crate::metrics::CallFigures;
 use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
-use crate::price::Price;
 use crate::upstream::Failure;
 
 /// Names a request in its summary line in the log. The line holds sizes and codes, never the request or its result.
@@ -29,7 +31,7 @@ impl CallLabels<'_> {
     /// Logs that an upstream did not start a call, which goes to another one.
     pub(super) fn moved_on(&self, upstream: &str, failure: Failure) {
         let (Self { route, request_id, .. }, task_id) = (*self, self.logged_task_id());
-        let (class, alarm) = (failure.class(), failure.alarm());
+        let (class, (alarm, alarm_class)) = (failure.class(), alarm_fields(failure));
         tracing::warn!(
             route,
             request_id,
@@ -37,32 +39,34 @@ impl CallLabels<'_> {
             upstream,
             class,
             alarm,
+            alarm_class,
             "the upstream did not start: trying another"
         );
     }
 
-    /// Writes the summary line.
+    /// Writes the summary line, and the figures of the calls.
     pub(super) fn log(&self, ended: &Ended<'_>) {
         let (Self { route, request_id, principal, .. }, task_id) = (*self, self.logged_task_id());
         let caller = principal.log_id();
         let took_ms = ended.took.as_millis() as u64;
-        let Ended { run, bytes_in, stored, client_left, work: UpstreamWork { upstream, cost }, .. } = *ended;
-        let cost = cost.map(Price::amount);
+        let Ended { run, bytes_in, work: UpstreamWork { upstream, cost }, .. } = *ended;
         // An empty one is not logged.
         let not_started = Some(ended.not_started).filter(|names| !names.is_empty());
-        match ended.verdict {
-            Ok(success) => {
-                let (images, failed) = (success.images.len(), success.failed.len());
-                for FailedSlot { slot, failure } in &success.failed {
-                    let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
-                    tracing::warn!(route, request_id, task_id, slot, class, code, alarm, "a picture failed");
-                }
-                if let Some(failure) = success.cut_short {
-                    let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
-                    tracing::warn!(route, request_id, task_id, class, code, alarm, "a call failed after its pictures");
-                }
-                let labels = labels(success);
-                tracing::info!(
+        let success = ended.verdict.ok();
+        let images = success.map(|success| success.images.len());
+        let failed = success.map(|success| success.failed.len());
+        let cost = success.and_then(|_| Some(cost.as_ref()?.amount()));
+        let labels = success.and_then(labels);
+        let (stored, client_left) = success.map(|_| (ended.stored, ended.client_left)).unzip();
+        let failure = ended.verdict.err();
+        let code = failure.map(|failure| failure.problem().as_str());
+        let is_clients_end = matches!(failure, Some(Failure::ClientClosed | Failure::Cancelled));
+        let fault = failure.filter(|_| !is_clients_end);
+        let class = fault.map(Failure::class);
+        let (alarm, alarm_class) = fault.map(alarm_fields).unzip();
+        macro_rules! summary {
+            ($level:ident, $message:literal) => {
+                tracing::$level!(
                     route,
                     request_id,
                     caller,
@@ -78,61 +82,53 @@ impl CallLabels<'_> {
                     labels,
                     stored,
                     client_left,
-                    "succeeded"
-                );
-            }
-            Err(Failure::ClientClosed) => {
-                let code = Failure::ClientClosed.problem().as_str();
-                tracing::info!(
-                    route,
-                    request_id,
-                    caller,
-                    task_id,
-                    run,
-                    upstream,
-                    not_started,
-                    bytes_in,
-                    took_ms,
-                    code,
-                    "the client left"
-                );
-            }
-            Err(Failure::Cancelled) => {
-                let code = Failure::Cancelled.problem().as_str();
-                tracing::info!(
-                    route,
-                    request_id,
-                    caller,
-                    task_id,
-                    run,
-                    upstream,
-                    not_started,
-                    bytes_in,
-                    took_ms,
-                    code,
-                    "failed"
-                );
-            }
-            Err(failure) => {
-                let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
-                tracing::warn!(
-                    route,
-                    request_id,
-                    caller,
-                    task_id,
-                    run,
-                    upstream,
-                    not_started,
-                    bytes_in,
-                    took_ms,
                     class,
                     code,
                     alarm,
-                    "failed"
-                );
-            }
+                    alarm_class = alarm_class.flatten(),
+                    $message
+                )
+            };
         }
+        for FailedSlot { slot, failure } in success.iter().flat_map(|success| &success.failed) {
+            let (class, code, (alarm, alarm_class)) =
+                (failure.class(), failure.problem().as_str(), alarm_fields(*failure));
+            tracing::warn!(route, request_id, task_id, slot, class, code, alarm, alarm_class, "a picture failed");
+        }
+        if let Some(failure) = success.and_then(|success| success.cut_short) {
+            let (class, code, (alarm, alarm_class)) =
+                (failure.class(), failure.problem().as_str(), alarm_fields(failure));
+            tracing::warn!(
+                route,
+                request_id,
+                task_id,
+                class,
+                code,
+                alarm,
+                alarm_class,
+                "a call failed after its pictures"
+            );
+        }
+        match failure {
+            None => summary!(info, "succeeded"),
+            Some(Failure::ClientClosed) => summary!(info, "the client left"),
+            Some(Failure::Cancelled) => summary!(info, "failed"),
+            Some(_) => summary!(warn, "failed"),
+        }
+        metrics::ended(ended.verdict.map(drop).map_err(Failure::problem));
+        metrics::called(CallFigures {
+            pictures: images.unwrap_or_default(),
+            failed_pictures: failed.unwrap_or_default(),
+            bytes_in,
+            time: ended.upstream_time,
+            cost: success.and(ended.work.cost),
+        });
     }
+}
+
+/// The fields `alarm` and `alarm_class` of a line about a failure.
+fn alarm_fields(failure: Failure) -> (bool, Option<&'static str>) {
+    (failure.alarm().is_some(), failure.alarm().map(Alarm::as_str))
 }
 
 /// The type and the label of each picture, such as `image/png:written`. `None` where pictures are not labelled.
@@ -161,6 +157,8 @@ pub(super) struct Ended<'a> {
     pub(super) bytes_in: u64,
     /// From the request to the verdict.
     pub(super) took: Duration,
+    /// The same until the last answer had ended, without the time of a client that did not read.
+    pub(super) upstream_time: Duration,
     /// The client left or stopped reading, and the work went on.
     pub(super) client_left: bool,
 }

@@ -1,4 +1,5 @@
 use super::output::Output;
+use crate::edge::metrics;
 use crate::edge::store::{KeepEnd, Keeper, StoredPicture};
 use crate::held::{HeldContent, HeldPictures};
 use crate::kept_picture::KeptPicture;
@@ -25,6 +26,9 @@ impl<'a, O: Output> UpdateSink<'a, O> {
 
     /// `copies_links`: links are results of the upstream, not text of a model.
     pub(super) fn update(&mut self, update: &Update<'_>, copies_links: bool) {
+        if matches!(update, Update::ImageFinished { draft: false, .. } | Update::ImageLinked { draft: false, .. }) {
+            metrics::picture();
+        }
         let Self { output, held, keeper, labels } = self;
         let mut write = |update: &Update<'_>| write(update, *output, held, keeper.as_mut(), copies_links);
         match labels {

@@ -221,7 +221,7 @@ internal_error internal_error Keep alarm";
     let written: Vec<String> = Failure::ALL
         .iter()
         .map(|failure| {
-            let alarm = if failure.alarm() { "alarm" } else { "-" };
+            let alarm = if failure.alarm().is_some() { "alarm" } else { "-" };
             format!("{failure} {} {:?} {alarm}", failure.problem(), failure.token())
         })
         .collect();

@@ -3,6 +3,7 @@ use std::time::Duration;
 use tokio::time::timeout_at;
 
 use super::{ATTEMPTS, PictureError};
+use crate::alarm::Alarm;
 use crate::edge::clock::now;
 
 /// Why a request to the store failed.
@@ -101,34 +102,34 @@ impl StoreFault {
         };
         let error = self.error();
         match error {
-            PictureError::Unavailable => tracing::error!(
+            PictureError::Unavailable => operator_alarm!(
+                Alarm::Store,
                 class,
                 status,
                 code,
                 operation,
                 attempts,
-                alarm = true,
                 "the store of the pictures is not available"
             ),
             PictureError::NotCopied => {
                 tracing::warn!(class, status, code, operation, attempts, "the picture behind a link was not copied");
             }
-            PictureError::Digest => tracing::error!(
+            PictureError::Digest => operator_alarm!(
+                Alarm::Store,
                 class,
                 status,
                 code,
                 operation,
                 attempts,
-                alarm = true,
                 "the store received other bytes than were sent"
             ),
-            PictureError::Refused => tracing::error!(
+            PictureError::Refused => operator_alarm!(
+                Alarm::Store,
                 class,
                 status,
                 code,
                 operation,
                 attempts,
-                alarm = true,
                 "the store of the pictures refused a request: check PICTURES_BUCKET, PICTURES_REGION and, for a store \
                  that is not S3, PICTURES_ENDPOINT, PICTURES_PATH_STYLE and its key; on AWS, that the function's role \
                  may put, get or delete objects of the bucket. `cargo dev check` tries the bucket"
