@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 pub mod auth;
+pub mod caps;
 pub mod config;
 pub mod credits;
 #[cfg(feature = "edge")]
