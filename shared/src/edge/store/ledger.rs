@@ -103,7 +103,7 @@ pub struct Admission {
     replays: bool,
     cost: Cost,
     credits_needed: u32,
-    /// Tokens, pictures of the day and a place among the running tasks. `None` where the limiter fails open.
+    /// Tokens, pictures and a place among the running tasks. Unconfirmed where the limiter fails open.
     reservation: Option<Reservation>,
     credits_reserved: u32,
     /// Whether the task has a record. It has none where a table is unavailable and the limiter fails open.

@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use futures_util::future::join;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
@@ -43,9 +42,6 @@ const IS_NEW_RUN: &str = "#rid <> :rid AND #rid1 <> :rid AND #rid2 <> :rid AND #
 const AT_A_TIME: usize = 2;
 /// The longest wait for a turn.
 const MAX_WAIT: Duration = Duration::from_secs(4);
-
-/// Time limit for cleaning up after a write whose outcome is unknown.
-const UNDO_WAIT: Duration = Duration::from_millis(300);
 
 /// The clock of a limiter: milliseconds since 1970.
 pub type LimitClock = fn() -> u64;
@@ -110,55 +106,60 @@ impl RateLimiter {
         self.memory().count_look_up(&bucket.key, (self.clock)())
     }
 
-    /// Reserves what the claim needs: tokens, pictures of the day and a place among the running tasks in one write, then
-    /// pictures of the budget. What the budget refuses is released again. If the process dies between the two writes,
-    /// the caller's reservation stays until its day and its lease end, and the budget has lost nothing.
+    /// Reserves what the claim needs of the caller's limits: tokens, pictures of the day and a place among the running
+    /// tasks, in one write. [`Self::take_budget`] follows.
     ///
     /// After a conflict with another writer the write is tried again. When the time limit of one request is over, the
     /// request is refused with a short retry delay.
     ///
     /// # Errors
-    /// If the table is unavailable. Nothing is reserved then, unless the table remains unavailable: in that case the
-    /// reservation may stay until its day and its lease end.
+    /// If the table is unavailable. The write may have been applied: [`Self::release`] of the
+    /// [unconfirmed](Self::unconfirmed) reservation finds out.
     pub async fn take(&self, bucket: &Bucket<'_>, claim: &Claim) -> Result<Decision, Code> {
         if let Some((refusal, standing)) = self.remembered_refusal(bucket, claim.cost) {
             let standing = standing.unwrap_or_else(|| bucket.policy.standing(0, (self.clock)()));
             return Ok(Decision { standing, result: Err(refusal) });
         }
-        let mut decision = match self.take_of_caller(bucket, claim).await {
-            Ok(decision) => decision,
-            Err(code) => {
-                if code == Code::LimiterUnavailable {
-                    let lost = Reservation { claim: claim.clone(), day: Day::at((self.clock)()), budget_day: None };
-                    // The write may have been applied. If this fails too, the reservation ends by itself.
-                    let _ = timeout(UNDO_WAIT, self.release_all(bucket, &lost)).await;
-                }
-                return Err(code);
+        let give_up_at = now() + OPERATION_TIMEOUT;
+        let mut pause = Duration::ZERO;
+        let mut known_ms = self.memory().arrival_ms(&bucket.key);
+        loop {
+            match self.try_take(bucket, claim, known_ms).await? {
+                ControlFlow::Break(decision) => return Ok(decision),
+                ControlFlow::Continue(stored_ms) => known_ms = stored_ms,
             }
-        };
-        let (Some(budget), Ok(reservation)) = (&self.budget, &mut decision.result) else { return Ok(decision) };
-        let of_budget = budget.take(claim, (self.clock)()).await;
-        if let Ok(Ok(day)) = of_budget {
-            reservation.budget_day = Some(day);
-            return Ok(decision);
-        }
-        let released = self.release_all(bucket, reservation).await;
-        match (of_budget, released) {
-            (Err(code), _) => Err(code),
-            (Ok(Err(refusal)), released) => {
-                // A release that fails is logged by the table's client.
-                let standing = released.unwrap_or(decision.standing);
-                Ok(Decision { standing, result: Err(refusal) })
+            if now() + pause >= give_up_at {
+                tracing::warn!("gave up on a rate-limit bucket: every write met a conflict");
+                let standing = bucket.policy.standing(known_ms.unwrap_or_default(), (self.clock)());
+                let refusal = Refusal::RateLimit { retry_after_ms: CONTENDED_RETRY_MS };
+                return Ok(Decision { standing, result: Err(refusal) });
             }
-            (Ok(Ok(_)), _) => Ok(decision),
+            sleep(pause).await;
+            pause = (pause + PAUSE_STEP).min(MAX_PAUSE);
         }
     }
 
-    /// Ends a reservation: frees the place of the running task, and returns the tokens of `calls` and a number of
-    /// pictures to the caller and to the budget. Returns the state of the bucket.
+    /// The reservation of a claim whose write was not confirmed.
+    pub fn unconfirmed(&self, claim: &Claim) -> Reservation {
+        Reservation { claim: claim.clone(), day: Day::at((self.clock)()), budget_day: None }
+    }
+
+    /// Reserves the pictures in the budget, where there is one. After a refusal or an error, [`Self::release`] the
+    /// reservation. If the process dies in between, the caller's part of it stays until its day and its lease end, and the
+    /// budget has lost nothing.
     ///
-    /// The place shows whether the reservation has ended before: nothing is returned twice, however often the write is
-    /// sent, and nothing after the lease. Pictures of the budget are returned at most once.
+    /// # Errors
+    /// If the table is unavailable. The pictures may count in the budget then.
+    pub async fn take_budget(&self, reservation: &mut Reservation) -> Result<Result<(), Refusal>, Code> {
+        let Some(budget) = &self.budget else { return Ok(Ok(())) };
+        Ok(budget.take(&reservation.claim, (self.clock)()).await?.map(|day| reservation.budget_day = Some(day)))
+    }
+
+    /// Ends a reservation: frees the place of the running task, and returns the tokens of `calls` and a number of
+    /// pictures, first to the caller, then to the budget. Returns the state of the bucket.
+    ///
+    /// Nothing is returned twice, however often this is called or its write is sent: the place shows whether the
+    /// reservation has ended. Nothing is returned either after another request has removed the place as an abandoned one.
     ///
     /// # Errors
     /// If the table is unavailable.
@@ -169,29 +170,21 @@ impl RateLimiter {
         calls: u32,
         pictures: u32,
     ) -> Result<Standing, Code> {
-        let of_budget = async {
-            match (&self.budget, reservation.budget_day) {
-                (Some(budget), Some(day)) if pictures > 0 => budget.give_back(day, pictures).await,
-                _ => Ok(()),
-            }
-        };
-        let (of_caller, of_budget) =
-            join(self.release_of_caller(bucket, reservation, calls, pictures), of_budget).await;
-        of_budget.and(of_caller)
+        let (standing, has_ended) = self.release_of_caller(bucket, reservation, calls, pictures).await?;
+        if let (true, Some(budget), Some(day)) = (has_ended && pictures > 0, &self.budget, reservation.budget_day) {
+            budget.give_back(day, pictures).await?;
+        }
+        Ok(standing)
     }
 
-    async fn release_all(&self, bucket: &Bucket<'_>, reservation: &Reservation) -> Result<Standing, Code> {
-        let Cost { calls, pictures } = reservation.claim.cost;
-        self.release(bucket, reservation, calls, pictures).await
-    }
-
+    /// Returns the state of the bucket, and whether this write ended the reservation.
     async fn release_of_caller(
         &self,
         bucket: &Bucket<'_>,
         reservation: &Reservation,
         calls: u32,
         pictures: u32,
-    ) -> Result<Standing, Code> {
+    ) -> Result<(Standing, bool), Code> {
         let now_ms = (self.clock)();
         let lease = reservation.claim.lease();
         let write = |calls: u32| {
@@ -222,15 +215,14 @@ impl RateLimiter {
         {
             written = self.table.update(bucket.key(), write(0)).await;
         }
-        let item = match written {
-            Ok(item) => item,
-            // The reservation has ended before.
-            Err(StoreError::ConditionFailed(item)) => item,
+        let (item, has_ended) = match written {
+            Ok(item) => (item, true),
+            Err(StoreError::ConditionFailed(item)) => (item, false),
             Err(StoreError::Unavailable(code)) => return Err(code),
         };
         let arrival_ms = read_number(&item, "tat").unwrap_or_default();
         self.memory().admitted(&bucket.key, arrival_ms, now_ms);
-        Ok(bucket.policy.standing(arrival_ms, now_ms))
+        Ok((bucket.policy.standing(arrival_ms, now_ms), has_ended))
     }
 
     /// The state of a bucket, and the usage of this day.
@@ -269,27 +261,6 @@ impl RateLimiter {
             })
         };
         Turn(timeout(MAX_WAIT, turns.acquire_owned()).await.ok().and_then(Result::ok))
-    }
-
-    /// The conditional write of [`Self::take`], until it is decided.
-    async fn take_of_caller(&self, bucket: &Bucket<'_>, claim: &Claim) -> Result<Decision, Code> {
-        let give_up_at = now() + OPERATION_TIMEOUT;
-        let mut pause = Duration::ZERO;
-        let mut known_ms = self.memory().arrival_ms(&bucket.key);
-        loop {
-            match self.try_take(bucket, claim, known_ms).await? {
-                ControlFlow::Break(decision) => return Ok(decision),
-                ControlFlow::Continue(stored_ms) => known_ms = stored_ms,
-            }
-            if now() + pause >= give_up_at {
-                tracing::warn!("gave up on a rate-limit bucket: every write met a conflict");
-                let standing = bucket.policy.standing(known_ms.unwrap_or_default(), (self.clock)());
-                let refusal = Refusal::RateLimit { retry_after_ms: CONTENDED_RETRY_MS };
-                return Ok(Decision { standing, result: Err(refusal) });
-            }
-            sleep(pause).await;
-            pause = (pause + PAUSE_STEP).min(MAX_PAUSE);
-        }
     }
 
     /// One write. Returns the decision, or the stored arrival time if that is no longer `known_ms`.

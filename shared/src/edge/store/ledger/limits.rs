@@ -79,12 +79,21 @@ impl Ledger {
         let claim = Claim { run: admission.run.id.clone(), cost: admission.cost, ends_ms: admission.run.lease_ms };
         let decision = match self.limiter.take(bucket, &claim).await {
             Ok(decision) => decision,
-            Err(_) if self.fails_open => return Ok(()),
-            Err(code) => return Err(code.into()),
+            Err(code) => {
+                // The write may have been applied. The end of the request finds out, and releases the reservation.
+                admission.reservation = Some(self.limiter.unconfirmed(&claim));
+                return if self.fails_open { Ok(()) } else { Err(code.into()) };
+            }
         };
         admission.set_rate(bucket.policy, decision.standing);
-        admission.reservation = Some(decision.result.map_err(|refusal| refused(refusal, bucket))?);
-        Ok(())
+        let mut reservation = decision.result.map_err(|refusal| refused(refusal, bucket))?;
+        let of_budget = self.limiter.take_budget(&mut reservation).await;
+        admission.reservation = Some(reservation);
+        match of_budget {
+            Ok(taken) => taken.map_err(|refusal| refused(refusal, bucket)),
+            Err(_) if self.fails_open => Ok(()),
+            Err(code) => Err(code.into()),
+        }
     }
 
     /// Frees the place of the run, and returns the tokens of `calls` and a number of pictures, if they were reserved.
