@@ -16,7 +16,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use dev::dynamodb::Place;
-use shared::caps::{Caps, Claim, Cost};
+use shared::caps::{Caps, LimitClaim, RequestCost};
 use shared::edge::{Bucket, DynamoDb, RateLimiter, new_id};
 use shared::rate_limit::Policy;
 use tokio::task::JoinSet;
@@ -86,7 +86,8 @@ async fn measure(
                 let key = format!("{run} {}", user((decisions.len() * 64 + instance) as u64));
                 let (asked, before) = (begun.elapsed(), counts[instance].load(Ordering::Relaxed));
                 let bucket = Bucket { key, policy, caps: &CAPS };
-                let claim = Claim { run: new_id(), cost: Cost { calls: 1, pictures: 1 }, ends_ms: u64::MAX };
+                let claim =
+                    LimitClaim { run: new_id(), cost: RequestCost { calls: 1, pictures: 1 }, ends_ms: u64::MAX };
                 let decision = limiter.take(&bucket, &claim).await.unwrap();
                 let calls = counts[instance].load(Ordering::Relaxed) - before;
                 decisions.push((asked, begun.elapsed(), decision.result.is_ok(), calls));

@@ -34,20 +34,20 @@ pub struct Budget {
 
 /// What a request consumes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cost {
+pub struct RequestCost {
     /// Upstream calls: tokens of the bucket.
     pub calls: u32,
     /// The most pictures that the calls can make.
     pub pictures: u32,
 }
 
-/// A request to reserve a [`Cost`] for a run.
+/// A request to reserve a [`RequestCost`] for a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Claim {
+pub struct LimitClaim {
     /// The id of the run. What it reserves is reserved once, however often the write is sent.
     pub run: String,
     /// What it reserves.
-    pub cost: Cost,
+    pub cost: RequestCost,
     /// The time at which the run has certainly ended, in milliseconds since 1970.
     pub ends_ms: u64,
 }
@@ -62,7 +62,7 @@ pub struct Day(u64);
 
 /// What a caller's item holds.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Usage {
+pub struct LimitUsage {
     /// The arrival time of the bucket; 0 if it is full.
     pub arrival_ms: u64,
     /// The pictures of the day.
@@ -73,7 +73,7 @@ pub struct Usage {
 
 /// Why a request is refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum LimitRefusal {
     /// The bucket holds too few tokens.
     RateLimit {
         /// The time until the request would be admitted.
@@ -93,20 +93,20 @@ pub enum Refusal {
     },
 }
 
-/// The answer to a [`Claim`].
+/// The answer to a [`LimitClaim`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The state of the bucket after the decision.
     pub standing: Standing,
     /// What was reserved.
-    pub result: Result<Reservation, Refusal>,
+    pub result: Result<Reservation, LimitRefusal>,
 }
 
 /// What a run has reserved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reservation {
     /// The claim.
-    pub claim: Claim,
+    pub claim: LimitClaim,
     /// The day in which its pictures count for the caller.
     pub day: Day,
     /// The day in which they count for all callers. `None` without a budget.
@@ -119,7 +119,7 @@ pub enum Finding {
     /// An earlier try of the same request was applied, and its answer was lost.
     Ours,
     /// The request exceeds a limit.
-    Refused(Refusal),
+    Refused(LimitRefusal),
     /// The places are all taken, some by tasks whose lease is over: remove these and try again.
     Abandoned,
     /// The item has changed since it was last read: try again with the stored arrival time.
@@ -147,31 +147,31 @@ impl Caps {
     /// The meaning of the stored usage, after the condition of a write for this cost has failed.
     ///
     /// Of several reasons the one with the longest wait is given: the day, then the bucket, then the running tasks.
-    pub fn judge(&self, policy: &Policy, usage: &Usage, is_ours: bool, cost: Cost, now_ms: u64) -> Finding {
+    pub fn judge(&self, policy: &Policy, usage: &LimitUsage, is_ours: bool, cost: RequestCost, now_ms: u64) -> Finding {
         let bucket = policy.judge(usage.arrival_ms, is_ours, cost.calls, now_ms);
         let is_full = |running: usize| running >= self.max_in_flight as usize;
         match bucket {
             Conflict::Ours => Finding::Ours,
             Conflict::Impossible => Finding::Impossible,
             _ if self.room_for(cost.pictures).is_none_or(|room| usage.pictures > room) => {
-                Finding::Refused(Refusal::DailyLimit { ends_ms: Day::at(now_ms).end_ms() })
+                Finding::Refused(LimitRefusal::DailyLimit { ends_ms: Day::at(now_ms).end_ms() })
             }
-            Conflict::Refused { retry_after_ms } => Finding::Refused(Refusal::RateLimit { retry_after_ms }),
-            Conflict::Retry if is_full(usage.running_at(now_ms)) => Finding::Refused(Refusal::TooManyRunning),
+            Conflict::Refused { retry_after_ms } => Finding::Refused(LimitRefusal::RateLimit { retry_after_ms }),
+            Conflict::Retry if is_full(usage.running_at(now_ms)) => Finding::Refused(LimitRefusal::TooManyRunning),
             Conflict::Retry if is_full(usage.running.len()) => Finding::Abandoned,
             Conflict::Retry => Finding::Retry,
         }
     }
 }
 
-impl Usage {
+impl LimitUsage {
     /// The tasks whose lease is not over.
     pub fn running_at(&self, now_ms: u64) -> usize {
         self.running.iter().filter(|lease| !lease.is_over(now_ms)).count()
     }
 }
 
-impl Claim {
+impl LimitClaim {
     /// The running task that it adds.
     pub fn lease(&self) -> Lease {
         Lease(format!("{}.{}", self.ends_ms, self.run))
@@ -236,7 +236,7 @@ impl Budget {
 
 /// The pictures of a reservation that come back at the end of a request: those that were not made. Of each call on which
 /// the upstream started, at least one picture counts, because the upstream may charge for it.
-pub fn pictures_back(cost: Cost, unused_calls: u32, delivered: u32) -> u32 {
+pub fn pictures_back(cost: RequestCost, unused_calls: u32, delivered: u32) -> u32 {
     let started = cost.calls.saturating_sub(unused_calls);
     cost.pictures.saturating_sub(started.max(delivered))
 }
@@ -250,21 +250,21 @@ mod tests {
     const CAPS: Caps = Caps { daily_limit: 100, max_in_flight: 2 };
 
     fn lease(ends_ms: u64) -> Lease {
-        Claim { run: format!("run.{ends_ms}"), cost: Cost { calls: 1, pictures: 1 }, ends_ms }.lease()
+        LimitClaim { run: format!("run.{ends_ms}"), cost: RequestCost { calls: 1, pictures: 1 }, ends_ms }.lease()
     }
 
     #[test]
     fn the_longest_wait_is_the_reason() {
         let check = |arrival_ms: u64, pictures: u32, running: &[u64], expected: Finding| {
             let running: Vec<_> = running.iter().map(|ends_ms| lease(*ends_ms)).collect();
-            let usage = Usage { arrival_ms, pictures, running };
-            let cost = Cost { calls: 1, pictures: 3 };
+            let usage = LimitUsage { arrival_ms, pictures, running };
+            let cost = RequestCost { calls: 1, pictures: 3 };
             assert_eq!(CAPS.judge(&FIVE_A_MINUTE, &usage, false, cost, NOW), expected, "{usage:?}");
             assert_eq!(CAPS.judge(&FIVE_A_MINUTE, &usage, true, cost, NOW), Finding::Ours);
         };
-        let day = Finding::Refused(Refusal::DailyLimit { ends_ms: 1_795_219_200_000 });
-        let bucket = Finding::Refused(Refusal::RateLimit { retry_after_ms: 12_000 });
-        let running = Finding::Refused(Refusal::TooManyRunning);
+        let day = Finding::Refused(LimitRefusal::DailyLimit { ends_ms: 1_795_219_200_000 });
+        let bucket = Finding::Refused(LimitRefusal::RateLimit { retry_after_ms: 12_000 });
+        let running = Finding::Refused(LimitRefusal::TooManyRunning);
         check(0, 97, &[NOW + 1], Finding::Retry);
         check(0, 98, &[], day);
         check(NOW + 60_000, 98, &[NOW + 1, NOW + 1], day);
@@ -274,7 +274,8 @@ mod tests {
         check(NOW, 0, &[0, NOW + 2, NOW + 3], running);
         check(u64::MAX, 100, &[], Finding::Impossible);
         let small = Caps { daily_limit: 2, ..CAPS };
-        let finding = small.judge(&FIVE_A_MINUTE, &Usage::default(), false, Cost { calls: 1, pictures: 3 }, NOW);
+        let finding =
+            small.judge(&FIVE_A_MINUTE, &LimitUsage::default(), false, RequestCost { calls: 1, pictures: 3 }, NOW);
         assert_eq!(finding, day, "a request that no day has room for");
     }
 
@@ -299,7 +300,7 @@ mod tests {
     #[test]
     fn what_was_not_made_comes_back() {
         let check = |calls, pictures, unused_calls, delivered, back| {
-            assert_eq!(pictures_back(Cost { calls, pictures }, unused_calls, delivered), back);
+            assert_eq!(pictures_back(RequestCost { calls, pictures }, unused_calls, delivered), back);
         };
         check(1, 1, 0, 1, 0);
         check(1, 1, 0, 0, 0);

@@ -1,7 +1,7 @@
 use std::collections::HashMap;
 
 use super::Policy;
-use crate::caps::Refusal;
+use crate::caps::LimitRefusal;
 
 /// The largest number of callers that are remembered at once.
 const MAX_CALLERS: usize = 10_000;
@@ -28,7 +28,7 @@ pub struct RefusalMemory {
 /// A refusal by a cap, which counts for [`CAP_KEPT_MS`].
 #[derive(Debug, Clone, Copy)]
 pub struct SeenRefusal {
-    refusal: Refusal,
+    refusal: LimitRefusal,
     /// The fewest pictures that are refused.
     pictures: u32,
     until_ms: u64,
@@ -47,18 +47,18 @@ struct SeenBucket {
 
 impl SeenRefusal {
     /// Remembers that a request for this number of pictures was refused by a cap.
-    pub fn new(refusal: Refusal, pictures: u32, now_ms: u64) -> Self {
+    pub fn new(refusal: LimitRefusal, pictures: u32, now_ms: u64) -> Self {
         let until_ms = now_ms + CAP_KEPT_MS;
         match refusal {
-            Refusal::DailyLimit { ends_ms } | Refusal::BudgetExhausted { ends_ms } => {
+            LimitRefusal::DailyLimit { ends_ms } | LimitRefusal::BudgetExhausted { ends_ms } => {
                 Self { refusal, pictures, until_ms: until_ms.min(ends_ms) }
             }
-            Refusal::TooManyRunning | Refusal::RateLimit { .. } => Self { refusal, pictures: 0, until_ms },
+            LimitRefusal::TooManyRunning | LimitRefusal::RateLimit { .. } => Self { refusal, pictures: 0, until_ms },
         }
     }
 
     /// The refusal, if it still counts and the request makes no fewer pictures.
-    pub fn refusal(&self, pictures: u32, now_ms: u64) -> Option<Refusal> {
+    pub fn refusal(&self, pictures: u32, now_ms: u64) -> Option<LimitRefusal> {
         (now_ms < self.until_ms && pictures >= self.pictures).then_some(self.refusal)
     }
 }
@@ -71,7 +71,7 @@ impl RefusalMemory {
     }
 
     /// The refusal by a cap that counts for a request of this caller.
-    pub fn refusal_by_cap(&self, caller: &str, pictures: u32, now_ms: u64) -> Option<Refusal> {
+    pub fn refusal_by_cap(&self, caller: &str, pictures: u32, now_ms: u64) -> Option<LimitRefusal> {
         self.callers.get(caller)?.by_cap?.refusal(pictures, now_ms)
     }
 
@@ -91,7 +91,7 @@ impl RefusalMemory {
     }
 
     /// Records that a cap refused a request of a caller for this number of pictures.
-    pub fn refused_by_cap(&mut self, caller: &str, refusal: Refusal, pictures: u32, arrival_ms: u64, now_ms: u64) {
+    pub fn refused_by_cap(&mut self, caller: &str, refusal: LimitRefusal, pictures: u32, arrival_ms: u64, now_ms: u64) {
         let seen = self.remember(caller, arrival_ms, 0, now_ms);
         seen.by_cap = Some(SeenRefusal::new(refusal, pictures, now_ms));
     }

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use shared::caps::{Budget, BudgetAlarm, Caps, Claim, Cost, Day, Finding, Lease, Refusal, Usage, pictures_back};
+use shared::caps::{
+    Budget, BudgetAlarm, Caps, Day, Finding, Lease, LimitClaim, LimitRefusal, LimitUsage, RequestCost, pictures_back,
+};
 use shared::rate_limit::{Policy, RefusalMemory, SeenRefusal, Take};
 
 /// 00:00 UTC of a day.
@@ -23,13 +25,13 @@ struct Store {
 }
 
 impl Store {
-    fn usage(&self, day: Day) -> Usage {
+    fn usage(&self, day: Day) -> LimitUsage {
         let pictures = self.made.get(&day).copied().unwrap_or_default();
-        Usage { arrival_ms: self.arrival_ms.unwrap_or_default(), pictures, running: self.running.clone() }
+        LimitUsage { arrival_ms: self.arrival_ms.unwrap_or_default(), pictures, running: self.running.clone() }
     }
 
     /// The conditional write.
-    fn reserve(&mut self, take: Take, caps: &Caps, claim: &Claim, now_ms: u64) -> bool {
+    fn reserve(&mut self, take: Take, caps: &Caps, claim: &LimitClaim, now_ms: u64) -> bool {
         let day = Day::at(now_ms);
         let usage = self.usage(day);
         let is_new = !self.runs.contains(&claim.run);
@@ -55,7 +57,7 @@ impl Store {
     }
 
     /// The write that ends a reservation: only the first one does.
-    fn release(&mut self, claim: &Claim, day: Day, pictures: u32) {
+    fn release(&mut self, claim: &LimitClaim, day: Day, pictures: u32) {
         let lease = claim.lease();
         if self.running.contains(&lease) {
             self.running.retain(|running| *running != lease);
@@ -69,10 +71,10 @@ fn decide(
     store: &mut Store,
     memory: &mut RefusalMemory,
     caps: &Caps,
-    claim: &Claim,
+    claim: &LimitClaim,
     now_ms: u64,
     loses: bool,
-) -> Result<Day, Refusal> {
+) -> Result<Day, LimitRefusal> {
     let (policy, cost) = (&HUNDRED_A_MINUTE, claim.cost);
     if let Some(refusal) = memory.refusal_by_cap("caller", cost.pictures, now_ms) {
         return Err(refusal);
@@ -106,7 +108,7 @@ fn decide(
 struct Request {
     after_ms: u64,
     process: usize,
-    cost: Cost,
+    cost: RequestCost,
     loses_answer: bool,
     /// How long it runs; `None` if its function dies.
     runs_ms: Option<u64>,
@@ -124,7 +126,7 @@ fn request() -> impl Strategy<Value = Request> {
         |(after_ms, process, (calls, pictures), loses_answer, runs_ms, unused_calls, delivered)| Request {
             after_ms,
             process,
-            cost: Cost { calls, pictures },
+            cost: RequestCost { calls, pictures },
             loses_answer,
             runs_ms,
             unused_calls: unused_calls.min(calls),
@@ -135,7 +137,7 @@ fn request() -> impl Strategy<Value = Request> {
 
 /// A reservation that has not ended.
 struct Running {
-    claim: Claim,
+    claim: LimitClaim,
     day: Day,
     ends_at_ms: u64,
     back: u32,
@@ -171,7 +173,7 @@ proptest! {
             }
             let now_ms = time_ms + skews[request.process];
             let longest_ms = request.runs_ms.unwrap_or(60_000) + LEASE_MARGIN_MS;
-            let claim = Claim { run: format!("run-{number}"), cost: request.cost, ends_ms: now_ms + longest_ms };
+            let claim = LimitClaim { run: format!("run-{number}"), cost: request.cost, ends_ms: now_ms + longest_ms };
             let memory = &mut memories[request.process];
             match decide(&mut store, memory, &caps, &claim, now_ms, request.loses_answer) {
                 Ok(day) => {
@@ -181,8 +183,8 @@ proptest! {
                         running.push(Running { claim, day, ends_at_ms: time_ms + runs_ms, back });
                     }
                 }
-                Err(Refusal::DailyLimit { ends_ms }) => prop_assert_eq!(ends_ms, Day::at(now_ms).end_ms()),
-                Err(refusal) => prop_assert_eq!(refusal, Refusal::TooManyRunning),
+                Err(LimitRefusal::DailyLimit { ends_ms }) => prop_assert_eq!(ends_ms, Day::at(now_ms).end_ms()),
+                Err(refusal) => prop_assert_eq!(refusal, LimitRefusal::TooManyRunning),
             }
             prop_assert!(running.len() <= max_in_flight as usize, "{} tasks run", running.len());
             for (day, pictures) in &counted {
@@ -199,15 +201,15 @@ proptest! {
     fn a_refusal_ends_when_it_says(at_ms in 0_u64..DAY_MS - 10_000, made in 0_u32..=5, pictures in 1_u32..=3) {
         let now_ms = MIDNIGHT + at_ms;
         let (caps, day) = (Caps { daily_limit: 5, max_in_flight: 1 }, Day::at(now_ms));
-        let cost = Cost { calls: 1, pictures };
-        let claim = |ends_ms| Claim { run: format!("run-{ends_ms}"), cost, ends_ms };
+        let cost = RequestCost { calls: 1, pictures };
+        let claim = |ends_ms| LimitClaim { run: format!("run-{ends_ms}"), cost, ends_ms };
         let ask = |store: &mut Store, now_ms| {
             decide(store, &mut RefusalMemory::default(), &caps, &claim(now_ms + 5_000), now_ms, false)
         };
         let mut store = Store { made: [(day, made)].into(), ..Store::default() };
         if made + pictures > 5 {
             for now_ms in [now_ms, day.end_ms() - 1] {
-                prop_assert_eq!(ask(&mut store, now_ms), Err(Refusal::DailyLimit { ends_ms: day.end_ms() }));
+                prop_assert_eq!(ask(&mut store, now_ms), Err(LimitRefusal::DailyLimit { ends_ms: day.end_ms() }));
             }
             prop_assert!(ask(&mut store, day.end_ms()).is_ok());
         } else {
@@ -215,11 +217,11 @@ proptest! {
             // It dies. Its pictures stay counted in this day.
             let busy = ask(&mut store, now_ms + 4_999).unwrap_err();
             if made + 2 * pictures <= 5 {
-                prop_assert_eq!(busy, Refusal::TooManyRunning);
+                prop_assert_eq!(busy, LimitRefusal::TooManyRunning);
                 prop_assert!(ask(&mut store, now_ms + 5_000).is_ok());
                 prop_assert_eq!(store.running.len(), 1);
             } else {
-                prop_assert_eq!(busy, Refusal::DailyLimit { ends_ms: day.end_ms() });
+                prop_assert_eq!(busy, LimitRefusal::DailyLimit { ends_ms: day.end_ms() });
             }
         }
     }
@@ -258,18 +260,18 @@ proptest! {
 #[test]
 fn a_refusal_by_a_cap_is_remembered_for_a_short_time() {
     let ends_ms = MIDNIGHT + 1_500;
-    let day = SeenRefusal::new(Refusal::DailyLimit { ends_ms }, 3, MIDNIGHT);
-    let refusal = Some(Refusal::DailyLimit { ends_ms });
+    let day = SeenRefusal::new(LimitRefusal::DailyLimit { ends_ms }, 3, MIDNIGHT);
+    let refusal = Some(LimitRefusal::DailyLimit { ends_ms });
     assert_eq!((day.refusal(3, MIDNIGHT), day.refusal(4, ends_ms - 1)), (refusal, refusal));
     assert_eq!(day.refusal(2, MIDNIGHT), None, "fewer pictures may fit");
     assert_eq!(day.refusal(3, ends_ms), None, "another day");
-    let running = SeenRefusal::new(Refusal::TooManyRunning, 3, MIDNIGHT);
-    assert_eq!(running.refusal(1, MIDNIGHT + 1_999), Some(Refusal::TooManyRunning), "any request needs a place");
+    let running = SeenRefusal::new(LimitRefusal::TooManyRunning, 3, MIDNIGHT);
+    assert_eq!(running.refusal(1, MIDNIGHT + 1_999), Some(LimitRefusal::TooManyRunning), "any request needs a place");
     assert_eq!(running.refusal(1, MIDNIGHT + 2_000), None);
 
     let mut memory = RefusalMemory::default();
-    memory.refused_by_cap("a", Refusal::TooManyRunning, 1, 0, MIDNIGHT);
-    assert_eq!(memory.refusal_by_cap("a", 1, MIDNIGHT), Some(Refusal::TooManyRunning));
+    memory.refused_by_cap("a", LimitRefusal::TooManyRunning, 1, 0, MIDNIGHT);
+    assert_eq!(memory.refusal_by_cap("a", 1, MIDNIGHT), Some(LimitRefusal::TooManyRunning));
     assert_eq!(memory.refusal_by_cap("b", 1, MIDNIGHT), None);
     memory.admitted("a", 0, MIDNIGHT);
     assert_eq!(memory.refusal_by_cap("a", 1, MIDNIGHT), None, "a place was freed in this process");

@@ -14,7 +14,7 @@ use super::pictures::Pictures;
 use super::rate_limit::RateLimiter;
 use super::tasks::{Begun, Cursor, TaskEnd, TaskRun, Tasks, sort_key};
 use crate::auth::{Principal, UserId};
-use crate::caps::{Budget, Caps, Cost, Reservation, pictures_back};
+use crate::caps::{Budget, Caps, RequestCost, Reservation, pictures_back};
 use crate::config;
 use crate::credits::{Hold, spent};
 use crate::edge::clock::{now, unix_ms};
@@ -101,9 +101,9 @@ pub struct Admission {
     run: TaskRun,
     deadline: Instant,
     replays: bool,
-    cost: Cost,
+    cost: RequestCost,
     credits_needed: u32,
-    /// Tokens, pictures and a place among the running tasks. Unconfirmed where the limiter fails open.
+    /// Tokens, pictures and a place among the running tasks. `None` where the limiter fails open.
     reservation: Option<Reservation>,
     credits_reserved: u32,
     /// Whether the task has a record. It has none where a table is unavailable and the limiter fails open.
@@ -191,7 +191,7 @@ impl Ledger {
             return Err(Code::UserBlocked.into());
         }
         let bucket = self.bucket(request.principal);
-        let cost = Cost { calls: request.calls, pictures: request.images };
+        let cost = RequestCost { calls: request.calls, pictures: request.images };
         let max = bucket.policy.limit.min(self.caps.daily_limit);
         if !bucket.policy.can_hold(request.calls) || self.caps.room_for(request.images).is_none() {
             return Err(Problem::invalid("/n", Detail::MoreThanLimit { max }).into());
@@ -351,7 +351,7 @@ impl Ledger {
             },
             deadline,
             replays: request.replays,
-            cost: Cost { calls: request.calls, pictures: request.images },
+            cost: RequestCost { calls: request.calls, pictures: request.images },
             credits_needed: self.balances.as_ref().map_or(0, |_| request.images),
             reservation: None,
             credits_reserved: 0,

@@ -13,7 +13,9 @@ use super::dynamodb::{
     DynamoDb, Item, OPERATION_TIMEOUT, StoreError, TableClient, if_applied, item, number, read_number, read_text, text,
 };
 use super::expression::Expression;
-use crate::caps::{Budget, Caps, Claim, Cost, Day, Decision, Finding, Lease, Refusal, Reservation, Usage};
+use crate::caps::{
+    Budget, Caps, Day, Decision, Finding, Lease, LimitClaim, LimitRefusal, LimitUsage, RequestCost, Reservation,
+};
 use crate::edge::clock::now;
 use crate::problem::Code;
 use crate::rate_limit::{Policy, RefusalMemory, Standing, Take};
@@ -42,6 +44,9 @@ const IS_NEW_RUN: &str = "#rid <> :rid AND #rid1 <> :rid AND #rid2 <> :rid AND #
 const AT_A_TIME: usize = 2;
 /// The longest wait for a turn.
 const MAX_WAIT: Duration = Duration::from_secs(4);
+
+/// Time limit for cleaning up after a write whose outcome is unknown.
+const UNDO_WAIT: Duration = Duration::from_millis(300);
 
 /// The clock of a limiter: milliseconds since 1970.
 pub type LimitClock = fn() -> u64;
@@ -89,7 +94,11 @@ impl RateLimiter {
     /// Waits for the caller's turn to use the tables, or refuses from memory. A thousand requests of one caller at once
     /// therefore cost a few writes: the answers to the first ones decide the others. A refusal has the state of the
     /// bucket, where it is known.
-    pub(super) async fn enter(&self, bucket: &Bucket<'_>, cost: Cost) -> Result<Turn, (Refusal, Option<Standing>)> {
+    pub(super) async fn enter(
+        &self,
+        bucket: &Bucket<'_>,
+        cost: RequestCost,
+    ) -> Result<Turn, (LimitRefusal, Option<Standing>)> {
         if let Some(refused) = self.remembered_refusal(bucket, cost) {
             return Err(refused);
         }
@@ -113,9 +122,9 @@ impl RateLimiter {
     /// request is refused with a short retry delay.
     ///
     /// # Errors
-    /// If the table is unavailable. The write may have been applied: [`Self::release`] of the
-    /// [unconfirmed](Self::unconfirmed) reservation finds out.
-    pub async fn take(&self, bucket: &Bucket<'_>, claim: &Claim) -> Result<Decision, Code> {
+    /// If the table is unavailable. The write may have been applied; the reservation then stays until its day and its lease
+    /// end.
+    pub async fn take(&self, bucket: &Bucket<'_>, claim: &LimitClaim) -> Result<Decision, Code> {
         if let Some((refusal, standing)) = self.remembered_refusal(bucket, claim.cost) {
             let standing = standing.unwrap_or_else(|| bucket.policy.standing(0, (self.clock)()));
             return Ok(Decision { standing, result: Err(refusal) });
@@ -131,17 +140,12 @@ impl RateLimiter {
             if now() + pause >= give_up_at {
                 tracing::warn!("gave up on a rate-limit bucket: every write met a conflict");
                 let standing = bucket.policy.standing(known_ms.unwrap_or_default(), (self.clock)());
-                let refusal = Refusal::RateLimit { retry_after_ms: CONTENDED_RETRY_MS };
+                let refusal = LimitRefusal::RateLimit { retry_after_ms: CONTENDED_RETRY_MS };
                 return Ok(Decision { standing, result: Err(refusal) });
             }
             sleep(pause).await;
             pause = (pause + PAUSE_STEP).min(MAX_PAUSE);
         }
-    }
-
-    /// The reservation of a claim whose write was not confirmed.
-    pub fn unconfirmed(&self, claim: &Claim) -> Reservation {
-        Reservation { claim: claim.clone(), day: Day::at((self.clock)()), budget_day: None }
     }
 
     /// Reserves the pictures in the budget, where there is one. After a refusal or an error, [`Self::release`] the
@@ -150,7 +154,7 @@ impl RateLimiter {
     ///
     /// # Errors
     /// If the table is unavailable. The pictures may count in the budget then.
-    pub async fn take_budget(&self, reservation: &mut Reservation) -> Result<Result<(), Refusal>, Code> {
+    pub async fn take_budget(&self, reservation: &mut Reservation) -> Result<Result<(), LimitRefusal>, Code> {
         let Some(budget) = &self.budget else { return Ok(Ok(())) };
         Ok(budget.take(&reservation.claim, (self.clock)()).await?.map(|day| reservation.budget_day = Some(day)))
     }
@@ -225,8 +229,18 @@ impl RateLimiter {
         Ok((bucket.policy.standing(arrival_ms, now_ms), has_ended))
     }
 
+    /// Releases a claim whose write failed with this code, if it may have been applied.
+    pub(super) async fn undo_unconfirmed(&self, bucket: &Bucket<'_>, claim: &LimitClaim, code: Code) {
+        if code == Code::LimiterUnavailable {
+            let reservation = Reservation { claim: claim.clone(), day: Day::at((self.clock)()), budget_day: None };
+            let RequestCost { calls, pictures } = claim.cost;
+            // If this fails too, the reservation ends by itself.
+            let _ = timeout(UNDO_WAIT, self.release_of_caller(bucket, &reservation, calls, pictures)).await;
+        }
+    }
+
     /// The state of a bucket, and the usage of this day.
-    pub(super) async fn usage(&self, bucket: &Bucket<'_>) -> Result<(Standing, Usage), Code> {
+    pub(super) async fn usage(&self, bucket: &Bucket<'_>) -> Result<(Standing, LimitUsage), Code> {
         let item = self.table.get(bucket.key()).await?.unwrap_or_default();
         let now_ms = (self.clock)();
         let usage = read_usage(&item, Day::at(now_ms));
@@ -234,14 +248,14 @@ impl RateLimiter {
     }
 
     /// The refusal that follows from what this process remembers: of the caller's bucket and caps, and of the budget.
-    fn remembered_refusal(&self, bucket: &Bucket<'_>, cost: Cost) -> Option<(Refusal, Option<Standing>)> {
+    fn remembered_refusal(&self, bucket: &Bucket<'_>, cost: RequestCost) -> Option<(LimitRefusal, Option<Standing>)> {
         let now_ms = (self.clock)();
         let memory = self.memory();
         let arrival_ms = memory.arrival_ms(&bucket.key);
         let standing = arrival_ms.map(|arrival_ms| bucket.policy.standing(arrival_ms, now_ms));
         let by_bucket = || {
             let retry_after_ms = bucket.policy.refusal(arrival_ms?, cost.calls, now_ms)?;
-            Some(Refusal::RateLimit { retry_after_ms })
+            Some(LimitRefusal::RateLimit { retry_after_ms })
         };
         let by_budget = || self.budget.as_ref()?.remembered_refusal(cost.pictures, now_ms);
         let by_cap = memory.refusal_by_cap(&bucket.key, cost.pictures, now_ms);
@@ -267,7 +281,7 @@ impl RateLimiter {
     async fn try_take(
         &self,
         bucket: &Bucket<'_>,
-        claim: &Claim,
+        claim: &LimitClaim,
         known_ms: Option<u64>,
     ) -> Result<ControlFlow<Decision, Option<u64>>, Code> {
         let now_ms = (self.clock)();
@@ -279,7 +293,7 @@ impl RateLimiter {
             Ok(ControlFlow::Break(Decision { standing, result: Ok(reservation) }))
         };
         let Some(room) = bucket.caps.room_for(claim.cost.pictures) else {
-            let refusal = Refusal::DailyLimit { ends_ms: day.end_ms() };
+            let refusal = LimitRefusal::DailyLimit { ends_ms: day.end_ms() };
             let standing = bucket.policy.standing(known_ms.unwrap_or_default(), now_ms);
             return Ok(ControlFlow::Break(Decision { standing, result: Err(refusal) }));
         };
@@ -300,9 +314,9 @@ impl RateLimiter {
         let refusal = match finding {
             Finding::Ours => return admit(arrival_ms),
             Finding::Retry => return Ok(ControlFlow::Continue(Some(arrival_ms))),
-            Finding::Refused(Refusal::RateLimit { retry_after_ms }) => {
+            Finding::Refused(LimitRefusal::RateLimit { retry_after_ms }) => {
                 let held_ms = self.memory().refused(&bucket.key, bucket.policy, arrival_ms, now_ms);
-                Refusal::RateLimit { retry_after_ms: retry_after_ms + held_ms }
+                LimitRefusal::RateLimit { retry_after_ms: retry_after_ms + held_ms }
             }
             Finding::Refused(refusal) => {
                 self.memory().refused_by_cap(&bucket.key, refusal, claim.cost.pictures, arrival_ms, now_ms);
@@ -327,13 +341,13 @@ impl RateLimiter {
     async fn write(
         &self,
         bucket: &Bucket<'_>,
-        claim: &Claim,
+        claim: &LimitClaim,
         room: u32,
         known_ms: Option<u64>,
         now_ms: u64,
     ) -> Result<u64, StoreError> {
         let Bucket { policy, caps, .. } = bucket;
-        let Cost { calls, pictures } = claim.cost;
+        let RequestCost { calls, pictures } = claim.cost;
         let day = Day::at(now_ms);
         // An absent attribute is 0, or an empty set.
         let within_caps = "(attribute_not_exists(#made) OR #made <= :room) AND \
@@ -371,7 +385,7 @@ impl RateLimiter {
     }
 
     /// Removes the running tasks whose lease is over: their functions died.
-    async fn remove_abandoned(&self, bucket: &Bucket<'_>, usage: &Usage, now_ms: u64) -> Result<(), Code> {
+    async fn remove_abandoned(&self, bucket: &Bucket<'_>, usage: &LimitUsage, now_ms: u64) -> Result<(), Code> {
         let over = usage.running.iter().filter(|lease| lease.is_over(now_ms));
         let over: Vec<_> = over.map(|lease| lease.as_str().to_owned()).collect();
         tracing::warn!(leases = over.len(), "running tasks whose lease is over were removed: their functions died");
@@ -419,11 +433,11 @@ fn is_run_of(item: &Item, run: &str) -> bool {
 }
 
 /// Reads a caller's item. A malformed number of pictures leaves none.
-fn read_usage(item: &Item, day: Day) -> Usage {
+fn read_usage(item: &Item, day: Day) -> LimitUsage {
     let made = day.attribute();
     let pictures = if item.contains_key(&made) { read_number(item, &made).unwrap_or(u32::MAX) } else { 0 };
     let leases = item.get("running").and_then(|running| running.as_ss().ok());
-    Usage {
+    LimitUsage {
         arrival_ms: read_number(item, "tat").unwrap_or_default(),
         pictures,
         running: leases.into_iter().flatten().map(|lease| Lease::new(lease)).collect(),

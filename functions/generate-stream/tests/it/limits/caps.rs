@@ -10,7 +10,7 @@ use dev::transcript::Transcript;
 use futures_util::future::join_all;
 use generate_stream::App;
 use serde_json::json;
-use shared::caps::{Budget, Caps, Claim, Cost, Day, Refusal, Reservation};
+use shared::caps::{Budget, Caps, Day, LimitClaim, LimitRefusal, RequestCost, Reservation};
 use shared::edge::{Bucket, DynamoDb, RateLimiter, new_id};
 use shared::rate_limit::Policy;
 use tokio::task::JoinSet;
@@ -213,8 +213,8 @@ async fn a_simulated_day_exceeds_no_cap() {
         let asked = (0..=random(8)).map(|_| (random(3) as usize, random(4) as usize, 1 + random(4) as u32));
         let asked: Vec<_> = asked.collect();
         let decisions = join_all(asked.iter().map(async |(user, limiter, pictures)| {
-            let cost = Cost { calls: *pictures, pictures: *pictures };
-            let claim = Claim { run: new_id(), cost, ends_ms: simulated_ms() + LEASE_MS };
+            let cost = RequestCost { calls: *pictures, pictures: *pictures };
+            let claim = LimitClaim { run: new_id(), cost, ends_ms: simulated_ms() + LEASE_MS };
             let mut decision = limiters[*limiter].take(&bucket(*user), &claim).await.unwrap();
             if let Ok(reservation) = &mut decision.result
                 && let Err(refusal) = limiters[*limiter].take_budget(reservation).await.unwrap()
@@ -236,10 +236,10 @@ async fn a_simulated_day_exceeds_no_cap() {
                     // Some die: they never end.
                     running.push((*user, if random(5) == 0 { u64::MAX } else { random(3) }, reservation));
                 }
-                Err(Refusal::RateLimit { .. }) => refusals[0] += 1,
-                Err(Refusal::DailyLimit { .. }) => refusals[1] += 1,
-                Err(Refusal::TooManyRunning) => refusals[2] += 1,
-                Err(Refusal::BudgetExhausted { .. }) => refusals[3] += 1,
+                Err(LimitRefusal::RateLimit { .. }) => refusals[0] += 1,
+                Err(LimitRefusal::DailyLimit { .. }) => refusals[1] += 1,
+                Err(LimitRefusal::TooManyRunning) => refusals[2] += 1,
+                Err(LimitRefusal::BudgetExhausted { .. }) => refusals[3] += 1,
             }
         }
         for user in 0..3 {
@@ -354,9 +354,9 @@ async fn the_place_of_a_dead_function_is_free_after_its_lease() {
     let policy = Policy { name: "user", limit: 1000, window_ms: DAY_MS };
     let caps = Caps { daily_limit: 100, max_in_flight: 2 };
     let bucket = Bucket { key: user.owner(), policy: &policy, caps: &caps };
-    let cost = Cost { calls: 1, pictures: 3 };
+    let cost = RequestCost { calls: 1, pictures: 3 };
     let ends_ms = unix_ms() + 6_000;
-    let claim = |ends_ms| Claim { run: new_id(), cost, ends_ms };
+    let claim = |ends_ms| LimitClaim { run: new_id(), cost, ends_ms };
     other.take(&bucket, &claim(ends_ms)).await.unwrap().result.unwrap();
     let alive = other.take(&bucket, &claim(unix_ms() + 600_000)).await.unwrap().result.unwrap();
     assert_eq!(usage(&stand, &user.owner()).await, (6, 2));

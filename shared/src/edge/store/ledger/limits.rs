@@ -3,7 +3,7 @@
 use super::super::rate_limit::Bucket;
 use super::{Admission, AdmitRequest, Admitted, Ledger, LimitsLeft, Rate, Refused};
 use crate::auth::Principal;
-use crate::caps::{Claim, Day, Refusal};
+use crate::caps::{Day, LimitClaim, LimitRefusal};
 use crate::edge::clock::unix_ms;
 use crate::problem::{Code, Detail, Problem};
 use crate::rate_limit::{Policy, Standing};
@@ -56,7 +56,7 @@ impl Ledger {
         &self,
         request: &AdmitRequest<'_>,
         bucket: &Bucket<'_>,
-        refusal: Refusal,
+        refusal: LimitRefusal,
         standing: Option<Standing>,
     ) -> Result<Admitted, Refused> {
         if self.limiter.may_look_up(bucket)
@@ -76,13 +76,13 @@ impl Ledger {
     }
 
     async fn reserve_limits(&self, admission: &mut Admission, bucket: &Bucket<'_>) -> Result<(), Problem> {
-        let claim = Claim { run: admission.run.id.clone(), cost: admission.cost, ends_ms: admission.run.lease_ms };
+        let claim = LimitClaim { run: admission.run.id.clone(), cost: admission.cost, ends_ms: admission.run.lease_ms };
         let decision = match self.limiter.take(bucket, &claim).await {
             Ok(decision) => decision,
+            Err(_) if self.fails_open => return Ok(()),
             Err(code) => {
-                // The write may have been applied. The end of the request finds out, and releases the reservation.
-                admission.reservation = Some(self.limiter.unconfirmed(&claim));
-                return if self.fails_open { Ok(()) } else { Err(code.into()) };
+                self.limiter.undo_unconfirmed(bucket, &claim, code).await;
+                return Err(code.into());
             }
         };
         admission.set_rate(bucket.policy, decision.standing);
@@ -106,22 +106,22 @@ impl Ledger {
     }
 }
 
-fn refused(refusal: Refusal, bucket: &Bucket<'_>) -> Problem {
+fn refused(refusal: LimitRefusal, bucket: &Bucket<'_>) -> Problem {
     let until = |ends_ms: u64| ends_ms.saturating_sub(unix_ms());
     let Bucket { policy, caps, .. } = bucket;
     match refusal {
-        Refusal::RateLimit { retry_after_ms } => {
+        LimitRefusal::RateLimit { retry_after_ms } => {
             let detail = Detail::RateLimit { limit: policy.limit, window_ms: policy.window_ms };
             Problem::new(Code::RateLimited).with_retry_after_ms(retry_after_ms).detail(detail)
         }
-        Refusal::DailyLimit { ends_ms } => {
+        LimitRefusal::DailyLimit { ends_ms } => {
             let detail = Detail::DailyLimit { limit: caps.daily_limit, ends_ms };
             Problem::new(Code::DailyLimit).with_retry_after_ms(until(ends_ms)).detail(detail)
         }
-        Refusal::TooManyRunning => {
+        LimitRefusal::TooManyRunning => {
             Problem::new(Code::TooManyRunning).detail(Detail::RunningTasks { max: caps.max_in_flight })
         }
-        Refusal::BudgetExhausted { ends_ms } => {
+        LimitRefusal::BudgetExhausted { ends_ms } => {
             Problem::new(Code::BudgetExhausted).with_retry_after_ms(until(ends_ms)).detail(Detail::Budget { ends_ms })
         }
     }

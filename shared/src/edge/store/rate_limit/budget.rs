@@ -3,7 +3,7 @@ use std::sync::{Mutex, PoisonError};
 use super::super::dynamodb::{Item, StoreError, TableClient, if_applied, item, number, read_number, text};
 use super::super::expression::Expression;
 use super::{IS_NEW_RUN, SET_RUN, is_run_of};
-use crate::caps::{Budget, BudgetAlarm, Claim, Day, Refusal};
+use crate::caps::{Budget, BudgetAlarm, Day, LimitClaim, LimitRefusal};
 use crate::problem::Code;
 use crate::rate_limit::SeenRefusal;
 
@@ -28,16 +28,16 @@ impl DailyBudget {
     }
 
     /// The refusal that this process remembers.
-    pub(super) fn remembered_refusal(&self, pictures: u32, now_ms: u64) -> Option<Refusal> {
+    pub(super) fn remembered_refusal(&self, pictures: u32, now_ms: u64) -> Option<LimitRefusal> {
         let seen = *self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen?.refusal(pictures, now_ms)
     }
 
     /// Reserves the pictures of a claim. Returns the day in which they count.
-    pub(super) async fn take(&self, claim: &Claim, now_ms: u64) -> Result<Result<Day, Refusal>, Code> {
+    pub(super) async fn take(&self, claim: &LimitClaim, now_ms: u64) -> Result<Result<Day, LimitRefusal>, Code> {
         let day = Day::at(now_ms);
         let pictures = claim.cost.pictures;
-        let refusal = Refusal::BudgetExhausted { ends_ms: day.end_ms() };
+        let refusal = LimitRefusal::BudgetExhausted { ends_ms: day.end_ms() };
         let Some(room) = self.budget.room_for(pictures) else { return Ok(Err(refusal)) };
         let write = Expression::default()
             .set(SET_RUN)
