@@ -198,7 +198,7 @@ proptest! {
     /// A caller that its day refuses is admitted when the day ends, and not before; and one that its running tasks refuse
     /// when the lease of one is over.
     #[test]
-    fn a_refusal_ends_when_it_says(at_ms in 0_u64..DAY_MS - 10_000, made in 0_u32..=5, pictures in 1_u32..=3) {
+    fn a_refusal_ends_at_its_time(at_ms in 0_u64..DAY_MS - 10_000, made in 0_u32..=5, pictures in 1_u32..=3) {
         let now_ms = MIDNIGHT + at_ms;
         let (caps, day) = (Caps { daily_limit: 5, max_in_flight: 1 }, Day::at(now_ms));
         let cost = RequestCost { calls: 1, pictures };

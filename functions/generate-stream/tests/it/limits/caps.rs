@@ -142,19 +142,19 @@ async fn a_thousand_at_once_run_four_tasks() {
 }
 
 #[tokio::test]
-async fn a_thousand_users_at_once_make_the_pictures_of_the_budget_and_alarm_once() {
+async fn a_thousand_of_several_users_make_the_pictures_of_the_budget_and_alarm_once() {
     in_time(async || {
         not_at_midnight().await;
         let stand = Stand::new().await;
         let upstream = Upstream::recorded(PICTURE).await;
-        let variables = [("DAILY_BUDGET", "20")];
+        let variables = [MANY, ("DAILY_BUDGET", "20")];
         let apps: Vec<Arc<App>> = (0..INSTANCES).map(|_| stand.app(&upstream, &variables)).collect();
-        let users: Vec<_> = (0..REQUESTS).map(|number| User::new(&format!("budget-{number}"))).collect();
+        let users: Vec<_> = (0..4).map(|number| User::new(&format!("budget-{number}"))).collect();
         let log = Log::default();
         let writer = log.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
         let guard = tracing::subscriber::set_default(subscriber);
-        let replies = a_thousand(&apps, |number| users[number].clone()).join_all().await;
+        let replies = a_thousand(&apps, |number| users[number % users.len()].clone()).join_all().await;
         drop(guard);
         let made = replies.iter().filter(|reply| reply.status == 200).count();
         assert!(made <= 20 && upstream.requests() <= 20, "{made} of 20");
@@ -162,11 +162,16 @@ async fn a_thousand_users_at_once_make_the_pictures_of_the_budget_and_alarm_once
             return false;
         }
         assert_eq!((made, upstream.requests(), used(&stand).await), (20, 20, 20), "and no fewer");
-        for (user, reply) in users.iter().zip(&replies).filter(|(_, reply)| reply.status != 200).take(50) {
+        for reply in replies.iter().filter(|reply| reply.status != 200) {
             refused_until_midnight(reply, 503, "budget_exhausted");
-            assert_eq!(usage(&stand, &user.owner()).await, (0, 0), "nothing is reserved for a refused user");
-            assert_eq!(stand.tables.missing(&user.owner(), 5).await, 0);
         }
+        let mut counted = 0;
+        for user in &users {
+            let (made, running) = usage(&stand, &user.owner()).await;
+            assert_eq!((stand.tables.missing(&user.owner(), 1000).await, running), (made, 0), "tokens and places");
+            counted += made;
+        }
+        assert_eq!(counted, 20, "a refused request has nothing reserved");
         let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
         let alarms =
             |words: &str| log.lines().filter(|line| line.contains("alarm=true") && line.contains(words)).count();
@@ -186,7 +191,8 @@ fn simulated_ms() -> u64 {
 /// Two days of three users and four processes, on the table: tasks that end, tasks that die, calls that do not start.
 #[tokio::test]
 async fn a_simulated_day_exceeds_no_cap() {
-    const BEGIN_MS: u64 = 1_795_219_200_000 - 3 * 3_600_000;
+    // Three hours before the year 2100: the engine deletes items that have expired by its own clock.
+    const BEGIN_MS: u64 = 4_102_444_800_000 - 3 * 3_600_000;
     const POLICY: Policy = Policy { name: "user", limit: 6, window_ms: 60_000 };
     const CAPS: Caps = Caps { daily_limit: 60, max_in_flight: 4 };
     const BUDGET: Budget = Budget { daily: 150 };
