@@ -8,7 +8,7 @@
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::body::Bytes;
@@ -16,6 +16,7 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use dev::dynamodb::Place;
+use shared::caps::{Caps, LimitClaim, RequestCost};
 use shared::edge::{Bucket, DynamoDb, RateLimiter, new_id};
 use shared::rate_limit::Policy;
 use tokio::task::JoinSet;
@@ -28,6 +29,8 @@ const THINK: Duration = Duration::from_millis(2);
 const HOT: Policy = Policy { name: "user", limit: 50, window_ms: 1_000 };
 const USUAL: Policy = Policy { name: "user", limit: 5, window_ms: 60_000 };
 const USERS: u64 = 20_000;
+/// Caps that no caller reaches.
+const CAPS: Caps = Caps { daily_limit: u32::MAX, max_in_flight: 1_000 };
 
 #[tokio::main]
 async fn main() {
@@ -58,6 +61,10 @@ async fn main() {
     }
 }
 
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
 /// Runs the instances. Returns the results as cells of a row.
 async fn measure(
     url: &str,
@@ -73,14 +80,21 @@ async fn measure(
         let (counts, run) = (counts.clone(), bucket_of_run.clone());
         let tables = DynamoDb::new(Some(format!("{url}/{instance}").parse().unwrap()));
         all.spawn(async move {
-            let limiter = RateLimiter::new(&tables, dev::tables::VARIABLES[0].1);
+            let limiter = RateLimiter::new(&tables, dev::tables::VARIABLES[0].1, None, unix_ms);
             let mut decisions = Vec::new();
             while begun.elapsed() < RUN {
                 let key = format!("{run} {}", user((decisions.len() * 64 + instance) as u64));
                 let (asked, before) = (begun.elapsed(), counts[instance].load(Ordering::Relaxed));
-                let decision = limiter.take(&Bucket { key, policy }, 1, &new_id()).await.unwrap();
+                let bucket = Bucket { key, policy, caps: &CAPS };
+                let claim =
+                    LimitClaim { run: new_id(), cost: RequestCost { calls: 1, pictures: 1 }, ends_ms: u64::MAX };
+                let decision = limiter.take(&bucket, &claim).await.unwrap();
                 let calls = counts[instance].load(Ordering::Relaxed) - before;
-                decisions.push((asked, begun.elapsed(), decision.refused_for_ms.is_none(), calls));
+                decisions.push((asked, begun.elapsed(), decision.result.is_ok(), calls));
+                // Not measured: the place among the running tasks.
+                if let Ok(reservation) = decision.result {
+                    limiter.release(&bucket, &reservation, 0, 0).await.unwrap();
+                }
                 tokio::time::sleep(THINK).await;
             }
             decisions

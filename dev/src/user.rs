@@ -28,6 +28,8 @@ pub fn variables() -> &'static [(&'static str, &'static str)] {
             ("AWS_ENDPOINT_URL_DYNAMODB", engine.url().leak()),
             ("RL_LIMIT", "1000"),
             ("RL_ANON_LIMIT", "1000"),
+            ("DAILY_LIMIT", "1000000"),
+            ("MAX_IN_FLIGHT", "100"),
         ];
         variables.extend(tables::VARIABLES);
         variables

@@ -24,7 +24,7 @@ use std::time::Duration;
 
 use url::{Host, Url};
 
-use crate::auth::{ClaimRules, VerifyingKey};
+use crate::auth::{ClaimRules, UserId, VerifyingKey};
 use crate::media::label::LabelRules;
 use crate::secret::Secret;
 use reader::EnvReader;
@@ -160,13 +160,13 @@ impl FunctionConfig for FaceflipConfig {
         EnvReader::read(environment, |reader| {
             let ark = ArkConfig::read(reader);
             let requires_sign_in = !reader.is(&variables::FACEFLIP_AUTH, "anonymous");
-            Some(Self {
-                common: CommonConfig::read(reader, requires_sign_in),
-                label_rules: labels::read(reader),
-                timing: Timing::read(reader),
-                // Last, because `?` must not skip the other variables.
-                ark: ark?,
-            })
+            let common = CommonConfig::read(reader, requires_sign_in);
+            let (label_rules, timing) = (labels::read(reader), Timing::read(reader));
+            // After the others, because `?` must not skip them.
+            let mut ark = ark?;
+            // A call that may make more pictures than a day has would always be refused.
+            ark.max_images = ark.max_images.min(u8::try_from(common.ledger.daily_limit).unwrap_or(u8::MAX));
+            Some(Self { common, ark, label_rules, timing })
         })
     }
 
@@ -276,6 +276,14 @@ pub struct LedgerConfig {
     pub guest_limit: u32,
     /// The length of the window.
     pub window_ms: u64,
+    /// Pictures per user and day.
+    pub daily_limit: u32,
+    /// Pictures of all callers per day; 0 if there is no budget.
+    pub daily_budget: u32,
+    /// Running tasks per user.
+    pub max_in_flight: u32,
+    /// The users that may not generate.
+    pub blocked_users: Vec<UserId>,
     /// Whether requests are admitted while the table cannot be reached.
     pub fails_open: bool,
     /// The balance of a new user. `None` if pictures cost no credits.
@@ -294,6 +302,10 @@ impl LedgerConfig {
             limit: reader.number(&variables::RL_LIMIT),
             guest_limit: reader.number(&variables::RL_ANON_LIMIT),
             window_ms: reader.number(&variables::RL_WINDOW_MS),
+            daily_limit: reader.number(&variables::DAILY_LIMIT),
+            daily_budget: reader.number(&variables::DAILY_BUDGET),
+            max_in_flight: reader.number(&variables::MAX_IN_FLIGHT),
+            blocked_users: reader.list(&variables::BLOCKED_USERS).iter().filter_map(|id| UserId::parse(id)).collect(),
             fails_open: reader.is(&variables::RL_FAIL_MODE, "open"),
             credits_initial: reader.is(&variables::CREDITS, "on").then_some(reader.number(&variables::CREDITS_INITIAL)),
             log_days: reader.number(&variables::LOG_DAYS),

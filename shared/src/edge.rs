@@ -32,8 +32,8 @@ pub use routes_secret::Routes;
 pub use secrets::KeyStore;
 pub use sign_in::SignIn;
 pub use store::{
-    Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, PictureError, Pictures, Rate, RateLimiter,
-    Refused, Stopping, UpstreamWork,
+    Admission, AdmitRequest, Admitted, Bucket, Cursor, DynamoDb, Ledger, LimitClock, LimitsLeft, PictureError,
+    Pictures, Rate, RateLimiter, Refused, Stopping, UpstreamWork,
 };
 pub use upstream::{
     CallFailure, CallLabels, CallTarget, Delivered, FormFile, MakePost, Output, Post, ReadingTime, RequestBody,

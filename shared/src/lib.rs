@@ -3,6 +3,7 @@
 
 pub mod alarm;
 pub mod auth;
+pub mod caps;
 pub mod config;
 pub mod credits;
 #[cfg(feature = "edge")]

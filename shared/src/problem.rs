@@ -61,6 +61,7 @@ catalogue! {
     InsufficientCredits   "insufficient_credits"     402 None,         "积分不足" "Not enough credits";
     AnonymousNotAllowed   "anonymous_not_allowed"    403 None,         "匿名用户无法使用此功能，请先注册" "Anonymous users cannot use this feature";
     OauthClientNotAllowed "oauth_client_not_allowed" 403 None,         "该应用无权调用此接口" "This application may not call the API";
+    UserBlocked           "user_blocked"             403 None,         "该账户已被停用" "This account is blocked";
     RouteNotFound         "route_not_found"          404 None,         "接口不存在" "No such endpoint";
     TaskNotFound          "task_not_found"           404 None,         "没有这个任务" "No such task";
     MethodNotAllowed      "method_not_allowed"       405 None,         "不支持的请求方法" "Method not allowed";
@@ -74,6 +75,8 @@ catalogue! {
     UpstreamRejectedInput "upstream_rejected_input"  422 None,         "生成服务无法处理该输入" "The generator could not use this input";
     TaskIdReused          "task_id_reused"           422 None,         "任务编号已用于其他请求" "This task id was used for a different request";
     RateLimited           "rate_limited"             429 Some(1_000),  "请求过于频繁，请稍后再试" "Too many requests";
+    DailyLimit            "daily_limit"              429 Some(3_600_000), "今日生成数量已达上限" "Today's limit is reached";
+    TooManyRunning        "too_many_running"         429 Some(5_000),  "同时进行的任务过多，请等待其中一个完成" "Too many of your tasks are running";
     ClientClosed          "client_closed"            499 None,         "客户端已断开" "The client closed the request";
     InternalError         "internal_error"           500 Some(1_000),  "服务内部错误" "Internal error";
     ServiceMisconfigured  "service_misconfigured"    500 None,         "服务配置错误" "The service is misconfigured";
@@ -85,6 +88,7 @@ catalogue! {
     AuthUnavailable       "auth_unavailable"         503 Some(5_000),  "暂时无法验证登录" "Sign-in verification is unavailable";
     LimiterUnavailable    "limiter_unavailable"      503 Some(2_000),  "服务繁忙，请稍后再试" "The service is busy";
     UpstreamBusy          "upstream_busy"            503 Some(10_000), "生成服务繁忙，请稍后再试" "The generator is busy";
+    BudgetExhausted       "budget_exhausted"         503 Some(3_600_000), "今日生成总量已用完，请明天再试" "The service has reached its limit for today";
     ServiceUnavailable    "service_unavailable"      503 Some(1_000),  "服务暂不可用" "The service is unavailable";
     UpstreamTimeout       "upstream_timeout"         504 Some(1_000),  "生成超时，请重试" "The generator timed out";
     DeadlineExceeded      "deadline_exceeded"        504 Some(1_000),  "处理超时，请重试" "Processing took too long";

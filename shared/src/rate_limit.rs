@@ -10,7 +10,7 @@
 
 mod memory;
 
-pub use memory::RefusalMemory;
+pub use memory::{RefusalMemory, SeenRefusal};
 
 /// The limit of a caller's upstream calls.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,15 +70,6 @@ pub struct Standing {
     pub remaining: u32,
     /// The time until the bucket has one more; `None` if it is full.
     pub next_ms: Option<u64>,
-}
-
-/// The answer to a request for tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Decision {
-    /// The state of the bucket after the decision.
-    pub standing: Standing,
-    /// `None` if the tokens were consumed; otherwise the time after which the request may be repeated.
-    pub refused_for_ms: Option<u64>,
 }
 
 /// The tolerance for other clocks: a stored time that is further ahead than this beyond the capacity is an error.

@@ -21,6 +21,8 @@ import { currentLanguage, type Language } from './words.js';
 const root = document.querySelector('#app')!;
 const narrow = matchMedia('(max-width: 61.99rem)');
 const calm = matchMedia('(prefers-reduced-motion: reduce)');
+/** A longer wait is in the sentence of its failure only. */
+const LONGEST_HOLD_MS = 600_000;
 
 /** 128 random bits. `crypto.randomUUID` is missing on a page without TLS. */
 const newTaskId = (): string => crypto.getRandomValues(new Uint32Array(4)).join('-');
@@ -108,7 +110,7 @@ function startPage(config: Config, tools: HTMLElement, stage: HTMLElement): void
     },
     onFailure(request, error) {
       memory.keepFailure(request.taskId, error.paid ? 'paid' : error.code);
-      if (error.retryAfterMs) hold(error);
+      if (error.retryAfterMs && error.retryAfterMs < LONGEST_HOLD_MS) hold(error);
       // A refusal made no task.
       history.end(request.taskId, error.status ? undefined : 'failed', error.images, error.code);
       if (error.status === 401) {

@@ -8,8 +8,11 @@ const FAILURES: Partial<Record<Word, string>> = {
   f_interrupted: 'interrupted',
   f_paid: 'paid',
   f_session: 'auth_required token_expired token_invalid api_key_not_accepted',
-  f_forbidden: 'anonymous_not_allowed oauth_client_not_allowed',
-  f_limit: 'rate_limited daily_limit too_many_running',
+  f_forbidden: 'anonymous_not_allowed oauth_client_not_allowed user_blocked',
+  f_limit: 'rate_limited',
+  f_daily: 'daily_limit',
+  f_places: 'too_many_running',
+  f_budget: 'budget_exhausted',
   f_credits: 'insufficient_credits',
   f_content: 'content_rejected',
   f_input: 'upstream_rejected_input',
@@ -23,7 +26,7 @@ const FAILURES: Partial<Record<Word, string>> = {
   f_busy: 'upstream_busy upstream_unreachable',
   f_upstream: 'upstream_error upstream_protocol_error stream_interrupted internal_error',
   f_noImage: 'no_image',
-  f_service: 'auth_unavailable limiter_unavailable service_unavailable service_misconfigured budget_exhausted http_429 http_502 http_503 http_504',
+  f_service: 'auth_unavailable limiter_unavailable service_unavailable service_misconfigured http_429 http_502 http_503 http_504',
   f_protocol: 'protocol',
   f_cancelled: 'cancelled aborted',
   f_left: 'client_closed task_not_found',
@@ -38,8 +41,8 @@ export function failureWord(code: string, isPaid = false): Word {
 /** The title of a failure, in the current language. */
 export const failureTitle = (code: string): string => t(failureWord(code), 0);
 
-/** Failures that the same request meets again: there is no retry, only a change. */
-const PERMANENT = /^f_(content|input|photo|link|large|model|request|forbidden|credits)$/;
+/** Failures that the same request meets again, at least today: there is no retry, only a change. */
+const PERMANENT = /^f_(content|input|photo|link|large|model|request|forbidden|credits|daily|budget)$/;
 export const isPermanent = (error: Pick<ImageStreamError, 'code'>): boolean => PERMANENT.test(failureWord(error.code));
 
 /** Failures after which the key has no use: the next attempt is another task. */

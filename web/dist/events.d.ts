@@ -159,6 +159,17 @@ export interface GenerationPage {
         remaining: number;
         resetMs: number;
     };
+    /** The pictures of this day. */
+    daily?: {
+        limit: number;
+        remaining: number;
+        resetMs: number;
+    };
+    /** The tasks that may still start. */
+    running?: {
+        limit: number;
+        remaining: number;
+    };
 }
 /** Parses JSON whose member names become those of TypeScript: `url_expires` is `urlExpires`. */
 export declare function parseWire(json: string): unknown;

@@ -113,6 +113,10 @@ export interface GenerationPage {
   next: string | null;
   credits?: number;
   rate?: { limit: number; remaining: number; resetMs: number };
+  /** The pictures of this day. */
+  daily?: { limit: number; remaining: number; resetMs: number };
+  /** The tasks that may still start. */
+  running?: { limit: number; remaining: number };
 }
 
 /** Parses JSON whose member names become those of TypeScript: `url_expires` is `urlExpires`. */

@@ -18,7 +18,7 @@ const test = (name, run) => tests.push({ name, run });
 const stacks = new Map();
 async function stackWith(variables = {}, speed = 2) {
   const key = JSON.stringify([variables, speed]);
-  if (!stacks.has(key)) stacks.set(key, startStack(binary, ['--speed', `${speed}`], { RL_LIMIT: '1000', CREDITS: 'on', CREDITS_INITIAL: '400', ...variables }));
+  if (!stacks.has(key)) stacks.set(key, startStack(binary, ['--speed', `${speed}`], { RL_LIMIT: '1000', DAILY_LIMIT: '1000', MAX_IN_FLIGHT: '100', CREDITS: 'on', CREDITS_INITIAL: '400', ...variables }));
   return stacks.get(key);
 }
 

@@ -20,7 +20,8 @@ use serde::Serialize;
 use shared::auth::Principal;
 use shared::config::{CommonConfig, Environment, Mistakes};
 use shared::edge::{
-    Body, Caller, FromEnvironment, Ledger, Pictures, Rate, Refused, Route, SignIn, Stopping, set_rate, unix_seconds,
+    Body, Caller, FromEnvironment, Ledger, LimitsLeft, Pictures, Rate, Refused, Route, SignIn, Stopping, set_rate,
+    unix_seconds,
 };
 use shared::problem::Code;
 use shared::task::TaskRecord;
@@ -52,9 +53,13 @@ struct LogPage<'a> {
     next: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     credits: Option<u64>,
-    /// Absent if the rate-limit table cannot be read.
+    /// Absent if the rate-limit table cannot be read, as the next two.
     #[serde(skip_serializing_if = "Option::is_none")]
     rate: Option<RateLeft>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    daily: Option<DailyLeft>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    running: Option<RunningLeft>,
 }
 
 /// The state of the rate limit.
@@ -64,6 +69,22 @@ struct RateLeft {
     remaining: u32,
     /// Until one more token is available; 0 if the bucket is full.
     reset_ms: u64,
+}
+
+/// The pictures of the day.
+#[derive(Serialize)]
+struct DailyLeft {
+    limit: u32,
+    remaining: u32,
+    /// Until the next day.
+    reset_ms: u64,
+}
+
+/// The running tasks.
+#[derive(Serialize)]
+struct RunningLeft {
+    limit: u32,
+    remaining: u32,
 }
 
 impl FromEnvironment for LogReader {
@@ -131,28 +152,35 @@ impl LogRequest<'_> {
     /// A page of the log.
     async fn list(&self, Page { limit, after }: Page) -> Result<Response<Body>, Refused> {
         let Self { ledger, principal, .. } = self;
-        let (tasks, rate, credits) = tokio::join!(
+        let (tasks, left, credits) = tokio::join!(
             ledger.tasks(principal, limit, after.as_ref()),
-            ledger.rate(principal),
+            ledger.limits_left(principal),
             ledger.credits(principal),
         );
         // The log is in another table than the limits and does not depend on it.
-        let ((records, next), rate, credits) = (tasks?, rate.ok(), credits?);
+        let ((records, next), left, credits) = (tasks?, left.ok(), credits?);
         let mut items = Vec::new();
         for record in &records {
             items.push(self.item(record).await);
         }
-        let log =
-            LogPage { items, next: next.map(|next| next.to_text()), credits, rate: rate.as_ref().map(RateLeft::of) };
+        let log = LogPage {
+            items,
+            next: next.map(|next| next.to_text()),
+            credits,
+            rate: left.as_ref().map(|left| RateLeft::of(&left.rate)),
+            daily: left.as_ref().map(DailyLeft::of),
+            running: left.as_ref().map(RunningLeft::of),
+        };
         let mut response = json(self.caller, &log)?;
-        set_rate(&mut response, rate.as_ref());
+        set_rate(&mut response, left.as_ref().map(|left| &left.rate));
         Ok(response)
     }
 
     /// One generation.
     async fn one(&self, task_id: &str) -> Result<Response<Body>, Refused> {
-        let (record, rate) = tokio::join!(self.ledger.task(self.principal, task_id), self.ledger.rate(self.principal));
-        let rate = rate.ok();
+        let Self { ledger, principal, .. } = self;
+        let (record, left) = tokio::join!(ledger.task(principal, task_id), ledger.limits_left(principal));
+        let rate = left.ok().map(|left| left.rate);
         let record = match record {
             Ok(Some(record)) => record,
             Ok(None) => return Err(Refused { problem: Code::TaskNotFound.into(), rate: rate.map(Box::new) }),
@@ -221,5 +249,17 @@ fn json(caller: &Caller, document: &impl Serialize) -> Result<Response<Body>, Co
 impl RateLeft {
     fn of(Rate { policy, standing }: &Rate) -> Self {
         Self { limit: policy.limit, remaining: standing.remaining, reset_ms: standing.next_ms.unwrap_or_default() }
+    }
+}
+
+impl DailyLeft {
+    fn of(left: &LimitsLeft) -> Self {
+        Self { limit: left.daily_limit, remaining: left.daily_remaining, reset_ms: left.daily_reset_ms }
+    }
+}
+
+impl RunningLeft {
+    fn of(left: &LimitsLeft) -> Self {
+        Self { limit: left.max_in_flight, remaining: left.max_in_flight.saturating_sub(left.in_flight) }
     }
 }

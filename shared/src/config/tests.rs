@@ -25,6 +25,10 @@ fn defaults() {
         limit: 5,
         guest_limit: 2,
         window_ms: 60_000,
+        daily_limit: 100,
+        daily_budget: 0,
+        max_in_flight: 4,
+        blocked_users: Vec::new(),
         fails_open: false,
         credits_initial: None,
         log_days: 30,
@@ -371,9 +375,18 @@ fn ledger_variables() {
         ("CREDITS_INITIAL", "10"),
         ("RL_FAIL_MODE", "open"),
         ("RL_ANON_LIMIT", "1"),
+        ("DAILY_LIMIT", "2"),
+        ("DAILY_BUDGET", "1000"),
+        ("MAX_IN_FLIGHT", "1"),
+        ("BLOCKED_USERS", "0f5e3c1e-6a0b-4a56-9f5e-2b1d3c4e5f60, 1f5e3c1e-6a0b-4a56-9f5e-2b1d3c4e5f60"),
         ("AWS_ENDPOINT_URL_DYNAMODB", "http://127.0.0.1:8000"),
     ];
-    let ledger = faceflip(&set).unwrap().common.ledger;
+    let config = faceflip(&set).unwrap();
+    assert_eq!(config.ark.max_images, 2, "a call asks for no more pictures than a day has");
+    let ledger = config.common.ledger;
+    assert_eq!((ledger.daily_limit, ledger.daily_budget, ledger.max_in_flight), (2, 1000, 1));
+    let blocked: Vec<_> = ledger.blocked_users.iter().map(UserId::as_str).collect();
+    assert_eq!(blocked, ["0f5e3c1e-6a0b-4a56-9f5e-2b1d3c4e5f60", "1f5e3c1e-6a0b-4a56-9f5e-2b1d3c4e5f60"]);
     assert_eq!((ledger.credits_initial, ledger.fails_open, ledger.guest_limit), (Some(10), true, 1));
     assert_eq!(ledger.endpoint.unwrap().port(), Some(8000));
     let wrong = [
@@ -383,6 +396,12 @@ fn ledger_variables() {
         ("RL_LIMIT", "0"),
         ("RL_WINDOW_MS", "60"),
         ("RL_FAIL_MODE", "ajar"),
+        ("DAILY_LIMIT", "0"),
+        ("DAILY_BUDGET", "none"),
+        ("MAX_IN_FLIGHT", "0"),
+        ("MAX_IN_FLIGHT", "101"),
+        ("BLOCKED_USERS", "demo@example.com"),
+        ("BLOCKED_USERS", "0F5E3C1E-6A0B-4A56-9F5E-2B1D3C4E5F60"),
         ("CREDITS", "true"),
         ("CREDITS_INITIAL", "-1"),
         ("LOG_DAYS", "0"),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::labels::is_provider_code;
+use crate::auth::UserId;
 use crate::upstream::ModelFamily;
 
 /// One environment variable.
@@ -49,6 +50,8 @@ pub enum AllowedValues {
     Models,
     /// Client ids, separated by commas.
     ClientIds,
+    /// Users' ids, separated by commas.
+    UserIds,
     /// The name of a table.
     Table,
     /// The name of a bucket.
@@ -85,6 +88,7 @@ impl AllowedValues {
             // Relays name their models in any script.
             Self::Model | Self::Models => has(128, |c| !c.is_control() && !c.is_whitespace() && c != ','),
             Self::ClientIds => has(128, |c| c.is_ascii_graphic()),
+            Self::UserIds => UserId::parse(text).is_some(),
             // https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/HowItWorks.NamingRulesDataTypes.html
             Self::Table => text.len() >= 3 && has(255, |c| c.is_ascii_alphanumeric() || "_.-".contains(c)),
             // Without dots, which the certificates of `<bucket>.s3.<region>.amazonaws.com` do not cover.
@@ -139,6 +143,7 @@ impl fmt::Display for AllowedValues {
             Self::Model => f.write_str("a model name"),
             Self::Models => f.write_str("model names, separated by commas"),
             Self::ClientIds => f.write_str("client ids, separated by commas"),
+            Self::UserIds => f.write_str("ids of users (UUIDs in lower case), separated by commas"),
             Self::Table => f.write_str("the name of a DynamoDB table"),
             Self::Bucket => f.write_str("the name of a bucket, without dots"),
             Self::Region => f.write_str("the name of a region"),
@@ -215,6 +220,10 @@ variables! {
     RL_LIMIT: AllowedValues::Count { min: 1, max: 1_000 }, Some("5"), "the upstream calls that a user may make in a window; also the burst";
     RL_ANON_LIMIT: AllowedValues::Count { min: 1, max: 1_000 }, Some("2"), "the same for all callers without an account at one IP address";
     RL_WINDOW_MS: AllowedValues::Milliseconds { min: 1_000, max: 86_400_000 }, Some("60000"), "the length of the window";
+    DAILY_LIMIT: AllowedValues::Count { min: 1, max: 1_000_000 }, Some("100"), "the pictures that a user may make in a day, from 00:00 UTC to 00:00 UTC; callers without an account at one IP address share them";
+    DAILY_BUDGET: AllowedValues::Count { min: 0, max: 1_000_000_000 }, Some("0"), "the pictures that all callers together may make in a day; 0: no budget";
+    MAX_IN_FLIGHT: AllowedValues::Count { min: 1, max: 100 }, Some("4"), "the tasks that a user may run at the same time";
+    BLOCKED_USERS: AllowedValues::UserIds, None, "the users that may not generate";
     RL_FAIL_MODE: AllowedValues::OneOf(&["closed", "open"]), Some("closed"), "whether requests are refused (closed) or admitted (open) while the tables cannot be reached";
     CREDITS: ON_OR_OFF, Some("off"), "whether a picture costs a credit";
     CREDITS_INITIAL: AllowedValues::Count { min: 0, max: 1_000_000_000 }, Some("0"), "the credits of a new user";

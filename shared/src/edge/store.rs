@@ -11,7 +11,7 @@ mod tasks;
 
 pub use dynamodb::DynamoDb;
 pub(super) use keeper::{KeepEnd, Keeper, StoredPicture};
-pub use ledger::{Admission, AdmitRequest, Admitted, Ledger, Rate, Refused, UpstreamWork};
+pub use ledger::{Admission, AdmitRequest, Admitted, Ledger, LimitsLeft, Rate, Refused, UpstreamWork};
 pub use pictures::{PictureError, Pictures};
-pub use rate_limit::{Bucket, RateLimiter};
+pub use rate_limit::{Bucket, LimitClock, RateLimiter};
 pub use tasks::{Cursor, Stopping};

@@ -1,4 +1,5 @@
 use super::Lang;
+use crate::timestamp::rfc3339;
 
 /// A fixed sentence about the cause of a problem. Its parameters are numbers and names from this code. A sentence about
 /// a member of the request begins with the member's name, and its index in a list.
@@ -94,7 +95,24 @@ pub enum Detail {
         /// The window.
         window_ms: u64,
     },
-    /// The request needs more calls than a full bucket contains.
+    /// The caller's pictures of the day do not leave enough for the request.
+    DailyLimit {
+        /// Pictures in a day.
+        limit: u32,
+        /// The end of the day, in milliseconds since 1970.
+        ends_ms: u64,
+    },
+    /// As many tasks of the caller run as may.
+    RunningTasks {
+        /// The most.
+        max: u32,
+    },
+    /// The pictures of all callers in the day do not leave enough for the request.
+    Budget {
+        /// The end of the day, in milliseconds since 1970.
+        ends_ms: u64,
+    },
+    /// The request needs more calls than a full bucket contains, or more pictures than a day.
     MoreThanLimit {
         /// The most.
         max: u32,
@@ -206,6 +224,17 @@ impl Detail {
                     format!("At most {limit} generations in {seconds} seconds"),
                 )
             }
+            Detail::DailyLimit { limit, ends_ms } => (
+                format!("每天最多生成 {limit} 张，{} 起可继续", rfc3339(ends_ms)),
+                format!("At most {limit} pictures in a day; more from {}", rfc3339(ends_ms)),
+            ),
+            Detail::RunningTasks { max } => {
+                (format!("最多同时进行 {max} 个任务"), format!("At most {max} tasks at the same time"))
+            }
+            Detail::Budget { ends_ms } => {
+                let from = rfc3339(ends_ms);
+                (format!("{from} 起可继续"), format!("The service makes more pictures from {from}"))
+            }
             Detail::MoreThanLimit { max } => {
                 (format!("n 不能超过 {max}：一次最多生成 {max} 张"), format!("n must be at most {max}"))
             }
@@ -278,6 +307,25 @@ mod tests {
         );
         assert_eq!(megabytes(0), "0");
         assert_eq!(megabytes(usize::MAX), "17592186044416");
+    }
+
+    #[test]
+    fn a_cap_states_its_number_and_when_it_ends() {
+        let ends_ms = 1_795_219_200_000;
+        let check = |detail: Detail, zh: &str, en: &str| {
+            assert_eq!((detail.sentence(Lang::Zh, ""), detail.sentence(Lang::En, "")), (zh.to_owned(), en.to_owned()));
+        };
+        check(
+            Detail::DailyLimit { limit: 100, ends_ms },
+            "每天最多生成 100 张，2026-11-21T00:00:00.000Z 起可继续",
+            "At most 100 pictures in a day; more from 2026-11-21T00:00:00.000Z",
+        );
+        check(Detail::RunningTasks { max: 4 }, "最多同时进行 4 个任务", "At most 4 tasks at the same time");
+        check(
+            Detail::Budget { ends_ms },
+            "2026-11-21T00:00:00.000Z 起可继续",
+            "The service makes more pictures from 2026-11-21T00:00:00.000Z",
+        );
     }
 
     #[test]

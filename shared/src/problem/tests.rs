@@ -16,6 +16,7 @@ const CATALOGUE: &str = "\
 402 | insufficient_credits | 积分不足 | Not enough credits | no
 403 | anonymous_not_allowed | 匿名用户无法使用此功能，请先注册 | Anonymous users cannot use this feature | no
 403 | oauth_client_not_allowed | 该应用无权调用此接口 | This application may not call the API | no
+403 | user_blocked | 该账户已被停用 | This account is blocked | no
 404 | route_not_found | 接口不存在 | No such endpoint | no
 404 | task_not_found | 没有这个任务 | No such task | no
 405 | method_not_allowed | 不支持的请求方法 | Method not allowed | no
@@ -29,6 +30,8 @@ const CATALOGUE: &str = "\
 422 | upstream_rejected_input | 生成服务无法处理该输入 | The generator could not use this input | no
 422 | task_id_reused | 任务编号已用于其他请求 | This task id was used for a different request | no
 429 | rate_limited | 请求过于频繁，请稍后再试 | Too many requests | 1000
+429 | daily_limit | 今日生成数量已达上限 | Today's limit is reached | 3600000
+429 | too_many_running | 同时进行的任务过多，请等待其中一个完成 | Too many of your tasks are running | 5000
 499 | client_closed | 客户端已断开 | The client closed the request | no
 500 | internal_error | 服务内部错误 | Internal error | 1000
 500 | service_misconfigured | 服务配置错误 | The service is misconfigured | no
@@ -40,6 +43,7 @@ const CATALOGUE: &str = "\
 503 | auth_unavailable | 暂时无法验证登录 | Sign-in verification is unavailable | 5000
 503 | limiter_unavailable | 服务繁忙，请稍后再试 | The service is busy | 2000
 503 | upstream_busy | 生成服务繁忙，请稍后再试 | The generator is busy | 10000
+503 | budget_exhausted | 今日生成总量已用完，请明天再试 | The service has reached its limit for today | 3600000
 503 | service_unavailable | 服务暂不可用 | The service is unavailable | 1000
 504 | upstream_timeout | 生成超时，请重试 | The generator timed out | 1000
 504 | deadline_exceeded | 处理超时，请重试 | Processing took too long | 1000";

@@ -220,6 +220,7 @@ fn every_code_is_in_the_table() {
     let expected = Code::ALL.iter().map(|code| {
         let wait = match (code, Problem::new(*code).retry_after_ms()) {
             (Code::RateLimited, _) => "exactly when a call is allowed".to_owned(),
+            (Code::DailyLimit | Code::BudgetExhausted, _) => "exactly when the day ends".to_owned(),
             (_, wait) => wait.map_or("–".to_owned(), seconds),
         };
         format!("| {} | `{code}` | {wait}", code.status())

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use http::Request;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use shared::caps::Day;
 use shared::edge::Invocation;
 
 use crate::support::{EVER, Reply, Stand, Upstream, User, fixture, number, refusal, text, unix_ms};
@@ -312,6 +313,32 @@ async fn a_lease_ends_with_the_function() {
     let _running = handle(app, request).await;
     let lease_ms = number(&stand.tables.record(&user.owner(), "task").await.unwrap(), "lease") - now_ms;
     assert!((24_000..30_000).contains(&lease_ms), "{lease_ms}");
+}
+
+/// A call reserves the most pictures that it can make, and counts those that it made.
+#[tokio::test]
+async fn a_call_counts_its_pictures_of_the_day() {
+    for (recorded, made) in [(THREE, 3), ("a02_one_moderated.sse", 2)] {
+        let (stand, user) = (Stand::new().await, User::new("daily"));
+        let upstream = Upstream::recorded(recorded).await;
+        let app: Arc<App> = stand.app(&upstream, &[("DAILY_LIMIT", "4"), ("DAILY_BUDGET", "100")]);
+        assert_eq!(ask(&app, wanted(&user, "one")).await.ending(), "done");
+        let item = stand.tables.bucket(&user.owner()).await.unwrap();
+        let day = Day::at(unix_ms()).attribute();
+        assert_eq!((number(&item, &day), item.contains_key("running")), (made, false), "{recorded}");
+        let budget = stand.tables.bucket(&format!("budget:{day}")).await.unwrap();
+        assert_eq!(number(&budget, "made"), made, "{recorded}");
+        let reply = ask(&app, wanted(&user, "two")).await;
+        assert_eq!(
+            (reply.status, names(&reply)),
+            (429, vec!["error".to_owned()]),
+            "{recorded}: it needs room for three"
+        );
+        assert_eq!(reply.last()["code"], "daily_limit");
+        assert_eq!(ask(&app, wanted(&user, "one")).await.ending(), "done", "{recorded}: an earlier result is free");
+        let single: Arc<App> = stand.app(&upstream, &[("DAILY_LIMIT", "4"), ("ARK_MAX_IMAGES", "1")]);
+        assert_eq!(ask(&single, wanted(&user, "three")).await.ending(), "done", "{recorded}: it needs room for one");
+    }
 }
 
 #[tokio::test]

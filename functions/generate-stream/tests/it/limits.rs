@@ -2,6 +2,7 @@
 //!
 //! `AWS_ENDPOINT_URL_DYNAMODB=http://127.0.0.1:8000 cargo test …` runs these tests on another engine.
 
+mod caps;
 mod concurrency;
 mod faults;
 mod refunds;
@@ -261,7 +262,7 @@ async fn a_refusal_from_memory_writes_nothing_and_reads_a_bounded_number_of_reco
     let app: Arc<App> = stand.app(&upstream, &[("RL_LIMIT", "1")]);
     assert_eq!(ask(&app, wanted(&user)).await.ending(), "done");
     let calls = stand.tables.proxy.calls();
-    assert_eq!(calls, 3, "begin the task, consume the token, end the task");
+    assert_eq!(calls, 4, "begin the task, consume the token, then at once end the task and free its place");
     let begun_ms = unix_ms();
     for request in 0..100 {
         refused_for_ms(&ask(&app, keyed(&user, &format!("key-{request}"), "x")).await);

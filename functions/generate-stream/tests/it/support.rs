@@ -222,7 +222,8 @@ impl Stand {
         Self { tables: Tables::new().await, vault, manager }
     }
 
-    /// A function with a memory of its own: 5 calls a day, unless `variables` change that. An empty variable is not set.
+    /// A function with a memory of its own: 5 calls a day and no caps, unless `variables` change that. An empty variable is
+    /// not set.
     pub(crate) fn app<R: FromEnvironment>(&self, upstream: &Upstream, variables: &[(&str, &str)]) -> Arc<App<R>> {
         let usual = self.environment(upstream);
         let get = |name: &str| {
@@ -243,6 +244,8 @@ impl Stand {
             ("SUPABASE_JWT_SECRET", SECRET.to_owned()),
             ("RL_LIMIT", "5".to_owned()),
             ("RL_WINDOW_MS", DAY_MS.to_owned()),
+            ("DAILY_LIMIT", "1000000".to_owned()),
+            ("MAX_IN_FLIGHT", "100".to_owned()),
         ];
         environment.extend(self.tables.variables());
         environment

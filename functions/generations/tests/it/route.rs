@@ -325,7 +325,7 @@ async fn credits_where_generations_cost_credits() {
     ledger.settle(&admission, Ok(&links(&["https://links.example.com/a.jpeg"])), Tally::default(), &[], &work()).await;
     assert_eq!(reader.read(&app_on, LOG).await["credits"], 9, "one was made");
     let off = reader.read(&app(&[]), LOG).await;
-    assert_eq!(members(&off), ["items", "next", "rate"]);
+    assert_eq!(members(&off), ["daily", "items", "next", "rate", "running"]);
 }
 
 /// Ten credits, with the line of docs/limits-and-credits.md.
@@ -353,13 +353,27 @@ async fn the_line_that_grants_credits() {
 
 #[tokio::test]
 async fn the_state_of_the_limit() {
-    let limits = [("RL_LIMIT", "5"), ("RL_ANON_LIMIT", "2"), ("ALLOW_ANONYMOUS", "true")];
+    let limits = [
+        ("RL_LIMIT", "5"),
+        ("RL_ANON_LIMIT", "2"),
+        ("ALLOW_ANONYMOUS", "true"),
+        ("DAILY_LIMIT", "100"),
+        ("MAX_IN_FLIGHT", "4"),
+    ];
     let (app, ledger, reader) = (app(&limits), ledger(&limits), person("rate"));
     let full = reader.get(&app, LOG).await;
     assert_eq!(full.headers()["ratelimit-policy"], "\"user\";q=5;w=60");
     assert_eq!(full.headers()["ratelimit"], "\"user\";r=5");
-    assert_eq!(body(full).await["rate"], json!({"limit": 5, "remaining": 5, "reset_ms": 0}));
-    reader.begin(&ledger, "a", 1).await;
+    let full = body(full).await;
+    assert_eq!(full["rate"], json!({"limit": 5, "remaining": 5, "reset_ms": 0}));
+    assert_eq!(full["running"], json!({"limit": 4, "remaining": 4}));
+    let check_daily = |log: &Value, remaining: u32| {
+        let daily = &log["daily"];
+        assert_eq!([&daily["limit"], &daily["remaining"]], [100, remaining]);
+        assert!((1..=86_400_000).contains(&daily["reset_ms"].as_u64().unwrap()), "{daily}");
+    };
+    check_daily(&full, 100);
+    let ended = reader.begin(&ledger, "a", 3).await;
     reader.begin(&ledger, "b", 1).await;
     for path in [LOG, "/api/generations/a", "/api/generations/unknown"] {
         let started = reader.get(&app, path).await;
@@ -369,6 +383,13 @@ async fn the_state_of_the_limit() {
     let rate = reader.read(&app, LOG).await["rate"].clone();
     assert_eq!([&rate["limit"], &rate["remaining"]], [5, 3], "reading takes nothing");
     assert!((10_000..=12_000).contains(&rate["reset_ms"].as_u64().unwrap()), "{rate}");
+    let started = reader.read(&app, LOG).await;
+    assert_eq!(started["running"], json!({"limit": 4, "remaining": 2}));
+    check_daily(&started, 96);
+    ledger.settle(&ended, Ok(&links(&["https://links.example.com/a.jpeg"])), Tally::default(), &[], &work()).await;
+    let one_ended = reader.read(&app, LOG).await;
+    assert_eq!(one_ended["running"], json!({"limit": 4, "remaining": 3}));
+    check_daily(&one_ended, 98);
 
     // Guests have a log each, and the limit of their address.
     let mut claims = claims("guest");
@@ -519,7 +540,8 @@ async fn an_unreadable_log_is_a_problem() {
         let response = reader.get(&app, path).await;
         assert_eq!(response.status(), 200);
         assert!(!response.headers().contains_key("ratelimit"));
-        assert!(body(response).await.get("rate").is_none());
+        let log = body(response).await;
+        assert!(["rate", "daily", "running"].iter().all(|member| log.get(member).is_none()), "{log}");
     }
     // Each of the two that a page consists of besides, alone; the balance lies beside the log.
     for (operation, table) in [("Query", "LEDGER_TABLE"), ("GetItem", "LEDGER_TABLE")] {

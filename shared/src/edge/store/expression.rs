@@ -14,6 +14,8 @@ use super::dynamodb::Item;
 pub(super) struct Expression {
     set: Vec<String>,
     remove: Vec<String>,
+    add: Vec<String>,
+    delete: Vec<String>,
     condition: Option<String>,
     names: HashMap<&'static str, String>,
     values: Item,
@@ -46,6 +48,18 @@ impl Expression {
         self
     }
 
+    /// Adds to a number or to a set, such as `#sum :more`. An absent attribute counts as 0 or as an empty set.
+    pub(super) fn add(mut self, addition: &str) -> Self {
+        self.add.push(addition.to_owned());
+        self
+    }
+
+    /// Removes members of a set, such as `#set :members`. An empty set is an absent attribute.
+    pub(super) fn delete(mut self, members: &str) -> Self {
+        self.delete.push(members.to_owned());
+        self
+    }
+
     /// The condition of the request.
     pub(super) fn condition(mut self, condition: impl Into<String>) -> Self {
         self.condition = Some(condition.into());
@@ -66,8 +80,13 @@ impl Expression {
 
     pub(super) fn parts(self) -> ExpressionParts {
         let clause = |keyword, parts: &[String]| (!parts.is_empty()).then(|| format!("{keyword} {}", parts.join(", ")));
-        let clauses = [clause("SET", &self.set), clause("REMOVE", &self.remove)];
-        let update = clauses.into_iter().flatten().reduce(|set, remove| format!("{set} {remove}"));
+        let clauses = [
+            clause("SET", &self.set),
+            clause("REMOVE", &self.remove),
+            clause("ADD", &self.add),
+            clause("DELETE", &self.delete),
+        ];
+        let update = clauses.into_iter().flatten().reduce(|before, clause| format!("{before} {clause}"));
         let texts = update.iter().chain(&self.condition);
         let names = texts.flat_map(|text| text.split('#').skip(1)).map(|rest| {
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
@@ -124,5 +143,7 @@ mod tests {
         let update = |expression: Expression| expression.parts().update.unwrap();
         assert_eq!(update(Expression::default().remove("#a")), "REMOVE #a");
         assert_eq!(update(Expression::default().set("#a = #b")), "SET #a = #b");
+        let sets = Expression::default().delete("#a :a").add("#b :b").add("#c :c").remove("#d");
+        assert_eq!(update(sets), "REMOVE #d ADD #b :b, #c :c DELETE #a :a");
     }
 }

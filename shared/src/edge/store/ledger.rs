@@ -1,5 +1,6 @@
 mod cancel;
 mod kept;
+mod limits;
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -10,10 +11,11 @@ use tokio::time::{Instant, timeout_at};
 use super::balances::{Balances, Reserved};
 use super::dynamodb::{DynamoDb, OPERATION_TIMEOUT};
 use super::pictures::Pictures;
-use super::rate_limit::{Bucket, RateLimiter};
+use super::rate_limit::RateLimiter;
 use super::tasks::{Begun, Cursor, TaskEnd, TaskRun, Tasks, sort_key};
 use crate::alarm::Alarm;
-use crate::auth::Principal;
+use crate::auth::{Principal, UserId};
+use crate::caps::{Budget, Caps, RequestCost, Reservation, pictures_back};
 use crate::config;
 use crate::credits::{Hold, spent};
 use crate::edge::clock::{now, unix_ms};
@@ -23,7 +25,7 @@ use crate::kept_picture::KeptPicture;
 use crate::outcome::{Success, Tally};
 use crate::price::Price;
 use crate::problem::{Code, Detail, Problem};
-use crate::rate_limit::{Decision, Policy, Standing};
+use crate::rate_limit::{Policy, Standing};
 use crate::task::{Replay, StoredResult, TaskRecord, TaskState};
 use crate::upstream::Failure;
 
@@ -47,6 +49,9 @@ pub struct Ledger {
     pictures: Option<Pictures>,
     user: Policy,
     guest: Policy,
+    caps: Caps,
+    /// The users that may not generate.
+    blocked_users: Vec<UserId>,
     /// Whether requests are admitted while a table cannot be reached.
     fails_open: bool,
     longest_call: Duration,
@@ -98,9 +103,10 @@ pub struct Admission {
     run: TaskRun,
     deadline: Instant,
     replays: bool,
-    tokens_needed: u32,
+    cost: RequestCost,
     credits_needed: u32,
-    tokens_consumed: u32,
+    /// Tokens, pictures and a place among the running tasks. `None` where the limiter fails open.
+    reservation: Option<Reservation>,
     credits_reserved: u32,
     /// Whether the task has a record. It has none where a table is unavailable and the limiter fails open.
     is_recorded: bool,
@@ -127,6 +133,23 @@ pub struct Rate {
     pub standing: Standing,
 }
 
+/// What a caller's limits leave.
+#[derive(Debug, Clone)]
+pub struct LimitsLeft {
+    /// The token bucket.
+    pub rate: Rate,
+    /// Pictures in a day.
+    pub daily_limit: u32,
+    /// The pictures that are left in this day.
+    pub daily_remaining: u32,
+    /// The time until the next day.
+    pub daily_reset_ms: u64,
+    /// Tasks that may run at the same time.
+    pub max_in_flight: u32,
+    /// The number of tasks that run.
+    pub in_flight: u32,
+}
+
 impl Ledger {
     /// Connects to nothing yet.
     pub fn new(config: &config::LedgerConfig, pictures: Option<Pictures>, longest_call: Duration) -> Self {
@@ -134,12 +157,19 @@ impl Ledger {
         let dynamodb = DynamoDb::new(config.endpoint.clone());
         let table = dynamodb.table(&config.ledger_table);
         Self {
-            limiter: RateLimiter::new(&dynamodb, &config.rate_limits_table),
+            limiter: RateLimiter::new(
+                &dynamodb,
+                &config.rate_limits_table,
+                (config.daily_budget > 0).then_some(Budget { daily: config.daily_budget }),
+                unix_ms,
+            ),
             tasks: Tasks { table: table.clone(), log_days: config.log_days },
             balances: config.credits_initial.map(|initial| Balances { table, initial }),
             pictures,
             user: policy("user", config.limit),
             guest: policy("guest", config.guest_limit),
+            caps: Caps { daily_limit: config.daily_limit, max_in_flight: config.max_in_flight },
+            blocked_users: config.blocked_users.clone(),
             fails_open: config.fails_open,
             longest_call,
         }
@@ -147,24 +177,30 @@ impl Ledger {
 
     /// Opens the connection that the first decision would wait for.
     pub async fn warm_up(&self) {
-        let bucket = Bucket { key: "warm-up".to_owned(), policy: &self.user };
+        let bucket = self.bucket_of("warm-up".to_owned(), &self.user);
         // The connection is open afterwards, whatever the answer is.
-        let _ = self.limiter.standing(&bucket).await;
+        let _ = self.limiter.usage(&bucket).await;
     }
 
-    /// Admits a request, or refuses it: from memory, then by its task's key, then by the limit, then by the credits. A
+    /// Admits a request, or refuses it: from memory, then by its task's key, then by the limits, then by the credits. A
     /// refused request has nothing reserved.
     ///
     /// # Errors
-    /// 400 for more calls than the limit holds; 409, 422, 429 or 402; 503 if a table is unavailable.
+    /// 403 for a blocked user; 400 for more calls or pictures than the limits hold; 409, 422, 429 or 402; 503 if the
+    /// budget of all callers is used up, or if a table is unavailable.
     pub async fn admit(&self, request: AdmitRequest<'_>) -> Result<Admitted, Refused> {
-        let bucket = self.bucket(request.principal);
-        if !bucket.policy.can_hold(request.calls) {
-            return Err(Problem::invalid("/n", Detail::MoreThanLimit { max: bucket.policy.limit }).into());
+        if self.is_blocked(request.principal) {
+            return Err(Code::UserBlocked.into());
         }
-        let _turn = match self.limiter.enter(&bucket, request.calls).await {
+        let bucket = self.bucket(request.principal);
+        let cost = RequestCost { calls: request.calls, pictures: request.images };
+        let max = bucket.policy.limit.min(self.caps.daily_limit);
+        if !bucket.policy.can_hold(request.calls) || self.caps.room_for(request.images).is_none() {
+            return Err(Problem::invalid("/n", Detail::MoreThanLimit { max }).into());
+        }
+        let _turn = match self.limiter.enter(&bucket, cost).await {
             Ok(turn) => turn,
-            Err(decision) => return self.answer_from_memory(&request, &bucket, decision).await,
+            Err((refusal, standing)) => return self.answer_from_memory(&request, &bucket, refusal, standing).await,
         };
         let mut admission = Box::new(self.admission(request));
         if let Some(replay) = self.begin(&mut admission).await? {
@@ -185,15 +221,16 @@ impl Ledger {
                 false => Ok(()),
             }
         };
-        let tokens = self.refund_tokens(admission, admission.tokens_consumed);
+        let limits = self.release_limits(admission, admission.cost.calls, admission.cost.pictures);
         let credits = self.settle_credits(admission, admission.credits_reserved);
-        let (record, tokens, credits) = join3(record, tokens, credits).await;
-        log_failure(record.and(tokens).and(credits.map(drop)));
+        let (record, limits, credits) = join3(record, limits, credits).await;
+        log_failure(record.and(limits).and(credits.map(drop)));
         Refused { problem: problem.into(), rate: admission.rate().map(Box::new) }
     }
 
-    /// Records how the task ended, and releases what was not used: the tokens of the calls on which the upstream
-    /// provably did not start, and credits. Returns the credits that are left, where generations cost some.
+    /// Records how the task ended, and releases its place among the running tasks and what was not used: the tokens of
+    /// the calls on which the upstream provably did not start, pictures that were not made, and credits. Returns the
+    /// credits that are left, where generations cost some.
     ///
     /// `kept` are the pictures of the success that are in the bucket. A failure here is logged and changes nothing for the
     /// user.
@@ -240,7 +277,8 @@ impl Ledger {
                 false => Ok(()),
             }
         };
-        let (record, tokens) = join(record, self.refund_tokens(admission, tally.unused_calls)).await;
+        let pictures = pictures_back(admission.cost, tally.unused_calls, end.images);
+        let (record, limits) = join(record, self.release_limits(admission, tally.unused_calls, pictures)).await;
         // The credits follow the record, which holds what was spent: if this process dies in between, the user's next
         // request settles the hold by the record. Without a record the hold stays until the lease ends, because the
         // task may run again and would be charged twice.
@@ -249,7 +287,7 @@ impl Ledger {
             Err(code) => Err(code),
         };
         let left = credits.as_ref().ok().copied().flatten();
-        log_failure(record.and(tokens).and(credits.map(drop)));
+        log_failure(record.and(limits).and(credits.map(drop)));
         left
     }
 
@@ -276,16 +314,6 @@ impl Ledger {
         Ok((records.into_iter().map(|record| self.as_shown(record)).collect(), next))
     }
 
-    /// The state of the caller's limit.
-    ///
-    /// # Errors
-    /// 503 if the table is unavailable.
-    pub async fn rate(&self, principal: &Principal) -> Result<Rate, Code> {
-        let bucket = self.bucket(principal);
-        let standing = self.limiter.standing(&bucket).await?;
-        Ok(Rate { policy: bucket.policy.clone(), standing })
-    }
-
     /// The caller's credits, where generations cost some.
     ///
     /// # Errors
@@ -300,36 +328,6 @@ impl Ledger {
     /// A record for its owner: without credits where generations cost none.
     pub(super) fn as_shown(&self, record: TaskRecord) -> TaskRecord {
         TaskRecord { credits: record.credits.filter(|_| self.balances.is_some()), ..record }
-    }
-
-    /// The bucket that counts a caller's calls.
-    fn bucket(&self, principal: &Principal) -> Bucket<'_> {
-        match principal {
-            Principal::User(_) => Bucket { key: principal.to_string(), policy: &self.user },
-            // Guest accounts are free to make, so guests are counted by their address.
-            Principal::Guest { source, .. } | Principal::Source(source) => {
-                Bucket { key: Principal::Source(*source).to_string(), policy: &self.guest }
-            }
-        }
-    }
-
-    /// Answers a request that is refused from memory. Nothing is written. The task's record is read once, so that a
-    /// repeated key gets its own answer; a caller beyond the limit of such look-ups is refused without one.
-    async fn answer_from_memory(
-        &self,
-        request: &AdmitRequest<'_>,
-        bucket: &Bucket<'_>,
-        decision: Decision,
-    ) -> Result<Admitted, Refused> {
-        if self.limiter.may_look_up(bucket)
-            && let Some(answer) = self.look_up(request).await
-        {
-            let owner = request.principal.to_string();
-            return Ok(Admitted::Replay(self.with_links(&owner, request.task_id, answer?).await?));
-        }
-        let problem = rate_limited(decision.refused_for_ms.unwrap_or_default(), bucket.policy);
-        let rate = Rate { policy: bucket.policy.clone(), standing: decision.standing };
-        Err(Refused { problem, rate: Some(Box::new(rate)) })
     }
 
     /// The answer to a repeated key; `None` if the task is to be run, or if the table is unavailable.
@@ -355,9 +353,9 @@ impl Ledger {
             },
             deadline,
             replays: request.replays,
-            tokens_needed: request.calls,
+            cost: RequestCost { calls: request.calls, pictures: request.images },
             credits_needed: self.balances.as_ref().map_or(0, |_| request.images),
-            tokens_consumed: 0,
+            reservation: None,
             credits_reserved: 0,
             is_recorded: false,
             before: None,
@@ -399,28 +397,6 @@ impl Ledger {
         Ok(())
     }
 
-    /// Reserves what the calls need: tokens, then credits.
-    async fn reserve(&self, admission: &mut Admission, bucket: &Bucket<'_>) -> Result<(), Problem> {
-        self.consume_tokens(admission, bucket).await?;
-        self.reserve_credits(admission).await
-    }
-
-    /// Consumes the tokens of the calls. After an error they count as not consumed: the write may have been applied,
-    /// but a refund of tokens that were not consumed would admit a call too many.
-    async fn consume_tokens(&self, admission: &mut Admission, bucket: &Bucket<'_>) -> Result<(), Problem> {
-        let decision = match self.limiter.take(bucket, admission.tokens_needed, &admission.run.id).await {
-            Ok(decision) => decision,
-            Err(_) if self.fails_open => return Ok(()),
-            Err(code) => return Err(code.into()),
-        };
-        admission.set_rate(bucket.policy, decision.standing);
-        if let Some(retry_after_ms) = decision.refused_for_ms {
-            return Err(rate_limited(retry_after_ms, bucket.policy));
-        }
-        admission.tokens_consumed = admission.tokens_needed;
-        Ok(())
-    }
-
     /// Reserves the credits, where generations cost some.
     async fn reserve_credits(&self, admission: &mut Admission) -> Result<(), Problem> {
         let Some(balances) = &self.balances else { return Ok(()) };
@@ -435,18 +411,6 @@ impl Ledger {
                 Err(Problem::new(Code::InsufficientCredits).detail(Detail::Credits { needed, balance }))
             }
         }
-    }
-
-    /// Returns tokens to the bucket, at most those that were consumed.
-    async fn refund_tokens(&self, admission: &Admission, tokens: u32) -> Result<(), Code> {
-        let tokens = tokens.min(admission.tokens_consumed);
-        if tokens == 0 {
-            return Ok(());
-        }
-        let bucket = self.bucket(&admission.principal);
-        let standing = self.limiter.refund(&bucket, tokens, &admission.run.id).await?;
-        admission.set_rate(bucket.policy, standing);
-        Ok(())
     }
 
     /// Ends the reservation of the credits and returns `back` of them to the balance. Returns the new balance.
@@ -493,11 +457,6 @@ impl From<Code> for Refused {
     fn from(code: Code) -> Self {
         Problem::new(code).into()
     }
-}
-
-fn rate_limited(retry_after_ms: u64, policy: &Policy) -> Problem {
-    let detail = Detail::RateLimit { limit: policy.limit, window_ms: policy.window_ms };
-    Problem::new(Code::RateLimited).with_retry_after_ms(retry_after_ms).detail(detail)
 }
 
 fn log_failure(settled: Result<(), Code>) {

@@ -1,3 +1,5 @@
+mod budget;
+
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -12,9 +14,13 @@ use super::dynamodb::{
 };
 use super::expression::Expression;
 use crate::alarm::Alarm;
-use crate::edge::clock::{now, unix_ms};
+use crate::caps::{
+    Budget, Caps, Day, Decision, Finding, Lease, LimitClaim, LimitRefusal, LimitUsage, RequestCost, Reservation,
+};
+use crate::edge::clock::now;
 use crate::problem::Code;
-use crate::rate_limit::{Conflict, Decision, Policy, RefusalMemory, Standing, Take};
+use crate::rate_limit::{Policy, RefusalMemory, Standing, Take};
+use budget::DailyBudget;
 
 /// A write that met a conflict is tried again at once, then after pauses that grow by this.
 const PAUSE_STEP: Duration = Duration::from_millis(2);
@@ -40,21 +46,33 @@ const AT_A_TIME: usize = 2;
 /// The longest wait for a turn.
 const MAX_WAIT: Duration = Duration::from_secs(4);
 
-/// Token buckets in DynamoDB: one item per caller, one conditional write per decision.
+/// Time limit for cleaning up after a write whose outcome is unknown.
+const UNDO_WAIT: Duration = Duration::from_millis(300);
+
+/// The clock of a limiter: milliseconds since 1970.
+pub type LimitClock = fn() -> u64;
+
+/// Token buckets and caps in DynamoDB: one item per caller, one conditional write per decision. With a budget, one more
+/// item for all callers and one more write.
 #[derive(Debug)]
 pub struct RateLimiter {
     table: TableClient,
+    /// `None` where there is no cap for all callers together.
+    budget: Option<DailyBudget>,
+    clock: LimitClock,
     memory: Mutex<RefusalMemory>,
     turns: Mutex<HashMap<String, Weak<Semaphore>>>,
 }
 
-/// One caller's bucket.
+/// One caller's bucket and caps.
 #[derive(Debug, Clone)]
 pub struct Bucket<'a> {
     /// Its key in the table.
     pub key: String,
-    /// Its size and refill.
+    /// The bucket's size and refill.
     pub policy: &'a Policy,
+    /// The caps.
+    pub caps: &'a Caps,
 }
 
 /// Permission to use the tables; ends when dropped.
@@ -62,20 +80,32 @@ pub struct Bucket<'a> {
 pub(super) struct Turn(#[expect(dead_code, reason = "held until it is dropped")] Option<OwnedSemaphorePermit>);
 
 impl RateLimiter {
-    /// A limiter whose buckets are in the table of this name.
-    pub fn new(dynamodb: &DynamoDb, table: &str) -> Self {
-        Self { table: dynamodb.table(table), memory: Mutex::default(), turns: Mutex::default() }
+    /// A limiter whose items are in the table of this name.
+    pub fn new(dynamodb: &DynamoDb, table: &str, budget: Option<Budget>, clock: LimitClock) -> Self {
+        let table = dynamodb.table(table);
+        Self {
+            budget: budget.map(|budget| DailyBudget::new(table.clone(), budget)),
+            table,
+            clock,
+            memory: Mutex::default(),
+            turns: Mutex::default(),
+        }
     }
 
     /// Waits for the caller's turn to use the tables, or refuses from memory. A thousand requests of one caller at once
-    /// therefore cost a few writes: the answers to the first ones decide the others.
-    pub(super) async fn enter(&self, bucket: &Bucket<'_>, cost: u32) -> Result<Turn, Decision> {
-        if let Some(refusal) = self.remembered_refusal(bucket, cost) {
-            return Err(refusal);
+    /// therefore cost a few writes: the answers to the first ones decide the others. A refusal has the state of the
+    /// bucket, where it is known.
+    pub(super) async fn enter(
+        &self,
+        bucket: &Bucket<'_>,
+        cost: RequestCost,
+    ) -> Result<Turn, (LimitRefusal, Option<Standing>)> {
+        if let Some(refused) = self.remembered_refusal(bucket, cost) {
+            return Err(refused);
         }
         let turn = self.turn(&bucket.key).await;
         match self.remembered_refusal(bucket, cost) {
-            Some(refusal) => Err(refusal),
+            Some(refused) => Err(refused),
             None => Ok(turn),
         }
     }
@@ -83,76 +113,154 @@ impl RateLimiter {
     /// Whether a caller that is refused from memory may still have its record read: `false` beyond twenty at once, and
     /// then ten a second.
     pub(super) fn may_look_up(&self, bucket: &Bucket<'_>) -> bool {
-        self.memory().count_look_up(&bucket.key, unix_ms())
+        self.memory().count_look_up(&bucket.key, (self.clock)())
     }
 
-    /// Consumes `cost` tokens, if the bucket holds them. `run` is the id of this request: the tokens are consumed once,
-    /// however often the write is sent.
+    /// Reserves what the claim needs of the caller's limits: tokens, pictures of the day and a place among the running
+    /// tasks, in one write. [`Self::take_budget`] follows.
     ///
     /// After a conflict with another writer the write is tried again. When the time limit of one request is over, the
     /// request is refused with a short retry delay.
     ///
     /// # Errors
-    /// If the table is unavailable.
-    pub async fn take(&self, bucket: &Bucket<'_>, cost: u32, run: &str) -> Result<Decision, Code> {
-        if let Some(refusal) = self.remembered_refusal(bucket, cost) {
-            return Ok(refusal);
+    /// If the table is unavailable. The write may have been applied; the reservation then stays until its day and its lease
+    /// end.
+    pub async fn take(&self, bucket: &Bucket<'_>, claim: &LimitClaim) -> Result<Decision, Code> {
+        if let Some((refusal, standing)) = self.remembered_refusal(bucket, claim.cost) {
+            let standing = standing.unwrap_or_else(|| bucket.policy.standing(0, (self.clock)()));
+            return Ok(Decision { standing, result: Err(refusal) });
         }
         let give_up_at = now() + OPERATION_TIMEOUT;
         let mut pause = Duration::ZERO;
         let mut known_ms = self.memory().arrival_ms(&bucket.key);
         loop {
-            match self.try_take(bucket, cost, run, known_ms).await? {
+            match self.try_take(bucket, claim, known_ms).await? {
                 ControlFlow::Break(decision) => return Ok(decision),
                 ControlFlow::Continue(stored_ms) => known_ms = stored_ms,
             }
             if now() + pause >= give_up_at {
                 tracing::warn!("gave up on a rate-limit bucket: every write met a conflict");
-                let standing = bucket.policy.standing(known_ms.unwrap_or_default(), unix_ms());
-                return Ok(Decision { standing, refused_for_ms: Some(CONTENDED_RETRY_MS) });
+                let standing = bucket.policy.standing(known_ms.unwrap_or_default(), (self.clock)());
+                let refusal = LimitRefusal::RateLimit { retry_after_ms: CONTENDED_RETRY_MS };
+                return Ok(Decision { standing, result: Err(refusal) });
             }
             sleep(pause).await;
             pause = (pause + PAUSE_STEP).min(MAX_PAUSE);
         }
     }
 
-    /// Refunds `cost` tokens, at most once for each `run`. Returns the state of the bucket.
+    /// Reserves the pictures in the budget, where there is one. After a refusal or an error, [`Self::release`] the
+    /// reservation. If the process dies in between, the caller's part of it stays until its day and its lease end, and the
+    /// budget has lost nothing.
+    ///
+    /// # Errors
+    /// If the table is unavailable. The pictures may count in the budget then.
+    pub async fn take_budget(&self, reservation: &mut Reservation) -> Result<Result<(), LimitRefusal>, Code> {
+        let Some(budget) = &self.budget else { return Ok(Ok(())) };
+        Ok(budget.take(&reservation.claim, (self.clock)()).await?.map(|day| reservation.budget_day = Some(day)))
+    }
+
+    /// Ends a reservation: frees the place of the running task, and returns the tokens of `calls` and a number of
+    /// pictures, first to the caller, then to the budget. Returns the state of the bucket.
+    ///
+    /// Nothing is returned twice, however often this is called or its write is sent: the place shows whether the
+    /// reservation has ended. Nothing is returned either after another request has removed the place as an abandoned one.
     ///
     /// # Errors
     /// If the table is unavailable.
-    pub(super) async fn refund(&self, bucket: &Bucket<'_>, cost: u32, run: &str) -> Result<Standing, Code> {
-        let now_ms = unix_ms();
-        let write = Expression::default()
-            .set("#tat = #tat - :cost")
-            .assign("rfd", text(run))
-            // A full bucket has no room for a refund.
-            .condition("#tat > :now AND (attribute_not_exists(#rfd) OR #rfd <> :rfd)")
-            .value("cost", number(bucket.policy.cost_ms(cost)))
-            .value("now", number(now_ms));
-        // Only the last run that was refunded is stored, so a retry could refund twice if another run was refunded in
-        // between.
-        let item = if_applied(self.table.update_once(bucket.key(), write).await)?;
-        let arrival_ms = item.and_then(|item| read_number(&item, "tat"));
-        if let Some(arrival_ms) = arrival_ms {
-            self.memory().admitted(&bucket.key, arrival_ms, now_ms);
+    pub async fn release(
+        &self,
+        bucket: &Bucket<'_>,
+        reservation: &Reservation,
+        calls: u32,
+        pictures: u32,
+    ) -> Result<Standing, Code> {
+        let (standing, has_ended) = self.release_of_caller(bucket, reservation, calls, pictures).await?;
+        if let (true, Some(budget), Some(day)) = (has_ended && pictures > 0, &self.budget, reservation.budget_day) {
+            budget.give_back(day, pictures).await?;
         }
-        Ok(bucket.policy.standing(arrival_ms.unwrap_or_default(), now_ms))
+        Ok(standing)
     }
 
-    /// The state of a bucket.
-    pub(super) async fn standing(&self, bucket: &Bucket<'_>) -> Result<Standing, Code> {
-        let item = self.table.get(bucket.key()).await?;
-        let stored_ms = item.and_then(|item| read_number(&item, "tat")).unwrap_or_default();
-        Ok(bucket.policy.standing(stored_ms, unix_ms()))
+    /// Returns the state of the bucket, and whether this write ended the reservation.
+    async fn release_of_caller(
+        &self,
+        bucket: &Bucket<'_>,
+        reservation: &Reservation,
+        calls: u32,
+        pictures: u32,
+    ) -> Result<(Standing, bool), Code> {
+        let now_ms = (self.clock)();
+        let lease = reservation.claim.lease();
+        let write = |calls: u32| {
+            let mut write = Expression::default()
+                .delete("#running :leases")
+                .value("leases", AttributeValue::Ss(vec![lease.as_str().to_owned()]))
+                .value("lease", text(lease.as_str()));
+            if pictures > 0 {
+                write = write
+                    .set("#made = if_not_exists(#made, :pictures) - :pictures")
+                    .name("made", &reservation.day.attribute())
+                    .value("pictures", number(pictures));
+            }
+            match calls {
+                0 => write.condition("contains(#running, :lease)"),
+                calls => write
+                    .set("#tat = #tat - :cost")
+                    // A full bucket has no room for a refund.
+                    .condition("contains(#running, :lease) AND #tat > :now")
+                    .value("cost", number(bucket.policy.cost_ms(calls)))
+                    .value("now", number(now_ms)),
+            }
+        };
+        let mut written = self.table.update(bucket.key(), write(calls)).await;
+        if let Err(StoreError::ConditionFailed(item)) = &written
+            && calls > 0
+            && read_usage(item, reservation.day).running.contains(&lease)
+        {
+            written = self.table.update(bucket.key(), write(0)).await;
+        }
+        let (item, has_ended) = match written {
+            Ok(item) => (item, true),
+            Err(StoreError::ConditionFailed(item)) => (item, false),
+            Err(StoreError::Unavailable(code)) => return Err(code),
+        };
+        let arrival_ms = read_number(&item, "tat").unwrap_or_default();
+        self.memory().admitted(&bucket.key, arrival_ms, now_ms);
+        Ok((bucket.policy.standing(arrival_ms, now_ms), has_ended))
     }
 
-    /// The refusal that follows from the arrival time that this process remembers of the bucket.
-    fn remembered_refusal(&self, bucket: &Bucket<'_>, cost: u32) -> Option<Decision> {
-        let now_ms = unix_ms();
-        let arrival_ms = self.memory().arrival_ms(&bucket.key)?;
-        let retry_after_ms = bucket.policy.refusal(arrival_ms, cost, now_ms)?;
-        let standing = bucket.policy.standing(arrival_ms, now_ms);
-        Some(Decision { standing, refused_for_ms: Some(retry_after_ms) })
+    /// Releases a claim whose write failed with this code, if it may have been applied.
+    pub(super) async fn undo_unconfirmed(&self, bucket: &Bucket<'_>, claim: &LimitClaim, code: Code) {
+        if code == Code::LimiterUnavailable {
+            let reservation = Reservation { claim: claim.clone(), day: Day::at((self.clock)()), budget_day: None };
+            let RequestCost { calls, pictures } = claim.cost;
+            // If this fails too, the reservation ends by itself.
+            let _ = timeout(UNDO_WAIT, self.release_of_caller(bucket, &reservation, calls, pictures)).await;
+        }
+    }
+
+    /// The state of a bucket, and the usage of this day.
+    pub(super) async fn usage(&self, bucket: &Bucket<'_>) -> Result<(Standing, LimitUsage), Code> {
+        let item = self.table.get(bucket.key()).await?.unwrap_or_default();
+        let now_ms = (self.clock)();
+        let usage = read_usage(&item, Day::at(now_ms));
+        Ok((bucket.policy.standing(usage.arrival_ms, now_ms), usage))
+    }
+
+    /// The refusal that follows from what this process remembers: of the caller's bucket and caps, and of the budget.
+    fn remembered_refusal(&self, bucket: &Bucket<'_>, cost: RequestCost) -> Option<(LimitRefusal, Option<Standing>)> {
+        let now_ms = (self.clock)();
+        let memory = self.memory();
+        let arrival_ms = memory.arrival_ms(&bucket.key);
+        let standing = arrival_ms.map(|arrival_ms| bucket.policy.standing(arrival_ms, now_ms));
+        let by_bucket = || {
+            let retry_after_ms = bucket.policy.refusal(arrival_ms?, cost.calls, now_ms)?;
+            Some(LimitRefusal::RateLimit { retry_after_ms })
+        };
+        let by_budget = || self.budget.as_ref()?.remembered_refusal(cost.pictures, now_ms);
+        let by_cap = memory.refusal_by_cap(&bucket.key, cost.pictures, now_ms);
+        Some((by_cap.or_else(by_bucket).or_else(by_budget)?, standing))
     }
 
     /// Waits for a permit of this caller, at most `MAX_WAIT`; proceeds without one after that.
@@ -174,55 +282,102 @@ impl RateLimiter {
     async fn try_take(
         &self,
         bucket: &Bucket<'_>,
-        cost: u32,
-        run: &str,
+        claim: &LimitClaim,
         known_ms: Option<u64>,
     ) -> Result<ControlFlow<Decision, Option<u64>>, Code> {
-        let now_ms = unix_ms();
+        let now_ms = (self.clock)();
+        let day = Day::at(now_ms);
         let admit = |arrival_ms| {
             self.memory().admitted(&bucket.key, arrival_ms, now_ms);
             let standing = bucket.policy.standing(arrival_ms, now_ms);
-            Ok(ControlFlow::Break(Decision { standing, refused_for_ms: None }))
+            let reservation = Reservation { claim: claim.clone(), day, budget_day: None };
+            Ok(ControlFlow::Break(Decision { standing, result: Ok(reservation) }))
         };
-        let item = match self.write(bucket, bucket.policy.take(known_ms, cost, now_ms), run, now_ms).await {
+        let Some(room) = bucket.caps.room_for(claim.cost.pictures) else {
+            let refusal = LimitRefusal::DailyLimit { ends_ms: day.end_ms() };
+            let standing = bucket.policy.standing(known_ms.unwrap_or_default(), now_ms);
+            return Ok(ControlFlow::Break(Decision { standing, result: Err(refusal) }));
+        };
+        let item = match self.write(bucket, claim, room, known_ms, now_ms).await {
             Ok(arrival_ms) => return admit(arrival_ms),
             Err(StoreError::ConditionFailed(item)) => item,
             Err(StoreError::Unavailable(code)) => return Err(code),
         };
-        let Some(stored) = item.get("tat") else { return Ok(ControlFlow::Continue(None)) };
-        if let Some(stored_ms) = read_number(&item, "tat") {
-            let is_ours = RUNS.iter().any(|name| read_text(&item, name) == Some(run));
-            match bucket.policy.judge(stored_ms, is_ours, cost, now_ms) {
-                Conflict::Ours => return admit(stored_ms),
-                Conflict::Refused { retry_after_ms } => {
-                    let held_ms = self.memory().refused(&bucket.key, bucket.policy, stored_ms, now_ms);
-                    let standing = bucket.policy.standing(stored_ms, now_ms);
-                    let refused_for_ms = Some(retry_after_ms + held_ms);
-                    return Ok(ControlFlow::Break(Decision { standing, refused_for_ms }));
-                }
-                Conflict::Retry => return Ok(ControlFlow::Continue(Some(stored_ms))),
-                Conflict::Impossible => {}
-            }
+        if let Some(stored) = item.get("tat")
+            && read_number::<u64>(&item, "tat").is_none()
+        {
+            self.empty(bucket, stored).await?;
+            return Ok(ControlFlow::Continue(None));
         }
-        self.empty(bucket, stored).await?;
-        Ok(ControlFlow::Continue(None))
+        let usage = read_usage(&item, day);
+        let arrival_ms = usage.arrival_ms;
+        let finding = bucket.caps.judge(bucket.policy, &usage, is_run_of(&item, &claim.run), claim.cost, now_ms);
+        let refusal = match finding {
+            Finding::Ours => return admit(arrival_ms),
+            Finding::Retry => return Ok(ControlFlow::Continue(Some(arrival_ms))),
+            Finding::Refused(LimitRefusal::RateLimit { retry_after_ms }) => {
+                let held_ms = self.memory().refused(&bucket.key, bucket.policy, arrival_ms, now_ms);
+                LimitRefusal::RateLimit { retry_after_ms: retry_after_ms + held_ms }
+            }
+            Finding::Refused(refusal) => {
+                self.memory().refused_by_cap(&bucket.key, refusal, claim.cost.pictures, arrival_ms, now_ms);
+                refusal
+            }
+            Finding::Abandoned => {
+                self.remove_abandoned(bucket, &usage, now_ms).await?;
+                return Ok(ControlFlow::Continue(Some(arrival_ms)));
+            }
+            Finding::Impossible => {
+                if let Some(stored) = item.get("tat") {
+                    self.empty(bucket, stored).await?;
+                }
+                return Ok(ControlFlow::Continue(None));
+            }
+        };
+        let standing = bucket.policy.standing(arrival_ms, now_ms);
+        Ok(ControlFlow::Break(Decision { standing, result: Err(refusal) }))
     }
 
     /// Returns the new arrival time.
-    async fn write(&self, bucket: &Bucket<'_>, take: Take, run: &str, now_ms: u64) -> Result<u64, StoreError> {
-        let write = Expression::default()
+    async fn write(
+        &self,
+        bucket: &Bucket<'_>,
+        claim: &LimitClaim,
+        room: u32,
+        known_ms: Option<u64>,
+        now_ms: u64,
+    ) -> Result<u64, StoreError> {
+        let Bucket { policy, caps, .. } = bucket;
+        let RequestCost { calls, pictures } = claim.cost;
+        let day = Day::at(now_ms);
+        // An absent attribute is 0, or an empty set.
+        let within_caps = "(attribute_not_exists(#made) OR #made <= :room) AND \
+                           (attribute_not_exists(#running) OR size(#running) < :places)";
+        let mut write = Expression::default()
             .set(SET_RUN)
-            .assign("ttl", number(bucket.policy.expires_s(now_ms)))
-            .value("rid", text(run))
+            .assign("ttl", number(expires_s(policy, now_ms)))
+            .add("#made :pictures")
+            .add("#running :leases")
+            .name("made", &day.attribute())
+            .value("pictures", number(pictures))
+            .value("room", number(room))
+            .value("leases", AttributeValue::Ss(vec![claim.lease().as_str().to_owned()]))
+            .value("places", number(caps.max_in_flight))
+            .value("rid", text(&claim.run))
             .value("none", text("-"))
             .value("now", number(now_ms));
-        let write = match take {
-            Take::FromFull { new_ms, .. } => write
-                .assign("tat", number(new_ms))
-                .condition(format!("attribute_not_exists(#tat) OR (#tat <= :now AND {IS_NEW_RUN})")),
+        for day in day.obsolete() {
+            write = write.remove(&format!("#{}", day.attribute()));
+        }
+        let write = match policy.take(known_ms, calls, now_ms) {
+            Take::FromFull { new_ms, .. } => write.assign("tat", number(new_ms)).condition(format!(
+                "(attribute_not_exists(#tat) OR (#tat <= :now AND {IS_NEW_RUN})) AND {within_caps}"
+            )),
             Take::FromStarted { cost_ms, latest_ms, .. } => write
                 .set("#tat = if_not_exists(#tat, :now) + :cost")
-                .condition(format!("attribute_not_exists(#tat) OR (#tat > :now AND #tat <= :latest AND {IS_NEW_RUN})"))
+                .condition(format!(
+                    "(attribute_not_exists(#tat) OR (#tat > :now AND #tat <= :latest AND {IS_NEW_RUN})) AND {within_caps}"
+                ))
                 .value("cost", number(cost_ms))
                 .value("latest", number(latest_ms)),
         };
@@ -230,15 +385,27 @@ impl RateLimiter {
         read_number(&item, "tat").ok_or(StoreError::Unavailable(Code::LimiterUnavailable))
     }
 
+    /// Removes the running tasks whose lease is over: their functions died.
+    async fn remove_abandoned(&self, bucket: &Bucket<'_>, usage: &LimitUsage, now_ms: u64) -> Result<(), Code> {
+        let over = usage.running.iter().filter(|lease| lease.is_over(now_ms));
+        let over: Vec<_> = over.map(|lease| lease.as_str().to_owned()).collect();
+        tracing::warn!(leases = over.len(), "running tasks whose lease is over were removed: their functions died");
+        let write = Expression::default()
+            .delete("#running :over")
+            .condition("attribute_exists(#running)")
+            .value("over", AttributeValue::Ss(over));
+        if_applied(self.table.update(bucket.key(), write).await).map(drop)
+    }
+
     /// Replaces an impossible arrival time by that of an empty bucket, unless it has changed. The bucket then refills
     /// like any other, and admits nothing extra.
     async fn empty(&self, bucket: &Bucket<'_>, stored: &AttributeValue) -> Result<(), Code> {
         operator_alarm!(Alarm::Ledger, "rate-limit item has an impossible timestamp (clock skew?); reset to empty");
-        let now_ms = unix_ms();
+        let now_ms = (self.clock)();
         let write = Expression::default()
             .assign("tat", number(bucket.policy.empty_ms(now_ms)))
             .assign("rid", text("-"))
-            .assign("ttl", number(bucket.policy.expires_s(now_ms)))
+            .assign("ttl", number(expires_s(bucket.policy, now_ms)))
             .condition("#tat = :stored")
             .value("stored", stored.clone());
         if_applied(self.table.update(bucket.key(), write).await).map(drop)
@@ -253,5 +420,27 @@ impl Bucket<'_> {
     /// Its key in the table.
     fn key(&self) -> Item {
         item([("pk", text(&self.key))])
+    }
+}
+
+/// When the item of a bucket may be deleted, in seconds since 1970: when the bucket is full and the day is over.
+fn expires_s(policy: &Policy, now_ms: u64) -> u64 {
+    policy.expires_s(now_ms).max(policy.expires_s(Day::at(now_ms).end_ms()))
+}
+
+/// Whether a run is one of the last ones that wrote to an item.
+fn is_run_of(item: &Item, run: &str) -> bool {
+    RUNS.iter().any(|name| read_text(item, name) == Some(run))
+}
+
+/// Reads a caller's item. A malformed number of pictures leaves none.
+fn read_usage(item: &Item, day: Day) -> LimitUsage {
+    let made = day.attribute();
+    let pictures = if item.contains_key(&made) { read_number(item, &made).unwrap_or(u32::MAX) } else { 0 };
+    let leases = item.get("running").and_then(|running| running.as_ss().ok());
+    LimitUsage {
+        arrival_ms: read_number(item, "tat").unwrap_or_default(),
+        pictures,
+        running: leases.into_iter().flatten().map(|lease| Lease::new(lease)).collect(),
     }
 }

@@ -37,7 +37,8 @@ async fn a_lost_condition_is_tried_again_until_the_time_for_it_is_over() {
         let reply = ask(&app, wanted(&user)).await;
         assert_eq!(reply.status, status, "{lost}");
         let tries = stand.tables.proxy.calls_on(&stand.tables.limits) - limits;
-        assert!(tries == lost.saturating_add(1) || (status == 429 && tries > 20), "{tries} of {lost}");
+        // The last one frees the place.
+        assert!(tries == lost.saturating_add(2) || (status == 429 && tries > 20), "{tries} of {lost}");
         assert_eq!(upstream.requests() - paid, u32::from(status == 200));
         if status == 429 {
             assert_eq!((reply.ending().as_str(), reply.header("retry-after")), ("problem rate_limited", Some("1")));
