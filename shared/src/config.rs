@@ -158,8 +158,14 @@ impl FunctionConfig for FaceflipConfig {
         EnvReader::read(environment, |reader| {
             let ark = ArkConfig::read(reader);
             let requires_sign_in = !reader.is(&variables::FACEFLIP_AUTH, "anonymous");
+            let common = CommonConfig::read(reader, requires_sign_in);
+            if !requires_sign_in && common.ledger.credits_initial.is_some() {
+                let message =
+                    format!("must be required while {} is on: only users have credits", variables::CREDITS.name);
+                reader.mistake::<()>(&variables::FACEFLIP_AUTH, message);
+            }
             Some(Self {
-                common: CommonConfig::read(reader, requires_sign_in),
+                common,
                 label_rules: labels::read(reader),
                 timing: Timing::read(reader),
                 // Last, because `?` must not skip the other variables.

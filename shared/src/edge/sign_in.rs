@@ -145,6 +145,7 @@ impl SupabaseKeys {
             Ok(key) => Ok(token.user(key, &self.rules, seconds)?),
             Err(_) if set.is_empty() && self.legacy.is_none() => {
                 tracing::error!(
+                    alarm = true,
                     "no token can be verified: the project's key set is empty, so it signs with a shared secret. Create \
                      a signing key in Supabase (Settings, JWT keys), or set SUPABASE_JWT_SECRET_ARN to the ARN of the \
                      legacy secret on AWS, or SUPABASE_JWT_SECRET at home"
@@ -165,6 +166,7 @@ async fn legacy_key(legacy: &KeyStore) -> Result<VerifyingKey, CheckError> {
     VerifyingKey::legacy(&secret).ok_or_else(|| {
         let min_bytes = VerifyingKey::MIN_SECRET_BYTES;
         tracing::error!(
+            alarm = true,
             "the secret of SUPABASE_JWT_SECRET_ARN is shorter than {min_bytes} bytes, so it is not a JWT secret"
         );
         CheckError::Unavailable(Code::ServiceMisconfigured)
