@@ -1,7 +1,6 @@
 //! Runs a real function binary in an environment like Lambda's.
 
 use std::fmt;
-use std::fs;
 use std::future::Future;
 use std::io::{self, Read};
 use std::path::Path;
@@ -14,6 +13,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use serde_json::Value;
 
+use crate::process::{ProcessUse, signal};
 use crate::runtime_api::{Deadline, FunctionResponse, InvokeError, RuntimeApi};
 
 /// Polling interval for the process state and the log.
@@ -93,10 +93,26 @@ impl Function {
     /// # Errors
     /// If the process has ended or the system does not report it.
     pub fn peak_resident_bytes(&self) -> io::Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", lock(&self.child).id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
-        let kilobytes = line.and_then(|kilobytes| kilobytes.parse::<u64>().ok());
-        kilobytes.map(|kilobytes| kilobytes * 1024).ok_or_else(|| io::Error::other("no VmHWM"))
+        Ok(self.usage()?.peak_resident_bytes)
+    }
+
+    /// What the process uses now. Linux only.
+    ///
+    /// # Errors
+    /// As [`ProcessUse::of`].
+    pub fn usage(&self) -> io::Result<ProcessUse> {
+        ProcessUse::of(lock(&self.child).id())
+    }
+
+    /// Stops the process for this time, as AWS does between two requests.
+    ///
+    /// # Errors
+    /// If the process has ended.
+    pub async fn freeze(&self, time: Duration) -> io::Result<()> {
+        let id = lock(&self.child).id();
+        signal(id, "STOP")?;
+        tokio::time::sleep(time).await;
+        signal(id, "CONT")
     }
 
     /// The text written so far to standard output and standard error.

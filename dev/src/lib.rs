@@ -37,6 +37,7 @@
 //! | `canary.rs` | texts that must never appear in a response or a log, and answers that contain them |
 //! | `transcript.rs` | an upstream that sends recorded bytes, and can truncate them |
 //! | `runtime_api.rs` | the Lambda Runtime API |
+//! | `process.rs` | what a process uses, and signals to it |
 //! | `function.rs` | a real function binary under that API |
 //! | `function_url.rs` | the event that a Function URL makes from an HTTP request |
 //! | `samples.rs` | the events in `events/`, and their expected results |
@@ -47,6 +48,7 @@
 //! | `server.rs` | serves a router on a socket |
 //! | `page.rs` | the create page |
 //! | `fault.rs` | faults that the page chooses |
+//! | `upstream_calls.rs` | counts what the upstreams were asked and have sent |
 //! | `drawings.rs` | the pictures that were drawn last |
 
 #![forbid(unsafe_code)]
@@ -68,6 +70,7 @@ pub mod line_shortener;
 pub mod page;
 pub mod picture;
 mod pixel_font;
+pub mod process;
 pub mod runtime_api;
 pub mod s3;
 pub mod samples;
@@ -78,6 +81,7 @@ pub mod supabase;
 pub mod tables;
 mod timed_body;
 pub mod transcript;
+pub mod upstream_calls;
 pub mod user;
 
 pub use server::{RunningServer, serve, start};

@@ -1,6 +1,6 @@
 //! A fake of AWS Secrets Manager: `GetSecretValue` in AWS's JSON 1.1 protocol.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::post;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 /// The stored secrets. A test holds one handle, [`routes`] another.
@@ -19,6 +21,8 @@ pub struct Vault(Arc<Mutex<VaultState>>);
 #[derive(Debug, Default)]
 struct VaultState {
     values: HashMap<String, String>,
+    /// Ids whose value is stored as bytes.
+    binary: HashSet<String>,
     /// Id and value that are stored after the next call.
     next: Option<(String, String)>,
     fault: Option<SecretsFault>,
@@ -31,6 +35,8 @@ struct VaultState {
 pub enum SecretsFault {
     /// The role has no permission to read the secret (400).
     AccessDenied,
+    /// The key that encrypts the secret cannot be used (400).
+    DecryptionFailure,
     /// Too many calls (400).
     Throttling,
     /// An internal error of the service (500).
@@ -40,7 +46,20 @@ pub enum SecretsFault {
 impl Vault {
     /// Stores a value, or replaces it.
     pub fn put(&self, id: &str, value: &str) {
-        self.state().values.insert(id.to_owned(), value.to_owned());
+        let mut state = self.state();
+        state.values.insert(id.to_owned(), value.to_owned());
+        state.binary.remove(id);
+    }
+
+    /// Deletes a secret.
+    pub fn remove(&self, id: &str) {
+        self.state().values.remove(id);
+    }
+
+    /// Stores a value as bytes instead of text.
+    pub fn put_binary(&self, id: &str, value: &str) {
+        self.put(id, value);
+        self.state().binary.insert(id.to_owned());
     }
 
     /// Replaces a value after the next call, which still returns the old one.
@@ -88,6 +107,7 @@ async fn answer(State(vault): State<Vault>, headers: HeaderMap, body: Bytes) -> 
     }
     match state.fault {
         Some(SecretsFault::AccessDenied) => return failure(StatusCode::BAD_REQUEST, "AccessDeniedException"),
+        Some(SecretsFault::DecryptionFailure) => return failure(StatusCode::BAD_REQUEST, "DecryptionFailure"),
         Some(SecretsFault::Throttling) => return failure(StatusCode::BAD_REQUEST, "ThrottlingException"),
         Some(SecretsFault::InternalServiceError) => {
             return failure(StatusCode::INTERNAL_SERVER_ERROR, "InternalServiceError");
@@ -104,13 +124,17 @@ async fn answer(State(vault): State<Vault>, headers: HeaderMap, body: Bytes) -> 
     }
     match value {
         None => failure(StatusCode::BAD_REQUEST, "ResourceNotFoundException"),
-        Some(value) => reply(
-            StatusCode::OK,
-            json!({
-                "ARN": id, "Name": "a-secret", "SecretString": value, "CreatedDate": 1_795_215_600.0,
+        Some(value) => {
+            let mut answer = json!({
+                "ARN": id, "Name": "a-secret", "CreatedDate": 1_795_215_600.0,
                 "VersionId": "11111111-2222-3333-4444-555555555555", "VersionStages": ["AWSCURRENT"],
-            }),
-        ),
+            });
+            match state.binary.contains(id) {
+                true => answer["SecretBinary"] = STANDARD.encode(value).into(),
+                false => answer["SecretString"] = value.into(),
+            }
+            reply(StatusCode::OK, answer)
+        }
     }
 }
 

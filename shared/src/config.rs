@@ -161,6 +161,11 @@ impl FunctionConfig for FaceflipConfig {
             let ark = ArkConfig::read(reader);
             let requires_sign_in = !reader.is(&variables::FACEFLIP_AUTH, "anonymous");
             let common = CommonConfig::read(reader, requires_sign_in);
+            if !requires_sign_in && common.ledger.credits_initial.is_some() {
+                let message =
+                    format!("must be required while {} is on: only users have credits", variables::CREDITS.name);
+                reader.mistake::<()>(&variables::FACEFLIP_AUTH, message);
+            }
             let (label_rules, timing) = (labels::read(reader), Timing::read(reader));
             // After the others, because `?` must not skip them.
             let mut ark = ark?;

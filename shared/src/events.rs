@@ -3,6 +3,8 @@
 //! Every event has an `id:` and an `event:` line, and repeats its name in the data:
 //! `{"event":"…","data":{…}}`.
 
+mod sent_pictures;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,6 +20,7 @@ use crate::problem::{Code, Lang, Problem};
 use crate::sse;
 use crate::timestamp::rfc3339;
 use crate::update::{Update, Usage};
+use sent_pictures::SentPictures;
 
 /// Bytes of a picture in one `image.delta`: a multiple of three, so that every piece but the last needs no padding.
 pub const MAX_DELTA_BYTES: usize = 12 * 1024;
@@ -60,6 +63,8 @@ pub struct Events {
     /// Slots whose pictures are delivered as bytes although `as_links` is set.
     inline_slots: Vec<u32>,
     pictures: Vec<OpenPicture>,
+    /// Whole pictures: a stream that fails after them lists them in `error`.
+    whole: SentPictures,
     /// Held pictures to write; the first one may be written in part.
     queue: VecDeque<QueuedPicture>,
     out: Vec<u8>,
@@ -190,8 +195,7 @@ struct ErrorData<'a> {
     request_id: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_after_ms: Option<u64>,
-    /// Always empty, because a stream with a whole picture ends in `done`; the contract has the member.
-    images: [(); 0],
+    images: Vec<ImageDoneData<'a>>,
 }
 
 /// Numbers the events of one stream. Copies share the counter.
@@ -216,6 +220,7 @@ impl Events {
             as_links: false,
             inline_slots: Vec::new(),
             pictures: Vec::new(),
+            whole: SentPictures::default(),
             queue: VecDeque::new(),
             out: Vec::new(),
         }
@@ -310,6 +315,7 @@ impl Events {
     /// A picture is in the bucket.
     pub fn stored(&mut self, image: &DeliveredImage) {
         let Some(SignedLink { url, expires_ms }) = &image.kept else { return };
+        self.whole.stored(image);
         match image.source {
             ImageSource::Inline(_) if self.is_link(Some(image.slot)) => self.image_done(image),
             _ => {
@@ -368,17 +374,33 @@ impl Events {
 
     /// The terminal event of a failure.
     pub fn error(&mut self, problem: &Problem, request_id: &str) {
-        write_error(&mut self.out, &self.ids, &self.task_id, &self.style, self.lang, problem, request_id);
+        let mut out = std::mem::take(&mut self.out);
+        self.error_event(&self.whole.all()).write(&mut out, problem, request_id);
+        self.out = out;
     }
 
-    /// A function that writes the terminal event after the producer has panicked.
+    /// A function that writes the terminal event after the producer has panicked or the client was given up. It lists the
+    /// pictures that were [sent](Self::sent).
     pub fn error_writer(&self, request_id: String) -> impl FnOnce(&Problem) -> Vec<u8> + Send + use<> {
         let (ids, task_id, style, lang) = (self.ids.clone(), self.task_id.clone(), self.style.clone(), self.lang);
+        let (link_label, sent) = (self.link_label, self.whole.share());
         move |problem| {
             let mut out = Vec::new();
-            write_error(&mut out, &ids, &task_id, &style, lang, problem, &request_id);
+            let images = &sent.all();
+            let event = ErrorEvent { ids: &ids, task_id: &task_id, style: &style, lang, link_label, images };
+            event.write(&mut out, problem, &request_id);
             out
         }
+    }
+
+    fn error_event<'a>(&'a self, images: &'a [DeliveredImage]) -> ErrorEvent<'a> {
+        let Self { ids, task_id, style, lang, link_label, .. } = self;
+        ErrorEvent { ids, task_id, style, lang: *lang, link_label: *link_label, images }
+    }
+
+    /// The bytes that [`Self::take`] has returned so far were sent to the client.
+    pub fn sent(&mut self) {
+        self.whole.sent();
     }
 
     /// The task.
@@ -446,7 +468,19 @@ impl Events {
         // The upstream's own link was sent with this event before there was a copy.
         let data = if matches!(image.source, ImageSource::Inline(_)) { data.with_copy(image) } else { data };
         write(&mut self.out, &self.ids, "image.done", data);
+        self.whole.written(image);
     }
+}
+
+/// The terminal event of a failure.
+struct ErrorEvent<'a> {
+    ids: &'a Ids,
+    task_id: &'a str,
+    style: &'a EventStyle,
+    lang: Lang,
+    link_label: Option<LabelStatus>,
+    /// Whole pictures of the same stream.
+    images: &'a [DeliveredImage],
 }
 
 impl<'a> ImageDoneData<'a> {
@@ -509,33 +543,31 @@ impl<'a> ImageDoneData<'a> {
     }
 }
 
-fn write_error(
-    out: &mut Vec<u8>,
-    ids: &Ids,
-    task_id: &str,
-    style: &EventStyle,
-    lang: Lang,
-    problem: &Problem,
-    request_id: &str,
-) {
-    let reason = problem.reason(lang);
-    // The documentation of faceflip fixes `message`; the reason is in `error`.
-    let message = match (style, lang) {
-        (EventStyle::Generate { .. }, _) => problem.message(lang),
-        (EventStyle::Faceflip { .. }, Lang::Zh) => "图像生成失败",
-        (EventStyle::Faceflip { .. }, Lang::En) => "Image generation failed",
-    };
-    let data = ErrorData {
-        task_id,
-        error: &reason,
-        message,
-        code: problem.code,
-        retryable: problem.retryable(),
-        request_id,
-        retry_after_ms: problem.retry_after_ms(),
-        images: [],
-    };
-    write(out, ids, "error", data);
+impl ErrorEvent<'_> {
+    fn write(&self, out: &mut Vec<u8>, problem: &Problem, request_id: &str) {
+        let Self { ids, task_id, style, lang, link_label, images } = *self;
+        let reason = problem.reason(lang);
+        // The documentation of faceflip fixes `message`; the reason is in `error`.
+        let message = match (style, lang) {
+            (EventStyle::Generate { .. }, _) => problem.message(lang),
+            (EventStyle::Faceflip { .. }, Lang::Zh) => "图像生成失败",
+            (EventStyle::Faceflip { .. }, Lang::En) => "Image generation failed",
+        };
+        let data = ErrorData {
+            task_id,
+            error: &reason,
+            message,
+            code: problem.code,
+            retryable: problem.retryable(),
+            request_id,
+            retry_after_ms: problem.retry_after_ms(),
+            images: images
+                .iter()
+                .map(|image| ImageDoneData::new(image, style, None, link_label).with_copy(image))
+                .collect(),
+        };
+        write(out, ids, "error", data);
+    }
 }
 
 fn write_delta(out: &mut Vec<u8>, ids: &Ids, slot: u32, bytes: &[u8]) {

@@ -395,7 +395,7 @@ impl DeliveredImage {
     }
 
     /// Pictures with equal bytes are one picture, in any slot: some relays send every picture twice.
-    fn is_same_as(&self, other: &DeliveredImage) -> bool {
+    pub(crate) fn is_same_as(&self, other: &DeliveredImage) -> bool {
         match (&self.source, &other.source) {
             (ImageSource::Inline(a), ImageSource::Inline(b)) => a.sha256 == b.sha256,
             (ImageSource::Link { url: a, .. }, ImageSource::Link { url: b, .. }) => a == b,

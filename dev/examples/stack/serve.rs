@@ -17,6 +17,7 @@ use dev::drawings::Drawings;
 use dev::fault::StackFaults;
 use dev::secrets::Vault;
 use dev::supabase::Project;
+use dev::upstream_calls::UpstreamCalls;
 use serde_json::json;
 use shared::edge::{Invocation, MAX_BODY_BYTES, Routes};
 use tower_http::cors::{AllowOrigin, CorsLayer};
@@ -143,11 +144,12 @@ pub(crate) async fn routes(
     let first = dev::image_api::routes_that_vary(image_api.clone(), drawings.clone())
         .merge(dev::ark::routes_with_drawings(ark, drawings.clone()));
     let second = Router::new().nest(SECOND, dev::image_api::routes_that_vary(image_api, drawings.clone()));
-    let faults = StackFaults::new(options.fault, speed);
+    let (faults, calls) = (StackFaults::new(options.fault, speed), UpstreamCalls::default());
     faults
         .at_service(service)
-        .merge(faults.at_first_upstream(first))
-        .merge(faults.at_second_upstream(second))
+        .merge(calls.count(faults.at_first_upstream(first)))
+        .merge(calls.count(faults.at_second_upstream(second)))
+        .merge(calls.routes())
         .merge(dev::page::routes(&page))
         .merge(dev::drawings::routes(drawings))
         .merge(page::hooks(address, stores.bucket(), demo_project))

@@ -1,6 +1,7 @@
 //! The commands of `cargo dev`.
 
 mod pictures;
+mod soak;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -351,7 +351,12 @@ fn sign_in_variables() {
     assert!(no_project.supabase.is_none() && !no_project.is_required);
     let optional = faceflip(&[("FACEFLIP_AUTH", "anonymous")]).unwrap().common.sign_in;
     assert!(optional.supabase.is_some() && !optional.is_required, "a token is checked where it is sent");
-    let required = generate(&[BASE, ("FACEFLIP_AUTH", "anonymous")]).unwrap().common.sign_in;
+    let both = [("FACEFLIP_AUTH", "anonymous"), ("CREDITS", "on")];
+    assert_eq!(
+        faceflip(&both).unwrap_err().to_string(),
+        "FACEFLIP_AUTH must be required while CREDITS is on: only users have credits"
+    );
+    let required = generate(&[BASE, ("FACEFLIP_AUTH", "anonymous"), ("CREDITS", "on")]).unwrap().common.sign_in;
     assert!(required.is_required, "FACEFLIP_AUTH is for the other route");
 
     let wrong = [

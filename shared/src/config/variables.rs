@@ -205,7 +205,7 @@ variables! {
     ARK_MAX_IMAGES: AllowedValues::Count { min: 1, max: 15 }, Some("3"), "the most pictures that one ARK call may make; models without groups make one";
     ARK_WATERMARK: AllowedValues::OneOf(&["auto", "true", "false"]), Some("auto"), "whether ARK writes its visible label into a picture; auto: if AIGC_PRODUCER is set";
     FACEFLIP_PROMPT: AllowedValues::Text { max: 4_000 }, Some("请以所给照片中的人物为主角，把人脸自然地融合到同一画面中：保持每个人的五官、神态和发型真实相似，肤色、光线与透视协调一致，构图完整，画质清晰写实，不添加文字和水印。"), "the prompt of a request that has none";
-    FACEFLIP_AUTH: AllowedValues::OneOf(&["required", "anonymous"]), Some("required"), "whether the faceflip route requires sign-in; if anonymous, it also accepts requests without a token and counts them by IP address";
+    FACEFLIP_AUTH: AllowedValues::OneOf(&["required", "anonymous"]), Some("required"), "whether the faceflip route requires sign-in; if anonymous, it also accepts requests without a token and counts them by IP address, and CREDITS must be off";
     AIGC_PRODUCER: AllowedValues::ProviderCode("1"), None, "the provider code of the service that generates; without it pictures get no implicit label";
     AIGC_PROPAGATOR: AllowedValues::ProviderCode("12"), None, "the provider code of the service that distributes; without it AIGC_PRODUCER";
     AIGC_C2PA: AllowedValues::OneOf(&["label", "keep"]), Some("label"), "whether a picture with a C2PA manifest is labelled, which invalidates the manifest, or kept as it is";

@@ -1,5 +1,7 @@
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::FutureExt;
 use http::Response;
 
 use super::clock::unix_ms;
@@ -125,8 +127,13 @@ impl<C> Generator<C> {
     /// [`Self::key`].
     ///
     /// # Errors
-    /// 503 `service_unavailable` if none is there. The log names the remedy.
+    /// 503 `service_unavailable` if none is there. The log names the remedy. 500 `internal_error` after a panic, so that
+    /// the caller can release what the request has reserved.
     pub async fn check_keys(&self, targets: &[(usize, usize)]) -> Result<(), Code> {
+        AssertUnwindSafe(self.find_key(targets)).catch_unwind().await.unwrap_or(Err(Code::InternalError))
+    }
+
+    async fn find_key(&self, targets: &[(usize, usize)]) -> Result<(), Code> {
         let route: Vec<_> = targets.iter().map(|(id, _)| *id).collect();
         let first = self.cooldowns.lock().unwrap_or_else(PoisonError::into_inner).next(&route, &[], unix_ms());
         let first = first.and_then(|place| targets.get(place));

@@ -125,7 +125,8 @@ impl<T: Clone> Cache<T> {
         state.value.clone().filter(|_| is_within(state.fetched_at, now, state.fresh_for))
     }
 
-    fn usable(&self, now: SystemTime) -> Option<T> {
+    /// Returns the value if it may be used while fetches fail. Does not fetch.
+    pub(super) fn usable(&self, now: SystemTime) -> Option<T> {
         let state = self.state();
         state.value.clone().filter(|_| is_within(state.fetched_at, now, self.times.usable))
     }

@@ -53,7 +53,7 @@ async fn read(environment: &impl Fn(&str) -> Option<String>) -> Option<Option<Ro
         return Some(None);
     }
     let endpoint = set("AWS_ENDPOINT_URL_SECRETS_MANAGER").and_then(|url| url.parse().ok());
-    let text = SecretsManager::new(endpoint).text(&id).await?;
+    let text = SecretsManager::new(endpoint).text(&id, false).await?;
     let secret = serde_json::from_str(&text).inspect_err(|error: &serde_json::Error| {
         let (line, column) = (error.line(), error.column());
         operator_alarm!(

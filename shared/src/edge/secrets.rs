@@ -1,5 +1,5 @@
 use std::pin::Pin;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region};
@@ -48,8 +48,19 @@ impl KeyStore {
         Self { key, secrets: SecretsManager::new(endpoint), cache: Cache::new(TIMES) }
     }
 
-    /// Returns the key. A failure is logged with its remedy.
+    /// Returns the key, at the time of the wall clock.
+    ///
+    /// # Errors
+    /// See [`Self::get_at`].
     pub async fn get(&self) -> Result<Secret, Code> {
+        self.get_at(wall()).await
+    }
+
+    /// Returns the key. A failure is logged with its remedy; while an earlier key can be used, as a warning.
+    ///
+    /// # Errors
+    /// 503 `service_unavailable` if there is no key.
+    pub async fn get_at(&self, now: SystemTime) -> Result<Secret, Code> {
         match &self.key {
             KeySource::Given(secret) => Ok(secret.clone()),
             KeySource::Missing { given, managed } => {
@@ -60,7 +71,7 @@ impl KeyStore {
                 Err(Code::ServiceUnavailable)
             }
             KeySource::Managed { id, member } => {
-                self.cache.get(wall(), self.fetch(id, member)).await.ok_or(Code::ServiceUnavailable)
+                self.cache.get(now, self.fetch(now, id, member)).await.ok_or(Code::ServiceUnavailable)
             }
         }
     }
@@ -69,11 +80,12 @@ impl KeyStore {
     pub async fn renewed(&self, used: &Secret) -> Option<Secret> {
         let KeySource::Managed { id, member } = &self.key else { return None };
         let is_new = |secret: &Secret| secret.expose() != used.expose();
-        self.cache.renewed(wall(), is_new, self.fetch(id, member)).await
+        let now = wall();
+        self.cache.renewed(now, is_new, self.fetch(now, id, member)).await
     }
 
-    async fn fetch(&self, id: &str, member: &str) -> Option<Fetched<Secret>> {
-        let secret = key_in(&self.secrets.text(id).await?, member);
+    async fn fetch(&self, now: SystemTime, id: &str, member: &str) -> Option<Fetched<Secret>> {
+        let secret = key_in(&self.secrets.text(id, self.cache.usable(now).is_some()).await?, member);
         if secret.is_none() {
             operator_alarm!(
                 Alarm::Configuration,
@@ -91,15 +103,24 @@ impl SecretsManager {
         Self { endpoint, client: OnceCell::new() }
     }
 
-    /// The text of a secret. A failure is logged with its remedy.
+    /// The text of a secret. A failure is logged with its remedy: as a warning if the caller `has_older` text that it goes
+    /// on using.
     ///
     /// Boxed, because the SDK's futures are large and would make those of all callers large.
-    pub(super) fn text<'a>(&'a self, id: &'a str) -> Pin<Box<dyn Future<Output = Option<String>> + Send + 'a>> {
+    pub(super) fn text<'a>(
+        &'a self,
+        id: &'a str,
+        has_older: bool,
+    ) -> Pin<Box<dyn Future<Output = Option<String>> + Send + 'a>> {
         Box::pin(async move {
             let client = self.client.get_or_init(|| connect(self.endpoint.as_ref())).await;
             let response = client.get_secret_value().secret_id(id).send().await;
             let response = response.inspect_err(|error| {
                 let code = aws_sdk_secretsmanager::error::ProvideErrorMetadata::code(error).unwrap_or("no response");
+                if has_older {
+                    tracing::warn!(id, code, "Secrets Manager did not return the secret: its last value is used");
+                    return;
+                }
                 operator_alarm!(
                     Alarm::Configuration,
                     id,

@@ -13,6 +13,7 @@ use self::jwks::Jwks;
 use super::clock;
 use super::http::{Caller, Invocation};
 use super::secrets::KeyStore;
+use crate::alarm::Alarm;
 use crate::auth::{AccessToken, ClaimRules, KeySet, Principal, SourceIp, TokenRefusal, User, VerifyingKey, bearer};
 use crate::config::{self, KeySource};
 use crate::problem::{Code, Problem};
@@ -144,7 +145,8 @@ impl SupabaseKeys {
         match token.key(&set, None) {
             Ok(key) => Ok(token.user(key, &self.rules, seconds)?),
             Err(_) if set.is_empty() && self.legacy.is_none() => {
-                tracing::error!(
+                operator_alarm!(
+                    Alarm::Configuration,
                     "no token can be verified: the project's key set is empty, so it signs with a shared secret. Create \
                      a signing key in Supabase (Settings, JWT keys), or set SUPABASE_JWT_SECRET_ARN to the ARN of the \
                      legacy secret on AWS, or SUPABASE_JWT_SECRET at home"
@@ -164,7 +166,8 @@ async fn legacy_key(legacy: &KeyStore) -> Result<VerifyingKey, CheckError> {
     let secret = legacy.get().await.map_err(|_| CheckError::Unavailable(Code::AuthUnavailable))?;
     VerifyingKey::legacy(&secret).ok_or_else(|| {
         let min_bytes = VerifyingKey::MIN_SECRET_BYTES;
-        tracing::error!(
+        operator_alarm!(
+            Alarm::Configuration,
             "the secret of SUPABASE_JWT_SECRET_ARN is shorter than {min_bytes} bytes, so it is not a JWT secret"
         );
         CheckError::Unavailable(Code::ServiceMisconfigured)

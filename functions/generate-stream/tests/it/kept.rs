@@ -26,22 +26,22 @@ const IMAGE: &str = "/api/generate-image";
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 
 /// Tables and a bucket behind a proxy.
-struct KeptStand {
-    stand: Stand,
+pub(crate) struct KeptStand {
+    pub(crate) stand: Stand,
     engine: S3Engine,
     proxy: BucketProxy,
-    running: RunningServer,
+    pub(crate) running: RunningServer,
 }
 
 impl KeptStand {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let engine = s3::start(None, WEEK).await.unwrap();
         let proxy = BucketProxy::default();
         let running = dev::start(s3::proxy_routes(proxy.clone(), &engine.url())).await.unwrap();
         Self { stand: Stand::new().await, engine, proxy, running }
     }
 
-    fn app(&self, upstream: &Upstream, more: &[(&str, &str)]) -> Arc<App> {
+    pub(crate) fn app(&self, upstream: &Upstream, more: &[(&str, &str)]) -> Arc<App> {
         let bucket = s3::variables(&self.running.url(""));
         let bucket = bucket.iter().map(|(name, value)| (*name, value.as_str()));
         let usual = [("CANCEL_POLL_MS", "500"), ("PICTURE_PUT_MS", "3000"), ("HEAD_HOLD_MS", "200")];

@@ -1,9 +1,7 @@
 //! Keys from Secrets Manager, through the real SDK, against a fake on a socket.
 
-use std::time::Duration;
-
 use dev::RunningServer;
-use dev::secrets::{SecretsFault, Vault, routes};
+use dev::secrets::{Vault, routes};
 use dev::{Shape, image_api, user};
 use generate_stream::{App, handle};
 use http::Request;
@@ -29,55 +27,6 @@ fn store(running: &RunningServer) -> KeyStore {
 
 async fn exposed(store: &KeyStore) -> Result<String, Code> {
     store.get().await.map(|secret| secret.expose().to_owned())
-}
-
-#[tokio::test]
-async fn many_cold_callers_are_one_call() {
-    let (vault, running) = vault("canary").await;
-    vault.delay(Duration::from_millis(100));
-    let store = store(&running);
-    let callers = (0..64).map(|_| exposed(&store));
-    for value in futures_util::future::join_all(callers).await {
-        assert_eq!(value.unwrap(), "canary");
-    }
-    assert_eq!(vault.calls(), 1);
-    vault.fail(Some(SecretsFault::InternalServiceError));
-    assert_eq!(exposed(&store).await.unwrap(), "canary", "a fresh value is not asked for again");
-    assert_eq!(vault.calls(), 1);
-}
-
-#[tokio::test]
-async fn a_secret_is_the_key_alone_or_a_member_of_an_object() {
-    let rows = [
-        ("canary", Some("canary")),
-        (" canary\n", Some("canary")),
-        (r#"{"IMAGE_API_KEY":"canary","other":1}"#, Some("canary")),
-        (r#"{"ARK_API_KEY":"canary"}"#, None),
-        (r#"{"IMAGE_API_KEY":7}"#, None),
-        ("", None),
-        ("two\nlines", None),
-    ];
-    for (value, key) in rows {
-        let (_vault, running) = vault(value).await;
-        let expected = key.map(str::to_owned).ok_or(Code::ServiceUnavailable);
-        assert_eq!(exposed(&store(&running)).await, expected, "{value:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_failure_is_remembered_and_not_asked_again_at_once() {
-    for fault in [SecretsFault::AccessDenied, SecretsFault::Throttling, SecretsFault::InternalServiceError] {
-        let (vault, running) = vault("canary").await;
-        vault.fail(Some(fault));
-        let store = store(&running);
-        assert_eq!(exposed(&store).await, Err(Code::ServiceUnavailable), "{fault:?}");
-        let calls = vault.calls();
-        assert!((1..=3).contains(&calls), "{fault:?}: the SDK tries {calls} times");
-        for _ in 0..10 {
-            assert_eq!(exposed(&store).await, Err(Code::ServiceUnavailable));
-        }
-        assert_eq!(vault.calls(), calls, "{fault:?}");
-    }
 }
 
 #[tokio::test]

@@ -36,7 +36,7 @@ pub(crate) const DAY_MS: &str = "86400000";
 pub(crate) const DAY: (&str, &str) = ("RL_WINDOW_MS", DAY_MS);
 
 const KEY: &str = "the upstream's key in these tests";
-const KEY_ID: &str = "the-upstreams-key";
+pub(crate) const KEY_ID: &str = "the-upstreams-key";
 const PROJECT: &str = "http://127.0.0.1:9";
 const SECRET: &str = "the legacy secret of a project that exists in tests only";
 

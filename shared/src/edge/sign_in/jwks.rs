@@ -45,12 +45,12 @@ impl Jwks {
 
     /// Returns the set, or a stale one while fetches fail.
     pub(super) async fn get(&self, now: SystemTime) -> Option<Arc<KeySet>> {
-        self.cache.get(now, self.fetch()).await
+        self.cache.get(now, self.fetch(now)).await
     }
 
     /// Returns a set that `is_wanted`, and fetches it if the cached one is not.
     pub(super) async fn renewed(&self, now: SystemTime, is_wanted: impl Fn(&KeySet) -> bool) -> Option<Arc<KeySet>> {
-        self.cache.renewed(now, |set: &Arc<KeySet>| is_wanted(set), self.fetch()).await
+        self.cache.renewed(now, |set: &Arc<KeySet>| is_wanted(set), self.fetch(now)).await
     }
 
     /// Returns the last set. Does not fetch.
@@ -63,7 +63,7 @@ impl Jwks {
         self.cache.is_failing()
     }
 
-    async fn fetch(&self) -> Option<Fetched<Arc<KeySet>>> {
+    async fn fetch(&self, now: SystemTime) -> Option<Fetched<Arc<KeySet>>> {
         let fetched = self.try_fetch().await;
         match &fetched {
             Ok(set) if set.value.has_secrets() => {
@@ -73,6 +73,13 @@ impl Jwks {
                 );
             }
             Ok(_) => {}
+            Err(reason) if self.cache.usable(now).is_some() => {
+                tracing::warn!(
+                    host = self.url.host_str(),
+                    reason,
+                    "the key set cannot be fetched: the last one is used"
+                );
+            }
             Err(reason) => tracing::error!(
                 host = self.url.host_str(),
                 reason,

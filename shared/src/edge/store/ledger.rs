@@ -38,6 +38,10 @@ const MIN_SETTLE_TIME: Duration = OPERATION_TIMEOUT;
 /// Time between the deadline and the end of the lease. The request has certainly ended before the lease does.
 const LEASE_MARGIN: Duration = Duration::from_secs(5);
 
+/// A request with less time until its deadline is refused: its call would be cut off before most upstreams answer. Where
+/// pictures are kept, the time for storing one is added.
+const MIN_TIME_LEFT: Duration = Duration::from_secs(10);
+
 /// Limits, tasks, credits and kept pictures.
 #[derive(Debug)]
 pub struct Ledger {
@@ -187,8 +191,9 @@ impl Ledger {
     ///
     /// # Errors
     /// 403 for a blocked user; 400 for more calls or pictures than the limits hold; 409, 422, 429 or 402; 503 if the
-    /// budget of all callers is used up, or if a table is unavailable.
+    /// budget of all callers is used up, if a table is unavailable, or if the deadline is near.
     pub async fn admit(&self, request: AdmitRequest<'_>) -> Result<Admitted, Refused> {
+        self.check_time(request.deadline)?;
         if self.is_blocked(request.principal) {
             return Err(Code::UserBlocked.into());
         }
@@ -328,6 +333,19 @@ impl Ledger {
     /// A record for its owner: without credits where generations cost none.
     pub(super) fn as_shown(&self, record: TaskRecord) -> TaskRecord {
         TaskRecord { credits: record.credits.filter(|_| self.balances.is_some()), ..record }
+    }
+
+    /// Refuses a request whose deadline is near. Without a deadline there is time.
+    fn check_time(&self, deadline: Option<Instant>) -> Result<(), Code> {
+        let needed = MIN_TIME_LEFT + self.pictures.as_ref().map(Pictures::put_time_limit).unwrap_or_default();
+        match deadline.map(|deadline| deadline.saturating_duration_since(now())) {
+            Some(left) if left < needed => {
+                let left_ms = left.as_millis() as u64;
+                tracing::error!(left_ms, "the function's deadline is near: a request was refused");
+                Err(Code::ServiceUnavailable)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The answer to a repeated key; `None` if the task is to be run, or if the table is unavailable.

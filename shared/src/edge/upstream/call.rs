@@ -132,15 +132,22 @@ pub async fn run(
         Ok(Ok(())) => None,
         Ok(Err(failure)) => Some(failure),
         Err(_) => {
-            // What is held for the client is sent, unless that panics too.
-            sink.finish();
-            let _ = AssertUnwindSafe(client.send(sink.output)).catch_unwind().await;
+            // What is held for the client is sent, unless that panics too. The rest of the answers is not read: their
+            // readers may be in any state.
+            let rest = async {
+                end_open(&mut exchanges, Failure::Internal, &mut sink);
+                sink.finish();
+                client.send(sink.output).await
+            };
+            let _ = AssertUnwindSafe(rest).catch_unwind().await;
             Some(Failure::Internal)
         }
     };
     let bytes_in = exchanges.iter().map(|exchange| exchange.bytes_in).sum();
     let not_started = not_started(&exchanges);
-    let (mut verdict, tally, work) = conclude(exchanges, unfinished.unwrap_or(Failure::Internal), sink.held.lost());
+    let mut lost: Vec<_> = sink.held.lost().iter().map(|slot| (*slot, Failure::Protocol)).collect();
+    lost.extend(sink.writing.map(|slot| (slot, Failure::Internal)));
+    let (mut verdict, tally, work) = conclude(exchanges, unfinished.unwrap_or(Failure::Internal), &lost);
     if unfinished == Some(Failure::Deadline) && verdict.is_ok() {
         // The client has not received all that a success lists.
         client.sender.give_up();
@@ -264,9 +271,16 @@ async fn read_all<'a>(
 fn cancel(exchanges: &mut [Exchange<'_>], sink: &mut UpdateSink<'_, impl Output>) {
     let of = u32::try_from(exchanges.len()).unwrap_or(u32::MAX);
     for (exchange, call) in exchanges.iter_mut().zip(0..).filter(|(exchange, _)| exchange.end.is_none()) {
-        let nth = Nth { call, of };
-        exchange.close(nth, sink);
-        exchange.end(AnswerEnd::Failed(Failure::Cancelled), nth, sink);
+        exchange.close(Nth { call, of }, sink);
+    }
+    end_open(exchanges, Failure::Cancelled, sink);
+}
+
+/// Records the failure of every call that has not ended.
+fn end_open(exchanges: &mut [Exchange<'_>], failure: Failure, sink: &mut UpdateSink<'_, impl Output>) {
+    let of = u32::try_from(exchanges.len()).unwrap_or(u32::MAX);
+    for (exchange, call) in exchanges.iter_mut().zip(0..).filter(|(exchange, _)| exchange.end.is_none()) {
+        exchange.end(AnswerEnd::Failed(failure), Nth { call, of }, sink);
     }
 }
 
@@ -300,11 +314,12 @@ async fn next_stored(keeper: &mut Option<Keeper>) -> KeepEnd {
     }
 }
 
-/// The verdict of all calls. Calls without an end failed with `unfinished`; pictures of `lost` slots do not count.
+/// The verdict of all calls. Calls without an end failed with `unfinished`; pictures of `lost` slots do not count: they
+/// failed with the failure beside the slot.
 fn conclude(
     exchanges: Vec<Exchange<'_>>,
     unfinished: Failure,
-    lost: &[u32],
+    lost: &[(u32, Failure)],
 ) -> (Result<Success, Failure>, Tally, UpstreamWork) {
     let of = u32::try_from(exchanges.len()).unwrap_or(u32::MAX);
     let (mut tally, mut cost) = (Tally::default(), None::<Price>);
@@ -313,9 +328,10 @@ fn conclude(
     for (exchange, call) in exchanges.into_iter().zip(0..) {
         let has_begun = exchange.outcome.has_begun();
         let is_sent = exchange.sent.is_sent();
-        let is_lost = |slot: u32| lost.contains(&Nth { call, of }.slot(slot));
         let verdict = exchange.outcome.verdict(exchange.end.unwrap_or(AnswerEnd::Failed(unfinished)));
-        let verdict = verdict.and_then(|success| success.without(is_lost, Failure::Protocol));
+        let verdict = lost.iter().fold(verdict, |verdict, (lost, failure)| {
+            verdict.and_then(|success| success.without(|slot| Nth { call, of }.slot(slot) == *lost, *failure))
+        });
         tally.count(&verdict, has_begun, is_sent);
         if let (Ok(success), Some(price)) = (&verdict, exchange.target.price) {
             cost = Some(cost.unwrap_or_default().plus(price.times(success.images.len())));

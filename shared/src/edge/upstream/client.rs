@@ -304,8 +304,10 @@ impl Upstream {
             let wait = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok());
             let retry_after_ms = wait.and_then(|value| retry_after_ms(value, unix_ms()));
             let (failure, refused) = refusal(status, (!encoded).then_some(response), end_by).await;
+            // A refused key may have been rotated: then the call is repeated with the new one, and no operator is needed.
+            let alarm = failure.alarm().filter(|_| failure != Failure::Auth);
             let of_setting = refused.filter(|refused| refused.is_setting).map(|_| Alarm::UpstreamConfig);
-            let alarm = failure.alarm().or(of_setting);
+            let alarm = alarm.or(of_setting);
             let (parameter, remedy) = refused.map(|refused| (refused.name, refused.remedy)).unzip();
             tracing::warn!(
                 upstream,

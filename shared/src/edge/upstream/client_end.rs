@@ -10,6 +10,9 @@ use crate::edge::clock::now;
 use crate::edge::http::Sender;
 use crate::upstream::Failure;
 
+/// Every wait has a bound of its own, which ends it by then. After this time it is left, whatever it waits for.
+const WAIT_GRACE: Duration = Duration::from_millis(500);
+
 /// The client's end of a request: sends it what the output writes, and learns that the client has left or has asked the
 /// task to stop.
 pub(super) struct ClientEnd<'a> {
@@ -50,7 +53,7 @@ impl ClientEnd<'_> {
             self.sent_at = now();
             self.reading_time.pause(self.sent_at - begun);
             match sent {
-                Ok(true) => {}
+                Ok(true) => output.sent(),
                 _ if self.outlives_client => self.sender.give_up(),
                 Ok(false) => return Err(Failure::ClientClosed),
                 Err(_) => return Err(Failure::Deadline),
@@ -61,7 +64,7 @@ impl ClientEnd<'_> {
     /// Waits for `future` and sends a keep-alive after `ping` without output.
     ///
     /// # Errors
-    /// As [`Self::send`].
+    /// As [`Self::send`], and if the future is not ready shortly after the deadline.
     pub(super) async fn wait<T>(
         &mut self,
         future: impl Future<Output = T>,
@@ -79,6 +82,7 @@ impl ClientEnd<'_> {
                         return Err(Failure::ClientClosed);
                     }
                 }
+                () = sleep_until(self.end_by + WAIT_GRACE) => return Err(Failure::Deadline),
                 () = sleep_until(self.sent_at + self.ping) => {
                     output.keep_alive(now() - self.begun);
                     self.send(output).await?;
@@ -97,4 +101,46 @@ async fn stop(stopped: &mut Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>
         None => std::future::pending().await,
     }
     *stopped = None;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::http::detached;
+    use crate::update::Update;
+
+    struct SilentOutput;
+
+    impl Output for SilentOutput {
+        fn update(&mut self, _: &Update<'_>) -> bool {
+            false
+        }
+
+        fn take(&mut self) -> Vec<u8> {
+            Vec::new()
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wait_without_a_bound_of_its_own_ends_at_the_deadline() {
+        let work = |mut sender: Sender| async move {
+            let begun = now();
+            let mut client = ClientEnd {
+                sender: &mut sender,
+                outlives_client: false,
+                stopped: None,
+                begun,
+                ping: Duration::from_secs(10),
+                sent_at: begun,
+                end_by: begun + Duration::from_secs(60),
+                reading_time: &ReadingTime::default(),
+                unsent: Bytes::new(),
+            };
+            let waited = client.wait(std::future::pending::<()>(), &mut SilentOutput).await;
+            (waited, now() - begun)
+        };
+        let (waited, took) = detached(work).await.unwrap();
+        assert_eq!(waited, Err(Failure::Deadline));
+        assert!(took >= Duration::from_secs(60) && took < Duration::from_secs(61), "{took:?}");
+    }
 }

@@ -29,6 +29,9 @@ pub trait Output {
     /// The next bytes to send; empty when there are none. Called again until then.
     fn take(&mut self) -> Vec<u8>;
 
+    /// The client was sent the bytes that [`Self::take`] has returned so far.
+    fn sent(&mut self) {}
+
     /// No more input is ready: bytes that wait to be sent together should not wait longer.
     fn flush(&mut self) {}
 
@@ -69,6 +72,10 @@ impl Output for Events {
 
     fn take(&mut self) -> Vec<u8> {
         Events::take(self)
+    }
+
+    fn sent(&mut self) {
+        Events::sent(self);
     }
 
     fn flush(&mut self) {

@@ -16,12 +16,14 @@ pub(super) struct UpdateSink<'a, O> {
     pub(super) keeper: Option<Keeper>,
     /// `None` where pictures are not labelled.
     pub(super) labels: Option<PictureLabels>,
+    /// The slot of the whole picture that is being written. After a panic it is the one that the output lacks.
+    pub(super) writing: Option<u32>,
 }
 
 impl<'a, O: Output> UpdateSink<'a, O> {
     pub(super) fn new(output: &'a mut O, keeper: Option<Keeper>, labels: Option<PictureLabels>) -> Self {
         let held = if keeper.is_some() { HeldPictures::for_bucket() } else { HeldPictures::default() };
-        Self { output, held, keeper, labels }
+        Self { output, held, keeper, labels, writing: None }
     }
 
     /// `copies_links`: links are results of the upstream, not text of a model.
@@ -29,12 +31,15 @@ impl<'a, O: Output> UpdateSink<'a, O> {
         if matches!(update, Update::ImageFinished { draft: false, .. } | Update::ImageLinked { draft: false, .. }) {
             metrics::picture();
         }
-        let Self { output, held, keeper, labels } = self;
+        let Self { output, held, keeper, labels, writing } = self;
+        let is_whole = matches!(update, Update::ImageFinished { .. } | Update::ImageLinked { .. });
+        *writing = update.slot().filter(|_| is_whole);
         let mut write = |update: &Update<'_>| write(update, *output, held, keeper.as_mut(), copies_links);
         match labels {
             Some(labels) => labels.update(update, &mut write),
             None => write(update),
         }
+        *writing = None;
     }
 
     /// A call has ended: a draft is now the final picture of its slot, if no other came.

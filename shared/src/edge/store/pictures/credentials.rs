@@ -55,12 +55,15 @@ impl BucketCredentials {
     }
 
     pub(super) async fn get(&self) -> Result<Credentials, StoreFault> {
+        let now = wall();
         let fetched: Pin<Box<dyn Future<Output = _> + Send + '_>> = match &self.source {
             CredentialsSource::Given(credentials) => return Ok(credentials.clone()),
             CredentialsSource::Process(chain) => Box::pin(of_process(chain)),
-            CredentialsSource::Managed { id, secrets } => Box::pin(of_secret(secrets, id)),
+            CredentialsSource::Managed { id, secrets } => {
+                Box::pin(of_secret(secrets, id, self.cache.usable(now).is_some()))
+            }
         };
-        self.cache.get(wall(), fetched).await.ok_or(StoreFault::NoCredentials)
+        self.cache.get(now, fetched).await.ok_or(StoreFault::NoCredentials)
     }
 }
 
@@ -75,8 +78,9 @@ fn until(then: SystemTime) -> Duration {
     then.duration_since(wall()).unwrap_or_default()
 }
 
-async fn of_secret(secrets: &SecretsManager, id: &str) -> Option<Fetched<Credentials>> {
-    let Ok(KeyPair { access_key_id, secret_access_key }) = serde_json::from_str(&secrets.text(id).await?) else {
+async fn of_secret(secrets: &SecretsManager, id: &str, has_older: bool) -> Option<Fetched<Credentials>> {
+    let Ok(KeyPair { access_key_id, secret_access_key }) = serde_json::from_str(&secrets.text(id, has_older).await?)
+    else {
         tracing::error!(id, "the secret must be a JSON object with access_key_id and secret_access_key");
         return None;
     };

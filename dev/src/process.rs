@@ -1,0 +1,48 @@
+//! What a process uses, from `/proc`, and signals to it. Linux only.
+
+use std::fs;
+use std::io;
+use std::process::Command;
+
+/// What a process uses at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessUse {
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// The largest resident memory so far.
+    pub peak_resident_bytes: u64,
+    /// Open files and sockets.
+    pub descriptors: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+impl ProcessUse {
+    /// Reads it for the process with this id.
+    ///
+    /// # Errors
+    /// If the process has ended or the system does not report it.
+    pub fn of(id: u32) -> io::Result<Self> {
+        let status = fs::read_to_string(format!("/proc/{id}/status"))?;
+        let number = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)?.trim().split(' ').next());
+            let number = line.and_then(|number| number.parse::<u64>().ok());
+            number.ok_or_else(|| io::Error::other(format!("no {name}")))
+        };
+        Ok(Self {
+            resident_bytes: number("VmRSS:")? * 1024,
+            peak_resident_bytes: number("VmHWM:")? * 1024,
+            descriptors: fs::read_dir(format!("/proc/{id}/fd"))?.count(),
+            threads: number("Threads:")? as usize,
+        })
+    }
+}
+
+/// Sends a signal, such as `STOP`, to the process with this id.
+///
+/// # Errors
+/// If there is no such process or no program `kill`.
+pub fn signal(id: u32, name: &str) -> io::Result<()> {
+    let status = Command::new("kill").args([format!("-{name}"), id.to_string()]).status()?;
+    if status.success() { Ok(()) } else { Err(io::Error::other(format!("kill: {status}"))) }
+}

@@ -1,0 +1,340 @@
+//! A soak: many mixed requests, good and faulty, through the local stack. Afterwards it uses what it used before, and the
+//! ledger says what the fakes of the upstreams have counted.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{BehaviorVersion, Config, Credentials, Region};
+use aws_sdk_dynamodb::types::AttributeValue;
+use dev::client::endings;
+use dev::process::ProcessUse;
+use futures_util::stream::{self, StreamExt};
+use serde_json::{Value, json};
+
+use super::{folder, stack, start};
+
+const GENERATE: &str = "/api/generate-stream";
+const IMAGE: &str = "/api/generate-image";
+const FACEFLIP: &str = "/api/v1/faceflip/generate/stream";
+/// Requests that are made at the same time.
+const AT_ONCE: usize = 50;
+/// Requests of one user, some of several calls.
+const OF_ONE_USER: usize = 5;
+/// Calls that a user may make in a day: a token is refilled every 36 minutes, so none is during the soak.
+const LIMIT: u64 = 40;
+const CREDITS: u64 = 1000;
+/// For everything that ends.
+const EVER: Duration = Duration::from_secs(60);
+const MB: u64 = 1_000_000;
+
+/// What a client does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Behaviour {
+    /// Reads to the end.
+    Reads,
+    /// Disconnects after the first bytes.
+    Leaves,
+    /// Reads nothing after the first bytes, and then disconnects.
+    Stalls,
+    /// Asks the task to stop.
+    Cancels,
+    /// Sends the request twice at once, and again afterwards.
+    Repeats,
+}
+
+/// One request of the mix.
+#[derive(Clone, Debug)]
+struct Wanted {
+    number: usize,
+    path: &'static str,
+    body: Value,
+    fault: Option<String>,
+    behaviour: Behaviour,
+}
+
+/// The stack and its tables.
+struct Soak {
+    child: Child,
+    folder: PathBuf,
+    address: String,
+    tables: Client,
+    http: reqwest::Client,
+    faults: Vec<String>,
+}
+
+/// What the tables hold, over all users.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Books {
+    tokens: u64,
+    credits: u64,
+    /// The credits that the records of the tasks say were spent.
+    recorded: u64,
+    /// Further attempts of failed tasks, whose records forget what the first attempt spent.
+    retries: u64,
+    holds: usize,
+    running: usize,
+    /// Pictures that could be open in tasks that were cancelled.
+    cancelled: u64,
+    failed: HashMap<String, usize>,
+}
+
+impl Soak {
+    async fn start(name: &str) -> Self {
+        let folder = folder(name);
+        let mut command = stack(&folder);
+        command.args(["--quiet", "--speed", "inf", "--data", "data"]).stderr(Stdio::null());
+        let limit = LIMIT.to_string();
+        for (name, value) in [
+            ("CREDITS", "on"),
+            ("CREDITS_INITIAL", &CREDITS.to_string()),
+            ("RL_LIMIT", &limit),
+            ("RL_WINDOW_MS", "86400000"),
+            ("ARK_MAX_IMAGES", "1"),
+            ("CLIENT_STALL_MS", "500"),
+            ("CANCEL_POLL_MS", "500"),
+        ] {
+            command.env(name, value);
+        }
+        let (child, said) = start(command);
+        let address = said.trim_end().rsplit(' ').next().unwrap().to_owned();
+        let http = reqwest::Client::builder().pool_max_idle_per_host(0).build().unwrap();
+        let tables = http.get(format!("{address}/dev/tables")).send().await.unwrap().text().await.unwrap();
+        let config = Config::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new("local"))
+            .endpoint_url(tables)
+            .credentials_provider(Credentials::new("test", "test", None, None, "a test"));
+        let page = http.get(format!("{address}/config.json")).send().await.unwrap().bytes().await.unwrap();
+        let page: Value = serde_json::from_slice(&page).unwrap();
+        let faults = page["local"]["faults"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
+        // The calls of numbered faults do not reach the fakes, which count.
+        let is_numbered = |name: &String| name.starts_with('u') && name[1..].starts_with(|c: char| c.is_ascii_digit());
+        let faults = faults.filter(|name| !is_numbered(name)).collect();
+        Self { child, folder, address, tables: Client::from_conf(config.build()), http, faults }
+    }
+
+    /// Every behaviour and every fault in turn.
+    fn wanted(&self, number: usize) -> Wanted {
+        let kinds = 9 + self.faults.len() * 2;
+        let events = |n: u32| json!({"prompt": format!("a lake {}", number % 7), "format": "events", "n": n});
+        let chat = json!({"prompt": "a lake", "format": "chat"});
+        let face = json!({"urls": ["https://example.com/a.jpg"], "task_id": format!("soak-{number}")});
+        let wanted = |path, body, behaviour| Wanted { number, path, body, fault: None, behaviour };
+        match number % kinds {
+            0 => wanted(GENERATE, events(1), Behaviour::Reads),
+            1 => wanted(GENERATE, chat, Behaviour::Reads),
+            2 => wanted(IMAGE, json!({"prompt": "a lake"}), Behaviour::Reads),
+            3 => wanted(FACEFLIP, face, Behaviour::Reads),
+            4 => wanted(GENERATE, events(2), Behaviour::Reads),
+            5 => wanted(GENERATE, events(1), Behaviour::Leaves),
+            6 => wanted(GENERATE, events(1), Behaviour::Stalls),
+            7 => wanted(GENERATE, events(1), Behaviour::Cancels),
+            8 => wanted(GENERATE, events(1), Behaviour::Repeats),
+            faulty => {
+                let fault = Some(self.faults[(faulty - 9) / 2].clone());
+                let (path, body) = if faulty % 2 == 0 { (FACEFLIP, face) } else { (GENERATE, events(1)) };
+                Wanted { fault, ..wanted(path, body, Behaviour::Reads) }
+            }
+        }
+    }
+
+    async fn token(&self, user: &str) -> String {
+        let body = json!({"email": user, "password": "demo"}).to_string();
+        let url = format!("{}/auth/v1/token?grant_type=password", self.address);
+        let session = self.http.post(url).body(body).send().await.unwrap().bytes().await.unwrap();
+        serde_json::from_slice::<Value>(&session).unwrap()["access_token"].as_str().unwrap().to_owned()
+    }
+
+    /// Sends one request, and erases its pictures when its task has ended.
+    async fn send(&self, wanted: &Wanted) {
+        let token = self.token(&user(wanted.number)).await;
+        let key = format!("soak-{}", wanted.number);
+        let request = || {
+            let request = self.http.post(format!("{}{}", self.address, wanted.path)).bearer_auth(&token);
+            let request = request.header("content-type", "application/json").header("idempotency-key", &key);
+            let request = match &wanted.fault {
+                Some(fault) => request.header("x-dev-fault", fault),
+                None => request,
+            };
+            request.body(wanted.body.to_string())
+        };
+        match wanted.behaviour {
+            Behaviour::Reads => read(request(), wanted).await,
+            Behaviour::Repeats => {
+                tokio::join!(read(request(), wanted), read(request(), wanted));
+                read(request(), wanted).await;
+            }
+            Behaviour::Leaves | Behaviour::Stalls => {
+                let mut response = request().send().await.unwrap();
+                let _ = response.chunk().await;
+                if wanted.behaviour == Behaviour::Stalls {
+                    tokio::time::sleep(Duration::from_secs(2)).await;
+                }
+            }
+            Behaviour::Cancels => {
+                let mut response = request().send().await.unwrap();
+                let _ = response.chunk().await;
+                let delete = self.http.delete(format!("{}/api/generations/{key}", self.address)).bearer_auth(&token);
+                let status = delete.send().await.unwrap().status().as_u16();
+                assert!([200, 202].contains(&status), "{wanted:?}: {status}");
+                while let Ok(Some(_)) = response.chunk().await {}
+            }
+        }
+        // As a user does after saving the pictures. This also keeps the soak's folder small.
+        let erased = async {
+            loop {
+                let url = format!("{}/api/generations/{key}/pictures", self.address);
+                match self.http.delete(url).bearer_auth(&token).send().await.unwrap().status().as_u16() {
+                    204 | 404 => break,
+                    409 => tokio::time::sleep(Duration::from_millis(100)).await,
+                    status => unreachable!("{wanted:?}: {status}"),
+                }
+            }
+        };
+        tokio::time::timeout(EVER, erased).await.unwrap_or_else(|_| panic!("{wanted:?}: its task does not end"));
+    }
+
+    async fn send_all(&self, numbers: std::ops::Range<usize>) {
+        let all = stream::iter(numbers).map(async |number| self.send(&self.wanted(number)).await);
+        all.buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+    }
+
+    async fn counts(&self) -> HashMap<String, u64> {
+        let counts = self.http.get(format!("{}/dev/upstream-calls", self.address)).send().await.unwrap();
+        serde_json::from_slice(&counts.bytes().await.unwrap()).unwrap()
+    }
+
+    async fn books(&self) -> Books {
+        let mut books = Books::default();
+        let mut at = None;
+        for table in ["rate-limits", "ledger"] {
+            loop {
+                let page =
+                    self.tables.scan().table_name(table).set_exclusive_start_key(at.take()).send().await.unwrap();
+                page.items().iter().for_each(|item| books.add(item));
+                at = page.last_evaluated_key;
+                if at.is_none() {
+                    break;
+                }
+            }
+        }
+        books
+    }
+
+    /// What the stack uses when nothing runs: threads that resolve names and draw end ten seconds after their last work.
+    async fn at_rest(&self) -> (ProcessUse, u64) {
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        (ProcessUse::of(self.child.id()).unwrap(), self.counts().await["tasks"])
+    }
+
+    /// `warm_up` requests, then `requests` more.
+    async fn run(self, warm_up: usize, requests: usize) {
+        self.send_all(0..warm_up).await;
+        let (before, tasks_before) = self.at_rest().await;
+        self.send_all(warm_up..warm_up + requests).await;
+        let (after, tasks_after) = self.at_rest().await;
+        println!("before: {before:?}, {tasks_before} tasks\nafter:  {after:?}, {tasks_after} tasks");
+
+        let all = warm_up + requests;
+        let (books, counts) = (self.books().await, self.counts().await);
+        println!("{books:?}\n{counts:?}");
+
+        assert!(after.resident_bytes < before.resident_bytes + 64 * MB, "{before:?} {after:?}");
+        assert!(after.descriptors <= before.descriptors + 4, "{before:?} {after:?}");
+        assert!(after.threads <= before.threads + 4, "{before:?} {after:?}");
+        assert!(tasks_after <= tasks_before + 4, "{tasks_before} {tasks_after}");
+
+        assert_eq!((books.holds, books.running), (0, 0), "{books:?}");
+        assert!(books.recorded <= books.credits && books.credits <= books.recorded + books.retries, "{books:?}");
+        // A cancel may come before its call, whose token stays consumed, or end a call whose answer the upstream did send.
+        let is = |what: &str, booked: u64, counted: u64| {
+            let slack = books.cancelled;
+            assert!(
+                booked.abs_diff(counted) <= slack,
+                "{what}: {booked} are booked, {counted} counted: {books:?} {counts:?}"
+            );
+        };
+        is("tokens", books.tokens, counts["started"]);
+        is("credits", books.credits, counts["pictures"] + counts["rejected"] + counts["dropped"]);
+        assert!(counts["refused"] > 0 && counts["rejected"] > 0 && counts["pictures"] as usize > all / 3, "{counts:?}");
+    }
+}
+
+impl Books {
+    fn add(&mut self, item: &HashMap<String, AttributeValue>) {
+        let number = |name: &str| item.get(name).and_then(|value| value.as_n().ok()?.parse::<u64>().ok());
+        let text = |name: &str| item.get(name).and_then(|value| value.as_s().ok()).map_or("", String::as_str);
+        if let Some(tat) = number("tat") {
+            self.tokens += tat.saturating_sub(unix_ms()).div_ceil(86_400_000 / LIMIT);
+        } else if text("sk") == "BAL" {
+            self.credits += CREDITS - number("credits").unwrap();
+            self.holds += item["holds"].as_m().unwrap().len();
+        } else if text("sk").starts_with("G#") {
+            self.running += usize::from(text("st") == "running");
+            self.recorded += number("cost").unwrap_or_default();
+            self.retries += number("tries").unwrap() - 1;
+            self.cancelled += u64::from(text("code") == "cancelled");
+            if text("st") == "failed" {
+                *self.failed.entry(text("code").to_owned()).or_default() += 1;
+            }
+        }
+    }
+}
+
+impl Drop for Soak {
+    fn drop(&mut self) {
+        // Both fail if it has ended already.
+        let _ = (self.child.kill(), self.child.wait());
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "the tables go by the clock")]
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as u64
+}
+
+fn user(number: usize) -> String {
+    format!("demo+soak{}@example.com", number / OF_ONE_USER)
+}
+
+/// Reads a response to its end. A client gives up one that sends nothing more.
+async fn read(request: reqwest::RequestBuilder, wanted: &Wanted) {
+    let Ok(mut response) = request.send().await else {
+        assert_eq!(wanted.fault.as_deref(), Some("offline"), "{wanted:?}");
+        return;
+    };
+    let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let mut body = Vec::new();
+    while let Ok(Ok(Some(piece))) = tokio::time::timeout(Duration::from_secs(3), response.chunk()).await {
+        body.extend_from_slice(&piece);
+    }
+    let is_broken = matches!(wanted.fault.as_deref(), Some("cut" | "stall" | "platform-502"));
+    let is_stream = content_type.as_deref().is_some_and(|value| value.starts_with("text/event-stream"));
+    if is_stream && !is_broken {
+        let endings = endings("text/event-stream", &body);
+        assert_eq!(
+            endings.len(),
+            1,
+            "{wanted:?}: {}",
+            String::from_utf8_lossy(&body[body.len().saturating_sub(500)..])
+        );
+    }
+}
+
+/// 150 requests, 50 at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_short_soak_leaves_nothing_behind_and_its_ledger_balances() {
+    Soak::start("short-soak").await.run(60, 150).await;
+}
+
+/// 2000 requests, 50 at once:
+/// `cargo build --workspace --example stack && cargo test --workspace --test it soak -- --ignored --nocapture`
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes; `.ci/long` runs it"]
+async fn a_soak_of_2000_requests_leaves_nothing_behind_and_its_ledger_balances() {
+    Soak::start("soak").await.run(300, 2000).await;
+}
