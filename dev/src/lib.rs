@@ -46,6 +46,8 @@
 //! | `server.rs` | serves a router on a socket |
 //! | `page.rs` | the create page |
 //! | `fault.rs` | faults that the page chooses |
+//! | `fault_server.rs` | a TCP server that breaks connections by a script |
+//! | `upstream_fault.rs` | the scripts of all faults of an upstream |
 //! | `drawings.rs` | the pictures that were drawn last |
 
 #![forbid(unsafe_code)]
@@ -57,6 +59,7 @@ pub mod drawings;
 pub mod dynamodb;
 mod engine_client;
 pub mod fault;
+pub mod fault_server;
 pub mod function;
 pub mod function_url;
 pub mod image_api;
@@ -76,6 +79,7 @@ pub mod supabase;
 pub mod tables;
 mod timed_body;
 pub mod transcript;
+pub mod upstream_fault;
 pub mod user;
 
 pub use server::{RunningServer, serve, start};

@@ -39,8 +39,10 @@ pub enum Failure {
     Error,
     /// Neither an event stream nor JSON, such as an HTML error page.
     BadContentType,
-    /// Connection refused, unknown host, or TLS failed: no byte of the request was sent.
+    /// Connection refused, or unknown host: no byte of the request was sent.
     Unreachable,
+    /// The server speaks no TLS, or its certificate is not valid: no byte of the request was sent.
+    Tls,
     /// No connection in time: no byte of the request was sent.
     ConnectTimeout,
     /// A redirect, which is never followed: the key must not be sent elsewhere.
@@ -67,10 +69,22 @@ pub enum TokenPolicy {
     Refund,
 }
 
+/// The level of a failed request's summary line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureLevel {
+    /// The user's own input or decision.
+    Info,
+    /// Upstreams that are busy, slow or unable: normal in small numbers.
+    Warn,
+    /// Something is broken.
+    Error,
+}
+
 struct FailureFacts {
     class: &'static str,
     problem: Code,
     token: TokenPolicy,
+    level: FailureLevel,
     alarm: bool,
 }
 
@@ -92,6 +106,7 @@ impl Failure {
         Failure::Error,
         Failure::BadContentType,
         Failure::Unreachable,
+        Failure::Tls,
         Failure::ConnectTimeout,
         Failure::Redirect,
         Failure::Protocol,
@@ -102,32 +117,34 @@ impl Failure {
     ];
 
     const fn facts(self) -> FailureFacts {
+        use FailureLevel::{Error, Info, Warn};
         use TokenPolicy::{Keep, Refund};
-        let (class, problem, token, alarm) = match self {
-            Self::Auth => ("upstream_auth", Code::ServiceUnavailable, Refund, true),
-            Self::Quota => ("upstream_quota", Code::ServiceUnavailable, Refund, true),
-            Self::ModelUnavailable => ("model_unavailable", Code::ServiceUnavailable, Refund, true),
-            Self::RateLimited => ("rate_limited", Code::UpstreamBusy, Refund, false),
-            Self::Unavailable => ("upstream_unavailable", Code::UpstreamBusy, Refund, false),
-            Self::BadRequest => ("bad_request", Code::UpstreamRejectedInput, Keep, false),
-            Self::InputImageUnreachable => ("input_image_unreachable", Code::InvalidUrl, Keep, false),
-            Self::ContentBlocked => ("content_blocked", Code::ContentRejected, Keep, false),
-            Self::PayloadTooLarge => ("payload_too_large", Code::PayloadTooLarge, Keep, false),
-            Self::NoImage => ("no_image", Code::NoImage, Keep, false),
-            Self::Truncated => ("upstream_truncated", Code::StreamInterrupted, Keep, false),
-            Self::Timeout => ("upstream_timeout", Code::UpstreamTimeout, Keep, false),
-            Self::Error => ("upstream_error", Code::UpstreamError, Keep, false),
-            Self::BadContentType => ("upstream_bad_content_type", Code::UpstreamProtocolError, Keep, false),
-            Self::Unreachable => ("upstream_unreachable", Code::UpstreamUnreachable, Refund, false),
-            Self::ConnectTimeout => ("upstream_connect_timeout", Code::UpstreamTimeout, Refund, false),
-            Self::Redirect => ("upstream_redirect", Code::UpstreamProtocolError, Refund, true),
-            Self::Protocol => ("upstream_protocol_error", Code::UpstreamProtocolError, Keep, false),
-            Self::Deadline => ("deadline_exceeded", Code::DeadlineExceeded, Keep, false),
-            Self::ClientClosed => ("client_closed", Code::ClientClosed, Keep, false),
-            Self::Cancelled => ("cancelled", Code::Cancelled, Keep, false),
-            Self::Internal => ("internal_error", Code::InternalError, Keep, true),
+        let (class, problem, token, level, alarm) = match self {
+            Self::Auth => ("upstream_auth", Code::ServiceUnavailable, Refund, Error, true),
+            Self::Quota => ("upstream_quota", Code::ServiceUnavailable, Refund, Error, true),
+            Self::ModelUnavailable => ("model_unavailable", Code::ServiceUnavailable, Refund, Error, true),
+            Self::RateLimited => ("rate_limited", Code::UpstreamBusy, Refund, Warn, false),
+            Self::Unavailable => ("upstream_unavailable", Code::UpstreamBusy, Refund, Warn, false),
+            Self::BadRequest => ("bad_request", Code::UpstreamRejectedInput, Keep, Warn, false),
+            Self::InputImageUnreachable => ("input_image_unreachable", Code::InvalidUrl, Keep, Warn, false),
+            Self::ContentBlocked => ("content_blocked", Code::ContentRejected, Keep, Info, false),
+            Self::PayloadTooLarge => ("payload_too_large", Code::PayloadTooLarge, Keep, Info, false),
+            Self::NoImage => ("no_image", Code::NoImage, Keep, Warn, false),
+            Self::Truncated => ("upstream_truncated", Code::StreamInterrupted, Keep, Error, false),
+            Self::Timeout => ("upstream_timeout", Code::UpstreamTimeout, Keep, Warn, false),
+            Self::Error => ("upstream_error", Code::UpstreamError, Keep, Error, false),
+            Self::BadContentType => ("upstream_bad_content_type", Code::UpstreamProtocolError, Keep, Error, false),
+            Self::Unreachable => ("upstream_unreachable", Code::UpstreamUnreachable, Refund, Error, false),
+            Self::Tls => ("upstream_tls", Code::UpstreamUnreachable, Refund, Error, true),
+            Self::ConnectTimeout => ("upstream_connect_timeout", Code::UpstreamTimeout, Refund, Error, false),
+            Self::Redirect => ("upstream_redirect", Code::UpstreamProtocolError, Refund, Error, true),
+            Self::Protocol => ("upstream_protocol_error", Code::UpstreamProtocolError, Keep, Error, false),
+            Self::Deadline => ("deadline_exceeded", Code::DeadlineExceeded, Keep, Error, false),
+            Self::ClientClosed => ("client_closed", Code::ClientClosed, Keep, Info, false),
+            Self::Cancelled => ("cancelled", Code::Cancelled, Keep, Info, false),
+            Self::Internal => ("internal_error", Code::InternalError, Keep, Error, true),
         };
-        FailureFacts { class, problem, token, alarm }
+        FailureFacts { class, problem, token, level, alarm }
     }
 
     /// The name in a log line.
@@ -148,6 +165,11 @@ impl Failure {
     /// Whether the user's input is the cause, so that a retry of the same request cannot help.
     pub const fn is_users_fault(self) -> bool {
         matches!(self, Self::BadRequest | Self::InputImageUnreachable | Self::ContentBlocked | Self::PayloadTooLarge)
+    }
+
+    /// The level of the summary line.
+    pub const fn level(self) -> FailureLevel {
+        self.facts().level
     }
 
     /// Whether an operator must act before calls can succeed again.

@@ -5,6 +5,7 @@ mod canary;
 mod crash;
 mod credits;
 mod failover;
+mod faults;
 mod kept;
 mod kept_sequences;
 mod labels;

@@ -86,7 +86,7 @@ pub async fn run(
     post: MakePost<'_, '_>,
     output: &mut impl Output,
     sender: &mut Sender,
-) -> Result<Delivered, Failure> {
+) -> Result<Delivered, CallFailure> {
     let UpstreamCalls { timing, ledger, admission, .. } = calls;
     let begun = now();
     let is_local = calls.targets.iter().any(|target| target.links == LocalLinks::Allowed);
@@ -138,6 +138,8 @@ pub async fn run(
     };
     let bytes_in = exchanges.iter().map(|exchange| exchange.bytes_in).sum();
     let not_started = not_started(&exchanges);
+    // All of them are called again.
+    let retry_after_ms = exchanges.iter().filter_map(|exchange| exchange.retry_after_ms).max();
     let (mut verdict, tally, work) = conclude(exchanges, unfinished.unwrap_or(Failure::Internal), sink.held.lost());
     if unfinished == Some(Failure::Deadline) && verdict.is_ok() {
         // The client has not received all that a success lists.
@@ -159,7 +161,8 @@ pub async fn run(
     };
     calls.labels.log(&ended);
     let credits_remaining = ledger.settle(admission, ended.verdict, tally, &kept, &work).await;
-    Ok(Delivered { success: verdict?, credits_remaining, pictures: sink.held.take(|_| true) })
+    let success = verdict.map_err(|failure| CallFailure { failure, retry_after_ms })?;
+    Ok(Delivered { success, credits_remaining, pictures: sink.held.take(|_| true) })
 }
 
 /// The next thing that happens to a request.

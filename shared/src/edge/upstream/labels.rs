@@ -5,7 +5,7 @@ use crate::edge::http::is_valid_id;
 use crate::edge::store::UpstreamWork;
 use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
 use crate::price::Price;
-use crate::upstream::Failure;
+use crate::upstream::{Failure, FailureLevel};
 
 /// Names a request in its summary line in the log. The line holds sizes and codes, never the request or its result.
 #[derive(Debug, Clone, Copy)]
@@ -81,55 +81,33 @@ impl CallLabels<'_> {
                     "succeeded"
                 );
             }
-            Err(Failure::ClientClosed) => {
-                let code = Failure::ClientClosed.problem().as_str();
-                tracing::info!(
-                    route,
-                    request_id,
-                    caller,
-                    task_id,
-                    run,
-                    upstream,
-                    not_started,
-                    bytes_in,
-                    took_ms,
-                    code,
-                    "the client left"
-                );
-            }
-            Err(Failure::Cancelled) => {
-                let code = Failure::Cancelled.problem().as_str();
-                tracing::info!(
-                    route,
-                    request_id,
-                    caller,
-                    task_id,
-                    run,
-                    upstream,
-                    not_started,
-                    bytes_in,
-                    took_ms,
-                    code,
-                    "failed"
-                );
-            }
             Err(failure) => {
                 let (class, code, alarm) = (failure.class(), failure.problem().as_str(), failure.alarm());
-                tracing::warn!(
-                    route,
-                    request_id,
-                    caller,
-                    task_id,
-                    run,
-                    upstream,
-                    not_started,
-                    bytes_in,
-                    took_ms,
-                    class,
-                    code,
-                    alarm,
-                    "failed"
-                );
+                let message = if failure == Failure::ClientClosed { "the client left" } else { "failed" };
+                macro_rules! summary {
+                    ($level:ident) => {
+                        tracing::$level!(
+                            route,
+                            request_id,
+                            caller,
+                            task_id,
+                            run,
+                            upstream,
+                            not_started,
+                            bytes_in,
+                            took_ms,
+                            class,
+                            code,
+                            alarm,
+                            "{message}"
+                        )
+                    };
+                }
+                match failure.level() {
+                    FailureLevel::Info => summary!(info),
+                    FailureLevel::Warn => summary!(warn),
+                    FailureLevel::Error => summary!(error),
+                }
             }
         }
     }
