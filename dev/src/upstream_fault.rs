@@ -495,9 +495,9 @@ fn chat_text(text: &str) -> String {
     chat_chunk(&json!({"content": text}), &Value::Null)
 }
 
-/// Markdown with a picture of about 700 bytes, up to this many characters.
+/// Markdown with a small picture, up to this many characters.
 fn chat_picture(variant: u32, characters: usize) -> String {
-    let picture = draw("fault", variant, PictureFormat::Png, 16, 16).bytes;
+    let picture = draw("fault", variant, PictureFormat::Png, 4, 4).bytes;
     let mut text = format!("![image](data:image/png;base64,{})", STANDARD.encode(picture));
     text.truncate(characters);
     chat_text(&text)

@@ -1,6 +1,7 @@
 //! The faults of `docs/faults.md`: a test for each row, named after it.
 
 mod calls;
+mod of_route;
 mod upstream;
 mod upstream_connection;
-pub(crate) mod upstream_row;
+mod upstream_row;

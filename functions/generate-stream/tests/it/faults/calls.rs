@@ -15,7 +15,7 @@ use generate_stream::{App, handle};
 use serde_json::json;
 use shared::edge::Invocation;
 
-use crate::support::{EVER, Reply, Stand, Upstream, User, fixture};
+use crate::support::{EVER, Reply, Stand, Upstream, User, fixture, in_time};
 
 const BINARY: &str = env!("CARGO_BIN_EXE_generate-stream");
 const PATH: &str = "/api/generate-stream";
@@ -30,21 +30,31 @@ fn script(row: &str) -> Script {
 async fn every_time_limit_ends_before_the_deadline_of_the_function() {
     let stand = Stand::new().await;
     let stalls = vec![Step::Stall];
-    let cases = [("connect", "https", stalls), ("head", "http", script("u6")), ("idle", "http", script("u24"))];
-    let cases = cases.into_iter().chain([("progress", "http", script("u25"))]);
-    let ended = cases.flat_map(|case| [case.clone(), case].into_iter().zip(["events", "chat"]));
-    join_all(ended.map(async |((name, scheme, script), format)| {
+    let cases = [
+        ("connect", "https", stalls),
+        ("head", "http", script("u6")),
+        ("idle", "http", script("u24")),
+        ("progress", "http", script("u25")),
+    ];
+    join_all(cases.map(async |(name, scheme, script)| {
         let server = FaultServer::start(vec![script]).await.unwrap();
         let upstream = Upstream::at(format!("{scheme}://{}", server.address()));
-        let app: Arc<App> = stand.app(&upstream, &[("UPSTREAM_CONNECT_MS", "60000")]);
-        let mut request = User::new(&format!("{name} {format}")).post(PATH, &json!({"prompt": "x", "format": format}));
-        #[expect(clippy::disallowed_methods, reason = "the platform's deadline is a time of the wall clock")]
-        let (deadline, begun) = (SystemTime::now() + LEFT, Instant::now());
-        request.extensions_mut().insert(Invocation::new(Some(deadline), None));
-        let reply = tokio::time::timeout(EVER, async { Reply::read(handle(app, request).await).await }).await.unwrap();
-        let took = begun.elapsed();
-        assert!(reply.ending().ends_with(" deadline_exceeded"), "{name} {format}: {}", reply.ending());
-        assert!(took < LEFT - Duration::from_secs(2), "{name} {format}: {took:?}");
+        in_time(async || {
+            let app: Arc<App> = stand.app(&upstream, &[("UPSTREAM_CONNECT_MS", "60000")]);
+            let mut request = User::new(name).post(PATH, &json!({"prompt": "x", "format": "events"}));
+            #[expect(clippy::disallowed_methods, reason = "the platform's deadline is a time of the wall clock")]
+            let (deadline, begun) = (SystemTime::now() + LEFT, Instant::now());
+            request.extensions_mut().insert(Invocation::new(Some(deadline), None));
+            let reply = Reply::read(handle(app, request).await).await;
+            // The tables did not answer in time.
+            if reply.ending() == "problem limiter_unavailable" {
+                return false;
+            }
+            assert_eq!(reply.ending(), "error deadline_exceeded", "{name}");
+            assert!(begun.elapsed() < LEFT - Duration::from_secs(2), "{name}: {:?}", begun.elapsed());
+            true
+        })
+        .await;
     }))
     .await;
 }
@@ -69,7 +79,13 @@ async fn a_call_uses_no_proxy_and_asks_for_no_encoding() {
     let (stand, user) = (Stand::new().await, User::new("proxy"));
     let upstream = Upstream::plays(Transcript::events(fixture("c02_doc_split.sse"))).await;
     let proxy = FaultServer::start(vec![vec![Step::Stall]]).await.unwrap();
-    let mut environment = stand.environment(&upstream);
+    // The AWS SDK uses a proxy, but not for this name.
+    let of_aws = |(name, value): (&'static str, String)| match name.starts_with("AWS_") {
+        true => (name, value.replace("127.0.0.1", "localhost")),
+        false => (name, value),
+    };
+    let mut environment: Vec<_> = stand.environment(&upstream).into_iter().map(of_aws).collect();
+    environment.push(("NO_PROXY", "localhost".to_owned()));
     let names = ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"];
     environment.extend(names.map(|name| (name, proxy.url())));
     let environment: Vec<_> = environment.iter().map(|(name, value)| (*name, value.as_str())).collect();
