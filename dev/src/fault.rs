@@ -3,9 +3,12 @@
 //! A fault lies between the page and the service, or at an upstream. The latter meets the next upstream call: of four
 //! pictures at once, one. A fault of the first or the second image upstream meets the next call of that upstream. A stack
 //! can also have one fault for every request.
+//!
+//! An [`UpstreamFault`] needs a connection that it can break: the gate before the upstreams plays it.
 
 use std::fmt;
 use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,9 +19,15 @@ use axum::http::{StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::{Router, http};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures_util::{Stream, StreamExt, future, stream};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::fault_server::{self, Script};
+use crate::upstream_fault::{FaultWire, UpstreamFault};
 
 /// The header of a request that chooses a fault by its name.
 pub const FAULT_HEADER: &str = "x-dev-fault";
@@ -34,20 +43,21 @@ macro_rules! faults {
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum StackFault {
             $(#[doc = concat!("`", $name, "`: ", $description, ".")] $fault,)*
+            /// A numbered fault, such as `u24`.
+            Numbered(&'static UpstreamFault),
         }
 
         impl StackFault {
-            /// Every fault.
-            pub const ALL: &[Self] = &[$(Self::$fault,)*];
+            const NAMED: &[Self] = &[$(Self::$fault,)*];
 
             /// The name in the header.
             pub fn name(self) -> &'static str {
-                match self { $(Self::$fault => $name,)* }
+                match self { $(Self::$fault => $name,)* Self::Numbered(fault) => fault.name }
             }
 
             /// What breaks, without a full stop.
             pub fn description(self) -> &'static str {
-                match self { $(Self::$fault => $description,)* }
+                match self { $(Self::$fault => $description,)* Self::Numbered(fault) => fault.description }
             }
         }
     };
@@ -67,6 +77,13 @@ faults! {
     NoPicture "no-picture" "the upstream sends text and no picture"
 }
 
+impl StackFault {
+    /// Every fault.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Self::NAMED.iter().copied().chain(UpstreamFault::ALL.iter().map(Self::Numbered))
+    }
+}
+
 impl fmt::Display for StackFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -77,8 +94,7 @@ impl FromStr for StackFault {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        let found = Self::ALL.iter().find(|fault| fault.name() == name);
-        found.copied().ok_or_else(|| format!("unknown fault `{name}`"))
+        Self::all().find(|fault| fault.name() == name).ok_or_else(|| format!("unknown fault `{name}`"))
     }
 }
 
@@ -144,6 +160,9 @@ impl StackFaults {
             return self.always;
         }
         let mut next = self.next();
+        if let Some(StackFault::Numbered(_)) = next[usize::from(is_second)] {
+            return None;
+        }
         let taken = next[usize::from(is_second)].take();
         if taken != Some(StackFault::UpstreamBusy) {
             *next = [None, None];
@@ -151,9 +170,83 @@ impl StackFaults {
         taken
     }
 
+    /// The script of the next call of an upstream. Every upstream that the request calls has the fault.
+    fn take_script(&self, is_second: bool, wire: FaultWire) -> Option<Script> {
+        let mut next = self.next();
+        let of_upstream = &mut next[usize::from(is_second)];
+        let Some(StackFault::Numbered(fault)) = *of_upstream else { return None };
+        *of_upstream = None;
+        fault.cases(wire).into_iter().next().map(|(_, script)| script)
+    }
+
     fn next(&self) -> std::sync::MutexGuard<'_, [Option<StackFault>; 2]> {
         self.at_upstreams.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The address at which the service finds its upstreams. A connection passes to the stack, unless a numbered fault meets
+/// its request. It ends when dropped.
+#[derive(Debug)]
+pub struct FaultGate {
+    /// The faults of the stack.
+    pub faults: StackFaults,
+    /// The address.
+    pub address: SocketAddr,
+    _server: JoinSet<()>,
+}
+
+impl FaultGate {
+    /// Opens a gate on a free port of 127.0.0.1 before the stack at `stack`. The second upstream has its routes under
+    /// `second`.
+    ///
+    /// # Errors
+    /// If no port can be opened.
+    pub async fn open(faults: StackFaults, stack: SocketAddr, second: &'static str) -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let (address, mut server, of_server) = (listener.local_addr()?, JoinSet::new(), faults.clone());
+        server.spawn(async move {
+            let mut connections = JoinSet::new();
+            while let Ok((client, _)) = listener.accept().await {
+                // Either end may close a connection at any time.
+                let faults = of_server.clone();
+                connections.spawn(async move { drop(pass(client, stack, &faults, second).await) });
+                while connections.try_join_next().is_some() {}
+            }
+        });
+        Ok(Self { faults, address, _server: server })
+    }
+}
+
+/// Passes a connection to the stack, or plays the fault of its request.
+async fn pass(mut client: TcpStream, stack: SocketAddr, faults: &StackFaults, second: &str) -> io::Result<()> {
+    client.set_nodelay(true)?;
+    let mut line = [0; 64];
+    let count = client.peek(&mut line).await?;
+    let line = String::from_utf8_lossy(&line[..count]).into_owned();
+    if let Some(path) = line.strip_prefix("POST ") {
+        let wire = if path.starts_with("/api/v3/") { FaultWire::Ark } else { FaultWire::Chat };
+        if let Some(script) = faults.take_script(path.starts_with(second), wire) {
+            return fault_server::play(client, script).await;
+        }
+    }
+    let mut head = BytesMut::new();
+    while !contains(&head, b"\r\n\r\n") {
+        if client.read_buf(&mut head).await? == 0 {
+            return Ok(());
+        }
+    }
+    let mut server = TcpStream::connect(stack).await?;
+    server.set_nodelay(true)?;
+    // The links in an answer have the host that its request names.
+    let here = format!("host: {}\r\n", client.local_addr()?);
+    if let Some(at) = head.windows(here.len()).position(|part| part.eq_ignore_ascii_case(here.as_bytes())) {
+        let rest = head.split_off(at + here.len());
+        head.truncate(at);
+        head.extend_from_slice(format!("host: {stack}\r\n").as_bytes());
+        head.unsplit(rest);
+    }
+    server.write_all(&head).await?;
+    copy_bidirectional(&mut client, &mut server).await.map(|_| ())
 }
 
 async fn service(State(faults): State<StackFaults>, mut request: Request, next: Next) -> Response {
@@ -259,8 +352,8 @@ mod tests {
 
     #[test]
     fn a_fault_parses_from_its_name() {
-        for fault in StackFault::ALL {
-            assert_eq!(fault.to_string().parse(), Ok(*fault));
+        for fault in StackFault::all() {
+            assert_eq!(fault.to_string().parse(), Ok(fault));
             assert!(!fault.description().is_empty());
         }
         assert!("thunder".parse::<StackFault>().is_err());

@@ -49,6 +49,8 @@
 //! | `page.rs` | the create page |
 //! | `fault.rs` | faults that the page chooses |
 //! | `upstream_calls.rs` | counts what the upstreams were asked and have sent |
+//! | `fault_server.rs` | a TCP server that breaks connections by a script |
+//! | `upstream_fault.rs` | the scripts of all faults of an upstream |
 //! | `drawings.rs` | the pictures that were drawn last |
 
 #![forbid(unsafe_code)]
@@ -61,6 +63,7 @@ pub mod drawings;
 pub mod dynamodb;
 mod engine_client;
 pub mod fault;
+pub mod fault_server;
 pub mod function;
 pub mod function_url;
 pub mod image_api;
@@ -82,6 +85,7 @@ pub mod tables;
 mod timed_body;
 pub mod transcript;
 pub mod upstream_calls;
+pub mod upstream_fault;
 pub mod user;
 
 pub use server::{RunningServer, serve, start};

@@ -24,7 +24,7 @@ mod short;
 pub use answer_reader::AnswerReader;
 pub use any::AnyDialect;
 pub use cooldown::{Cooldowns, retry_after_ms};
-pub use failure::{ErrorFields, Failure, TokenPolicy, classify};
+pub use failure::{ErrorFields, Failure, FailureLevel, TokenPolicy, classify};
 pub use models::ModelFamily;
 pub use refused_parameter::RefusedParameter;
 

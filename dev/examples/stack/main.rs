@@ -58,8 +58,8 @@ struct ServeArgs {
     /// Store limits, log, credits and pictures in this folder. Without it they are lost when the stack ends.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// A fault of every request, such as first-upstream: its calls go to the second image upstream. A request chooses
-    /// another with the header `x-dev-fault`.
+    /// A fault of every request, such as first-upstream: its calls go to the second image upstream. The numbers are those
+    /// of docs/faults.md. A request chooses another with the header `x-dev-fault`.
     #[arg(long, value_parser = faults())]
     fault: Option<StackFault>,
     /// Print the address only.
@@ -158,7 +158,8 @@ async fn serve(options: ServeArgs) -> io::Result<()> {
             "--host with --real needs SUPABASE_URL: anyone on the network could spend money as a demo user",
         ));
     }
-    let router = serve::routes(&options, &environment, address, host, &stores).await;
+    let gate = serve::gate(&options, address).await?;
+    let router = serve::routes(&options, &environment, address, host, &stores, &gate).await;
     let on_network = match host {
         None => None,
         Some(host) => Some(TcpListener::bind((host, address.port())).await.map_err(|error| {
@@ -188,7 +189,7 @@ fn shapes() -> impl TypedValueParser<Value = Shape> {
 
 /// The names of the faults, with their descriptions.
 fn faults() -> impl TypedValueParser<Value = StackFault> {
-    let names = StackFault::ALL.iter().map(|fault| PossibleValue::new(fault.name()).help(fault.description()));
+    let names = StackFault::all().map(|fault| PossibleValue::new(fault.name()).help(fault.description()));
     PossibleValuesParser::new(names).try_map(|name| name.parse::<StackFault>())
 }
 

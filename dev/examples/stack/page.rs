@@ -37,7 +37,7 @@ pub(crate) struct PageSettings<'a> {
 pub(crate) fn config(settings: &PageSettings<'_>) -> Value {
     let (url, key) = settings.project.as_ref().map_or(("", "local"), |(url, key)| (url.as_str(), *key));
     let shapes = Shape::ALL.iter().map(|shape| shape.name()).filter(|_| settings.has_fakes);
-    let faults = StackFault::ALL.iter().map(|fault| fault.name()).filter(|_| settings.has_fakes);
+    let faults = StackFault::all().map(StackFault::name).filter(|_| settings.has_fakes);
     let users: &[&str] = if settings.project.is_none() { &USERS } else { &[] };
     let mut config = json!({
         "supabase": {"url": url, "key": key},

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get};
 use dev::Shape;
 use dev::drawings::Drawings;
-use dev::fault::StackFaults;
+use dev::fault::{FaultGate, StackFaults};
 use dev::secrets::Vault;
 use dev::supabase::Project;
 use dev::upstream_calls::UpstreamCalls;
@@ -44,6 +44,11 @@ pub(crate) const TABLES_AT: &str = "/dev/tables";
 /// Header of that response with the credits of a new user.
 pub(crate) const CREDITS_INITIAL: &str = "x-credits-initial";
 
+/// The way of the stack at `address` to its fake upstreams, with the faults of its options.
+pub(crate) async fn gate(options: &ServeArgs, address: SocketAddr) -> io::Result<FaultGate> {
+    FaultGate::open(StackFaults::new(options.fault, options.speed), address, SECOND).await
+}
+
 /// The router of the stack. `host` is its address on the network.
 pub(crate) async fn routes(
     options: &ServeArgs,
@@ -51,17 +56,18 @@ pub(crate) async fn routes(
     address: SocketAddr,
     host: Option<IpAddr>,
     stores: &Stores,
+    gate: &FaultGate,
 ) -> Router {
     let (speed, log, tables) = (options.speed, !options.quiet, stores.tables());
     let has_own_users = has_own_users(environment);
     let project = environment.get("SUPABASE_URL").map(|url| (url, options.supabase_key.as_str()));
     let mode = environment.get("IMAGE_API_MODE").unwrap_or_else(|| "chat".to_owned());
     let fakes = |name: &str| match name {
-        "IMAGE_UPSTREAMS" => Some(image_upstreams(&mode, address)),
+        "IMAGE_UPSTREAMS" => Some(image_upstreams(&mode, gate.address)),
         "IMAGE_ROUTES" => Some(image_routes()),
         // Faults are tried one after another.
         "UPSTREAM_COOLDOWN_MS" => environment.get(name).or_else(|| Some("1000".into())),
-        "ARK_BASE_URL" => Some(format!("http://{address}/api/v3")),
+        "ARK_BASE_URL" => Some(format!("http://{}/api/v3", gate.address)),
         "AWS_ENDPOINT_URL_SECRETS_MANAGER" | "SUPABASE_URL" => Some(format!("http://{address}")),
         "IMAGE_API_KEY_SECRET_ARN" | "ARK_API_KEY_SECRET_ARN" => Some(SECRET_ID.into()),
         "IMAGE_CHAT_MODEL" | "IMAGE_IMAGES_MODEL" | "IMAGE_GEMINI_MODEL" => Some(MODEL.into()),
@@ -144,7 +150,7 @@ pub(crate) async fn routes(
     let first = dev::image_api::routes_that_vary(image_api.clone(), drawings.clone())
         .merge(dev::ark::routes_with_drawings(ark, drawings.clone()));
     let second = Router::new().nest(SECOND, dev::image_api::routes_that_vary(image_api, drawings.clone()));
-    let (faults, calls) = (StackFaults::new(options.fault, speed), UpstreamCalls::default());
+    let (faults, calls) = (&gate.faults, UpstreamCalls::default());
     faults
         .at_service(service)
         .merge(calls.count(faults.at_first_upstream(first)))

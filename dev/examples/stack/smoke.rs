@@ -145,8 +145,12 @@ async fn start(stack: &mut JoinSet<io::Result<()>>) -> io::Result<(String, Optio
     let address = listener.local_addr()?;
     let environment = StackEnvironment::of_process();
     let stores = Stores::start(&options, &environment).await?;
-    let router = serve::routes(&options, &environment, address, None, &stores).await;
-    stack.spawn(dev::serve(listener, router));
+    let gate = serve::gate(&options, address).await?;
+    let router = serve::routes(&options, &environment, address, None, &stores, &gate).await;
+    stack.spawn(async move {
+        let _gate = gate;
+        dev::serve(listener, router).await
+    });
     Ok((format!("http://{address}"), Some(stores)))
 }
 

@@ -597,13 +597,25 @@ async fn a_request_chooses_its_fault() {
         ("moderated", "content_rejected"),
         ("no-picture", "no_image"),
         ("upstream-slow", "done"),
+        ("u7", "upstream_protocol_error"),
+        ("u15", "upstream_busy"),
+        ("u16", "upstream_error"),
+        ("u27", "stream_interrupted"),
+        ("u29", "done"),
+        ("u34", "content_rejected"),
     ] {
         assert_eq!(ask("/api/generate-stream", fault, pictures(1)).await, expected, "{fault}");
     }
     assert_eq!(ask("/api/generate-stream", "upstream-cut", pictures(2)).await, "done, stream_interrupted");
     assert_eq!(ask("/api/generate-stream", "thunder", pictures(1)).await, "400 cut");
     let faceflip = "/api/v1/faceflip/generate/stream";
-    for (fault, expected) in [("cut", "200 cut"), ("moderated", "content_rejected"), ("upstream-cut", "done")] {
+    for (fault, expected) in [
+        ("cut", "200 cut"),
+        ("moderated", "content_rejected"),
+        ("upstream-cut", "done"),
+        ("u30", "stream_interrupted"),
+        ("u33", "done, content_rejected"),
+    ] {
         assert_eq!(ask(faceflip, fault, photo(fault)).await, expected, "faceflip, {fault}");
     }
     stop(child);

@@ -166,6 +166,7 @@ impl AnswerReader {
                     self.line_end(out);
                     if !self.json.is_between_documents() {
                         self.malformed_document(out);
+                        self.start_matched = Some((DONE, 0));
                     }
                 }
                 Ok(sse::DecoderPart::Idle) => {}

@@ -40,8 +40,10 @@ pub enum Failure {
     Error,
     /// Neither an event stream nor JSON, such as an HTML error page.
     BadContentType,
-    /// Connection refused, unknown host, or TLS failed: no byte of the request was sent.
+    /// Connection refused, or unknown host: no byte of the request was sent.
     Unreachable,
+    /// The server speaks no TLS, or its certificate is not valid: no byte of the request was sent.
+    Tls,
     /// No connection in time: no byte of the request was sent.
     ConnectTimeout,
     /// A redirect, which is never followed: the key must not be sent elsewhere.
@@ -68,10 +70,22 @@ pub enum TokenPolicy {
     Refund,
 }
 
+/// The level of a failed request's summary line in the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum FailureLevel {
+    /// The user's own input or decision.
+    Info,
+    /// Upstreams that are busy, slow or unable: normal in small numbers.
+    Warn,
+    /// Something is broken.
+    Error,
+}
+
 struct FailureFacts {
     class: &'static str,
     problem: Code,
     token: TokenPolicy,
+    level: FailureLevel,
     alarm: Option<Alarm>,
 }
 
@@ -93,6 +107,7 @@ impl Failure {
         Failure::Error,
         Failure::BadContentType,
         Failure::Unreachable,
+        Failure::Tls,
         Failure::ConnectTimeout,
         Failure::Redirect,
         Failure::Protocol,
@@ -103,34 +118,38 @@ impl Failure {
     ];
 
     const fn facts(self) -> FailureFacts {
+        use FailureLevel::{Error, Info, Warn};
         use TokenPolicy::{Keep, Refund};
-        let (class, problem, token, alarm) = match self {
-            Self::Auth => ("upstream_auth", Code::ServiceUnavailable, Refund, Some(Alarm::UpstreamAuth)),
-            Self::Quota => ("upstream_quota", Code::ServiceUnavailable, Refund, Some(Alarm::UpstreamQuota)),
+        let (class, problem, token, level, alarm) = match self {
+            Self::Auth => ("upstream_auth", Code::ServiceUnavailable, Refund, Error, Some(Alarm::UpstreamAuth)),
+            Self::Quota => ("upstream_quota", Code::ServiceUnavailable, Refund, Error, Some(Alarm::UpstreamQuota)),
             Self::ModelUnavailable => {
-                ("model_unavailable", Code::ServiceUnavailable, Refund, Some(Alarm::UpstreamConfig))
+                ("model_unavailable", Code::ServiceUnavailable, Refund, Error, Some(Alarm::UpstreamConfig))
             }
-            Self::RateLimited => ("rate_limited", Code::UpstreamBusy, Refund, None),
-            Self::Unavailable => ("upstream_unavailable", Code::UpstreamBusy, Refund, None),
-            Self::BadRequest => ("bad_request", Code::UpstreamRejectedInput, Keep, None),
-            Self::InputImageUnreachable => ("input_image_unreachable", Code::InvalidUrl, Keep, None),
-            Self::ContentBlocked => ("content_blocked", Code::ContentRejected, Keep, None),
-            Self::PayloadTooLarge => ("payload_too_large", Code::PayloadTooLarge, Keep, None),
-            Self::NoImage => ("no_image", Code::NoImage, Keep, None),
-            Self::Truncated => ("upstream_truncated", Code::StreamInterrupted, Keep, None),
-            Self::Timeout => ("upstream_timeout", Code::UpstreamTimeout, Keep, None),
-            Self::Error => ("upstream_error", Code::UpstreamError, Keep, None),
-            Self::BadContentType => ("upstream_bad_content_type", Code::UpstreamProtocolError, Keep, None),
-            Self::Unreachable => ("upstream_unreachable", Code::UpstreamUnreachable, Refund, None),
-            Self::ConnectTimeout => ("upstream_connect_timeout", Code::UpstreamTimeout, Refund, None),
-            Self::Redirect => ("upstream_redirect", Code::UpstreamProtocolError, Refund, Some(Alarm::UpstreamConfig)),
-            Self::Protocol => ("upstream_protocol_error", Code::UpstreamProtocolError, Keep, None),
-            Self::Deadline => ("deadline_exceeded", Code::DeadlineExceeded, Keep, None),
-            Self::ClientClosed => ("client_closed", Code::ClientClosed, Keep, None),
-            Self::Cancelled => ("cancelled", Code::Cancelled, Keep, None),
-            Self::Internal => ("internal_error", Code::InternalError, Keep, Some(Alarm::Internal)),
+            Self::RateLimited => ("rate_limited", Code::UpstreamBusy, Refund, Warn, None),
+            Self::Unavailable => ("upstream_unavailable", Code::UpstreamBusy, Refund, Warn, None),
+            Self::BadRequest => ("bad_request", Code::UpstreamRejectedInput, Keep, Warn, None),
+            Self::InputImageUnreachable => ("input_image_unreachable", Code::InvalidUrl, Keep, Warn, None),
+            Self::ContentBlocked => ("content_blocked", Code::ContentRejected, Keep, Info, None),
+            Self::PayloadTooLarge => ("payload_too_large", Code::PayloadTooLarge, Keep, Info, None),
+            Self::NoImage => ("no_image", Code::NoImage, Keep, Warn, None),
+            Self::Truncated => ("upstream_truncated", Code::StreamInterrupted, Keep, Error, None),
+            Self::Timeout => ("upstream_timeout", Code::UpstreamTimeout, Keep, Warn, None),
+            Self::Error => ("upstream_error", Code::UpstreamError, Keep, Error, None),
+            Self::BadContentType => ("upstream_bad_content_type", Code::UpstreamProtocolError, Keep, Error, None),
+            Self::Unreachable => ("upstream_unreachable", Code::UpstreamUnreachable, Refund, Error, None),
+            Self::Tls => ("upstream_tls", Code::UpstreamUnreachable, Refund, Error, Some(Alarm::UpstreamConfig)),
+            Self::ConnectTimeout => ("upstream_connect_timeout", Code::UpstreamTimeout, Refund, Error, None),
+            Self::Redirect => {
+                ("upstream_redirect", Code::UpstreamProtocolError, Refund, Error, Some(Alarm::UpstreamConfig))
+            }
+            Self::Protocol => ("upstream_protocol_error", Code::UpstreamProtocolError, Keep, Error, None),
+            Self::Deadline => ("deadline_exceeded", Code::DeadlineExceeded, Keep, Error, None),
+            Self::ClientClosed => ("client_closed", Code::ClientClosed, Keep, Info, None),
+            Self::Cancelled => ("cancelled", Code::Cancelled, Keep, Info, None),
+            Self::Internal => ("internal_error", Code::InternalError, Keep, Error, Some(Alarm::Internal)),
         };
-        FailureFacts { class, problem, token, alarm }
+        FailureFacts { class, problem, token, level, alarm }
     }
 
     /// The name in a log line.
@@ -151,6 +170,11 @@ impl Failure {
     /// Whether the user's input is the cause, so that a retry of the same request cannot help.
     pub const fn is_users_fault(self) -> bool {
         matches!(self, Self::BadRequest | Self::InputImageUnreachable | Self::ContentBlocked | Self::PayloadTooLarge)
+    }
+
+    /// The level of the summary line.
+    pub const fn level(self) -> FailureLevel {
+        self.facts().level
     }
 
     /// The alarm, if an operator must act before calls can succeed again.

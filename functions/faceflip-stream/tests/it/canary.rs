@@ -47,7 +47,7 @@ async fn say(function: &Function, event: &Value) -> String {
 }
 
 #[tokio::test]
-async fn no_answer_of_ark_reveals_a_canary() {
+async fn u44_no_answer_of_ark_reveals_a_canary() {
     let token = user::token();
     let canaries = Canaries::new(&token);
     for transcript in canary::transcripts() {

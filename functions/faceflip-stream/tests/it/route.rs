@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dev::client::{StreamEvent, events};
-use dev::transcript::{self, Ending, Transcript};
+use dev::transcript::{self, Transcript};
 use dev::{RunningServer, ark, user};
 use faceflip_stream::{App, handle};
 use http::{Request, Response, StatusCode};
@@ -279,21 +279,6 @@ async fn each_family_makes_what_it_can() {
         let done = data(events.last().unwrap());
         assert_eq!(done["usage"]["generated_images"], made, "{model}");
         assert!(done["images"][0]["width"].is_number(), "{model}: {done}");
-    }
-}
-
-#[tokio::test]
-async fn pictures_before_a_cut_are_delivered() {
-    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/tests/data/fixtures");
-    let recorded = Bytes::from(std::fs::read(format!("{folder}/a01_three_ok.sse")).unwrap());
-    let second = recorded.windows(2).position(|bytes| bytes == b"\n\n").unwrap() + 2;
-    for ending in [Ending::Abort, Ending::Stall, Ending::Clean] {
-        let transcript = Transcript { ending, ..Transcript::events(recorded.slice(..second + 90)) };
-        let (router, _) = transcript::routes(transcript);
-        let running = dev::start(router).await.unwrap();
-        let app = app(&running.url(""), &[("UPSTREAM_IDLE_MS", "300")]);
-        let events = events(&bytes(handle(app, post(wanted())).await).await);
-        assert_eq!(names(&events), ["start", "process", "image.done", "done"], "{ending:?}");
     }
 }
 

@@ -48,7 +48,7 @@ async fn signed(date: &str, seconds: u64) -> Upstream {
 }
 
 #[tokio::test]
-async fn a_repeated_task_gets_its_stored_result_and_costs_nothing() {
+async fn d10_a_repeated_task_gets_its_stored_result_and_costs_nothing() {
     for (recorded, spent) in [(THREE, 3), ("a02_one_moderated.sse", 3)] {
         let (stand, user) = (Stand::new().await, User::new("again"));
         let upstream = Upstream::recorded(recorded).await;
@@ -109,7 +109,7 @@ async fn stored_links_are_sent_again_until_they_expire() {
 }
 
 #[tokio::test]
-async fn a_task_id_is_for_one_request() {
+async fn d10_a_task_id_is_for_one_request() {
     let (stand, user) = (Stand::new().await, User::new("reused"));
     let upstream = Upstream::recorded(THREE).await;
     let app: Arc<App> = stand.app(&upstream, &[]);
@@ -139,7 +139,7 @@ async fn a_task_id_is_for_one_request() {
 }
 
 #[tokio::test]
-async fn of_twenty_concurrent_requests_one_runs() {
+async fn d10_of_twenty_concurrent_requests_one_runs() {
     let (stand, user) = (Stand::new().await, User::new("twenty"));
     let upstream = Upstream::recorded(THREE).await;
     let apps: Vec<Arc<App>> = (0..4).map(|_| stand.app(&upstream, &[])).collect();

@@ -95,7 +95,7 @@ impl Stage {
 }
 
 #[tokio::test]
-async fn no_upstream_answer_reveals_a_canary() {
+async fn u44_no_upstream_answer_reveals_a_canary() {
     let stage = Stage::new().await;
     let token = stage.token();
     let canaries = Canaries::new(&token);
@@ -114,7 +114,7 @@ async fn no_upstream_answer_reveals_a_canary() {
 }
 
 #[tokio::test]
-async fn no_upstream_answer_of_another_mode_reveals_a_canary() {
+async fn u44_no_upstream_answer_of_another_mode_reveals_a_canary() {
     let stage = Stage::new().await;
     let token = stage.token();
     let canaries = Canaries::new(&token);

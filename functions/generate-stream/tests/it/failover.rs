@@ -1,7 +1,6 @@
 //! Several upstreams: a call that one of them provably did not start goes to the next, and nothing is paid twice.
 
-use std::io::{self, Write};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,7 +19,7 @@ use shared::edge::LateApp;
 use tokio::runtime::Runtime;
 use tokio::time::Instant;
 
-use crate::support::{DAY_MS, Reply, Stand, Upstream, User, fixture, in_time, number, refusal, text};
+use crate::support::{DAY_MS, Log, Reply, Stand, Upstream, User, fixture, in_time, number, refusal, text};
 
 const STREAM: &str = "/api/generate-stream";
 const MODEL: &str = "gemini-2.5-flash-image";
@@ -399,19 +398,6 @@ async fn a_picture_is_written_as_it_comes_if_its_model_sends_no_drafts() {
     }
 }
 
-#[derive(Clone, Default)]
-pub(crate) struct Log(pub(crate) Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
-}
-
 /// The record, the log and the client of a request that went to the second upstream.
 #[tokio::test]
 async fn record_and_log_name_the_upstream_and_the_client_learns_that_there_is_another() {
@@ -419,9 +405,7 @@ async fn record_and_log_name_the_upstream_and_the_client_learns_that_there_is_an
     let (first, second) = (Upstream::refuses(402).await, Upstream::plays(good()).await);
     let app = app(&stand, &[&first, &second], &LIMITS);
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-    let guard = tracing::subscriber::set_default(subscriber);
+    let guard = log.record();
     let mut request = user.post(STREAM, &wanted(1));
     request.headers_mut().insert("accept-language", HeaderValue::from_static("en"));
     request.headers_mut().insert("idempotency-key", HeaderValue::from_static("first"));
@@ -438,7 +422,7 @@ async fn record_and_log_name_the_upstream_and_the_client_learns_that_there_is_an
 
     let record = stand.tables.record(&user.owner(), "first").await.unwrap();
     assert_eq!((text(&record, "upstream"), number(&record, "upstream_cost")), ("b", 40_000));
-    let logged = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let logged = log.text();
     let moved = logged.lines().find(|line| line.contains("trying another")).unwrap();
     for part in ["WARN", "upstream=\"a\"", "class=\"upstream_quota\"", "alarm=true"] {
         assert!(moved.contains(part), "{part}: {moved}");

@@ -1,13 +1,19 @@
-//! One or more tests for each row of the fault table: the name of a test begins with its row.
+//! The faults of `docs/faults.md`: a test for each row, named after it.
 //!
 //! | Rows | File |
 //! |---|---|
+//! | U1–U45 | `upstream.rs`, `upstream_connection.rs`, in rows of `upstream_row.rs`; `calls.rs` |
 //! | S1–S5 | `secrets.rs`: Secrets Manager |
 //! | J1–J6 | `sign_in.rs`: the key set of sign-in |
 //! | C1–C5 | `client.rs`: the client |
 //! | L1–L6 | `function.rs`: the function and its platform |
 
+mod calls;
 mod client;
 mod function;
+mod of_route;
 mod secrets;
 mod sign_in;
+mod upstream;
+mod upstream_connection;
+mod upstream_row;

@@ -80,7 +80,7 @@ async fn left_nothing(stand: &Stand, upstream: &Upstream, user: &User) {
 }
 
 #[tokio::test]
-async fn retry_after_is_exact() {
+async fn d1_retry_after_is_exact() {
     let (stand, user) = (Stand::new().await, User::new("when"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app = || -> Arc<App> { stand.app(&upstream, &SLOW) };
@@ -134,7 +134,7 @@ async fn a_request_after_retry_after_is_admitted() {
 }
 
 #[tokio::test]
-async fn an_empty_bucket_refuses_without_a_record() {
+async fn d1_an_empty_bucket_refuses_without_a_record() {
     let (stand, user) = (Stand::new().await, User::new("d1"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app: Arc<App> = stand.app(&upstream, &[]);

@@ -30,7 +30,7 @@ async fn exposed(store: &KeyStore) -> Result<String, Code> {
 }
 
 #[tokio::test]
-async fn a_refused_key_is_fetched_anew_and_the_call_repeated_once_if_it_changed() {
+async fn u11_a_refused_key_is_fetched_anew_and_the_call_repeated_once_if_it_changed() {
     let options =
         image_api::ImageApiOptions { key: "new".into(), shape: Shape::Whole, speed: f64::INFINITY, log: false };
     let upstream = dev::start(image_api::routes(options)).await.unwrap();

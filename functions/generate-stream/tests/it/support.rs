@@ -4,8 +4,9 @@
 mod create;
 
 use std::collections::HashMap;
+use std::io::{self, Write};
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::Client;
@@ -25,6 +26,8 @@ use serde_json::Value;
 use shared::edge::{App, Body, FromEnvironment, new_id};
 use shared::task::fingerprint;
 use tokio::net::TcpSocket;
+use tracing::Level;
+use tracing::subscriber::{DefaultGuard, set_default};
 
 use create::create;
 pub(crate) use create::{n, s};
@@ -35,7 +38,7 @@ pub(crate) const EVER: Duration = Duration::from_secs(30);
 pub(crate) const DAY_MS: &str = "86400000";
 pub(crate) const DAY: (&str, &str) = ("RL_WINDOW_MS", DAY_MS);
 
-const KEY: &str = "the upstream's key in these tests";
+pub(crate) const KEY: &str = "the upstream's key in these tests";
 pub(crate) const KEY_ID: &str = "the-upstreams-key";
 const PROJECT: &str = "http://127.0.0.1:9";
 const SECRET: &str = "the legacy secret of a project that exists in tests only";
@@ -290,6 +293,11 @@ impl Upstream {
         Self::plays(refusal(status)).await
     }
 
+    /// Another server.
+    pub(crate) fn at(url: String) -> Self {
+        Self { url, seen: ReceivedRequests::default(), _running: None, _reserved: None }
+    }
+
     /// An address without a listener.
     pub(crate) fn gone() -> Self {
         let reserved = TcpSocket::new_v4().unwrap();
@@ -384,6 +392,33 @@ impl Reply {
             }
             None => serde_json::from_slice(&self.bytes).unwrap(),
         }
+    }
+}
+
+/// The log of a test: everything that its thread logs while the guard of [`Log::record`] lives.
+#[derive(Clone, Default)]
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    #[must_use]
+    pub(crate) fn record(&self) -> DefaultGuard {
+        let writer = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(Level::DEBUG);
+        set_default(subscriber.with_writer(move || writer.clone()).finish())
+    }
+
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 

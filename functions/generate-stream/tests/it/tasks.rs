@@ -38,7 +38,7 @@ async fn ask(app: &Arc<App>, request: Request<Bytes>) -> Reply {
 }
 
 #[tokio::test]
-async fn of_twenty_concurrent_requests_one_runs() {
+async fn d10_of_twenty_concurrent_requests_one_runs() {
     let (stand, user) = (Stand::new().await, User::new("twenty"));
     let upstream = Upstream::recorded(PICTURE).await;
     let apps: Vec<Arc<App>> = (0..4).map(|_| stand.app(&upstream, &[])).collect();
@@ -170,7 +170,7 @@ async fn the_record_is_written_before_the_terminal_event() {
 }
 
 #[tokio::test]
-async fn a_key_is_for_one_request() {
+async fn d10_a_key_is_for_one_request() {
     let (stand, user) = (Stand::new().await, User::new("reused"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app: Arc<App> = stand.app(&upstream, &[("IMAGE_MODELS", "another")]);

@@ -86,7 +86,7 @@ pub async fn run(
     post: MakePost<'_, '_>,
     output: &mut impl Output,
     sender: &mut Sender,
-) -> Result<Delivered, Failure> {
+) -> Result<Delivered, CallFailure> {
     let UpstreamCalls { timing, ledger, admission, .. } = calls;
     let begun = now();
     let is_local = calls.targets.iter().any(|target| target.links == LocalLinks::Allowed);
@@ -147,6 +147,8 @@ pub async fn run(
     let not_started = not_started(&exchanges);
     let mut lost: Vec<_> = sink.held.lost().iter().map(|slot| (*slot, Failure::Protocol)).collect();
     lost.extend(sink.writing.map(|slot| (slot, Failure::Internal)));
+    // All of them are called again.
+    let retry_after_ms = exchanges.iter().filter_map(|exchange| exchange.retry_after_ms).max();
     let (mut verdict, tally, work) = conclude(exchanges, unfinished.unwrap_or(Failure::Internal), &lost);
     if unfinished == Some(Failure::Deadline) && verdict.is_ok() {
         // The client has not received all that a success lists.
@@ -169,7 +171,8 @@ pub async fn run(
     };
     calls.labels.log(&ended);
     let credits_remaining = ledger.settle(admission, ended.verdict, tally, &kept, &work).await;
-    Ok(Delivered { success: verdict?, credits_remaining, pictures: sink.held.take(|_| true) })
+    let success = verdict.map_err(|failure| CallFailure { failure, retry_after_ms })?;
+    Ok(Delivered { success, credits_remaining, pictures: sink.held.take(|_| true) })
 }
 
 /// The next thing that happens to a request.

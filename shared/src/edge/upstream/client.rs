@@ -1,4 +1,7 @@
 use std::convert::Infallible;
+use std::error::Error;
+use std::io;
+use std::ops::RangeInclusive;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -19,7 +22,7 @@ use crate::alarm::Alarm;
 use crate::config::{KeyAs, Timing};
 use crate::edge::clock::{now, unix_ms};
 use crate::edge::secrets::KeyStore;
-use crate::problem::Code;
+use crate::problem::{Code, Problem};
 use crate::secret::Secret;
 use crate::update::Update;
 use crate::upstream::{AnswerReader, AnyDialect, Failure, RefusedParameter, retry_after_ms};
@@ -63,6 +66,19 @@ pub struct CallFailure {
 impl From<Failure> for CallFailure {
     fn from(failure: Failure) -> Self {
         Self { failure, retry_after_ms: None }
+    }
+}
+
+/// The shortest and the longest pause that a client is asked for in the name of an upstream.
+const RETRY_AFTER_MS: RangeInclusive<u64> = 1_000..=120_000;
+
+impl From<CallFailure> for Problem {
+    fn from(CallFailure { failure, retry_after_ms }: CallFailure) -> Self {
+        let problem = Self::from(failure);
+        match retry_after_ms.filter(|_| problem.code == Code::UpstreamBusy) {
+            Some(ms) => problem.with_retry_after_ms(ms.clamp(*RETRY_AFTER_MS.start(), *RETRY_AFTER_MS.end())),
+            None => problem,
+        }
     }
 }
 
@@ -372,11 +388,31 @@ impl std::fmt::Debug for UpstreamAnswer {
 fn send_failure(error: &reqwest::Error) -> Failure {
     match (error.is_connect(), error.is_timeout()) {
         (true, true) => Failure::ConnectTimeout,
+        (true, false) if causes(error).any(is_tls) => Failure::Tls,
         (true, false) => Failure::Unreachable,
         (false, true) => Failure::Timeout,
+        (false, false) if causes(error).any(is_not_http) => Failure::Protocol,
         // The request may have arrived and may be processed.
         (false, false) => Failure::Error,
     }
+}
+
+/// The kind that TLS gives an error of its own. A connection that breaks off during the handshake has another one.
+fn is_tls(cause: &(dyn Error + 'static)) -> bool {
+    // The source of an `io::Error` is not the error that it wraps.
+    cause.downcast_ref::<io::Error>().is_some_and(|error| {
+        error.kind() == io::ErrorKind::InvalidData || error.get_ref().is_some_and(|wrapped| is_tls(wrapped))
+    })
+}
+
+/// Also a head that is too large.
+fn is_not_http(cause: &(dyn Error + 'static)) -> bool {
+    cause.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse)
+}
+
+/// An error and its causes.
+fn causes<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn Error + 'static)> {
+    std::iter::successors(Some(error), |&error| error.source())
 }
 
 /// The failure of an answer with an error status, and the member of our request that it names, from the part of its body
@@ -411,14 +447,7 @@ async fn refusal(
 
 /// The causes of an error, without the URL: texts of the operating system and of TLS, never of the upstream.
 fn error_chain(error: &reqwest::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        source = error.source();
-    }
-    text
+    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -46,6 +46,8 @@ pub(super) struct Exchange<'a> {
     pub(super) reader: AnswerReader,
     pub(super) outcome: Outcome,
     pub(super) end: Option<AnswerEnd>,
+    /// The pause that the last upstream asked for.
+    pub(super) retry_after_ms: Option<u64>,
     /// Whether the request was sent in full.
     pub(super) sent: Arc<SentMark>,
     /// When the call of this upstream began.
@@ -66,6 +68,7 @@ impl<'a> Exchange<'a> {
             reader: reader(calls, target),
             outcome: Outcome::excluding(calls.references.clone()),
             end: None,
+            retry_after_ms: None,
             sent: Arc::default(),
             begun_ms: unix_ms(),
             is_up: false,
@@ -132,8 +135,8 @@ impl<'a> Exchange<'a> {
             }
             return Some(end);
         };
-        let retry_after_ms = answer.err().and_then(|failed| failed.retry_after_ms);
-        cooldowns(calls).failed(self.target.id, failure, retry_after_ms, unix_ms());
+        self.retry_after_ms = answer.err().and_then(|failed| failed.retry_after_ms);
+        cooldowns(calls).failed(self.target.id, failure, self.retry_after_ms, unix_ms());
         if now() >= end_by {
             return Some(end);
         }

@@ -7,7 +7,7 @@ use crate::edge::metrics;
 use crate::edge::store::UpstreamWork;
 use crate::metrics::CallFigures;
 use crate::outcome::{DeliveredImage, FailedSlot, ImageSource, Success};
-use crate::upstream::Failure;
+use crate::upstream::{Failure, FailureLevel};
 
 /// Names a request in its summary line in the log. The line holds sizes and codes, never the request or its result.
 #[derive(Debug, Clone, Copy)]
@@ -109,11 +109,12 @@ impl CallLabels<'_> {
                 "a call failed after its pictures"
             );
         }
-        match failure {
+        match failure.map(|failure| (failure, failure.level())) {
             None => summary!(info, "succeeded"),
-            Some(Failure::ClientClosed) => summary!(info, "the client left"),
-            Some(Failure::Cancelled) => summary!(info, "failed"),
-            Some(_) => summary!(warn, "failed"),
+            Some((Failure::ClientClosed, _)) => summary!(info, "the client left"),
+            Some((_, FailureLevel::Info)) => summary!(info, "failed"),
+            Some((_, FailureLevel::Warn)) => summary!(warn, "failed"),
+            Some((_, FailureLevel::Error)) => summary!(error, "failed"),
         }
         metrics::ended(ended.verdict.map(drop).map_err(Failure::problem));
         metrics::called(CallFigures {

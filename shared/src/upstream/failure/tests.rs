@@ -196,33 +196,34 @@ fn messages() {
 #[test]
 fn classes_map_as_documented() {
     const TABLE: &str = "\
-upstream_auth service_unavailable Refund alarm
-upstream_quota service_unavailable Refund alarm
-model_unavailable service_unavailable Refund alarm
-rate_limited upstream_busy Refund -
-upstream_unavailable upstream_busy Refund -
-bad_request upstream_rejected_input Keep -
-input_image_unreachable invalid_url Keep -
-content_blocked content_rejected Keep -
-payload_too_large payload_too_large Keep -
-no_image no_image Keep -
-upstream_truncated stream_interrupted Keep -
-upstream_timeout upstream_timeout Keep -
-upstream_error upstream_error Keep -
-upstream_bad_content_type upstream_protocol_error Keep -
-upstream_unreachable upstream_unreachable Refund -
-upstream_connect_timeout upstream_timeout Refund -
-upstream_redirect upstream_protocol_error Refund alarm
-upstream_protocol_error upstream_protocol_error Keep -
-deadline_exceeded deadline_exceeded Keep -
-client_closed client_closed Keep -
-cancelled cancelled Keep -
-internal_error internal_error Keep alarm";
+upstream_auth service_unavailable Refund Error alarm
+upstream_quota service_unavailable Refund Error alarm
+model_unavailable service_unavailable Refund Error alarm
+rate_limited upstream_busy Refund Warn -
+upstream_unavailable upstream_busy Refund Warn -
+bad_request upstream_rejected_input Keep Warn -
+input_image_unreachable invalid_url Keep Warn -
+content_blocked content_rejected Keep Info -
+payload_too_large payload_too_large Keep Info -
+no_image no_image Keep Warn -
+upstream_truncated stream_interrupted Keep Error -
+upstream_timeout upstream_timeout Keep Warn -
+upstream_error upstream_error Keep Error -
+upstream_bad_content_type upstream_protocol_error Keep Error -
+upstream_unreachable upstream_unreachable Refund Error -
+upstream_tls upstream_unreachable Refund Error alarm
+upstream_connect_timeout upstream_timeout Refund Error -
+upstream_redirect upstream_protocol_error Refund Error alarm
+upstream_protocol_error upstream_protocol_error Keep Error -
+deadline_exceeded deadline_exceeded Keep Error -
+client_closed client_closed Keep Info -
+cancelled cancelled Keep Info -
+internal_error internal_error Keep Error alarm";
     let written: Vec<String> = Failure::ALL
         .iter()
         .map(|failure| {
             let alarm = if failure.alarm().is_some() { "alarm" } else { "-" };
-            format!("{failure} {} {:?} {alarm}", failure.problem(), failure.token())
+            format!("{failure} {} {:?} {:?} {alarm}", failure.problem(), failure.token(), failure.level())
         })
         .collect();
     assert_eq!(written, TABLE.lines().collect::<Vec<_>>());

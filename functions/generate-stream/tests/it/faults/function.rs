@@ -242,7 +242,7 @@ async fn panics_at(update: u32, answer: impl Into<Bytes>) -> (Result<Success, Fa
         };
         let ended = run(calls, &post, &mut Faulty(update), &mut sender).await;
         let record = ready.ledger.task(&principal, &task_id).await.unwrap().unwrap();
-        (ended.map(|delivered| delivered.success), record.state)
+        (ended.map(|delivered| delivered.success).map_err(|failed| failed.failure), record.state)
     };
     let ended = detached(work).await.unwrap();
     drop(upstream);

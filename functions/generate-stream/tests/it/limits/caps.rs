@@ -16,7 +16,7 @@ use shared::rate_limit::Policy;
 use tokio::task::JoinSet;
 
 use super::{PATH, PICTURE, SOON, ask, from, keyed, wanted, wanted_as_chat};
-use crate::failover::Log;
+use crate::support::Log;
 use crate::support::{Item, Reply, Stand, Upstream, User, fixture, in_time, n, number, s, text, unix_ms};
 
 const MANY: (&str, &str) = ("RL_LIMIT", "1000");
@@ -151,9 +151,7 @@ async fn a_thousand_of_several_users_make_the_pictures_of_the_budget_and_alarm_o
         let apps: Vec<Arc<App>> = (0..INSTANCES).map(|_| stand.app(&upstream, &variables)).collect();
         let users: Vec<_> = (0..4).map(|number| User::new(&format!("budget-{number}"))).collect();
         let log = Log::default();
-        let writer = log.clone();
-        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        let guard = tracing::subscriber::set_default(subscriber);
+        let guard = log.record();
         let replies = a_thousand(&apps, |number| users[number % users.len()].clone()).join_all().await;
         drop(guard);
         let made = replies.iter().filter(|reply| reply.status == 200).count();
@@ -172,7 +170,7 @@ async fn a_thousand_of_several_users_make_the_pictures_of_the_budget_and_alarm_o
             counted += made;
         }
         assert_eq!(counted, 20, "a refused request has nothing reserved");
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let log = log.text();
         let alarms =
             |words: &str| log.lines().filter(|line| line.contains("alarm=true") && line.contains(words)).count();
         assert_eq!((alarms("80 % of DAILY_BUDGET"), alarms("DAILY_BUDGET does not leave enough")), (1, 1), "{log}");

@@ -12,7 +12,7 @@ use super::{On, PICTURE, SOON, ask, keyed, left_nothing, wanted, wanted_as_chat}
 use crate::support::{DAY, Item, Stand, Upstream, User, n, number, s, text, unix_ms};
 
 #[tokio::test]
-async fn a_lost_condition_is_tried_again_until_the_time_for_it_is_over() {
+async fn d2_a_lost_condition_is_tried_again_until_the_time_for_it_is_over() {
     let stand = Stand::new().await;
     let upstream = Upstream::recorded(PICTURE).await;
     for (lost, status) in [(1, 200), (3, 200), (20, 200), (u32::MAX, 429)] {
@@ -62,7 +62,7 @@ const FAULTS: [(&[TableFault], &str, &str); 3] = [
 ];
 
 #[tokio::test]
-async fn a_failing_table_refuses_requests() {
+async fn d3_d4_d5_a_failing_table_refuses_requests() {
     for (faults, code, retry_after) in FAULTS {
         let cases = faults.iter().flat_map(|fault| On::ALL.map(|on| (*fault, on)));
         join_all(cases.map(async |(fault, on)| {
@@ -83,7 +83,7 @@ async fn a_failing_table_refuses_requests() {
 }
 
 #[tokio::test]
-async fn with_fail_mode_open_a_failing_table_admits_requests() {
+async fn d3_d4_with_fail_mode_open_a_failing_table_admits_requests() {
     let cases = [TableFault::Throttling, TableFault::Hang].into_iter().flat_map(|fault| On::ALL.map(|on| (fault, on)));
     join_all(cases.map(async |(fault, on)| {
         let (stand, user) = (Stand::new().await, User::new("open"));
@@ -107,7 +107,7 @@ async fn with_fail_mode_open_a_failing_table_admits_requests() {
 }
 
 #[tokio::test]
-async fn a_table_that_cannot_be_reached_or_does_not_exist() {
+async fn d4_d5_a_table_that_cannot_be_reached_or_does_not_exist() {
     let (stand, upstream, nowhere) = (Stand::new().await, Upstream::recorded(PICTURE).await, Upstream::gone().url);
     for (variable, value, code) in [
         ("AWS_ENDPOINT_URL_DYNAMODB", nowhere.as_str(), "limiter_unavailable"),
@@ -126,7 +126,7 @@ async fn a_table_that_cannot_be_reached_or_does_not_exist() {
 }
 
 #[tokio::test]
-async fn a_bucket_with_nonsense_admits_no_more_than_the_limit_and_heals() {
+async fn d6_a_bucket_with_nonsense_admits_no_more_than_the_limit_and_heals() {
     let stand = Stand::new().await;
     let upstream = Upstream::recorded(PICTURE).await;
     let decimal = |text: String| AttributeValue::N(text);
@@ -187,7 +187,7 @@ async fn a_bucket_with_nonsense_admits_no_more_than_the_limit_and_heals() {
 }
 
 #[tokio::test]
-async fn a_record_with_nonsense_is_not_run() {
+async fn d6_a_record_with_nonsense_is_not_run() {
     let stand = Stand::new().await;
     let upstream = Upstream::recorded(PICTURE).await;
     let app: Arc<App> = stand.app(&upstream, &[]);
@@ -220,7 +220,7 @@ async fn a_record_with_nonsense_is_not_run() {
 }
 
 #[tokio::test]
-async fn a_refund_that_fails_does_not_change_the_answer() {
+async fn d7_a_refund_that_fails_does_not_change_the_answer() {
     let faults = [
         TableFault::Throttling,
         TableFault::AccessDenied,
@@ -253,7 +253,7 @@ async fn a_refund_that_fails_does_not_change_the_answer() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_consumes_a_token_once() {
+async fn d8_a_lost_answer_consumes_a_token_once() {
     let stand = Stand::new().await;
     let (good, busy) = (Upstream::recorded(PICTURE).await, Upstream::refuses(429).await);
     let variables = [("RL_LIMIT", "100"), DAY];
@@ -282,7 +282,7 @@ async fn a_lost_answer_consumes_a_token_once() {
 }
 
 #[tokio::test]
-async fn a_lost_answer_refunds_once_beside_another_refund() {
+async fn d8_a_lost_answer_refunds_once_beside_another_refund() {
     let (stand, user) = (Stand::new().await, User::new("d8-meanwhile"));
     let (good, busy) = (Upstream::recorded(PICTURE).await, Upstream::refuses(429).await);
     let [app, failing]: [Arc<App>; 2] = [&good, &busy].map(|upstream| stand.app(upstream, &[]));
@@ -314,7 +314,7 @@ async fn a_lost_answer_refunds_once_beside_another_refund() {
 }
 
 #[tokio::test]
-async fn a_request_whose_answers_are_all_lost_is_refused() {
+async fn d8_a_request_whose_answers_are_all_lost_is_refused() {
     let (stand, user) = (Stand::new().await, User::new("d8-lost"));
     let upstream = Upstream::recorded(PICTURE).await;
     let app: Arc<App> = stand.app(&upstream, &[]);
@@ -330,7 +330,7 @@ async fn a_request_whose_answers_are_all_lost_is_refused() {
 
 /// The SDK repeats a write whose answer was lost. Another take happens in between.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_repeated_take_after_another_one_takes_once() {
+async fn d8_a_repeated_take_after_another_one_takes_once() {
     let (stand, user) = (Stand::new().await, User::new("d8-behind"));
     let upstream = Upstream::recorded(PICTURE).await;
     let (_proxy, way) = stand.tables.another_way().await;

@@ -1,0 +1,73 @@
+//! How this function is asked, and the rows in which an image API differs from ARK.
+
+use std::sync::Arc;
+
+use dev::canary::PROMPT;
+use dev::upstream_fault::FaultWire;
+use generate_stream::{App, handle};
+use serde_json::json;
+
+use super::upstream_row::{
+    BUSY, ERROR, Expected, Form, INTERRUPTED, PROTOCOL, REJECTED, Rows, TASK, done, failed, unavailable,
+};
+use crate::support::{Reply, Stand, Upstream, User};
+
+const FORMS: [Form; 3] = [Form::Chat, Form::Events, Form::OneShot];
+
+async fn ask(stand: &Stand, url: &str, user: &User, form: Form, variables: &[(&str, &str)]) -> Reply {
+    let app: Arc<App> = stand.app(&Upstream::at(url.to_owned()), variables);
+    let (path, format) = match form {
+        Form::Chat => ("/api/generate-stream", "chat"),
+        Form::Events => ("/api/generate-stream", "events"),
+        Form::OneShot => ("/api/generate-image", "chat"),
+    };
+    let mut request = user.post(path, &json!({"prompt": PROMPT, "format": format}));
+    request.headers_mut().insert("idempotency-key", TASK.parse().unwrap());
+    Reply::read(handle(app, request).await).await
+}
+
+pub(crate) fn rows() -> Rows<impl AsyncFn(&Stand, &str, &User, Form, &[(&str, &str)]) -> Reply> {
+    Rows { wire: FaultWire::Chat, forms: &FORMS, ask }
+}
+
+async fn check(row: &str, expected: &[(&str, Expected)]) {
+    rows().check(row, &[], expected).await;
+}
+
+#[tokio::test]
+async fn u10_refused_by_moderation() {
+    check("u10", &[("content_policy_violation", REJECTED), ("moderation_blocked", REJECTED)]).await;
+}
+
+#[tokio::test]
+async fn u20_json_with_status_200() {
+    let cases =
+        [("rate limit", BUSY), ("moderation", REJECTED), ("key", unavailable("upstream_auth")), ("unknown", ERROR)];
+    check("u20", &cases).await;
+}
+
+#[tokio::test]
+async fn u32_error_behind_content() {
+    let late = failed(503, "upstream_busy", "rate_limited").at("WARN").late();
+    check("u32", &[("in a picture", late), ("behind a picture", done(1))]).await;
+}
+
+#[tokio::test]
+async fn u34_moderation_ends_the_answer() {
+    check("u34", &[("before content", REJECTED), ("behind text", REJECTED.late())]).await;
+}
+
+#[tokio::test]
+async fn u35_length_limit() {
+    check("u35", &[("in a picture", INTERRUPTED.late()), ("behind a picture", done(1))]).await;
+}
+
+#[tokio::test]
+async fn u38_invalid_utf_8() {
+    let cases = [
+        ("in the picture", INTERRUPTED.late()),
+        ("in a member without a meaning", done(1)),
+        ("in a text", PROTOCOL.late()),
+    ];
+    check("u38", &cases).await;
+}
