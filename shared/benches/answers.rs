@@ -209,8 +209,10 @@ fn chunk(text: &str) -> String {
     )
 }
 
+type Work<'a> = &'a dyn Fn(&[u8]);
+
 /// The shortest time of each piece of work.
-fn best<const N: usize>(answer: &[u8], works: &[&dyn Fn(&[u8]); N]) -> [Duration; N] {
+fn best<const N: usize>(answer: &[u8], works: &[Work<'_>; N]) -> [Duration; N] {
     let mut best = [Duration::MAX; N];
     for _ in 0..RUNS {
         for (work, best) in works.iter().zip(&mut best) {

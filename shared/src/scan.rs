@@ -28,7 +28,7 @@ fn find2_in_word(a: u8, b: u8, word: [u8; 8]) -> Option<usize> {
     let word = u64::from_le_bytes(word);
     // The lowest bit that is set marks the first byte that is zero.
     let zeros = |word: u64| word.wrapping_sub(ONES) & !word & HIGHS;
-    let found = zeros(word ^ ONES * u64::from(a)) | zeros(word ^ ONES * u64::from(b));
+    let found = zeros(word ^ (ONES * u64::from(a))) | zeros(word ^ (ONES * u64::from(b)));
     (found != 0).then(|| found.trailing_zeros() as usize / 8)
 }
 
@@ -68,4 +68,29 @@ std::thread_local! {
 #[cfg(debug_assertions)]
 pub fn examined() -> u64 {
     EXAMINED.with(std::cell::Cell::get)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::find2;
+
+    #[test]
+    fn the_first_of_two_bytes_is_found_at_any_place() {
+        // Neighbours of the bytes that are searched for, and bytes whose highest bit is set.
+        for other in [0, b'!', b'#', b'[', b']', 0x80, b'"' | 0x80, 0xFF] {
+            for length in 0..40 {
+                let bytes = vec![other; length];
+                assert_eq!(find2(b'"', b'\\', &bytes), None, "{length} bytes {other}");
+                for at in 0..length {
+                    for found in [b'"', b'\\'] {
+                        let mut bytes = bytes.clone();
+                        bytes[at..].fill(found);
+                        assert_eq!(find2(b'"', b'\\', &bytes), Some(at), "{found} at {at} of {length} bytes {other}");
+                        bytes[at + 1..].fill(other);
+                        assert_eq!(find2(b'"', b'\\', &bytes), Some(at), "{found} at {at} of {length} bytes {other}");
+                    }
+                }
+            }
+        }
+    }
 }

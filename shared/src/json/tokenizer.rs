@@ -166,7 +166,6 @@ impl<N: Copy> Tokenizer<N> {
     }
 
     /// Returns the next token and removes its bytes from the front of `piece`. `None` at the end of the piece.
-    #[inline]
     pub fn next<'a, 'p: 'a>(&'a mut self, piece: &mut &'p [u8]) -> Result<Option<Token<'a, N>>, Malformed> {
         if std::mem::take(&mut self.was_returned) {
             self.gathered.clear();

@@ -39,6 +39,7 @@ pub struct AnyDialect {
     output: OutputItems,
     document: DocumentState,
     short: Short,
+    /// Of the current path.
     facts: PathFactsStack,
     /// The `type` of any object.
     part_type: Short,
@@ -180,7 +181,7 @@ impl AnyDialect {
             facts.has_thoughts() || (facts.has_thought_member() && !matches!(value, TokenValue::Scalar(_)));
         let is_read = !is_thought && self.thought.is_none_or(|thought| thought.has_drafts);
         if is_read || facts.has_error() {
-            self.member(facts, facts.from_root(path), value, out);
+            self.member(facts, facts.document_path(path), value, out);
         }
         self.end_part(facts, path, value, out);
     }
@@ -225,7 +226,7 @@ impl AnyDialect {
         match value {
             value if value.ends_string() && self.content.has_value() => {
                 let part = || path.iter().rposition(|segment| matches!(segment, Index(_))).map_or(0, |at| at + 1);
-                let part = has_parts(facts.from_root(path)).then(part);
+                let part = has_parts(facts.document_path(path)).then(part);
                 self.pending = Some(Pending { depth: depth.saturating_sub(1), part });
             }
             TokenValue::Close => {
@@ -483,7 +484,7 @@ fn is_work(facts: PathFacts, path: &MemberPath, value: TokenValue<'_>) -> bool {
     if value.text().is_none() || facts.has_error() {
         return false;
     }
-    match facts.from_root(path) {
+    match facts.document_path(path) {
         [Key(Member::Choices), Index(_), Key(Member::Delta | Member::Message), Key(Member::Content), ..]
         | [Key(Member::Candidates), Index(_), Key(Member::Content), Key(Member::Parts), Index(_), Key(Member::Text)] => {
             true

@@ -196,11 +196,8 @@ impl Content {
     pub(super) fn picture(&mut self, place: Place, value: TokenValue<'_>, out: &mut Out<'_>) {
         let Place { slot, draft, kind } = place;
         match value {
-            TokenValue::String(text) => {
-                if kind != ReferenceKind::Any || !self.is_nothing(text) {
-                    value.fragments().for_each(|value| self.picture(place, value, out));
-                }
-            }
+            TokenValue::String(text) if kind == ReferenceKind::Any && self.is_nothing(text) => {}
+            TokenValue::String(_) => value.fragments().for_each(|value| self.picture(place, value, out)),
             TokenValue::StringStart if kind == ReferenceKind::Picture => {
                 self.end_earlier(slot, false, None, out);
                 self.earlier = self.value.take();

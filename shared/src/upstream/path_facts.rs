@@ -57,7 +57,7 @@ impl PathFacts {
     }
 
     /// The path from where a document of a known dialect begins: some proxies wrap it.
-    pub(super) fn from_root(self, path: &MemberPath) -> &MemberPath {
+    pub(super) fn document_path(self, path: &MemberPath) -> &MemberPath {
         path.get(usize::from(self.root)..).unwrap_or_default()
     }
 

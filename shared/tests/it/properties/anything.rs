@@ -25,6 +25,10 @@ proptest! {
             same_at_any_cut(&bytes, &cuts, |pieces| referred(kind, pieces));
         }
         fuzz::sse::check(&bytes);
+        for string in bytes.split(|&byte| byte == b'"').filter(|string| Reference::is_nothing(string)) {
+            let none = (Vec::new(), "none".to_owned());
+            prop_assert_eq!(referred(ReferenceKind::Any, &mut [string].into_iter()), none, "{:?}", Soup(string.to_owned()));
+        }
     }
 
     #[test]
