@@ -179,7 +179,7 @@ impl Soak {
                 let _ = response.chunk().await;
                 let delete = self.http.delete(format!("{}/api/generations/{key}", self.address)).bearer_auth(&token);
                 let status = delete.send().await.unwrap().status().as_u16();
-                assert!([200, 202].contains(&status), "{wanted:?}: {status}");
+                assert!([200, 202, 503].contains(&status), "{wanted:?}: {status}");
                 while let Ok(Some(_)) = response.chunk().await {}
             }
         }
@@ -189,7 +189,8 @@ impl Soak {
                 let url = format!("{}/api/generations/{key}/pictures", self.address);
                 match self.http.delete(url).bearer_auth(&token).send().await.unwrap().status().as_u16() {
                     204 | 404 => break,
-                    409 => tokio::time::sleep(Duration::from_millis(100)).await,
+                    // Still running, or a table is too slow for a busy machine.
+                    409 | 503 => tokio::time::sleep(Duration::from_millis(100)).await,
                     status => unreachable!("{wanted:?}: {status}"),
                 }
             }
@@ -230,17 +231,15 @@ impl Soak {
         (ProcessUse::of(self.child.id()).unwrap(), self.counts().await["tasks"])
     }
 
-    /// `warm_up` requests, then `requests` more.
-    async fn run(self, warm_up: usize, requests: usize) {
+    /// `warm_up` requests, then `requests` more. Returns the figures.
+    async fn run(self, warm_up: usize, requests: usize) -> String {
         self.send_all(0..warm_up).await;
         let (before, tasks_before) = self.at_rest().await;
         self.send_all(warm_up..warm_up + requests).await;
         let (after, tasks_after) = self.at_rest().await;
-        println!("before: {before:?}, {tasks_before} tasks\nafter:  {after:?}, {tasks_after} tasks");
 
         let all = warm_up + requests;
         let (books, counts) = (self.books().await, self.counts().await);
-        println!("{books:?}\n{counts:?}");
 
         assert!(after.resident_bytes < before.resident_bytes + 64 * MB, "{before:?} {after:?}");
         assert!(after.descriptors <= before.descriptors + 4, "{before:?} {after:?}");
@@ -260,6 +259,9 @@ impl Soak {
         is("tokens", books.tokens, counts["started"]);
         is("credits", books.credits, counts["pictures"] + counts["rejected"] + counts["dropped"]);
         assert!(counts["refused"] > 0 && counts["rejected"] > 0 && counts["pictures"] as usize > all / 3, "{counts:?}");
+        format!(
+            "before: {before:?}, {tasks_before} tasks\nafter: {after:?}, {tasks_after} tasks\n{books:?}\n{counts:?}"
+        )
     }
 }
 
@@ -304,12 +306,14 @@ fn user(number: usize) -> String {
 /// Reads a response to its end. A client gives up one that sends nothing more.
 async fn read(request: reqwest::RequestBuilder, wanted: &Wanted) {
     let Ok(mut response) = request.send().await else {
-        assert_eq!(wanted.fault.as_deref(), Some("offline"), "{wanted:?}");
+        // A cut drops what was not written yet, which may be the head.
+        assert!(matches!(wanted.fault.as_deref(), Some("offline" | "cut")), "{wanted:?}");
         return;
     };
     let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut body = Vec::new();
-    while let Ok(Ok(Some(piece))) = tokio::time::timeout(Duration::from_secs(3), response.chunk()).await {
+    let patience = if wanted.fault.as_deref() == Some("stall") { Duration::from_secs(3) } else { EVER };
+    while let Ok(Ok(Some(piece))) = tokio::time::timeout(patience, response.chunk()).await {
         body.extend_from_slice(&piece);
     }
     let is_broken = matches!(wanted.fault.as_deref(), Some("cut" | "stall" | "platform-502"));
@@ -328,7 +332,7 @@ async fn read(request: reqwest::RequestBuilder, wanted: &Wanted) {
 /// 150 requests, 50 at once.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_short_soak_leaves_nothing_behind_and_its_ledger_balances() {
-    Soak::start("short-soak").await.run(60, 150).await;
+    println!("{}", Soak::start("short-soak").await.run(60, 150).await);
 }
 
 /// 2000 requests, 50 at once:
@@ -336,5 +340,5 @@ async fn a_short_soak_leaves_nothing_behind_and_its_ledger_balances() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; `.ci/long` runs it"]
 async fn a_soak_of_2000_requests_leaves_nothing_behind_and_its_ledger_balances() {
-    Soak::start("soak").await.run(300, 2000).await;
+    println!("{}", Soak::start("soak").await.run(300, 2000).await);
 }
