@@ -2,8 +2,9 @@
 //! ledger says what the fakes of the upstreams have counted.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::Client;
@@ -85,7 +86,7 @@ impl Soak {
     async fn start(name: &str) -> Self {
         let folder = folder(name);
         let mut command = stack(&folder);
-        command.args(["--quiet", "--speed", "inf", "--data", "data"]).stderr(Stdio::null());
+        command.args(["--speed", "inf"]).stderr(fs::File::create(folder.join("log")).unwrap());
         let limit = LIMIT.to_string();
         for (name, value) in [
             ("CREDITS", "on"),
@@ -183,7 +184,7 @@ impl Soak {
                 while let Ok(Some(_)) = response.chunk().await {}
             }
         }
-        // As a user does after saving the pictures. This also keeps the soak's folder small.
+        // As a user does after saving the pictures. This also keeps the memory of the bucket small.
         let erased = async {
             loop {
                 let url = format!("{}/api/generations/{key}/pictures", self.address);
@@ -290,7 +291,7 @@ impl Drop for Soak {
     fn drop(&mut self) {
         // Both fail if it has ended already.
         let _ = (self.child.kill(), self.child.wait());
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
