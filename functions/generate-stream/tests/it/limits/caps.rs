@@ -14,6 +14,7 @@ use shared::caps::{Budget, Caps, Day, LimitClaim, LimitRefusal, RequestCost, Res
 use shared::edge::{Bucket, DynamoDb, RateLimiter, new_id};
 use shared::rate_limit::Policy;
 use tokio::task::JoinSet;
+use tracing::instrument::WithSubscriber;
 
 use super::{PATH, PICTURE, SOON, ask, from, keyed, wanted, wanted_as_chat};
 use crate::support::Log;
@@ -77,7 +78,7 @@ fn a_thousand(apps: &[Arc<App>], user: impl Fn(usize) -> User) -> JoinSet<Reply>
     let mut requests = JoinSet::new();
     for number in 0..REQUESTS {
         let (app, request) = (apps[number % INSTANCES].clone(), wanted(&user(number)));
-        requests.spawn(async move { ask(&app, request).await });
+        requests.spawn(async move { ask(&app, request).await }.with_current_subscriber());
     }
     requests
 }
@@ -141,7 +142,7 @@ async fn a_thousand_at_once_run_four_tasks() {
     .await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_of_several_users_make_the_pictures_of_the_budget_and_alarm_once() {
     in_time(async || {
         not_at_midnight().await;
