@@ -7,7 +7,7 @@ use dev::upstream_fault::FaultWire;
 use faceflip_stream::{App, handle};
 use serde_json::json;
 
-use super::upstream_row::{BUSY, ERROR, Expected, Form, NO_IMAGE, REJECTED, Rows, TASK, done, unavailable};
+use super::upstream_row::{Ask, BUSY, ERROR, Expected, Form, NO_IMAGE, REJECTED, Rows, TASK, done, unavailable};
 use crate::support::{Reply, Stand, Upstream, User};
 
 const PATH: &str = "/api/v1/faceflip/generate/stream";
@@ -18,7 +18,7 @@ async fn ask(stand: &Stand, url: &str, user: &User, _: Form, variables: &[(&str,
     Reply::read(handle(app, user.post(PATH, &body)).await).await
 }
 
-pub(crate) fn rows() -> Rows<impl AsyncFn(&Stand, &str, &User, Form, &[(&str, &str)]) -> Reply> {
+pub(crate) fn rows() -> Rows<impl Ask> {
     Rows { wire: FaultWire::Ark, forms: &[Form::Events], ask }
 }
 

@@ -8,7 +8,7 @@ use generate_stream::{App, handle};
 use serde_json::json;
 
 use super::upstream_row::{
-    BUSY, ERROR, Expected, Form, INTERRUPTED, PROTOCOL, REJECTED, Rows, TASK, done, failed, unavailable,
+    Ask, BUSY, ERROR, Expected, Form, INTERRUPTED, PROTOCOL, REJECTED, Rows, TASK, done, failed, unavailable,
 };
 use crate::support::{Reply, Stand, Upstream, User};
 
@@ -26,7 +26,7 @@ async fn ask(stand: &Stand, url: &str, user: &User, form: Form, variables: &[(&s
     Reply::read(handle(app, request).await).await
 }
 
-pub(crate) fn rows() -> Rows<impl AsyncFn(&Stand, &str, &User, Form, &[(&str, &str)]) -> Reply> {
+pub(crate) fn rows() -> Rows<impl Ask> {
     Rows { wire: FaultWire::Chat, forms: &FORMS, ask }
 }
 

@@ -10,13 +10,13 @@ use dev::fault_server::{FaultServer, Step};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::upstream_row::{Expected, Form, Rows, failed};
-use crate::support::{Reply, Stand, Upstream, User};
+use super::upstream_row::{Ask, Expected, Rows, failed};
+use crate::support::{Stand, Upstream};
 
 /// A certificate for 127.0.0.1 that it has signed itself: no system trusts it.
 const SELF_SIGNED: &str = "MIIBjzCCATagAwIBAgIUXNFVcH1uETrmWODAV3qsAmBipj8wCgYIKoZIzj0EAwIwFDESMBAGA1UEAwwJMTI3LjAuMC4xMCAXDTI2MTEyODEwMDI1OVoYDzIxMjYxMTA0MTAwMjU5WjAUMRIwEAYDVQQDDAkxMjcuMC4wLjEwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASZeSXP+kSa4qZf6ieZ3qgJX8ilt7DBthX8UD8/ZRLiYy2SE5seVt13lLPj8lHHJeKD704sdAormtBdWLoPIBa8o2QwYjAdBgNVHQ4EFgQUXZ88LdMnfqZJV97TWQkUxD6sqcowHwYDVR0jBBgwFoAUXZ88LdMnfqZJV97TWQkUxD6sqcowDwYDVR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0cAMEQCIG8w2SU52rwZOcQK76jwSG8X11CL8EndiEZK4CWmLqmyAiBI8J7/H9XXsqMY9euI2mUFWi78AJ5aeLtPB/8tcacuMg==";
 
-impl<A: AsyncFn(&Stand, &str, &User, Form, &[(&str, &str)]) -> Reply> Rows<A> {
+impl<A: Ask> Rows<A> {
     /// U1. A connection that was not made is tried once more: the request cannot have begun.
     pub(crate) async fn check_refused(&self) {
         let (stand, gone, expected) = (Stand::new().await, Upstream::gone(), unreachable("upstream_unreachable"));

@@ -130,15 +130,19 @@ pub(crate) const fn unavailable(class: &'static str) -> Expected {
     failed(503, "service_unavailable", class).refunded().with_alarm()
 }
 
+/// Sends a request of a user to a function with an upstream at this address, in this form and with these variables.
+pub(crate) trait Ask: AsyncFn(&Stand, &str, &User, Form, &[(&str, &str)]) -> Reply {}
+
+impl<A: AsyncFn(&Stand, &str, &User, Form, &[(&str, &str)]) -> Reply> Ask for A {}
+
 /// A function's rows.
 pub(crate) struct Rows<A> {
     pub(crate) wire: FaultWire,
     pub(crate) forms: &'static [Form],
-    /// Sends a request of a user to a function with an upstream at this address.
     pub(crate) ask: A,
 }
 
-impl<A: AsyncFn(&Stand, &str, &User, Form, &[(&str, &str)]) -> Reply> Rows<A> {
+impl<A: Ask> Rows<A> {
     /// Plays every case of a row in every form.
     pub(crate) async fn check(&self, row: &str, variables: &[(&str, &str)], expected: &[(&str, Expected)]) {
         let cases = UpstreamFault::find(row).unwrap().cases(self.wire);
