@@ -105,6 +105,7 @@ pub async fn run(
         ping: timing.ping,
         sent_at: begun,
         end_by,
+        is_ending: false,
         reading_time: &reading_time,
         unsent: Bytes::new(),
     };
@@ -114,25 +115,28 @@ pub async fn run(
 
     let work = async {
         let read = read_all(&calls, post, end_by, &mut exchanges, &mut sink, &mut client).await;
-        if read == Err(Failure::Cancelled) {
-            cancel(&mut exchanges, &mut sink);
+        let is_cut_off = matches!(read, Err(Failure::Cancelled | Failure::Deadline));
+        if let (true, Err(failure)) = (is_cut_off, read) {
+            end_open(&mut exchanges, failure, &mut sink);
         }
         // A request to stop comes too late now.
         client.stopped = None;
         client.end_by = admission.deadline().checked_sub(SEND_MARGIN).unwrap_or(end_by);
-        match (read, store_rest(&mut sink, &mut client).await) {
-            // The client has not received all that was to be sent.
-            (Err(Failure::Cancelled), Err(Failure::Deadline)) => Err(Failure::Deadline),
-            (read, stored) => read.and(stored),
-        }
+        client.is_ending = true;
+        let stored = store_rest(&mut sink, &mut client).await;
+        // Each call has its end then. What matters is whether the client has received the rest.
+        if is_cut_off { stored } else { read.and(stored) }
     };
     let unfinished = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(())) => None,
         Ok(Err(failure)) => Some(failure),
         Err(_) => {
             // What is held for the client is sent, unless that panics too.
-            sink.finish();
-            let _ = AssertUnwindSafe(client.send(sink.output)).catch_unwind().await;
+            let rest = async {
+                sink.finish();
+                client.send(sink.output).await
+            };
+            let _ = AssertUnwindSafe(rest).catch_unwind().await;
             Some(Failure::Internal)
         }
     };
@@ -257,13 +261,13 @@ async fn read_all<'a>(
     Ok(())
 }
 
-/// Ends the calls that are still open: the task's owner has asked it to stop.
-fn cancel(exchanges: &mut [Exchange<'_>], sink: &mut UpdateSink<'_, impl Output>) {
+/// Ends the calls that are still open: the task's owner has asked it to stop, or the time is over.
+fn end_open(exchanges: &mut [Exchange<'_>], failure: Failure, sink: &mut UpdateSink<'_, impl Output>) {
     let of = u32::try_from(exchanges.len()).unwrap_or(u32::MAX);
     for (exchange, call) in exchanges.iter_mut().zip(0..).filter(|(exchange, _)| exchange.end.is_none()) {
         let nth = Nth { call, of };
         exchange.close(nth, sink);
-        exchange.end(AnswerEnd::Failed(Failure::Cancelled), nth, sink);
+        exchange.end(AnswerEnd::Failed(failure), nth, sink);
     }
 }
 
