@@ -40,6 +40,8 @@ pub struct TableCall {
     pub operation: String,
     /// The table's name. Empty if the request names no table or several.
     pub table: String,
+    /// The sort key of the item. Empty if the request names no item, or one without a sort key.
+    pub sort_key: String,
 }
 
 /// How a request fails.
@@ -134,7 +136,9 @@ impl TableCall {
         let target = headers.get("x-amz-target").and_then(|value| value.to_str().ok()).unwrap_or_default();
         let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
         let body: Value = serde_json::from_slice(body).unwrap_or_default();
-        Self { operation, table: body["TableName"].as_str().unwrap_or_default().to_owned() }
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let item = body.get("Key").or(body.get("Item")).unwrap_or(&Value::Null);
+        Self { operation, table: text(&body["TableName"]), sort_key: text(&item["sk"]["S"]) }
     }
 }
 

@@ -248,8 +248,12 @@ async fn a_script_chooses_the_calls_that_fail() {
     let key = HashMap::from([("pk".to_owned(), s("user")), ("sk".to_owned(), s("BAL"))]);
     assert!(client.update_item().table_name(BOOK).set_key(Some(key)).send().await.is_err());
     put(&client, BOOK, [("pk", s("user")), ("sk", s("BAL"))]).await;
-    let call = |operation: &str, table: &str| TableCall { operation: operation.into(), table: table.into() };
-    let expected = [call("UpdateItem", LIMITS), call("UpdateItem", BOOK), call("PutItem", BOOK)];
+    let call = |operation: &str, table: &str, sort_key: &str| TableCall {
+        operation: operation.into(),
+        table: table.into(),
+        sort_key: sort_key.into(),
+    };
+    let expected = [call("UpdateItem", LIMITS, ""), call("UpdateItem", BOOK, "BAL"), call("PutItem", BOOK, "BAL")];
     assert_eq!(*seen.lock().unwrap(), expected);
 }
 

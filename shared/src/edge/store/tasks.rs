@@ -149,6 +149,10 @@ impl Tasks {
             Some(before) => {
                 let write = write
                     .assign("st", text("failed"))
+                    // The credits in the record are those of the attempt before. If the hold of this run is not
+                    // settled, they must not count as spent by it.
+                    .set("#run = :before")
+                    .value("before", text(&before.run))
                     .assign("tries", number(before.attempts))
                     .assign("route", text(&before.route))
                     .assign("updated", number(before.updated_ms))

@@ -105,6 +105,7 @@ pub async fn run(
         ping: timing.ping,
         sent_at: begun,
         end_by,
+        is_ending: false,
         reading_time: &reading_time,
         unsent: Bytes::new(),
     };
@@ -116,17 +117,17 @@ pub async fn run(
     let work = async {
         let read = read_all(&calls, post, end_by, &mut exchanges, &mut sink, &mut client).await;
         upstream_time = Some(reading_time.now() - begun);
-        if read == Err(Failure::Cancelled) {
-            cancel(&mut exchanges, &mut sink);
+        let is_cut_off = matches!(read, Err(Failure::Cancelled | Failure::Deadline));
+        if let (true, Err(failure)) = (is_cut_off, read) {
+            cut_off(&mut exchanges, failure, &mut sink);
         }
         // A request to stop comes too late now.
         client.stopped = None;
         client.end_by = admission.deadline().checked_sub(SEND_MARGIN).unwrap_or(end_by);
-        match (read, store_rest(&mut sink, &mut client).await) {
-            // The client has not received all that was to be sent.
-            (Err(Failure::Cancelled), Err(Failure::Deadline)) => Err(Failure::Deadline),
-            (read, stored) => read.and(stored),
-        }
+        client.is_ending = true;
+        let stored = store_rest(&mut sink, &mut client).await;
+        // Each call has its end then. What matters is whether the client has received the rest.
+        if is_cut_off { stored } else { read.and(stored) }
     };
     let unfinished = match AssertUnwindSafe(work).catch_unwind().await {
         Ok(Ok(())) => None,
@@ -270,13 +271,13 @@ async fn read_all<'a>(
     Ok(())
 }
 
-/// Ends the calls that are still open: the task's owner has asked it to stop.
-fn cancel(exchanges: &mut [Exchange<'_>], sink: &mut UpdateSink<'_, impl Output>) {
+/// Ends the calls that are still open: the task's owner has asked it to stop, or the time is over.
+fn cut_off(exchanges: &mut [Exchange<'_>], failure: Failure, sink: &mut UpdateSink<'_, impl Output>) {
     let of = u32::try_from(exchanges.len()).unwrap_or(u32::MAX);
     for (exchange, call) in exchanges.iter_mut().zip(0..).filter(|(exchange, _)| exchange.end.is_none()) {
         exchange.close(Nth { call, of }, sink);
     }
-    end_open(exchanges, Failure::Cancelled, sink);
+    end_open(exchanges, failure, sink);
 }
 
 /// Records the failure of every call that has not ended.

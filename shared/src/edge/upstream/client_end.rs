@@ -25,8 +25,10 @@ pub(super) struct ClientEnd<'a> {
     pub(super) ping: Duration,
     pub(super) sent_at: Instant,
     pub(super) end_by: Instant,
+    /// No call is open any more.
+    pub(super) is_ending: bool,
     pub(super) reading_time: &'a ReadingTime,
-    /// Bytes that were not sent before the task was asked to stop.
+    /// Bytes that were not sent before the task was asked to stop, or before `end_by`.
     pub(super) unsent: Bytes,
 }
 
@@ -34,7 +36,8 @@ impl ClientEnd<'_> {
     /// Sends all that the output has written.
     ///
     /// # Errors
-    /// The task was asked to stop; or the client has left or was too slow for the deadline, and the work ends with it.
+    /// The task was asked to stop; `end_by` has passed; or the client has left or was too slow for it, and the work ends
+    /// with it.
     pub(super) async fn send(&mut self, output: &mut impl Output) -> Result<(), Failure> {
         loop {
             if self.unsent.is_empty() {
@@ -49,15 +52,17 @@ impl ClientEnd<'_> {
                 sent = timeout_at(self.end_by, self.sender.send(self.unsent.clone())) => sent,
                 () = stop(&mut self.stopped) => return Err(Failure::Cancelled),
             };
-            self.unsent = Bytes::new();
             self.sent_at = now();
             self.reading_time.pause(self.sent_at - begun);
             match sent {
+                // The time after the calls may be enough for the rest.
+                Err(_) if !self.is_ending => return Err(Failure::Deadline),
                 Ok(true) => output.sent(),
                 _ if self.outlives_client => self.sender.give_up(),
                 Ok(false) => return Err(Failure::ClientClosed),
                 Err(_) => return Err(Failure::Deadline),
             }
+            self.unsent = Bytes::new();
         }
     }
 
@@ -133,6 +138,7 @@ mod tests {
                 ping: Duration::from_secs(10),
                 sent_at: begun,
                 end_by: begun + Duration::from_secs(60),
+                is_ending: false,
                 reading_time: &ReadingTime::default(),
                 unsent: Bytes::new(),
             };

@@ -10,8 +10,8 @@ use super::script::Script;
 const MAX_CALLS: usize = MAX_ROUNDS * 2 * MAX_PICTURES as usize;
 const MAX_ROUNDS: usize = 3;
 const MAX_PICTURES: u32 = 3;
-/// Table calls in which a fault begins.
-const CALLS: u32 = 18;
+/// The calls to a service among which a fault begins.
+const CALLS: u32 = 12;
 
 /// One task of one user: its key is sent once a round.
 #[derive(Debug, Clone)]
@@ -77,7 +77,8 @@ pub(super) enum Reading {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Service {
     Limits(TableFault),
-    Ledger(TableFault),
+    Records(TableFault),
+    Balances(TableFault),
     Bucket(BucketFault),
 }
 
@@ -87,6 +88,12 @@ pub(super) struct Fault {
     pub(super) service: Service,
     pub(super) from: u32,
     pub(super) count: u32,
+}
+
+impl Fault {
+    pub(super) fn is_due(&self, call: u32) -> bool {
+        (self.from..self.from + self.count).contains(&call)
+    }
 }
 
 impl Form {
@@ -144,10 +151,15 @@ fn faults() -> impl Strategy<Value = Fault> {
     ]);
     let service = prop_oneof![
         2 => of_table.clone().prop_map(Service::Limits),
-        4 => of_table.prop_map(Service::Ledger),
+        3 => of_table.clone().prop_map(Service::Records),
+        3 => of_table.prop_map(Service::Balances),
         2 => of_bucket.prop_map(Service::Bucket),
     ];
-    (service, 0..CALLS, 1..5_u32).prop_map(|(service, from, count)| Fault { service, from, count })
+    (service, 0..CALLS, 1..5_u32).prop_map(|(service, from, count)| match service {
+        Service::Records(_) => Fault { service, from, count },
+        // These have fewer calls.
+        _ => Fault { service, from: from / 2, count },
+    })
 }
 
 pub(super) fn cases() -> impl Strategy<Value = Case> {
@@ -169,4 +181,36 @@ pub(super) fn cases() -> impl Strategy<Value = Case> {
             rounds,
         },
     )
+}
+
+/// Cases that have failed once.
+pub(super) fn regressions() -> Vec<Case> {
+    let round = |form| Round {
+        form,
+        reading: Reading::ToTheEnd,
+        cancel_after_ms: None,
+        again_after_ms: None,
+        upstream_ms: None,
+    };
+    let case = |script, rounds| Case {
+        n: 1,
+        keeps_pictures: false,
+        may_send_drafts: true,
+        credits: 5,
+        limit: 5,
+        upstream: vec![script; MAX_CALLS],
+        second: None,
+        faults: Vec::new(),
+        rounds,
+    };
+    let balances = |fault, from| Fault { service: Service::Balances(fault), from, count: 2 };
+    // A refused attempt whose hold was not settled was charged what the attempt before it had spent.
+    let unsettled = Case {
+        faults: vec![balances(TableFault::Swallow, 3), balances(TableFault::Refuse, 5)],
+        ..case(Script::Moderated, vec![round(Form::Events); 2])
+    };
+    // A picture that chat had held until the deadline of the calls was not sent, although there was time.
+    let held = case(Script::PictureThenStall, vec![Round { upstream_ms: Some(400), ..round(Form::Chat) }]);
+    let held_and_kept = Case { keeps_pictures: true, ..held.clone() };
+    vec![unsettled, held, held_and_kept]
 }

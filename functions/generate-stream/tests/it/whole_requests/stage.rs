@@ -169,19 +169,20 @@ impl<'a> Play<'a> {
 
     fn set_faults(&self) {
         let limits = self.stage.stand.tables.limits.clone();
-        let (faults, fired, mut calls) = (self.case.faults.clone(), self.fired.clone(), [0_u32; 2]);
+        let (faults, fired, mut calls) = (self.case.faults.clone(), self.fired.clone(), [0_u32; 3]);
         self.tables.script(move |call| {
-            let of_limits = call.table == limits;
-            let at = calls[usize::from(of_limits)];
-            calls[usize::from(of_limits)] += 1;
-            let is_due = |from: u32, count: u32| (from..from + count).contains(&at);
-            let fault = faults.iter().find_map(|fault| match fault.service {
-                Service::Limits(kind) if of_limits && is_due(fault.from / 3, fault.count) => Some(kind),
-                Service::Ledger(kind) if !of_limits && is_due(fault.from, fault.count) => Some(kind),
-                _ => None,
-            })?;
+            let service = if call.table == limits { 0 } else { 1 + usize::from(call.sort_key == "BAL") };
+            let at = calls[service];
+            calls[service] += 1;
+            let fault =
+                faults.iter().filter(|fault| fault.is_due(at)).find_map(|fault| match (fault.service, service) {
+                    (Service::Limits(kind), 0) | (Service::Records(kind), 1) | (Service::Balances(kind), 2) => {
+                        Some(kind)
+                    }
+                    _ => None,
+                })?;
             let mut fired = fired.lock().unwrap();
-            *(if of_limits { &mut fired.limits } else { &mut fired.ledger }) += 1;
+            *(if service == 0 { &mut fired.limits } else { &mut fired.ledger }) += 1;
             Some(fault)
         });
         let (faults, fired, mut puts) = (self.case.faults.clone(), self.fired.clone(), 0_u32);
@@ -191,8 +192,8 @@ impl<'a> Play<'a> {
             }
             let at = puts;
             puts += 1;
-            let fault = faults.iter().find_map(|fault| match fault.service {
-                Service::Bucket(kind) if (fault.from / 3..fault.from / 3 + fault.count).contains(&at) => Some(kind),
+            let fault = faults.iter().filter(|fault| fault.is_due(at)).find_map(|fault| match fault.service {
+                Service::Bucket(kind) => Some(kind),
                 _ => None,
             })?;
             fired.lock().unwrap().bucket += 1;
