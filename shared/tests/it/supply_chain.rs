@@ -32,6 +32,9 @@ const ONCE: &[&str] = &["aws-lc-rs", "aws-lc-sys", "h2", "http", "hyper", "hyper
 /// Dependencies whose library has another name.
 const LIBRARIES: &[(&str, &str)] = &[("dynoxide-rs", "dynoxide")];
 
+/// A file that the tests of several crates include by its path.
+const SUPPORT: &str = "generate-stream/tests/it/support.rs";
+
 struct Package {
     name: String,
     version: String,
@@ -174,19 +177,16 @@ fn every_dependency_is_used() {
     let mut checked = 0;
     for (path, manifest) in files.iter().filter(|(path, _)| path.ends_with("Cargo.toml")) {
         let folder = path.trim_end_matches("Cargo.toml");
+        let has_support = files.iter().any(|(path, text)| {
+            path.starts_with(&format!("{folder}tests/")) && text.contains(&format!("{SUPPORT}\"]"))
+        });
         for (section, name) in dependencies(manifest) {
             let library = LIBRARIES.iter().find(|(package, _)| *package == name).map(|(_, library)| *library);
             let library = library.map_or_else(|| name.replace('-', "_"), str::to_owned);
             let uses = [format!("{library}::"), format!("use {library};"), format!("{library}!")];
-            let is_shared = |path: &str| {
-                let of_another = path.split_once('/').is_some_and(|(_, rest)| {
-                    files.iter().any(|(user, text)| user.starts_with(folder) && text.contains(&format!("{rest}\"]")))
-                });
-                path.ends_with("/tests/it/support.rs") && of_another
-            };
             let is_source = |path: &str| match section {
                 "dependencies" => path.starts_with(&format!("{folder}src/")),
-                _ => (path.starts_with(folder) && path.ends_with(".rs")) || is_shared(path),
+                _ => (path.starts_with(folder) && path.ends_with(".rs")) || (has_support && path.ends_with(SUPPORT)),
             };
             let is_used = match section {
                 "workspace.dependencies" => files.iter().any(|(other, text)| {
