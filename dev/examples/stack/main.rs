@@ -93,13 +93,7 @@ enum StackAction {
         action: CreditsAction,
     },
     /// Call every route and print the results. On a deployed function this costs money.
-    Smoke {
-        /// Address of the routes. Without it a local stack is started.
-        url: Option<String>,
-        /// Access token of a user. A local stack needs none.
-        #[arg(long)]
-        token: Option<String>,
-    },
+    Smoke(smoke::SmokeArgs),
 }
 
 #[derive(Subcommand)]
@@ -128,7 +122,7 @@ async fn main() -> ExitCode {
         Some(StackAction::Credits { action: CreditsAction::Grant { user, credits, url } }) => {
             credits::grant(&url, &user, credits).await.and_then(|result| print(&result)).map(|()| true)
         }
-        Some(StackAction::Smoke { url, token }) => smoke::run(url, token).await,
+        Some(StackAction::Smoke(options)) => smoke::run(options).await,
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

@@ -1,9 +1,14 @@
 //! `cargo dev smoke`: calls every route and prints the results.
 
+mod deployed;
+mod report;
+
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use clap::Args;
 use dev::client::{StreamEvent, events};
 use dev::supabase::Project;
 use reqwest::{Client, RequestBuilder, StatusCode};
@@ -22,28 +27,102 @@ const IMAGE: &str = "/api/generate-image";
 const FACEFLIP: &str = "/api/v1/faceflip/generate/stream";
 const GENERATIONS: &str = "/api/generations";
 
-/// Calls every route at `url`, or of a new local stack. Returns whether every route that exists at this address answered
-/// as expected, and pictures were requested.
-pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Result<bool> {
+#[derive(Args)]
+pub(crate) struct SmokeArgs {
+    /// Address of the routes. Without it a local stack is started.
+    url: Option<String>,
+    /// Access token of a user. A local stack needs none.
+    #[arg(long)]
+    token: Option<String>,
+    /// Name of a CloudFormation stack. Its addresses are read with the AWS CLI, and a report is written.
+    #[arg(long, value_name = "NAME", conflicts_with = "url")]
+    stack: Option<String>,
+    /// E-mail address of a user of the stack's Supabase project. The password is read from SMOKE_PASSWORD or the terminal.
+    #[arg(long, requires = "stack", conflicts_with = "token")]
+    email: Option<String>,
+    /// Publishable key of that project.
+    #[arg(long, value_name = "KEY", requires = "stack", default_value = "")]
+    supabase_key: String,
+    /// File of the report.
+    #[arg(long, value_name = "FILE", requires = "stack", default_value = "deploy-report.md")]
+    report: PathBuf,
+}
+
+/// Where the routes are.
+struct SmokeTarget {
+    name: String,
+    urls: [(&'static str, String); 4],
+    /// The address of the Supabase project.
+    project: String,
+    /// An origin whose pages may call, if the deployment was read.
+    origin: Option<String>,
+}
+
+/// A try and its result: the text of what was expected, `None` if the route is not at this address, or the mistake.
+struct SmokeResult {
+    path: &'static str,
+    name: &'static str,
+    verdict: Result<Option<String>, String>,
+}
+
+/// Calls every route. Returns whether every route that exists at this address answered as expected, and pictures were
+/// requested.
+pub(crate) async fn run(options: SmokeArgs) -> io::Result<bool> {
     let mut stack = JoinSet::new();
+    let SmokeArgs { url, token, stack: deployment, email, supabase_key, report } = options;
+    let client = Client::builder().timeout(WAIT).build().map_err(io::Error::other)?;
     // The stores end when they are dropped.
-    let (base, _stores) = match url {
+    let (target, _stores) = match (deployment, url) {
+        (Some(name), _) => (deployed::read(&name)?, None),
         // The outputs of a deployment include the route's path.
-        Some(url) => {
+        (None, Some(url)) => {
             let url = [GENERATE, IMAGE, FACEFLIP, GENERATIONS]
                 .iter()
                 .fold(url.trim_end_matches('/'), |url, path| url.strip_suffix(path).unwrap_or(url));
-            (url.to_owned(), None)
+            (SmokeTarget::at(url), None)
         }
-        None => start(&mut stack).await?,
+        (None, None) => {
+            let (base, stores) = start(&mut stack).await?;
+            (SmokeTarget::at(&base), stores)
+        }
     };
-    let client = Client::builder().timeout(WAIT).build().map_err(io::Error::other)?;
-    let token = match token {
-        Some(token) => Some(token),
-        None => sign_in(&client, &base).await,
+    let token = match (token, email) {
+        (Some(token), _) => Some(token),
+        (None, Some(email)) => Some(deployed::sign_in(&client, &target.project, &supabase_key, &email).await?),
+        (None, None) if target.origin.is_some() => None,
+        (None, None) => sign_in(&client, &target.project).await,
     };
+    let mut results = Vec::new();
+    print(&target.name)?;
+    for SmokeTry { path, name, request, expect } in tries(&client, &target, token.as_deref()) {
+        SmokeResult { path, name, verdict: check(request, expect).await }.add_to(&mut results)?;
+    }
+    if let Some(origin) = &target.origin {
+        deployed::check(&client, &target, origin, token.as_deref(), &mut results).await?;
+        report::write(&report, &target, &results)?;
+        print(&format!("The report is in {}", report.display()))?;
+    }
+    if token.is_none() {
+        print(
+            "No picture was requested, because that needs a user's access token. Next: run smoke with --token <token>",
+        )?;
+    }
+    let found = results.iter().any(|result| matches!(result.verdict, Ok(Some(_))));
+    Ok(found && token.is_some() && results.iter().all(|result| result.verdict.is_ok()))
+}
+
+/// A request and the answer that it must get.
+struct SmokeTry {
+    path: &'static str,
+    name: &'static str,
+    request: RequestBuilder,
+    expect: ExpectedAnswer,
+}
+
+/// The tries of every route; those that need a user only with its token.
+fn tries(client: &Client, target: &SmokeTarget, token: Option<&str>) -> Vec<SmokeTry> {
     let post = |path: &str, token: Option<&str>, body: Value| {
-        let request = client.post(format!("{base}{path}")).header("content-type", "application/json");
+        let request = client.post(target.url(path)).header("content-type", "application/json");
         let request = request.body(body.to_string());
         match token {
             Some(token) => request.bearer_auth(token),
@@ -58,73 +137,85 @@ pub(crate) async fn run(url: Option<String>, token: Option<String>) -> io::Resul
         GENERATE => json!({"prompt": ""}),
         _ => json!({"urls": [], "task_id": task_id}),
     };
-    let forged = Project::new().token(&Project::claims(&format!("{base}/auth/v1"), "demo@example.com"));
+    let forged = Project::new().token(&Project::claims(&format!("{}/auth/v1", target.project), "demo@example.com"));
     let mut tries = Vec::new();
+    let mut add = |path, name, request, expect| tries.push(SmokeTry { path, name, request, expect });
     for path in [GENERATE, FACEFLIP] {
         let closed =
             if path == GENERATE { ExpectedAnswer::Refusal("auth_required") } else { ExpectedAnswer::FaceflipAuth };
-        tries.push((path, "no token", post(path, None, bad(path)), closed));
-        tries.push((path, "forged", post(path, Some(&forged), bad(path)), ExpectedAnswer::Refusal("token_invalid")));
-        let Some(token) = token.as_deref() else { continue };
+        add(path, "no token", post(path, None, bad(path)), closed);
+        add(path, "forged", post(path, Some(&forged), bad(path)), ExpectedAnswer::Refusal("token_invalid"));
+        let Some(token) = token else { continue };
         let post = |body| post(path, Some(token), body);
         match path {
             GENERATE => {
-                tries.push((
-                    path,
-                    "events",
-                    post(json!({"prompt": prompt, "format": "events"})),
-                    ExpectedAnswer::Picture,
-                ));
-                tries.push((path, "chat", post(json!({"prompt": prompt})), ExpectedAnswer::Picture));
+                let events = post(json!({"prompt": prompt, "format": "events"}));
+                add(path, "events", events, ExpectedAnswer::Picture);
+                add(path, "chat", post(json!({"prompt": prompt})), ExpectedAnswer::Picture);
             }
-            _ => tries.push((
-                path,
-                "events",
-                post(json!({"urls": [picture], "task_id": task_id})),
-                ExpectedAnswer::Picture,
-            )),
+            _ => {
+                add(path, "events", post(json!({"urls": [picture], "task_id": task_id})), ExpectedAnswer::Picture);
+            }
         }
-        tries.push((path, "bad", post(bad(path)), ExpectedAnswer::Refusal("invalid_request")));
+        add(path, "bad", post(bad(path)), ExpectedAnswer::Refusal("invalid_request"));
     }
-    tries.push((IMAGE, "no token", post(IMAGE, None, bad(GENERATE)), ExpectedAnswer::Refusal("auth_required")));
-    if let Some(token) = &token {
+    add(IMAGE, "no token", post(IMAGE, None, bad(GENERATE)), ExpectedAnswer::Refusal("auth_required"));
+    if let Some(token) = token {
         let one_shot = post(IMAGE, Some(token), json!({"prompt": prompt})).header("accept", "image/*");
-        tries.push((IMAGE, "image", one_shot, ExpectedAnswer::Bytes));
+        add(IMAGE, "image", one_shot, ExpectedAnswer::Bytes);
     }
-    let log = || client.get(format!("{base}{GENERATIONS}"));
-    tries.push((GENERATIONS, "no token", log(), ExpectedAnswer::Refusal("auth_required")));
-    if let Some(token) = &token {
-        tries.push((GENERATIONS, "log", log().bearer_auth(token), ExpectedAnswer::Log));
+    let log = || client.get(target.url(GENERATIONS));
+    add(GENERATIONS, "no token", log(), ExpectedAnswer::Refusal("auth_required"));
+    if let Some(token) = token {
+        add(GENERATIONS, "log", log().bearer_auth(token), ExpectedAnswer::Log);
     }
-    let mut out = io::stdout().lock();
-    writeln!(out, "{base}")?;
-    let mut is_ok = true;
-    let mut found = 0;
-    for (path, name, request, expect) in tries {
-        let verdict = check(request, expect).await;
-        let (mark, text) = match &verdict {
-            Ok(Some(text)) => ("ok    ", text.clone()),
-            Ok(None) => ("-     ", "not at this address; run smoke with that function's address too".into()),
-            Err(text) => ("FAILED", text.clone()),
-        };
-        let route = match path {
+    tries
+}
+
+impl SmokeTarget {
+    /// All routes at one address, which is also that of Supabase.
+    fn at(base: &str) -> Self {
+        let urls = [GENERATE, IMAGE, FACEFLIP, GENERATIONS].map(|path| (path, format!("{base}{path}")));
+        Self { name: base.to_owned(), urls, project: base.to_owned(), origin: None }
+    }
+
+    fn url(&self, path: &str) -> &str {
+        self.urls.iter().find(|(known, _)| *known == path).map_or("", |(_, url)| url)
+    }
+}
+
+impl SmokeResult {
+    fn route(&self) -> &'static str {
+        match self.path {
             GENERATE => "generate",
             IMAGE => "image",
             FACEFLIP => "faceflip",
             _ => "generations",
-        };
-        writeln!(out, "{mark}  {route:<11}  {name:<8}  {text}")?;
-        out.flush()?;
-        is_ok &= verdict.is_ok();
-        found += usize::from(matches!(verdict, Ok(Some(_))));
+        }
     }
-    if token.is_none() {
-        writeln!(
-            out,
-            "No picture was requested, because that needs a user's access token. Next: run smoke with --token <token>"
-        )?;
+
+    /// The mark and the text of the result.
+    fn line(&self) -> (&'static str, &str) {
+        match &self.verdict {
+            Ok(Some(text)) => ("ok", text),
+            Ok(None) => ("-", "not at this address; run smoke with that function's address too"),
+            Err(text) => ("FAILED", text),
+        }
     }
-    Ok(is_ok && found > 0 && token.is_some())
+
+    /// Prints the result and keeps it.
+    fn add_to(self, results: &mut Vec<Self>) -> io::Result<()> {
+        let (mark, text) = self.line();
+        print(&format!("{mark:<6}  {:<11}  {:<8}  {text}", self.route(), self.name))?;
+        results.push(self);
+        Ok(())
+    }
+}
+
+fn print(line: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    writeln!(out, "{line}")?;
+    out.flush()
 }
 
 /// Signs in the demo user of a local stack. Returns the access token.

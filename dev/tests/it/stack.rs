@@ -1,5 +1,6 @@
 //! The commands of `cargo dev`.
 
+mod deployed;
 mod pictures;
 mod soak;
 

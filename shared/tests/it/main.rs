@@ -19,6 +19,7 @@ mod rate_limit;
 mod readme;
 mod sniff;
 mod sse_vectors;
+mod supply_chain;
 mod support;
 mod task;
 mod template;
