@@ -39,10 +39,13 @@ pub struct Metrics(Option<Arc<MetricsParts>>);
 
 struct MetricsParts {
     emf: Mutex<Emf>,
-    write: Box<dyn Fn(&[u8]) + Send + Sync>,
+    write: WriteLines,
     /// No request has begun.
     is_new: AtomicBool,
 }
+
+/// Writes whole lines.
+type WriteLines = Box<dyn Fn(&[u8]) + Send + Sync>;
 
 impl Metrics {
     /// Writes to standard output, from where Lambda hands the lines to CloudWatch. Without `METRICS_NAMESPACE` nothing is
