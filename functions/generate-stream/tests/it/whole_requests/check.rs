@@ -183,7 +183,7 @@ impl Played<'_> {
         let kept = self.after.kept();
         let objects = play.stage().objects(text(record, "run"));
         for (slot, sha256) in &kept {
-            let key = objects.get(slot).expect("an object for every picture of the record");
+            let key = objects.get(slot).unwrap();
             let bytes = play.stage().object(key).unwrap();
             let hex: String = sha256.iter().map(|byte| format!("{byte:02x}")).collect();
             assert_eq!(hash(&bytes), hex, "the object is the picture of the record");
