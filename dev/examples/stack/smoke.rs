@@ -95,7 +95,11 @@ pub(crate) async fn run(options: SmokeArgs) -> io::Result<bool> {
     let mut results = Vec::new();
     print(&target.name)?;
     for SmokeTry { path, name, request, expect } in tries(&client, &target, token.as_deref()) {
-        SmokeResult { path, name, verdict: check(request, expect).await }.add_to(&mut results)?;
+        let verdict = match check(request, expect).await {
+            Ok(None) if target.origin.is_some() => Err("404 at the address of its output".into()),
+            verdict => verdict,
+        };
+        SmokeResult { path, name, verdict }.add_to(&mut results)?;
     }
     if let Some(origin) = &target.origin {
         deployed::check(&client, &target, origin, token.as_deref(), &mut results).await?;

@@ -93,6 +93,11 @@ fn smoke_tries_a_deployment_and_writes_a_report() {
     assert!(!well && said.matches("does not allow https://app.example.com: add it to AllowedOrigins").count() == 4);
     let report = fs::read_to_string(folder.join("deploy-report.md")).unwrap();
     assert!(report.contains("**Something does not work.** 14 tries, 4 failed."), "{report}");
+
+    // An output that leads nowhere.
+    write_aws(&folder, &format!("{address}/elsewhere"), ORIGIN);
+    let (well, said) = smoke(&folder, None, &["--stack", "image-gateway"]);
+    assert!(!well && said.matches("404 at the address of its output").count() == 6, "{said}");
     stop(child);
     fs::remove_dir_all(folder).unwrap();
 }
