@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dev::canary::PROMPT;
 use dev::upstream_fault::FaultWire;
 use faceflip_stream::{App, handle};
+use http::Request;
 use serde_json::json;
 
+use super::upstream_connection::keeps_connections;
 use super::upstream_row::{Ask, BUSY, ERROR, Expected, Form, NO_IMAGE, REJECTED, Rows, TASK, done, unavailable};
 use crate::support::{Reply, Stand, Upstream, User};
 
@@ -14,8 +17,11 @@ const PATH: &str = "/api/v1/faceflip/generate/stream";
 
 async fn ask(stand: &Stand, url: &str, user: &User, _: Form, variables: &[(&str, &str)]) -> Reply {
     let app: Arc<App> = stand.app(&Upstream::at(url.to_owned()), variables);
-    let body = json!({"urls": ["https://example.com/image1.jpg"], "task_id": TASK, "prompt": PROMPT});
-    Reply::read(handle(app, user.post(PATH, &body)).await).await
+    Reply::read(handle(app, request(user)).await).await
+}
+
+fn request(user: &User) -> Request<Bytes> {
+    user.post(PATH, &json!({"urls": ["https://example.com/image1.jpg"], "task_id": TASK, "prompt": PROMPT}))
 }
 
 pub(crate) fn rows() -> Rows<impl Ask> {
@@ -67,4 +73,14 @@ async fn u38_invalid_utf_8() {
 async fn u43_link_not_accepted() {
     let refused = ["http", "user", "5000 long", "IP address", "localhost", "script"].map(|case| (case, NO_IMAGE));
     check("u43", &[&refused[..], &[("beside a good one", done(1))]].concat()).await;
+}
+
+#[tokio::test]
+async fn u45_connection_of_an_earlier_call() {
+    let (stand, server) = (Stand::new().await, keeps_connections().await);
+    let app: Arc<App> = stand.app(&Upstream::at(server.url()), &[]);
+    for calls in 1..=3 {
+        let reply = Reply::read(handle(app.clone(), request(&User::new(&calls.to_string()))).await).await;
+        assert_eq!((reply.ending().as_str(), server.connections()), ("error upstream_busy", calls));
+    }
 }

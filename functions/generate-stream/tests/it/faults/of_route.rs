@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dev::canary::PROMPT;
 use dev::upstream_fault::FaultWire;
 use generate_stream::{App, handle};
+use http::Request;
 use serde_json::json;
 
+use super::upstream_connection::keeps_connections;
 use super::upstream_row::{
     Ask, BUSY, ERROR, Expected, Form, INTERRUPTED, PROTOCOL, REJECTED, Rows, TASK, done, failed, unavailable,
 };
@@ -16,6 +19,10 @@ const FORMS: [Form; 3] = [Form::Chat, Form::Events, Form::OneShot];
 
 async fn ask(stand: &Stand, url: &str, user: &User, form: Form, variables: &[(&str, &str)]) -> Reply {
     let app: Arc<App> = stand.app(&Upstream::at(url.to_owned()), variables);
+    Reply::read(handle(app, request(user, form)).await).await
+}
+
+fn request(user: &User, form: Form) -> Request<Bytes> {
     let (path, format) = match form {
         Form::Chat => ("/api/generate-stream", "chat"),
         Form::Events => ("/api/generate-stream", "events"),
@@ -23,7 +30,7 @@ async fn ask(stand: &Stand, url: &str, user: &User, form: Form, variables: &[(&s
     };
     let mut request = user.post(path, &json!({"prompt": PROMPT, "format": format}));
     request.headers_mut().insert("idempotency-key", TASK.parse().unwrap());
-    Reply::read(handle(app, request).await).await
+    request
 }
 
 pub(crate) fn rows() -> Rows<impl Ask> {
@@ -70,4 +77,14 @@ async fn u38_invalid_utf_8() {
         ("in a text", PROTOCOL.late()),
     ];
     check("u38", &cases).await;
+}
+
+#[tokio::test]
+async fn u45_connection_of_an_earlier_call() {
+    let (stand, server) = (Stand::new().await, keeps_connections().await);
+    let app: Arc<App> = stand.app(&Upstream::at(server.url()), &[]);
+    for calls in 1..=3 {
+        let reply = Reply::read(handle(app.clone(), request(&User::new(&calls.to_string()), Form::Events)).await).await;
+        assert_eq!((reply.ending().as_str(), server.connections()), ("error upstream_busy", calls));
+    }
 }

@@ -237,8 +237,3 @@ async fn u42_json_that_breaks_readers() {
     let cases = ["NUL", "escaped NUL", "lone surrogate", "deep nesting", "duplicate members", "huge number"];
     check("u42", &cases.map(|case| (case, done(1)))).await;
 }
-
-#[tokio::test]
-async fn u45_connection_of_an_earlier_call() {
-    rows().check_own_connections().await;
-}

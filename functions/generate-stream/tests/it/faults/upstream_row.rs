@@ -24,8 +24,9 @@ const SUMMARY: &str = " took_ms=";
 pub(crate) const VARIABLES: [(&str, &str); 6] = [
     ("CREDITS", "on"),
     ("CREDITS_INITIAL", "10"),
-    ("UPSTREAM_CONNECT_MS", "1500"),
-    ("UPSTREAM_HEAD_MS", "1500"),
+    // Less than for the head, which includes the connection.
+    ("UPSTREAM_CONNECT_MS", "1200"),
+    ("UPSTREAM_HEAD_MS", "3000"),
     ("UPSTREAM_IDLE_MS", "1000"),
     ("UPSTREAM_PROGRESS_MS", "1500"),
 ];
