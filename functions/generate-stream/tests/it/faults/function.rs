@@ -101,8 +101,11 @@ async fn l1_a_near_deadline_ends_every_route_at_least_two_seconds_before() {
         assert_eq!(endings(&invocation.prelude.headers["content-type"], &sent), [*ending], "{row}");
         if *ending == "done" {
             let done = data(events(&sent).last().unwrap());
-            let failed = json!([{"index": 1, "code": "deadline_exceeded", "message": done["failed"][0]["message"]}]);
-            assert_eq!((done["images"].as_array().unwrap().len(), &done["failed"]), (1, &failed));
+            let (images, failed) = (done["images"].as_array().unwrap(), done["failed"].as_array().unwrap());
+            assert_eq!((images.len(), failed.len()), (1, 1));
+            // Either call can get the whole answer.
+            assert_eq!(images[0]["index"].as_u64().unwrap() + failed[0]["index"].as_u64().unwrap(), 1);
+            assert_eq!(failed[0]["code"], "deadline_exceeded");
         }
         let record = stand.tables.record(&user.owner(), "key").await.unwrap();
         assert_eq!(text(&record, "st"), if *ending == "done" { "succeeded" } else { "failed" }, "{row}");
@@ -114,6 +117,8 @@ async fn l1_a_near_deadline_ends_every_route_at_least_two_seconds_before() {
         assert!(function.is_running());
         let summaries = logged(function, "bytes_in");
         assert_eq!(summaries.len(), requests, "{}", function.log());
+        let level = if requests == 3 { "ERROR" } else { "INFO" };
+        assert!(summaries.iter().all(|line| line["level"] == level), "{}", function.log());
         assert!(logged(function, "alarm").iter().all(|line| !line.to_string().contains("\"alarm\":true")));
     }
     assert_eq!((nothing.seen.open(), one.seen.open()), (0, 0), "the calls have ended");
@@ -362,7 +367,9 @@ async fn l3_a_panic_in_a_stream_is_one_terminal_event_with_the_whole_pictures() 
         drop(log);
         let next = User::new(&format!("next to {name}"));
         while upstream.requests() < 2 {
-            let _ = handle(app.clone(), keyed(&User::new("between"), STREAM, json!({"format": "chat"}))).await;
+            let _ =
+                handle(app.clone(), keyed(&User::new(&format!("between, {name}")), STREAM, json!({"format": "chat"})))
+                    .await;
         }
         let next = Reply::read(handle(app, keyed(&next, STREAM, json!({"format": "events"}))).await).await;
         assert_eq!(next.ending(), "done", "{name}: the same instance serves the next request");
@@ -511,7 +518,7 @@ async fn l6_no_task_outlives_its_request() {
     let upstream = Upstream::plays(Transcript::events(kept::answer(1))).await;
     let app: Arc<App> = stand.app(&upstream, &[]);
     let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
-    let burst = async |name: &str| {
+    let burst = async |name: &str, requests: usize| {
         let ask = async |number: usize| {
             let user = User::new(&format!("{name}{number}"));
             until_admitted(number, async || {
@@ -521,12 +528,13 @@ async fn l6_no_task_outlives_its_request() {
             })
             .await;
         };
-        join_all((0..10).map(ask)).await;
+        join_all((0..requests).map(ask)).await;
     };
-    burst("warm-up").await;
+    // More at once than later, so that the pools of connections do not grow any more.
+    burst("warm-up", 25).await;
     let before = tasks();
     for round in 0..5 {
-        burst(&format!("round{round}")).await;
+        burst(&format!("round{round}"), 10).await;
     }
     // Connections end after their last answer.
     #[expect(clippy::disallowed_methods, reason = "a bound of the wait")]

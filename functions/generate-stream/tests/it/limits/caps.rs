@@ -136,6 +136,8 @@ async fn a_thousand_at_once_run_four_tasks() {
         assert_eq!(usage(&stand, &user.owner()).await, (4, 0));
         let writes = stand.tables.proxy.calls_to("UpdateItem");
         assert!(writes < REQUESTS as u32 / 2, "{writes}: most are refused from memory");
+        // A process remembers a refusal for two seconds.
+        tokio::time::sleep(Duration::from_secs(2)).await;
         assert_eq!(ask(&apps[0], wanted(&user)).await.ending(), "done", "the places are free again");
         true
     })

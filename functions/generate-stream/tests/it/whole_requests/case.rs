@@ -23,6 +23,8 @@ pub(super) struct Case {
     pub(super) may_send_drafts: bool,
     pub(super) credits: u64,
     pub(super) limit: u64,
+    /// A short time limit of the calls.
+    pub(super) total_ms: Option<u64>,
     pub(super) upstream: Vec<Script>,
     /// A second upstream, for calls that the first one did not start.
     pub(super) second: Option<Vec<Script>>,
@@ -39,8 +41,6 @@ pub(super) struct Round {
     pub(super) cancel_after_ms: Option<u64>,
     /// The same key is sent once more after this time, to another process.
     pub(super) again_after_ms: Option<(u64, Form)>,
-    /// The platform's deadline leaves the upstream this time.
-    pub(super) upstream_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,16 +119,12 @@ fn readings() -> impl Strategy<Value = Reading> {
 fn rounds() -> impl Strategy<Value = Round> {
     let cancel = prop::option::weighted(0.15, 0..200_u64);
     let again = prop::option::weighted(0.2, (0..80_u64, forms()));
-    let upstream_ms = prop::option::weighted(0.1, 100..900_u64);
-    (forms(), readings(), cancel, again, upstream_ms).prop_map(
-        |(form, reading, cancel_after_ms, again_after_ms, upstream_ms)| Round {
-            form,
-            reading,
-            cancel_after_ms,
-            again_after_ms,
-            upstream_ms,
-        },
-    )
+    (forms(), readings(), cancel, again).prop_map(|(form, reading, cancel_after_ms, again_after_ms)| Round {
+        form,
+        reading,
+        cancel_after_ms,
+        again_after_ms,
+    })
 }
 
 fn faults() -> impl Strategy<Value = Fault> {
@@ -164,17 +160,18 @@ fn faults() -> impl Strategy<Value = Fault> {
 
 pub(super) fn cases() -> impl Strategy<Value = Case> {
     let scripts = || prop::collection::vec(Script::any(), MAX_CALLS);
-    let counts = (1..=MAX_PICTURES, 0..8_u64, 3..12_u64);
+    let counts = (1..=MAX_PICTURES, 0..8_u64, 3..12_u64, prop::option::weighted(0.15, 100..900_u64));
     let settings = (prop::bool::ANY, prop::bool::weighted(0.3));
     let faults = prop_oneof![1 => Just(Vec::new()), 1 => prop::collection::vec(faults(), 1..4)];
     let rounds = prop::collection::vec(rounds(), 1..=MAX_ROUNDS);
     (counts, settings, scripts(), prop::option::weighted(0.3, scripts()), faults, rounds).prop_map(
-        |((n, credits, limit), (keeps_pictures, may_send_drafts), upstream, second, faults, rounds)| Case {
+        |((n, credits, limit, total_ms), (keeps_pictures, may_send_drafts), upstream, second, faults, rounds)| Case {
             n,
             keeps_pictures,
             may_send_drafts,
             credits,
             limit,
+            total_ms,
             upstream,
             second,
             faults,
@@ -185,19 +182,14 @@ pub(super) fn cases() -> impl Strategy<Value = Case> {
 
 /// Cases that have failed once.
 pub(super) fn regressions() -> Vec<Case> {
-    let round = |form| Round {
-        form,
-        reading: Reading::ToTheEnd,
-        cancel_after_ms: None,
-        again_after_ms: None,
-        upstream_ms: None,
-    };
+    let round = |form| Round { form, reading: Reading::ToTheEnd, cancel_after_ms: None, again_after_ms: None };
     let case = |script, rounds| Case {
         n: 1,
         keeps_pictures: false,
         may_send_drafts: true,
         credits: 5,
         limit: 5,
+        total_ms: None,
         upstream: vec![script; MAX_CALLS],
         second: None,
         faults: Vec::new(),
@@ -210,7 +202,7 @@ pub(super) fn regressions() -> Vec<Case> {
         ..case(Script::Moderated, vec![round(Form::Events); 2])
     };
     // A picture that chat had held until the deadline of the calls was not sent, although there was time.
-    let held = case(Script::PictureThenStall, vec![Round { upstream_ms: Some(400), ..round(Form::Chat) }]);
+    let held = Case { total_ms: Some(400), ..case(Script::PictureThenStall, vec![round(Form::Chat)]) };
     let held_and_kept = Case { keeps_pictures: true, ..held.clone() };
     vec![unsettled, held, held_and_kept]
 }

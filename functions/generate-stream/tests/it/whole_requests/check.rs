@@ -46,10 +46,10 @@ impl Played<'_> {
 
     /// Something other than the upstreams may have ended calls.
     fn is_interrupted(&self) -> bool {
-        let Round { reading, cancel_after_ms, upstream_ms, .. } = self.round;
+        let Round { reading, cancel_after_ms, .. } = self.round;
         let needs_client =
             !self.case.keeps_pictures && matches!(reading, Reading::Leave { .. } | Reading::Stall { .. });
-        self.has_died() || cancel_after_ms.is_some() || upstream_ms.is_some() || needs_client
+        self.has_died() || cancel_after_ms.is_some() || self.case.total_ms.is_some() || needs_client
     }
 
     /// The largest number of calls of one run.
@@ -140,8 +140,8 @@ impl Played<'_> {
 
     /// The round has ended the calls that were still open.
     fn abandons_calls(&self) -> bool {
-        let Round { reading, again_after_ms, upstream_ms, .. } = self.round;
-        let is_alone = again_after_ms.is_none() && upstream_ms.is_none() && self.fired.ledger == 0;
+        let Round { reading, again_after_ms, .. } = self.round;
+        let is_alone = again_after_ms.is_none() && self.case.total_ms.is_none() && self.fired.ledger == 0;
         let has_left = matches!(reading, Reading::Leave { .. }) && !self.case.keeps_pictures;
         let code = self.after.record.as_ref().and_then(|record| record.get("code")?.as_s().ok());
         let is_cancelled = self.runs() == 1 && code.is_some_and(|code| code == "cancelled");
@@ -252,7 +252,7 @@ impl Played<'_> {
     }
 
     fn check_ending(&self, at: usize, form: Form, ending: &str) {
-        let Round { reading, cancel_after_ms, upstream_ms, again_after_ms, .. } = self.round;
+        let Round { reading, cancel_after_ms, again_after_ms, .. } = self.round;
         let is_alone = again_after_ms.is_none();
         let is_stalled = at == 0 && matches!(reading, Reading::Stall { .. });
         if is_stalled && ending == "stream_interrupted" {
@@ -276,7 +276,7 @@ impl Played<'_> {
         match ending {
             "done" => {}
             "cancelled" => assert!(cancel_after_ms.is_some(), "no one has cancelled it"),
-            "deadline_exceeded" => assert!(upstream_ms.is_some(), "there was time"),
+            "deadline_exceeded" => assert!(self.case.total_ms.is_some(), "there was time"),
             "task_in_progress" | "task_already_completed" => {
                 assert!(!is_alone || self.fired.ledger > 0, "no other request has this key");
             }

@@ -13,11 +13,10 @@ use generate_stream::App;
 use http::{Method, Request};
 use serde_json::json;
 use shared::auth::{Principal, UserId};
-use shared::edge::{Invocation, new_id};
+use shared::edge::new_id;
 use shared::task::fingerprint;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 
 use super::case::{Case, Form, Reading, Round, Service};
 use super::client::{Received, STALL_MS, send};
@@ -26,8 +25,6 @@ use crate::support::{EVER, Item, Stand, Upstream, User, n, number, s, text};
 
 const WEEK: Duration = Duration::from_secs(7 * 86_400);
 const PUT_MS: u64 = 2_000;
-/// The time before the deadline that the function keeps for settlement.
-const MARGIN_MS: u64 = 5_000;
 const KEY: &str = "key";
 /// A call to a table that was under way when its process died has arrived after this time.
 const ON_ITS_WAY: Duration = Duration::from_millis(60);
@@ -127,14 +124,14 @@ impl<'a> Play<'a> {
 
     fn start(&self) -> Process {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let app = || self.app(&self.upstreams, self.case.limit);
+        let app = || self.app(&self.upstreams, self.case.limit, self.case.total_ms);
         let first = app();
         let has_second = self.case.rounds.iter().any(|round| round.again_after_ms.is_some());
         let second = if has_second { app() } else { first.clone() };
         Process { runtime: Some(runtime), apps: [first, second] }
     }
 
-    fn app(&self, upstreams: &[Upstream], limit: u64) -> Arc<App> {
+    fn app(&self, upstreams: &[Upstream], limit: u64, total_ms: Option<u64>) -> Arc<App> {
         let stand = &self.stage.stand;
         let usual = stand.environment(&upstreams[0]);
         let key = usual.iter().find(|(name, _)| *name == "IMAGE_API_KEY_SECRET_ARN").unwrap().1.clone();
@@ -162,6 +159,7 @@ impl<'a> Play<'a> {
             ("PING_MS", "100".to_owned()),
             ("UPSTREAM_HEAD_MS", "1500".to_owned()),
             ("UPSTREAM_IDLE_MS", "1500".to_owned()),
+            ("UPSTREAM_TOTAL_MS", total_ms.unwrap_or(60_000).to_string()),
         ];
         let own = own.iter().chain(bucket).map(|(name, value)| (*name, value.as_str()));
         stand.app(&upstreams[0], &own.collect::<Vec<_>>())
@@ -209,11 +207,11 @@ impl<'a> Play<'a> {
         let seen = self.upstreams.iter().map(|upstream| upstream.seen.clone()).collect::<Vec<_>>();
         let calls = move || seen.iter().map(|seen| seen.requests()).sum::<u32>();
         let before = calls();
-        let request = self.request(KEY, round.form, round.upstream_ms);
+        let request = self.request(KEY, round.form);
         let main = send(apps[0].clone(), request, round.reading, move || calls() > before);
         let mut requests = vec![runtime.spawn(main)];
         if let Some((after_ms, form)) = round.again_after_ms {
-            let (app, request) = (apps[1].clone(), self.request(KEY, form, None));
+            let (app, request) = (apps[1].clone(), self.request(KEY, form));
             requests.push(runtime.spawn(async move {
                 tokio::time::sleep(Duration::from_millis(after_ms)).await;
                 send(app, request, Reading::ToTheEnd, || false).await
@@ -261,7 +259,7 @@ impl<'a> Play<'a> {
         tokio::time::timeout(EVER, all).await.unwrap()
     }
 
-    fn request(&self, key: &str, form: Form, upstream_ms: Option<u64>) -> Request<Bytes> {
+    fn request(&self, key: &str, form: Form) -> Request<Bytes> {
         let (path, body) = match form {
             Form::Events => ("/api/generate-stream", json!({"prompt": "x", "n": self.case.n, "format": "events"})),
             Form::Links => (
@@ -275,13 +273,6 @@ impl<'a> Play<'a> {
         request.headers_mut().insert("idempotency-key", key.parse().unwrap());
         if form == Form::Bytes && self.case.n == 1 {
             request.headers_mut().insert("accept", "image/*".parse().unwrap());
-        }
-        if let Some(upstream_ms) = upstream_ms {
-            let storing_ms = if self.case.keeps_pictures { PUT_MS } else { 0 };
-            #[expect(clippy::disallowed_methods, reason = "the platform's deadline")]
-            let deadline = Instant::now() + Duration::from_millis(MARGIN_MS + storing_ms + upstream_ms);
-            let deadline = Some(deadline);
-            request.extensions_mut().insert(Invocation { deadline, ..Invocation::default() });
         }
         request
     }
@@ -346,9 +337,9 @@ impl<'a> Play<'a> {
         // One for each picture that is asked for now.
         tables.grant(&self.user.owner(), u64::from(2 * self.case.n)).await;
         let good = Upstream::plays(Script::Picture.transcript(99)).await;
-        let app = tokio::task::block_in_place(|| self.app(std::slice::from_ref(&good), 100));
+        let app = tokio::task::block_in_place(|| self.app(std::slice::from_ref(&good), 100, None));
         let ask = async |key: &str| {
-            let request = self.request(key, Form::Events, None);
+            let request = self.request(key, Form::Events);
             let sent = send(app.clone(), request, Reading::ToTheEnd, || false);
             let sent = self.process.runtime.as_ref().unwrap().spawn(sent);
             tokio::time::timeout(EVER, sent).await.unwrap().unwrap()
