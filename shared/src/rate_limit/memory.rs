@@ -25,7 +25,7 @@ pub struct RefusalMemory {
     callers: HashMap<String, SeenBucket>,
 }
 
-/// A refusal by a cap, which counts for [`CAP_KEPT_MS`].
+/// A refusal by a cap, which counts for two seconds.
 #[derive(Debug, Clone, Copy)]
 pub struct SeenRefusal {
     refusal: LimitRefusal,

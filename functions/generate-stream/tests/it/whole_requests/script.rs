@@ -38,7 +38,7 @@ pub(super) enum Script {
     LateError,
     LateBusy,
     NoHead,
-    NoBody,
+    HeadOnly,
     Page,
     Compressed,
     Redirect,
@@ -77,7 +77,7 @@ impl Script {
             1 => Just(Script::LateError),
             3 => Just(Script::LateBusy),
             1 => Just(Script::NoHead),
-            1 => Just(Script::NoBody),
+            1 => Just(Script::HeadOnly),
             1 => Just(Script::Page),
             1 => Just(Script::Compressed),
             1 => Just(Script::Redirect),
@@ -106,7 +106,7 @@ impl Script {
             Script::Refused(_) | Script::EarlyError => unstarted("upstream_busy"),
             // After content it may have worked.
             Script::LateBusy => lost("upstream_busy"),
-            Script::NoHead | Script::NoBody => lost("upstream_timeout"),
+            Script::NoHead | Script::HeadOnly => lost("upstream_timeout"),
             Script::Page | Script::Compressed => lost("upstream_protocol_error"),
             Script::Redirect => unstarted("upstream_protocol_error"),
         }
@@ -114,7 +114,7 @@ impl Script {
 
     /// Only the end of its request ends it, within the time limits here.
     pub(super) fn is_silent(self) -> bool {
-        matches!(self, Script::NoHead | Script::NoBody)
+        matches!(self, Script::NoHead | Script::HeadOnly)
     }
 
     /// `number` chooses the picture.
@@ -150,7 +150,7 @@ impl Script {
             Script::LateError => Transcript::events(event("Here it is:") + error),
             Script::LateBusy => Transcript::events(event("Here it is:") + busy),
             Script::NoHead => Transcript { head_after: TOO_LONG, ..whole() },
-            Script::NoBody => stall(": here\n\n".to_owned()),
+            Script::HeadOnly => stall(": here\n\n".to_owned()),
             Script::Page => {
                 Transcript { content_type: "text/html", ..Transcript::events("<html><body>502</body></html>") }
             }
