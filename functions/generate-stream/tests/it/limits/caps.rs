@@ -173,13 +173,43 @@ async fn a_thousand_of_several_users_make_the_pictures_of_the_budget_and_alarm_o
             counted += made;
         }
         assert_eq!(counted, 20, "a refused request has nothing reserved");
-        let log = log.text();
-        let alarms =
-            |words: &str| log.lines().filter(|line| line.contains("alarm=true") && line.contains(words)).count();
-        assert_eq!((alarms("80 % of DAILY_BUDGET"), alarms("DAILY_BUDGET does not leave enough")), (1, 1), "{log}");
-        true
+        let (most, all) = budget_alarms(&log);
+        assert!(most > 0 && all > 0, "{}", log.text());
+        // Twice, if the answer to a write was late.
+        (most, all) == (1, 1)
     })
     .await;
+}
+
+/// The alarms at 80 % of the budget, and where it does not leave enough.
+fn budget_alarms(log: &Log) -> (usize, usize) {
+    let log = log.text();
+    let alarms = |words: &str| log.lines().filter(|line| line.contains("alarm=true") && line.contains(words)).count();
+    (alarms("80 % of DAILY_BUDGET"), alarms("DAILY_BUDGET does not leave enough"))
+}
+
+#[tokio::test]
+async fn an_alarm_whose_write_gets_no_answer_is_logged() {
+    not_at_midnight().await;
+    for (fault, faults) in
+        [(TableFault::Swallow, 1), (TableFault::Refuse, 1), (TableFault::Swallow, 4), (TableFault::Refuse, u32::MAX)]
+    {
+        let (stand, user) = (Stand::new().await, User::new("unmarked"));
+        let upstream = Upstream::recorded(PICTURE).await;
+        let app: Arc<App> = stand.app(&upstream, &[MANY, ("DAILY_BUDGET", "1")]);
+        let (limits, mut came) = (stand.tables.limits.clone(), 0_u32);
+        // The first two writes reserve the picture.
+        stand.tables.proxy.script(move |call| {
+            came += u32::from(call.table == limits);
+            (call.table == limits && came > 2 && came - 2 <= faults).then_some(fault)
+        });
+        let log = Log::default();
+        let guard = log.record();
+        let reply = ask(&app, wanted(&user)).await;
+        drop(guard);
+        assert_eq!(reply.ending(), "done", "{fault:?}");
+        assert_eq!(budget_alarms(&log), (1, 1), "{fault:?} {faults}");
+    }
 }
 
 /// The clock of the limiters in the next test.

@@ -57,9 +57,10 @@ impl DailyBudget {
             }
             Err(StoreError::Unavailable(code)) => return Err(code),
         };
-        for alarm in self.budget.alarms(read_number(&item, "made").unwrap_or(0), !is_taken) {
-            if !item.contains_key(attribute(alarm)) {
-                self.alarm(day, alarm, now_ms).await;
+        let made = read_number(&item, "made").unwrap_or(0);
+        for alarm in self.budget.alarms(made, !is_taken) {
+            if !item.contains_key(attribute(alarm)) && self.take_alarm(day, alarm, &claim.run).await {
+                self.log(alarm, made);
             }
         }
         if is_taken {
@@ -82,17 +83,19 @@ impl DailyBudget {
         Ok(())
     }
 
-    /// Logs an alarm, once a day: the write that marks it decides which process does. Pictures that come back do not
-    /// remove the mark.
-    async fn alarm(&self, day: Day, alarm: BudgetAlarm, now_ms: u64) {
+    /// Marks an alarm as logged. Returns whether this run is to log it: one run of the day, or more where the answer to a
+    /// write is lost. Pictures that come back do not remove the mark.
+    async fn take_alarm(&self, day: Day, alarm: BudgetAlarm, run: &str) -> bool {
         let mark = Expression::default()
-            .set("#mark = :now")
-            .condition("attribute_not_exists(#mark)")
+            .set("#mark = :run")
+            .condition("attribute_not_exists(#mark) OR #mark = :run")
             .name("mark", attribute(alarm))
-            .value("now", number(now_ms));
-        // If the write fails, the next request tries again.
-        let Ok(Some(item)) = if_applied(self.table.update_once(key(day), mark).await) else { return };
-        let (made, budget) = (read_number(&item, "made").unwrap_or(0_u32), self.budget.daily);
+            .value("run", text(run));
+        !matches!(self.table.update(key(day), mark).await, Err(StoreError::ConditionFailed(_)))
+    }
+
+    fn log(&self, alarm: BudgetAlarm, made: u32) {
+        let budget = self.budget.daily;
         match alarm {
             BudgetAlarm::Most => {
                 operator_alarm!(Alarm::Budget, made, budget, "80 % of DAILY_BUDGET is used; it ends at 00:00 UTC");
@@ -111,7 +114,7 @@ fn key(day: Day) -> Item {
     item([("pk", text(format!("budget:{}", day.attribute())))])
 }
 
-/// The mark of an alarm that was logged.
+/// The mark of an alarm: the run that logs it.
 fn attribute(alarm: BudgetAlarm) -> &'static str {
     match alarm {
         BudgetAlarm::Most => "alarm80",
