@@ -34,6 +34,8 @@ pub const FAULT_HEADER: &str = "x-dev-fault";
 
 /// Bytes of a picture that arrive before a cut.
 const BYTES_BEFORE_CUT: usize = 800 * 1024;
+/// The time between the last piece of an answer and its cut.
+const CUT_AFTER: Duration = Duration::from_millis(100);
 /// Delay of a slow upstream, at speed 1.
 const SLOW: Duration = Duration::from_secs(30);
 
@@ -334,7 +336,11 @@ async fn upstream(State(faults): State<UpstreamFaults>, request: Request, next: 
                     bytes += piece.as_ref().map_or(0, Bytes::len);
                     future::ready(!is_over)
                 });
-            let end = stream::iter([Err(cut_off())]);
+            // The pieces are on the wire by then: a server drops what it has not sent when it closes a connection.
+            let end = stream::once(async {
+                tokio::time::sleep(CUT_AFTER).await;
+                Err(cut_off())
+            });
             Response::from_parts(head, Body::from_stream(before.chain(end)))
         }
         _ => next.run(request).await,

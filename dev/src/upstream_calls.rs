@@ -23,7 +23,7 @@ pub struct UpstreamCalls(Arc<CallCounts>);
 
 #[derive(Debug, Default)]
 struct CallCounts {
-    /// Calls that were answered with anything but 503.
+    /// Calls that were not answered with 503.
     started: AtomicU64,
     /// Calls that were answered with 503.
     refused: AtomicU64,
@@ -31,7 +31,7 @@ struct CallCounts {
     rejected: AtomicU64,
     /// Pictures that were sent whole.
     pictures: AtomicU64,
-    /// Answers that the caller dropped before their end and before a whole picture.
+    /// Calls that the caller dropped before the end of the answer and before a whole picture.
     dropped: AtomicU64,
 }
 
@@ -61,39 +61,44 @@ async fn count(State(UpstreamCalls(counts)): State<UpstreamCalls>, request: Requ
         return next.run(request).await;
     }
     let is_ark = request.uri().path().starts_with("/api/v3/");
+    let mut call = Call { counts, is_ark, has_status: false, bytes: 0, pictures: 0, has_ended: false };
     let response = next.run(request).await;
-    let add = |count: &AtomicU64| _ = count.fetch_add(1, Ordering::SeqCst);
-    match response.status() {
-        StatusCode::SERVICE_UNAVAILABLE => add(&counts.refused),
-        status => {
-            add(&counts.started);
-            if status == StatusCode::BAD_REQUEST {
-                add(&counts.rejected);
-            }
-        }
-    }
+    call.note_status(response.status());
     if response.status() != StatusCode::OK {
         return response;
     }
     let (head, body) = response.into_parts();
-    let mut answer = SentAnswer { counts, is_ark, bytes: 0, pictures: 0, has_ended: false };
     let body = body.into_data_stream().map(move |piece| {
-        answer.note(piece.as_ref().ok());
+        call.note(piece.as_ref().ok());
         piece
     });
     Response::from_parts(head, Body::from_stream(body))
 }
 
-/// An answer that is being sent.
-struct SentAnswer {
+/// A call, and its answer that is being sent.
+struct Call {
     counts: Arc<CallCounts>,
     is_ark: bool,
+    has_status: bool,
     bytes: usize,
     pictures: u64,
     has_ended: bool,
 }
 
-impl SentAnswer {
+impl Call {
+    fn note_status(&mut self, status: StatusCode) {
+        self.has_status = true;
+        self.has_ended = status != StatusCode::OK;
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            self.counts.refused.fetch_add(1, Ordering::SeqCst);
+            return;
+        }
+        self.counts.started.fetch_add(1, Ordering::SeqCst);
+        if status == StatusCode::BAD_REQUEST {
+            self.counts.rejected.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
     /// `None` if the fault of the answer cuts it off.
     fn note(&mut self, piece: Option<&Bytes>) {
         let Some(piece) = piece else {
@@ -114,8 +119,11 @@ impl SentAnswer {
     }
 }
 
-impl Drop for SentAnswer {
+impl Drop for Call {
     fn drop(&mut self) {
+        if !self.has_status {
+            self.counts.started.fetch_add(1, Ordering::SeqCst);
+        }
         if !self.has_ended && self.pictures == 0 {
             self.counts.dropped.fetch_add(1, Ordering::SeqCst);
         }

@@ -77,8 +77,8 @@ struct Books {
     retries: u64,
     holds: usize,
     running: usize,
-    /// Pictures that could be open in tasks that were cancelled.
-    cancelled: u64,
+    /// Tasks that were cancelled before their call. Their tokens stay consumed.
+    cancelled_before_call: u64,
     failed: HashMap<String, usize>,
 }
 
@@ -93,9 +93,14 @@ impl Soak {
             ("CREDITS_INITIAL", &CREDITS.to_string()),
             ("RL_LIMIT", &limit),
             ("RL_WINDOW_MS", "86400000"),
+            ("MAX_IN_FLIGHT", "100"),
+            ("DAILY_LIMIT", "1000"),
             ("ARK_MAX_IMAGES", "1"),
             ("CLIENT_STALL_MS", "500"),
             ("CANCEL_POLL_MS", "500"),
+            // glibc returns a freed picture to the system, so that what stays resident is in use.
+            ("MALLOC_ARENA_MAX", "2"),
+            ("MALLOC_MMAP_THRESHOLD_", "65536"),
         ] {
             command.env(name, value);
         }
@@ -111,7 +116,7 @@ impl Soak {
         let page = http.get(format!("{address}/config.json")).send().await.unwrap().bytes().await.unwrap();
         let page: Value = serde_json::from_slice(&page).unwrap();
         let faults = page["local"]["faults"].as_array().unwrap().iter().map(|name| name.as_str().unwrap().to_owned());
-        // The calls of numbered faults do not reach the fakes, which count.
+        // The calls of numbered faults do not reach the fakes that count.
         let is_numbered = |name: &String| name.starts_with('u') && name[1..].starts_with(|c: char| c.is_ascii_digit());
         let faults = faults.filter(|name| !is_numbered(name)).collect();
         Self { child, folder, address, tables: Client::from_conf(config.build()), http, faults }
@@ -226,43 +231,25 @@ impl Soak {
         books
     }
 
-    /// What the stack uses when nothing runs: threads that resolve names and draw end ten seconds after their last work.
+    /// What the stack uses when nothing runs: pooled connections end after 90 seconds.
     async fn at_rest(&self) -> (ProcessUse, u64) {
-        tokio::time::sleep(Duration::from_secs(12)).await;
+        tokio::time::sleep(Duration::from_secs(100)).await;
         (ProcessUse::of(self.child.id()).unwrap(), self.counts().await["tasks"])
     }
 
-    /// `warm_up` requests, then `requests` more. Returns the figures.
-    async fn run(self, warm_up: usize, requests: usize) -> String {
-        self.send_all(0..warm_up).await;
-        let (before, tasks_before) = self.at_rest().await;
-        self.send_all(warm_up..warm_up + requests).await;
-        let (after, tasks_after) = self.at_rest().await;
-
-        let all = warm_up + requests;
+    /// Compares the ledger with what the upstreams have counted.
+    async fn balances(&self, requests: usize) {
         let (books, counts) = (self.books().await, self.counts().await);
-
-        assert!(after.resident_bytes < before.resident_bytes + 64 * MB, "{before:?} {after:?}");
-        assert!(after.descriptors <= before.descriptors + 4, "{before:?} {after:?}");
-        assert!(after.threads <= before.threads + 4, "{before:?} {after:?}");
-        assert!(tasks_after <= tasks_before + 4, "{tasks_before} {tasks_after}");
-
-        assert_eq!((books.holds, books.running), (0, 0), "{books:?}");
-        assert!(books.recorded <= books.credits && books.credits <= books.recorded + books.retries, "{books:?}");
-        // A cancel may come before its call, whose token stays consumed, or end a call whose answer the upstream did send.
-        let is = |what: &str, booked: u64, counted: u64| {
-            let slack = books.cancelled;
-            assert!(
-                booked.abs_diff(counted) <= slack,
-                "{what}: {booked} are booked, {counted} counted: {books:?} {counts:?}"
-            );
-        };
-        is("tokens", books.tokens, counts["started"]);
-        is("credits", books.credits, counts["pictures"] + counts["rejected"] + counts["dropped"]);
-        assert!(counts["refused"] > 0 && counts["rejected"] > 0 && counts["pictures"] as usize > all / 3, "{counts:?}");
-        format!(
-            "before: {before:?}, {tasks_before} tasks\nafter: {after:?}, {tasks_after} tasks\n{books:?}\n{counts:?}"
-        )
+        println!("{books:?}\n{counts:?}");
+        let log = fs::read_to_string(self.folder.join("log")).unwrap();
+        let is_table = |line: &&str| line.contains("limiter_unavailable") || line.contains("ledger_unavailable");
+        // Then a hold or a token can be lost until its lease ends: the machine is too busy for this test.
+        println!("tables that took too long: {:#?}", log.lines().filter(is_table).collect::<Vec<_>>());
+        assert_eq!((books.holds, books.running), (0, 0));
+        assert!(books.recorded <= books.credits && books.credits <= books.recorded + books.retries);
+        assert_eq!(books.tokens, counts["started"] + books.cancelled_before_call);
+        assert_eq!(books.credits, counts["pictures"] + counts["rejected"] + counts["dropped"]);
+        assert!(counts["refused"] > 0 && counts["rejected"] > 0 && counts["pictures"] as usize > requests / 3);
     }
 }
 
@@ -279,7 +266,8 @@ impl Books {
             self.running += usize::from(text("st") == "running");
             self.recorded += number("cost").unwrap_or_default();
             self.retries += number("tries").unwrap() - 1;
-            self.cancelled += u64::from(text("code") == "cancelled");
+            let is_unpaid = number("cost").unwrap_or_default() == 0;
+            self.cancelled_before_call += u64::from(text("code") == "cancelled" && is_unpaid);
             if text("st") == "failed" {
                 *self.failed.entry(text("code").to_owned()).or_default() += 1;
             }
@@ -330,20 +318,34 @@ async fn read(request: reqwest::RequestBuilder, wanted: &Wanted) {
     }
 }
 
-/// 150 requests, 50 at once:
+/// 200 requests, 50 at once:
 /// `cargo build --workspace --example stack && cargo test --workspace --test it short_soak -- --ignored --nocapture`
-///
-/// Ignored, because its tables are too slow for 50 requests at once beside the other tests of the gate.
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the machine for itself; `.ci/long` runs it"]
-async fn a_short_soak_leaves_nothing_behind_and_its_ledger_balances() {
-    println!("{}", Soak::start("short-soak").await.run(60, 150).await);
+#[ignore = "needs the machine for itself; the gate runs it alone"]
+async fn the_ledger_balances_after_a_short_soak() {
+    let soak = Soak::start("short-soak").await;
+    soak.send_all(0..200).await;
+    soak.balances(200).await;
 }
 
-/// 2000 requests, 50 at once:
-/// `cargo build --workspace --example stack && cargo test --workspace --test it soak -- --ignored --nocapture`
+/// 2000 requests after a warm-up of 300, 50 at once:
+/// `cargo build --workspace --example stack && cargo test --workspace --test it soak_of_2000 -- --ignored --nocapture`
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes; `.ci/long` runs it"]
+#[ignore = "takes seven minutes; `.ci/long` runs it"]
 async fn a_soak_of_2000_requests_leaves_nothing_behind_and_its_ledger_balances() {
-    println!("{}", Soak::start("soak").await.run(300, 2000).await);
+    let soak = Soak::start("soak").await;
+    soak.send_all(0..300).await;
+    let (before, tasks_before) = soak.at_rest().await;
+    println!("before: {before:?}, {tasks_before} tasks");
+    for begin in (300..2300).step_by(250) {
+        soak.send_all(begin..begin + 250).await;
+        println!("{} requests: {:?}", begin + 250, ProcessUse::of(soak.child.id()).unwrap());
+    }
+    let (after, tasks_after) = soak.at_rest().await;
+    println!("after: {after:?}, {tasks_after} tasks");
+    soak.balances(2300).await;
+    assert!(after.resident_bytes < before.resident_bytes + 64 * MB);
+    assert!(after.descriptors <= before.descriptors + 4);
+    assert!(after.threads <= before.threads + 4);
+    assert!(tasks_after <= tasks_before + 4);
 }
