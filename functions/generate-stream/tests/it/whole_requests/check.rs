@@ -6,7 +6,7 @@ use dev::client::hash;
 
 use super::case::{Case, Form, Reading, Round};
 use super::client::{Received, ReceivedPictures};
-use super::script::{Script, png};
+use super::script::{Facts, Script, png};
 use super::stage::{Fired, Play, Snapshot};
 use crate::support::{number, text};
 
@@ -259,10 +259,11 @@ impl Played<'_> {
             return;
         }
         let codes = || self.scripts.iter().map(|(script, _)| script.facts());
-        // The upstream's fault is more important than the user's.
-        let has_other_fault = codes().any(|facts| !facts.is_whole && !facts.is_own_fault);
+        // The upstream's fault is more important than the user's, unless another upstream was asked after it.
+        let is_last = |facts: &Facts| facts.is_started || self.case.second.is_none();
+        let has_other_fault = codes().any(|facts| !facts.is_whole && !facts.is_own_fault && is_last(&facts));
         let is_failure = |ending: &str| {
-            codes().any(|facts| facts.code == ending && !facts.is_whole && facts.is_own_fault != has_other_fault)
+            codes().any(|facts| facts.code == ending && !facts.is_whole && !(facts.is_own_fault && has_other_fault))
         };
         let is_unavailable = self.fired.limits + self.fired.ledger > 0 && UNAVAILABLE.contains(&ending);
         if is_unavailable {
