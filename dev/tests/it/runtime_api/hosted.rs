@@ -53,7 +53,9 @@ async fn an_event_over_6_mb_is_answered_by_the_platform() {
     let platform = Platform::hosted().await;
     // Two quotes.
     let event = |json_bytes: usize| json!("x".repeat(json_bytes - 2));
-    let mut refused = platform.api.invoke(&event(MAX_EVENT_BYTES + 1), SOON).await.unwrap();
+    let too_large = event(MAX_EVENT_BYTES + 1);
+    let refused = timeout(Duration::from_secs(30), platform.api.invoke(&too_large, SOON)).await;
+    let mut refused = refused.expect("it does not wait for the function").unwrap();
     assert_eq!((refused.prelude.status_code, refused.is_streamed), (413, false));
     assert_eq!(refused.prelude.headers["content-type"], "application/json");
     let body: Value = serde_json::from_slice(&refused.rest().await.unwrap()).unwrap();
@@ -142,6 +144,7 @@ async fn a_stream_is_cut_at_200_mb_and_its_writer_waits_for_the_platform() {
                 Ok(frame) => read += frame.unwrap().bytes.len(),
                 Err(cut) => break cut,
             }
+            assert!(read <= 200 * MIB, "{read}");
             let ahead = written.load(Ordering::Relaxed) * MIB - read;
             assert!(ahead < 32 * MIB, "{ahead} bytes are written and not read");
         };
@@ -149,7 +152,7 @@ async fn a_stream_is_cut_at_200_mb_and_its_writer_waits_for_the_platform() {
         (read, begun.elapsed())
     };
     let (status, (read, took)) = tokio::join!(function, client);
-    assert!(read <= 200 * MIB && read > 198 * MIB, "{read}");
+    assert!(read > 198 * MIB, "{read}");
     // 194 MB at 2 MB a second.
     assert!(took >= Duration::from_secs(96) && took < Duration::from_secs(100), "{took:?}");
     assert!(status.as_ref().map_or(true, |status| *status == 413), "{status:?}");
