@@ -6,7 +6,7 @@
 //! | S1–S5 | `secrets.rs`: Secrets Manager |
 //! | J1–J6 | `sign_in.rs`: the key set of sign-in |
 //! | C1–C5 | `client.rs`: the client |
-//! | L1–L6 | `function.rs`: the function and its platform; `hosted.rs`: the platform as AWS hosts it |
+//! | L1–L7 | `function.rs`: the function and its platform; `hosted.rs`: the platform as AWS hosts it |
 
 mod calls;
 mod client;

@@ -197,7 +197,7 @@ async fn l1_a_slow_upstream_ends_the_request_before_the_platform_kills_the_proce
 
 /// A process that hangs is killed at its deadline. The credit that it held comes back with the user's next request.
 #[tokio::test]
-async fn a_process_that_the_platform_kills_leaves_a_hold_that_the_next_request_settles() {
+async fn l7_a_process_that_the_platform_kills_leaves_a_hold_that_the_next_request_settles() {
     let (stand, user) = (Stand::new().await, User::new("killed"));
     let upstream =
         Upstream::plays_in_turn(vec![stalls_after(&says("hello")), Transcript::events(kept::answer(1))]).await;
