@@ -16,7 +16,7 @@ pub(super) const MAX_EVENT_BYTES: usize = 6_291_456;
 pub(super) const EVENT_TOO_LARGE: &str = r#"{"Message":"Request must be smaller than 6291456 bytes"}"#;
 /// Limit of a buffered response's JSON.
 pub(super) const MAX_BUFFERED_BYTES: usize = 6_291_556;
-/// So much of a streamed response is read at full speed.
+/// Bytes of a streamed response that are read at full speed.
 const FULL_SPEED_BYTES: u64 = 6 * 1024 * 1024;
 /// The rate behind it.
 const BYTES_PER_SECOND: u64 = 2 * 1024 * 1024;
