@@ -37,6 +37,8 @@
 //! | `canary.rs` | texts that must never appear in a response or a log, and answers that contain them |
 //! | `transcript.rs` | an upstream that sends recorded bytes, and can truncate them |
 //! | `runtime_api.rs` | the Lambda Runtime API |
+//! | `runtime_api/response_head.rs` | reads a function's response up to its body |
+//! | `runtime_api/hosted.rs` | the limits of a hosted Lambda, and its treatment of the process |
 //! | `process.rs` | what a process uses, and signals to it |
 //! | `function.rs` | a real function binary under that API |
 //! | `function_url.rs` | the event that a Function URL makes from an HTTP request |

@@ -15,6 +15,8 @@ pub struct ProcessUse {
     pub descriptors: usize,
     /// Threads.
     pub threads: usize,
+    /// Whether a signal has stopped it.
+    pub is_stopped: bool,
 }
 
 impl ProcessUse {
@@ -34,6 +36,7 @@ impl ProcessUse {
             peak_resident_bytes: number("VmHWM:")? * 1024,
             descriptors: fs::read_dir(format!("/proc/{id}/fd"))?.count(),
             threads: number("Threads:")? as usize,
+            is_stopped: status.lines().any(|line| line.starts_with("State:\tT")),
         })
     }
 }

@@ -3,17 +3,20 @@
 //! `GET …/invocation/next` returns an event, `POST …/invocation/{id}/response` accepts the response. A streamed
 //! response has a mode header, and consists of a JSON prelude, eight NUL bytes and the body. Any other response is
 //! buffered: one JSON object as a Function URL reads it (payload format 2.0). As on AWS the POST is answered after the
-//! whole body, so a function that runs one invocation at a time asks for the next event only then. Absent: trailers,
-//! extensions, and limits on time or size.
+//! whole body, so a function that runs one invocation at a time asks for the next event only then. The limits of size,
+//! rate and time are kept by [`RuntimeApi::hosted`] only. Absent: trailers and extensions.
 //!
 //! [Lambda Runtime API]: https://docs.aws.amazon.com/lambda/latest/dg/runtimes-api.html
+
+mod hosted;
+mod response_head;
 
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
@@ -22,22 +25,21 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use serde::Deserialize;
 use serde_json::Value;
-use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
+use tokio::sync::{Mutex as AsyncMutex, OwnedMutexGuard, mpsc, oneshot};
+use tokio::task::JoinSet;
 
+use self::hosted::{Control, EVENT_TOO_LARGE, MAX_BUFFERED_BYTES, MAX_EVENT_BYTES, Pace};
+use self::response_head::{prelude, whole};
 use crate::server::{self, RunningServer};
+
+pub use self::hosted::ProcessStep;
 
 /// The header that marks a streamed response.
 const RESPONSE_MODE: &str = "lambda-runtime-function-response-mode";
-/// The bytes between the prelude and the body.
-const SEPARATOR: [u8; 8] = [0; 8];
-/// Limit of the prelude, which holds a status and a few headers. A longer one has no separator.
-const MAX_PRELUDE_BYTES: usize = 64 * 1024;
 /// The deadline that `cargo lambda watch` sends with every invocation: ten minutes after 1 January 1970, 00:00.
 const UNKNOWN_DEADLINE_MS: u128 = 600_000;
 const ARN: &str = "arn:aws:lambda:us-east-1:123456789012:function:local";
@@ -48,6 +50,7 @@ const TRACE_ID: &str = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f
 pub struct RuntimeApi {
     server: RunningServer,
     events: mpsc::UnboundedSender<QueuedEvent>,
+    is_hosted: bool,
 }
 
 /// The deadline of an invocation.
@@ -87,21 +90,6 @@ pub struct Prelude {
     pub cookies: Vec<String>,
 }
 
-/// A buffered response.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct BufferedResponse {
-    #[serde(flatten)]
-    prelude: Prelude,
-    /// A Function URL ignores this member, so a response that uses it is refused.
-    #[serde(default)]
-    multi_value_headers: HashMap<String, Value>,
-    #[serde(default)]
-    body: String,
-    #[serde(default)]
-    is_base64_encoded: bool,
-}
-
 /// A piece of the body as it arrived on the socket: one write of the function, or less.
 #[derive(Clone, Debug)]
 pub struct Frame {
@@ -116,20 +104,38 @@ pub struct Frame {
 pub struct InvokeError(pub(crate) String);
 
 impl RuntimeApi {
-    /// Starts a Runtime API.
+    /// Starts a Runtime API without limits.
     ///
     /// # Errors
     /// If no port can be opened.
     pub async fn start() -> io::Result<Self> {
+        Self::serve(false, None).await
+    }
+
+    /// Starts one with the limits of a hosted Lambda: 6 MB for an event and for a buffered response, and 200 MB for a
+    /// streamed response, which is read at 2 MB a second after the first 6 MB.
+    ///
+    /// With `control` it also runs one invocation at a time, freezes the process between two, and replaces it at a
+    /// deadline. Managed instances run several invocations at once and have no `control`.
+    ///
+    /// # Errors
+    /// If no port can be opened.
+    pub async fn hosted(control: Option<Box<dyn Fn(ProcessStep) + Send + Sync>>) -> io::Result<Self> {
+        Self::serve(true, control).await
+    }
+
+    async fn serve(is_hosted: bool, control: Option<Control>) -> io::Result<Self> {
         let (events, queue) = mpsc::unbounded_channel();
-        let state = RuntimeApiState { queue: AsyncMutex::new(queue), running: Mutex::default() };
+        let queue = Arc::new(AsyncMutex::new(queue));
+        let state =
+            RuntimeApiState { queue, running: Mutex::default(), is_hosted, control, deadlines: Mutex::default() };
         let router = Router::new()
             .route("/2018-06-01/runtime/invocation/next", get(next))
             .route("/2018-06-01/runtime/invocation/{id}/response", post(response))
             .route("/2018-06-01/runtime/invocation/{id}/error", post(handler_error))
             .route("/2018-06-01/runtime/init/error", post(init_error))
             .with_state(Arc::new(state));
-        Ok(Self { server: server::start(router).await?, events })
+        Ok(Self { server: server::start(router).await?, events, is_hosted })
     }
 
     /// The value for `AWS_LAMBDA_RUNTIME_API`.
@@ -137,19 +143,37 @@ impl RuntimeApi {
         self.server.address
     }
 
-    /// Queues an event and waits for the head of its response, without a time limit.
+    /// Queues an event and waits for the head of its response. Only a hosted Lambda has a time limit; it answers an event
+    /// that is too large itself, with 413.
     ///
     /// # Errors
-    /// If the function reports an error, or its response is not valid.
+    /// If the function reports an error or reaches its deadline, or its response is not valid.
     pub async fn invoke(&self, event: &Value, deadline: Deadline) -> Result<FunctionResponse, InvokeError> {
+        let payload = event.to_string();
+        if self.is_hosted && payload.len() > MAX_EVENT_BYTES {
+            return Ok(FunctionResponse::too_large());
+        }
         let (answer, answered) = oneshot::channel();
-        let event = QueuedEvent { payload: event.to_string(), deadline, answer };
+        let event = QueuedEvent { payload, deadline, answer };
         self.events.send(event).map_err(|_| InvokeError("the Runtime API has ended".into()))?;
         answered.await.unwrap_or_else(|_| Err(InvokeError("the function did not answer the event".into())))
     }
 }
 
 impl FunctionResponse {
+    /// The platform's own response to an event that is too large.
+    fn too_large() -> Self {
+        let (sender, frames) = mpsc::channel(2);
+        let now = now();
+        let body = Frame { at: now, bytes: Bytes::from_static(EVENT_TOO_LARGE.as_bytes()) };
+        // The channel has room for both.
+        let _ = sender.try_send(BodyPart::Frame(body));
+        let _ = sender.try_send(BodyPart::End);
+        let headers = [("content-type".to_owned(), "application/json".to_owned())].into();
+        let prelude = Prelude { status_code: 413, headers, cookies: Vec::new() };
+        Self { prelude, is_streamed: false, handed_out: now, prelude_at: now, frames }
+    }
+
     /// The next piece of the body, or `None` after the last one.
     ///
     /// # Errors
@@ -197,32 +221,81 @@ enum BodyPart {
     End,
 }
 
+type Queue = mpsc::UnboundedReceiver<QueuedEvent>;
+
 struct RuntimeApiState {
-    queue: AsyncMutex<mpsc::UnboundedReceiver<QueuedEvent>>,
-    running: Mutex<HashMap<String, (ResponseSender, Instant)>>,
+    queue: Arc<AsyncMutex<Queue>>,
+    running: Mutex<HashMap<String, RunningInvocation>>,
+    is_hosted: bool,
+    control: Option<Control>,
+    /// Each waits for the deadline of one invocation.
+    deadlines: Mutex<JoinSet<()>>,
+}
+
+/// An event that the function has, until its response begins.
+struct RunningInvocation {
+    answer: ResponseSender,
+    handed_out: Instant,
+    /// The time that a hosted Lambda gives it.
+    time: Option<Duration>,
+    /// Where one invocation runs at a time, the next event waits until this one has ended.
+    _turn: Option<OwnedMutexGuard<Queue>>,
 }
 
 impl RuntimeApiState {
-    fn begin(&self, id: &str, answer: ResponseSender) {
-        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), (answer, now()));
+    fn begin(&self, id: &str, invocation: RunningInvocation) {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner).insert(id.to_owned(), invocation);
     }
 
-    fn end(&self, id: &str) -> Option<(ResponseSender, Instant)> {
+    fn end(&self, id: &str) -> Option<RunningInvocation> {
         self.running.lock().unwrap_or_else(PoisonError::into_inner).remove(id)
+    }
+
+    fn control(&self, step: ProcessStep) {
+        if let Some(control) = &self.control {
+            control(step);
+        }
+    }
+
+    /// Replaces the process if the invocation has no response when its time is over.
+    fn watch(self: &Arc<Self>, id: &str, time: Duration) {
+        let (state, id) = (Arc::downgrade(self), id.to_owned());
+        let watching = async move {
+            tokio::time::sleep(time).await;
+            let Some(state) = Weak::upgrade(&state) else { return };
+            if let Some(invocation) = state.end(&id) {
+                state.control(ProcessStep::Replace);
+                let _ = invocation.answer.send(Err(InvokeError("the function has reached its deadline".into())));
+            }
+        };
+        let mut deadlines = self.deadlines.lock().unwrap_or_else(PoisonError::into_inner);
+        while deadlines.try_join_next().is_some() {}
+        deadlines.spawn(watching);
     }
 }
 
 async fn next(State(state): State<Arc<RuntimeApiState>>) -> Response {
     static EVENTS: AtomicU64 = AtomicU64::new(1);
-    let Some(event) = state.queue.lock().await.recv().await else {
-        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    let mut queue = Arc::clone(&state.queue).lock_owned().await;
+    let event = match queue.try_recv() {
+        Ok(event) => Some(event),
+        Err(_) => {
+            state.control(ProcessStep::Freeze);
+            queue.recv().await
+        }
     };
+    state.control(ProcessStep::Continue);
+    let Some(event) = event else { return StatusCode::SERVICE_UNAVAILABLE.into_response() };
     let id = format!("8476a536-e9f4-11e8-9739-{:012}", EVENTS.fetch_add(1, Ordering::Relaxed));
-    state.begin(&id, event.answer);
-    let deadline_ms = match event.deadline {
-        Deadline::In(time) => (since_1970() + time).as_millis(),
-        Deadline::Unknown => UNKNOWN_DEADLINE_MS,
+    let (deadline_ms, time) = match event.deadline {
+        Deadline::In(time) => ((since_1970() + time).as_millis(), state.control.is_some().then_some(time)),
+        Deadline::Unknown => (UNKNOWN_DEADLINE_MS, None),
     };
+    let turn = state.control.is_some().then_some(queue);
+    state.begin(&id, RunningInvocation { answer: event.answer, handed_out: now(), time, _turn: turn });
+    if let Some(time) = time {
+        state.watch(&id, time);
+    }
     let headers = [
         ("content-type", "application/json"),
         ("lambda-runtime-aws-request-id", &id),
@@ -239,24 +312,49 @@ async fn response(
     headers: HeaderMap,
     body: Body,
 ) -> StatusCode {
-    let Some((answer, handed_out)) = state.end(&id) else { return StatusCode::BAD_REQUEST };
-    let mut body = body.into_data_stream();
+    let Some(RunningInvocation { answer, handed_out, time, _turn }) = state.end(&id) else {
+        return StatusCode::BAD_REQUEST;
+    };
+    let reading = read(state.is_hosted, answer, handed_out, headers, body.into_data_stream());
+    let Some(time) = time else { return reading.await };
+    let left = time.saturating_sub(now() - handed_out);
+    let read = tokio::time::timeout(left, reading).await;
+    read.unwrap_or_else(|_| {
+        state.control(ProcessStep::Replace);
+        StatusCode::BAD_REQUEST
+    })
+}
+
+/// Reads a response to its end and passes it on.
+async fn read(
+    is_hosted: bool,
+    answer: ResponseSender,
+    handed_out: Instant,
+    headers: HeaderMap,
+    mut body: BodyDataStream,
+) -> StatusCode {
     let is_streamed = headers.contains_key(RESPONSE_MODE);
     let begun = match is_streamed {
         true => prelude(&headers, &mut body).await,
-        false => whole(&mut body).await,
+        false => whole(&mut body, if is_hosted { MAX_BUFFERED_BYTES } else { usize::MAX }).await,
     };
     let (prelude, prelude_at, first) = match begun {
         Ok(begun) => begun,
-        Err(failed) => {
+        Err((status, failed)) => {
             let _ = answer.send(Err(failed));
-            return StatusCode::BAD_REQUEST;
+            return status;
         }
     };
     let (sender, frames) = mpsc::channel(1);
     let _ = answer.send(Ok(FunctionResponse { prelude, is_streamed, handed_out, prelude_at, frames }));
+    let mut pace = (is_hosted && is_streamed).then(Pace::default);
     let mut piece = Some(Ok(first));
     while let Some(Ok(bytes)) = piece {
+        if let Some(pace) = &mut pace
+            && !pace.admits(bytes.len()).await
+        {
+            return StatusCode::PAYLOAD_TOO_LARGE;
+        }
         if !bytes.is_empty() {
             // The receiver may be dropped; the platform reads the rest of the body in any case.
             let _ = sender.send(BodyPart::Frame(Frame { at: now(), bytes })).await;
@@ -270,63 +368,13 @@ async fn response(
     StatusCode::ACCEPTED
 }
 
-/// Reads up to the separator. Returns the prelude, the time of its first bytes and the bytes after the separator.
-async fn prelude(headers: &HeaderMap, body: &mut BodyDataStream) -> Result<(Prelude, Instant, Bytes), InvokeError> {
-    let is = |name: &str, value: &str| headers.get(name).is_some_and(|given| given == value);
-    if !is(RESPONSE_MODE, "streaming") || !is("content-type", "application/vnd.awslambda.http-integration-response") {
-        return Err(InvokeError("the response is not streamed as HTTP".into()));
-    }
-    let mut read = BytesMut::new();
-    let mut begun = None;
-    let found = |read: &[u8]| read.windows(SEPARATOR.len()).position(|window| window == SEPARATOR);
-    let end = loop {
-        if let Some(end) = found(&read) {
-            break end;
-        }
-        match body.next().await {
-            Some(Ok(piece)) if read.len() < MAX_PRELUDE_BYTES => {
-                begun.get_or_insert_with(now);
-                read.extend_from_slice(&piece);
-            }
-            _ => return Err(InvokeError("the response has no prelude".into())),
-        }
-    };
-    let prelude = serde_json::from_slice(&read[..end]);
-    let prelude = prelude.map_err(|error| InvokeError(format!("the prelude cannot be read: {error}")))?;
-    let rest = read.split_off(end + SEPARATOR.len());
-    Ok((prelude, begun.unwrap_or_else(now), rest.freeze()))
-}
-
-/// Reads a buffered response. Returns the prelude, the time of its first bytes and the body.
-async fn whole(body: &mut BodyDataStream) -> Result<(Prelude, Instant, Bytes), InvokeError> {
-    let mut read = BytesMut::new();
-    let mut begun = None;
-    while let Some(piece) = body.next().await {
-        let piece = piece.map_err(|_| InvokeError("the response is truncated".into()))?;
-        begun.get_or_insert_with(now);
-        read.extend_from_slice(&piece);
-    }
-    let whole: BufferedResponse = serde_json::from_slice(&read)
-        .map_err(|error| InvokeError(format!("the buffered response cannot be read: {error}")))?;
-    if !whole.multi_value_headers.is_empty() {
-        return Err(InvokeError("a Function URL does not read multiValueHeaders".into()));
-    }
-    let body = match whole.is_base64_encoded {
-        true => STANDARD
-            .decode(whole.body)
-            .map_err(|error| InvokeError(format!("the body is not valid base64: {error}")))?,
-        false => whole.body.into_bytes(),
-    };
-    Ok((whole.prelude, begun.unwrap_or_else(now), body.into()))
-}
-
 async fn handler_error(
     State(state): State<Arc<RuntimeApiState>>,
     Path(id): Path<String>,
     report: String,
 ) -> StatusCode {
-    let Some((answer, _)) = state.end(&id) else { return StatusCode::BAD_REQUEST };
-    let _ = answer.send(Err(InvokeError(format!("the handler failed: {report}"))));
+    let Some(invocation) = state.end(&id) else { return StatusCode::BAD_REQUEST };
+    let _ = invocation.answer.send(Err(InvokeError(format!("the handler failed: {report}"))));
     StatusCode::ACCEPTED
 }
 

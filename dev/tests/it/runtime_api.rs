@@ -1,5 +1,7 @@
 //! The Runtime API, asked by a function made of plain HTTP requests.
 
+mod hosted;
+
 use std::io;
 use std::time::Duration;
 

@@ -273,7 +273,7 @@ async fn c1_a_client_that_leaves_finds_its_picture_in_the_log() {
 }
 
 /// A picture of about this many bytes.
-fn large_picture(bytes: usize) -> Vec<u8> {
+pub(super) fn large_picture(bytes: usize) -> Vec<u8> {
     let small = draw("slow", 1, PictureFormat::Png, 64, 64).bytes;
     // A chunk with random-looking text before the last one: decoders skip chunks that they do not know.
     let (head, end) = small.split_at(small.len() - 12);
@@ -290,6 +290,17 @@ fn png_crc(kind: &[u8], body: &[u8]) -> u32 {
     !kind.iter().chain(body).fold(u32::MAX, add)
 }
 
+/// An answer with this picture, in chunks of 16 KiB.
+pub(super) fn answer_with(picture: &[u8]) -> String {
+    let base64 = format!("![image](data:image/png;base64,{})", STANDARD.encode(picture));
+    let mut answer = String::new();
+    for piece in base64.as_bytes().chunks(16 * 1024) {
+        let piece = std::str::from_utf8(piece).unwrap();
+        answer += &format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{piece}\"}}}}]}}\n\n");
+    }
+    answer + "data: [DONE]\n\n"
+}
+
 /// A client at 10 KB a second, while the upstream sends 14 MB: the function's memory stays flat, and the upstream waits.
 /// Where pictures are kept, the function holds the one that arrives, because the bucket needs it whole.
 #[tokio::test]
@@ -297,15 +308,7 @@ async fn c2_a_slow_reader_does_not_make_memory_grow() {
     const ANSWER_BYTES: usize = 14_000_000;
     const MB: u64 = 1_000_000;
     let picture = large_picture(ANSWER_BYTES / 4 * 3);
-    let mut answer = Vec::new();
-    let base64 = format!("![image](data:image/png;base64,{})", STANDARD.encode(&picture));
-    for piece in base64.as_bytes().chunks(16 * 1024) {
-        let piece = std::str::from_utf8(piece).unwrap();
-        answer.extend_from_slice(
-            format!("data: {{\"choices\":[{{\"index\":0,\"delta\":{{\"content\":\"{piece}\"}}}}]}}\n\n").as_bytes(),
-        );
-    }
-    answer.extend_from_slice(b"data: [DONE]\n\n");
+    let answer = answer_with(&picture);
     for (is_kept, max_growth) in [(false, 6 * MB), (true, 6 * MB + 2 * picture.len() as u64)] {
         let (user, kept) = (User::new("slow"), KeptStand::new().await);
         let upstream =

@@ -11,7 +11,6 @@ use dev::function_url::payload;
 use dev::image_api::picture_for;
 use dev::runtime_api::Deadline;
 use dev::secrets::SecretsFault;
-use dev::supabase::{self, Project};
 use dev::transcript::{self, Ending, Transcript};
 use dev::user;
 use futures_util::future::join_all;
@@ -31,7 +30,7 @@ use shared::update::Update;
 use shared::upstream::{AnyDialect, Failure};
 
 use crate::kept::{self, KeptStand};
-use crate::lambda::{BINARY, KEY, LONG, ends_in, function, outcome, simulator};
+use crate::lambda::{BINARY, KEY, LONG, ends_in, outcome, simulator};
 use crate::log::Log;
 use crate::support::{EVER, Reply, Stand, Upstream, User, text};
 
@@ -418,31 +417,6 @@ async fn l4_a_mistake_in_the_environment_is_logged_and_the_process_stays_up() {
         assert!(!alarms.is_empty() && alarms.iter().all(|line| line["level"] == "ERROR"), "{}", function.log());
         assert!(!function.log().contains(KEY), "{}", function.log());
     }
-}
-
-/// As AWS freezes a process between two requests; meanwhile every connection that it kept was closed.
-#[tokio::test]
-async fn l5_a_function_that_was_frozen_serves_the_next_request() {
-    let (project, upstream) = (Project::new(), simulator(f64::INFINITY).await);
-    let auth = dev::start(supabase::routes(project.clone())).await.unwrap();
-    let address = auth.url("");
-    let token = project.token(&Project::claims(&auth.url("/auth/v1"), "demo@example.com"));
-    let variables = [("SUPABASE_URL", address.as_str()), ("SUPABASE_JWT_SECRET", ""), AS_JSON];
-    let function = function(&upstream.url(""), &variables).await;
-    let bearer = format!("Bearer {token}");
-    let headers = [("content-type", "application/json"), ("authorization", bearer.as_str())];
-    let event = payload("POST", STREAM, &headers, r#"{"prompt":"x","format":"events"}"#, false);
-    let ask = async || {
-        let invocation = function.invoke(&event, LONG).await.unwrap();
-        tokio::time::timeout(EVER, outcome(invocation)).await.unwrap()
-    };
-    assert_eq!(ask().await, ends_in(200, "done"));
-    function.freeze(Duration::from_secs(10)).await.unwrap();
-    for _ in 0..2 {
-        assert_eq!(ask().await, ends_in(200, "done"));
-    }
-    assert_eq!(project.fetches(), 1, "ten seconds do not make a key set stale");
-    assert_eq!(logged(&function, "bytes_in").len(), 3, "{}", function.log());
 }
 
 /// A user's request to the end. A table may be too slow for a busy machine: then the client sends it again, as the answer says.
