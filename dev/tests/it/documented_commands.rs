@@ -33,12 +33,13 @@ fn commands(page: &str) -> Vec<&str> {
             continue;
         }
         let spans = line.split('`').skip(1).step_by(2);
-        found.extend(spans.filter(|span| {
-            let program = span.split(' ').find(|word| !is_assignment(word)).unwrap_or_default();
-            PROGRAMS.contains(&program) || program.starts_with(".ci/")
-        }));
+        found.extend(spans.filter(|span| span.split(' ').find(|word| !is_assignment(word)).is_some_and(is_program)));
     }
     found.into_iter().flat_map(|command| command.split(" && ")).collect()
+}
+
+fn is_program(word: &str) -> bool {
+    PROGRAMS.contains(&word) || word.starts_with(".ci/")
 }
 
 fn is_assignment(word: &str) -> bool {
@@ -83,7 +84,9 @@ impl Project {
                 |text: &str| text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').any(|word| word == name);
             name.starts_with("CARGO_") || self.any(|path, text| !path.ends_with(".md") && is_in(text))
         };
-        if let Some(unread) = variables.into_iter().find(|word| !is_read(word.split('=').next().unwrap())) {
+        if is_program(program)
+            && let Some(unread) = variables.into_iter().find(|word| !is_read(word.split('=').next().unwrap()))
+        {
             return Some(unread);
         }
         let arguments = &words[1..];
