@@ -5,6 +5,7 @@
 mod ark;
 mod cloudwatch;
 mod doctor;
+mod documented_commands;
 mod dynamodb;
 mod image_api;
 mod labels;

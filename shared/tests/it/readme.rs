@@ -7,6 +7,8 @@ use shared::config::{FunctionConfig, GenerateConfig, VARIABLES};
 use shared::problem::{Code, Problem};
 use shared::upstream::ModelFamily;
 
+use crate::support::tree::files;
+
 /// Pages and their translations.
 const TRANSLATED: [(&str, &str); 4] = [
     ("README.md", "README.zh-CN.md"),
@@ -236,4 +238,13 @@ fn every_path_of_the_map_exists() {
     let missing: Vec<_> = paths.clone().filter(|path| !repository().join(path).exists()).collect();
     assert!(missing.is_empty(), "{missing:?}");
     assert!(paths.count() > 5);
+
+    // A row of the second map names a whole path first, then files below it.
+    let files: Vec<_> = files().into_iter().map(|(path, _)| format!("/{path}")).collect();
+    let is_path = |span: &String| [".rs", ".ts", ".yaml"].iter().any(|end| span.ends_with(end)) && !span.contains('{');
+    let spans: Vec<_> = code_spans(&page("docs/architecture.md")).into_iter().filter(is_path).collect();
+    let missing: Vec<_> =
+        spans.iter().filter(|span| !files.iter().any(|path| path.ends_with(&format!("/{span}")))).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    assert!(spans.len() > 100, "{} paths", spans.len());
 }

@@ -89,14 +89,6 @@ fn fakes_know_nothing_of_our_code() {
     assert!(!dependencies.lines().any(|line| line.starts_with("shared") || line.contains("-stream")), "{dependencies}");
 }
 
-#[test]
-fn one_crypto_library() {
-    let lock = fs::read_to_string(format!("{ROOT}/Cargo.lock")).unwrap();
-    assert!(lock.contains("name = \"aws-lc-rs\""), "this looks at the right file");
-    // The other backend of jsonwebtoken: slower, and its `rsa` has an advisory without a fix (RUSTSEC-2023-0071).
-    assert!(!lock.contains("name = \"rsa\""));
-}
-
 /// The phrases in code type of the first column of the table.
 fn banned_phrases() -> Vec<String> {
     let style = fs::read_to_string(format!("{ROOT}/docs/style.md")).unwrap();

@@ -279,7 +279,7 @@ async fn the_process_survives_an_upstream_that_breaks_off() {
 }
 
 /// No check: how soon small events, 8 ms apart, reach the platform.
-/// `cargo test -p generate-stream --test it -- --ignored --nocapture delays`
+/// `cargo test --workspace --test it -- --ignored --nocapture delays`
 #[tokio::test]
 #[ignore = "a measurement"]
 async fn delays() {
