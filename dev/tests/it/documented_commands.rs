@@ -142,14 +142,15 @@ impl Project {
                 "--bench" => self.any(|path, _| path.ends_with(&format!("/benches/{value}.rs"))),
                 "--test" => self.any(|path, _| path.ends_with(&format!("/tests/{value}/main.rs"))),
                 option if option.starts_with('-') => true,
-                // Modules and the beginning of a test's name.
-                filter => filter.split("::").filter(|part| !part.is_empty()).all(|part| {
-                    self.any(|path, text| {
-                        let is_test = |line: &str| line.contains("fn ") && line.contains(part);
-                        path.contains("/tests/it/")
-                            && (path.ends_with(&format!("/{part}.rs")) || text.lines().any(is_test))
-                    })
-                }),
+                filter => {
+                    // Modules, and part of a test's name.
+                    let (modules, name) = filter.rsplit_once("::").unwrap_or(("", filter));
+                    let is_module = |part: &str| self.any(|path, _| path.ends_with(&format!("/{part}.rs")));
+                    let is_test = |line: &str| line.contains("fn ") && line.contains(name);
+                    let is_in = |path: &str, text: &str| path.contains("/tests/it/") && text.lines().any(is_test);
+                    modules.split("::").filter(|part| !part.is_empty()).all(is_module)
+                        && (name.is_empty() || is_module(name) || self.any(is_in))
+                }
             };
             if !is_there {
                 return Some(value);
@@ -196,7 +197,7 @@ fn every_command_names_what_exists() {
         "cargo dev smoke --stacks NAME",
         "cargo kore",
         "cargo test -p sharedd",
-        "cargo test --workspace --test it linears::",
+        "cargo test --workspace --test it readers::",
         "cargo test --workspace whatever_happened",
         "cargo bench -p shared --bench answer",
         "RL_LIMITS=100 cargo dev",
