@@ -1,5 +1,6 @@
 //! `load cost`: what a function does with the CPU and memory of some sizes of Lambda, and its price.
 
+use std::io;
 use std::path::Path;
 
 use crate::lambda_process::{LambdaProcess, LambdaProgram};
@@ -54,7 +55,7 @@ pub(crate) async fn measure(folder: &Path) {
             Some(CostCell { first_ms, total_ms, peak_bytes }) => {
                 format!("{first_ms:.0} / {total_ms:.0} / {:.0}", megabytes(*peak_bytes))
             }
-            None => "ends".to_owned(),
+            None => "killed".to_owned(),
         });
         let answer = if row.n > 1 { format!("{} × {}", row.n, row.payload.0) } else { row.payload.0.to_owned() };
         let bucket = if row.keeps_pictures { ", bucket" } else { "" };
@@ -65,7 +66,7 @@ pub(crate) async fn measure(folder: &Path) {
             texts.collect::<Vec<_>>().join(" | ")
         );
         if row.n == 1 && row.payload.0 == TWO.0 && row.kind.format != CHAT.format {
-            prices.push((row.program.name, cells));
+            prices.push((format!("{}{bucket}", row.program.name), cells));
         }
     }
     println!("\nDollars for 1000 pictures of {PICTURE_SECONDS} s, x86 / ARM\n");
@@ -84,8 +85,9 @@ pub(crate) async fn measure(folder: &Path) {
 }
 
 const TWO: (&str, LoadPayload) = ("2 MB", LoadPayload::deltas(2 << 20));
+/// The largest picture that the functions accept has 16 MiB.
 const LARGE: (&str, LoadPayload) =
-    ("16 MiB picture in one line", LoadPayload { picture_bytes: 16 << 20, is_line: true });
+    ("16 MiB picture in one line", LoadPayload { picture_bytes: 16_700_000, is_line: true });
 
 fn rows(folder: &Path) -> Vec<CostRow> {
     let generate = |kind, payload, n, keeps_pictures| CostRow {
@@ -122,7 +124,7 @@ fn rows(folder: &Path) -> Vec<CostRow> {
     rows
 }
 
-/// `None` if the program ends for lack of memory.
+/// `None` if the program is killed for lack of memory.
 async fn cell(services: &LocalServices, row: &CostRow, quota: &Quota) -> Option<CostCell> {
     let upstream = upstream(row.payload.1).await;
     let variables = services.variables(&upstream, row.keeps_pictures);
@@ -130,7 +132,10 @@ async fn cell(services: &LocalServices, row: &CostRow, quota: &Quota) -> Option<
     for _ in 0..RUNS {
         let process = LambdaProcess::spawn(&row.program, &variables, Some(quota), true).await;
         for is_first in [true, false] {
-            let times = process.invoke(&row.kind.event(services, row.n), row.kind.terminal).await.ok()?;
+            let times = match process.invoke(&row.kind.event(services, row.n), row.kind.terminal).await {
+                Err(error) if error.kind() == io::ErrorKind::NotConnected => return None,
+                times => times.unwrap(),
+            };
             if is_first { first.push(ms(times.first)) } else { total.push(ms(times.total)) }
         }
         peak = peak.max(process.peak_resident_bytes());

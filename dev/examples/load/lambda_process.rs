@@ -47,8 +47,11 @@ impl LambdaProgram {
 
 /// Where this program is, which the shims of version managers hide. Prints a sentence if it is missing.
 pub(crate) fn path_of(program: &str) -> Option<OsString> {
-    let script = if program == "node" { "-pprocess.execPath" } else { "-cimport sys; print(sys.executable)" };
-    match Command::new(program).arg(script).output() {
+    let script = match program {
+        "node" => ["-p", "process.execPath"],
+        _ => ["-c", "import sys; print(sys.executable)"],
+    };
+    match Command::new(program).args(script).output() {
         Ok(output) if output.status.success() => Some(String::from_utf8_lossy(&output.stdout).trim().into()),
         _ => {
             println!("({program} is not installed, so it is not measured)");
@@ -118,11 +121,17 @@ impl LambdaProcess {
     /// Sends an event and reads the whole response, which must end with `terminal`.
     ///
     /// # Errors
-    /// If the program ends, or answers something else.
+    /// [`io::ErrorKind::NotConnected`] if the program has ended; another kind if it answers something else.
     pub(crate) async fn invoke(&self, event: &Value, terminal: &str) -> io::Result<InvocationTimes> {
-        tokio::select! {
+        let ended = || io::Error::from(io::ErrorKind::NotConnected);
+        let times = tokio::select! {
             times = self.answer(event, terminal) => times,
-            () = self.ended() => Err(io::Error::other("the process has ended")),
+            () = self.ended() => Err(ended()),
+        };
+        match times {
+            // A process that is killed closes its connections first.
+            Err(_) if tokio::time::timeout(Duration::from_secs(1), self.ended()).await.is_ok() => Err(ended()),
+            times => times,
         }
     }
 

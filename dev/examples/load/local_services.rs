@@ -1,5 +1,7 @@
 //! What a function on Lambda calls beside its upstream: Supabase, the tables, Secrets Manager.
 
+use std::path::Path;
+
 use dev::RunningServer;
 use dev::dynamodb::{Engine, Place};
 use dev::s3::S3Engine;
@@ -11,6 +13,7 @@ use serde_json::{Value, json};
 use crate::upstream::{self, KEY, LoadPayload};
 
 const KEY_ID: &str = "the-upstreams-key";
+const ROOTS: &str = "/etc/ssl/certs/ca-certificates.crt";
 const USER: &str = "demo@example.com";
 
 /// The limits of a user that makes many requests.
@@ -53,6 +56,10 @@ impl LocalServices {
         ];
         variables
             .extend(tables::VARIABLES.into_iter().chain(HIGH_LIMITS).map(|(name, value)| (name, value.to_owned())));
+        // Lambda's image has one file of root certificates. Debian also has a folder with a file for each.
+        if Path::new(ROOTS).exists() {
+            variables.push(("SSL_CERT_FILE", ROOTS.to_owned()));
+        }
         if keeps_pictures {
             variables.push(("PICTURE_LINK_HOSTS", "127.0.0.1".to_owned()));
             variables.extend(self.bucket.variables());
