@@ -11,6 +11,7 @@ mod app;
 mod cache;
 mod clock;
 mod http;
+mod https;
 pub mod lambda;
 mod late_app;
 mod metrics;

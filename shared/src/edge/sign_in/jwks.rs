@@ -8,6 +8,7 @@ use url::Url;
 use crate::alarm::Alarm;
 use crate::auth::KeySet;
 use crate::edge::cache::{Cache, Fetched, Times};
+use crate::edge::https::https_client;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 const TIMEOUT: Duration = Duration::from_secs(2);
@@ -32,15 +33,8 @@ pub(super) struct Jwks {
 impl Jwks {
     /// Fetches nothing. `None` if the system has no root certificates, which is logged.
     pub(super) fn new(url: Url) -> Option<Self> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .timeout(TIMEOUT)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .build()
-            .inspect_err(|_| tracing::error!("no TLS client for the key set: are root certificates installed?"));
-        Some(Self { url, client: client.ok()?, cache: Cache::new(TIMES) })
+        let client = https_client(CONNECT_TIMEOUT)?.timeout(TIMEOUT).build().ok()?;
+        Some(Self { url, client, cache: Cache::new(TIMES) })
     }
 
     /// Returns the set, or a stale one while fetches fail.

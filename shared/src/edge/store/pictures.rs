@@ -27,6 +27,7 @@ pub(super) use self::link_copy::TOTAL as COPY_TIME_LIMIT;
 use self::signature::{SignedPayload, SignedQuery, signed_headers, signed_query};
 use crate::config::{BucketConfig, PicturesConfig};
 use crate::edge::clock::{now, wall};
+use crate::edge::https::https_client;
 use crate::edge::metrics::Stopwatch;
 use crate::kept_picture::SignedLink;
 use crate::media::sniff::MediaType;
@@ -219,7 +220,7 @@ impl Pictures {
     }
 }
 
-/// An HTTP client that is built when it is first used: it loads the root certificates.
+/// An HTTP client that is built when it is first used.
 #[derive(Debug)]
 struct LazyClient {
     connect: Duration,
@@ -231,18 +232,8 @@ impl LazyClient {
         Self { connect, client: OnceLock::new() }
     }
 
-    /// It follows no redirect, uses no proxy, and keeps no connection: one that froze together with the function fails
-    /// when it is used again.
     fn get(&self) -> Result<&reqwest::Client, StoreFault> {
-        let build = || {
-            let client = reqwest::Client::builder()
-                .connect_timeout(self.connect)
-                .redirect(reqwest::redirect::Policy::none())
-                .no_proxy()
-                .pool_max_idle_per_host(0)
-                .tcp_nodelay(true);
-            client.build().ok()
-        };
+        let build = || https_client(self.connect)?.build().ok();
         self.client.get_or_init(build).as_ref().ok_or(StoreFault::NoTls)
     }
 }

@@ -21,6 +21,7 @@ use url::Url;
 use crate::alarm::Alarm;
 use crate::config::{KeyAs, Timing};
 use crate::edge::clock::{now, unix_ms};
+use crate::edge::https::https_client;
 use crate::edge::secrets::KeyStore;
 use crate::problem::{Code, Problem};
 use crate::secret::Secret;
@@ -231,22 +232,9 @@ pub struct UpstreamAnswer {
 }
 
 impl Upstream {
-    /// A client that follows no redirect (the key and the prompt would be sent with it), uses no proxy, and keeps no
-    /// connection: one that froze together with the function fails when it is used again.
-    ///
-    /// Fails where the system has no root certificates; the log says so.
+    /// `None` where the system has no root certificates, which is logged.
     pub fn new(timing: &Timing) -> Option<Self> {
-        let client = reqwest::Client::builder()
-            .connect_timeout(timing.connect)
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .pool_max_idle_per_host(0)
-            .tcp_nodelay(true)
-            .build();
-        let client = client.inspect_err(|error| {
-            tracing::error!(error = error_chain(error), "no TLS client: are root certificates installed?");
-        });
-        Some(Self { client: client.ok()? })
+        Some(Self { client: https_client(timing.connect)?.build().ok()? })
     }
 
     /// Sends the request and waits for the answer's head. Repeats it once if no connection was made, and once if the
