@@ -238,6 +238,7 @@ impl Soak {
     }
 
     /// Compares the ledger with what the upstreams have counted.
+    #[expect(clippy::print_stdout, reason = "the figures, and why a busy machine fails")]
     async fn balances(&self, requests: usize) {
         let (books, counts) = (self.books().await, self.counts().await);
         println!("{books:?}\n{counts:?}");
