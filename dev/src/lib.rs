@@ -48,6 +48,7 @@
 //! | `line_shortener.rs` | shortens long lines for a terminal |
 //! | `timed_body.rs` | response bodies as timed writes |
 //! | `server.rs` | serves a router on a socket |
+//! | `thread_log.rs` | the log of one thread, for tests |
 //! | `page.rs` | the create page |
 //! | `fault.rs` | faults that the page chooses |
 //! | `upstream_calls.rs` | counts what the upstreams were asked and have sent |
@@ -84,6 +85,7 @@ mod server;
 mod shape;
 pub mod supabase;
 pub mod tables;
+pub mod thread_log;
 mod timed_body;
 pub mod transcript;
 pub mod upstream_calls;

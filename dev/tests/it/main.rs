@@ -18,3 +18,4 @@ mod supabase_accounts;
 #[expect(dead_code, reason = "the tests of `generate-stream` use the rest")]
 #[path = "../../../functions/generate-stream/tests/it/support.rs"]
 mod support;
+mod thread_log;

@@ -1,6 +1,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 
+use dev::thread_log::set_thread_log;
 use tracing::Level;
 use tracing::subscriber::DefaultGuard;
 
@@ -18,7 +19,7 @@ impl Log {
         let text = LogText::default();
         let writer = text.clone();
         let log = tracing_subscriber::fmt().with_ansi(false).with_max_level(Level::INFO);
-        let guard = tracing::subscriber::set_default(log.with_writer(move || writer.clone()).finish());
+        let guard = set_thread_log(log.with_writer(move || writer.clone()).finish());
         Self { text, _guard: guard }
     }
 

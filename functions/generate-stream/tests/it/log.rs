@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use dev::thread_log::set_thread_log;
 use serde_json::Value;
 use tracing::subscriber::DefaultGuard;
 
@@ -34,7 +35,7 @@ impl Log {
         let writer = written.clone();
         let subscriber = tracing_subscriber::fmt().json().flatten_event(true).with_max_level(tracing::Level::INFO);
         let subscriber = subscriber.with_writer(move || writer.clone()).finish();
-        Self { written, _guard: tracing::subscriber::set_default(subscriber) }
+        Self { written, _guard: set_thread_log(subscriber) }
     }
 
     pub(crate) fn text(&self) -> String {

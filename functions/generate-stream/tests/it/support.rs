@@ -19,6 +19,7 @@ use dev::client::{StreamEvent, endings, events};
 use dev::dynamodb::{self, Engine, LEDGER, Place, Proxy, RATE_LIMITS};
 use dev::secrets::{self, Vault};
 use dev::supabase::{Project, legacy_token};
+use dev::thread_log::set_thread_log;
 use dev::transcript::{self, Gate, ReceivedRequests, Transcript};
 use http::{HeaderMap, Request, Response};
 use http_body_util::BodyExt;
@@ -27,7 +28,7 @@ use shared::edge::{App, Body, FromEnvironment, new_id};
 use shared::task::fingerprint;
 use tokio::net::TcpSocket;
 use tracing::Level;
-use tracing::subscriber::{DefaultGuard, set_default};
+use tracing::subscriber::DefaultGuard;
 
 use create::create;
 pub(crate) use create::{n, s};
@@ -404,7 +405,7 @@ impl Log {
     pub(crate) fn record(&self) -> DefaultGuard {
         let writer = self.clone();
         let subscriber = tracing_subscriber::fmt().with_ansi(false).with_max_level(Level::DEBUG);
-        set_default(subscriber.with_writer(move || writer.clone()).finish())
+        set_thread_log(subscriber.with_writer(move || writer.clone()).finish())
     }
 
     pub(crate) fn text(&self) -> String {
