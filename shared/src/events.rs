@@ -24,6 +24,8 @@ use sent_pictures::SentPictures;
 
 /// Bytes of a picture in one `image.delta`: a multiple of three, so that every piece but the last needs no padding.
 pub const MAX_DELTA_BYTES: usize = 12 * 1024;
+/// Bytes of an `image.delta` beside its base64, at most.
+const MAX_DELTA_FRAME_BYTES: usize = 128;
 /// [`Events::take`] returns about this many bytes of a held picture at a time.
 const MAX_TAKE_BYTES: usize = 64 * 1024;
 
@@ -283,7 +285,7 @@ impl Events {
             Update::Text { slot: index, text } => write(&mut self.out, &self.ids, "text", TextData { index, text }),
             Update::ImageStarted { slot, media_type, draft, .. } => {
                 self.pictures.retain(|picture| picture.slot != slot);
-                self.pictures.push(OpenPicture { slot, waiting: Vec::new() });
+                self.pictures.push(OpenPicture { slot, waiting: Vec::with_capacity(MAX_DELTA_BYTES) });
                 let data = ImageStartData { index: slot, media_type: media_type.as_str(), draft };
                 write(&mut self.out, &self.ids, "image.start", data);
             }
@@ -572,10 +574,12 @@ impl ErrorEvent<'_> {
 
 fn write_delta(out: &mut Vec<u8>, ids: &Ids, slot: u32, bytes: &[u8]) {
     // Written by hand: serde would copy the text once more to look for characters to escape, and base64 has none.
-    let mut data = format!(r#"{{"event":"image.delta","data":{{"index":{slot},"b64":""#).into_bytes();
-    media::encode(bytes, &mut data);
-    data.extend_from_slice(br#""}}"#);
-    sse::event(out, ids.next(), "image.delta", &data);
+    out.reserve(bytes.len().div_ceil(3) * 4 + MAX_DELTA_FRAME_BYTES);
+    sse::begin_event(out, ids.next(), "image.delta");
+    out.extend_from_slice(format!(r#"{{"event":"image.delta","data":{{"index":{slot},"b64":""#).as_bytes());
+    media::encode(bytes, out);
+    out.extend_from_slice(br#""}}"#);
+    sse::end_event(out);
 }
 
 fn write<T: Serialize>(out: &mut Vec<u8>, ids: &Ids, event: &str, data: T) {

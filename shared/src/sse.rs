@@ -6,4 +6,4 @@ mod decode;
 mod encode;
 
 pub use decode::{Decoder, DecoderPart, Stray, TooLarge};
-pub use encode::{comment, event};
+pub use encode::{begin_event, comment, end_event, event};

@@ -39,7 +39,10 @@ impl Payload {
             let whole_groups = text.len().min(BLOCK) / 4 * 4;
             let (block, rest) = text.split_at(whole_groups);
             if block.last().is_some_and(|&last| last != b'=') {
-                self.bytes.resize(whole_groups / 4 * 3, 0);
+                let bytes = whole_groups / 4 * 3;
+                // `resize` alone would make room for two blocks when a larger block follows.
+                self.bytes.reserve_exact(bytes.next_power_of_two().min(BLOCK / 4 * 3));
+                self.bytes.resize(bytes, 0);
                 if let Ok(written) = ENGINE.decode_slice(block, &mut self.bytes) {
                     self.bytes.truncate(written);
                     *text = rest;

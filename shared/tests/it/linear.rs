@@ -17,6 +17,7 @@ const PIECES: [usize; 3] = [usize::MAX, 16 * 1024, 1400];
 /// Framing, JSON and Markdown look at a byte once each, and the reader once more for the end of a picture.
 const MOST_LOOKS: u64 = 4;
 const MOST_HEAP: u64 = 256 * 1024;
+const MOST_HEAP_OF_EVENTS: u64 = 72 * 1024;
 
 const CONTENT: &str = r#"data: {"choices":[{"index":0,"delta":{"content":""#;
 const CONTENT_END: &str = "\"}}]}\n\n";
@@ -382,6 +383,30 @@ fn memory_does_not_grow_with_the_answer() {
             }
         }
         println!("{line} KiB");
+    }
+}
+
+/// A picture of 4 MB in one line, in pieces of 16 KiB, passed on as typed events.
+#[test]
+fn typed_events_need_little_heap() {
+    for &(name, _, before, after) in SHAPES {
+        let bytes = one_line(before, &base64_of(4 * MIB), after);
+        let write = || {
+            let mut reader = AnswerReader::new(AnyDialect::new(LocalLinks::Refused));
+            let mut outcome = Outcome::default();
+            let mut events = Events::new("task".to_owned(), Lang::En, EventStyle::Generate { n: 1 });
+            for piece in bytes.chunks(16 * 1024) {
+                reader.push(piece, &mut |update| {
+                    if let Some(news) = outcome.note(update) {
+                        events.update(&news);
+                    }
+                });
+                events.take();
+            }
+        };
+        let peak = measure(write).bytes_max;
+        println!("{name:>40} {:4} KiB", peak / 1024);
+        assert!(peak <= MOST_HEAP_OF_EVENTS, "{name}: {peak} bytes");
     }
 }
 
