@@ -4,12 +4,12 @@ mod call;
 mod client;
 mod client_end;
 mod exchange;
-mod labels;
 mod output;
+mod summary_line;
 mod update_sink;
 
 pub use call::{Delivered, MakePost, UpstreamCalls, run};
 pub use client::{CallFailure, FormFile, Post, ReadingTime, RequestBody, SentMark, Upstream, UpstreamAnswer};
 pub use exchange::CallTarget;
-pub use labels::CallLabels;
 pub use output::Output;
+pub use summary_line::CallLabels;
