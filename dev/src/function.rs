@@ -24,6 +24,9 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 /// The longest wait for a line of the log.
 const LOG_WAIT: Duration = Duration::from_secs(5);
 
+/// The settings of glibc's allocator that `template.yaml` gives to every function.
+pub const ALLOCATOR: [(&str, &str); 2] = [("MALLOC_ARENA_MAX", "1"), ("MALLOC_MMAP_THRESHOLD_", "262144")];
+
 /// Shorter texts are not searched in the log: they match by chance.
 const MIN_PRIVATE_BYTES: usize = 8;
 
@@ -88,9 +91,10 @@ impl Function {
             .env("AWS_LAMBDA_RUNTIME_API", api.address().to_string())
             .env("AWS_LAMBDA_FUNCTION_NAME", name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
-            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "512")
+            .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", "256")
             // Another crate of the build may enable colours; a log on Lambda has none.
             .env("NO_COLOR", "1")
+            .envs(ALLOCATOR)
             .envs(environment.iter().copied())
             .stdout(writer.try_clone()?)
             .stderr(writer);

@@ -7,6 +7,7 @@ mod cloudwatch;
 mod doctor;
 mod documented_commands;
 mod dynamodb;
+mod function;
 mod image_api;
 mod labels;
 mod runtime_api;
