@@ -65,7 +65,7 @@ pub(crate) async fn measure(folder: &Path) {
             row.kind.name,
             texts.collect::<Vec<_>>().join(" | ")
         );
-        if row.n == 1 && row.payload.0 == TWO.0 && row.kind.format != CHAT.format {
+        if row.n == 1 && !row.payload.1.is_line && row.kind.format != CHAT.format {
             prices.push((format!("{}{bucket}", row.program.name), cells));
         }
     }
@@ -85,9 +85,9 @@ pub(crate) async fn measure(folder: &Path) {
 }
 
 const TWO: (&str, LoadPayload) = ("2 MB", LoadPayload::deltas(2 << 20));
-/// The largest picture that the functions accept has 16 MiB.
-const LARGE: (&str, LoadPayload) =
-    ("16 MiB picture in one line", LoadPayload { picture_bytes: 16_700_000, is_line: true });
+const LARGE: (&str, LoadPayload) = ("16 MiB picture in one line", LoadPayload::LARGEST);
+const LINK: (&str, LoadPayload) = ("a link", TWO.1);
+const LARGE_LINK: (&str, LoadPayload) = ("a link to a picture of 16 MiB", LoadPayload::LARGEST);
 
 fn rows(folder: &Path) -> Vec<CostRow> {
     let generate = |kind, payload, n, keeps_pictures| CostRow {
@@ -113,9 +113,9 @@ fn rows(folder: &Path) -> Vec<CostRow> {
         generate(JSON, LARGE, 4, false),
         generate(EVENTS, LARGE, 4, true),
     ];
-    for keeps_pictures in [false, true] {
+    for (payload, keeps_pictures) in [(LINK, false), (LINK, true), (LARGE_LINK, true)] {
         let program = LambdaProgram::function(folder, "faceflip-stream");
-        rows.push(CostRow { program, kind: FACEFLIP, payload: TWO, n: 1, keeps_pictures });
+        rows.push(CostRow { program, kind: FACEFLIP, payload, n: 1, keeps_pictures });
     }
     for program in LambdaProgram::others() {
         let kind = RequestKind { name: "as it comes", terminal: "[DONE]", ..EVENTS };

@@ -7,6 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use dev::function::ALLOCATOR;
 use dev::process::ProcessUse;
 use dev::runtime_api::{Deadline, RuntimeApi};
 use serde_json::Value;
@@ -22,6 +23,7 @@ const SCRIPTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/load");
 pub(crate) struct LambdaProgram {
     pub(crate) name: &'static str,
     command: Vec<OsString>,
+    variables: &'static [(&'static str, &'static str)],
 }
 
 impl LambdaProgram {
@@ -29,7 +31,7 @@ impl LambdaProgram {
     pub(crate) fn function(folder: &Path, name: &'static str) -> Self {
         let deployed = folder.join(name).join("bootstrap");
         let binary = if deployed.exists() { deployed } else { folder.join(name) };
-        Self { name, command: vec![binary.canonicalize().unwrap().into()] }
+        Self { name, command: vec![binary.canonicalize().unwrap().into()], variables: &ALLOCATOR }
     }
 
     /// The pass-throughs in other languages that this machine can run.
@@ -39,7 +41,8 @@ impl LambdaProgram {
             .into_iter()
             .filter_map(|(name, program, script)| {
                 let program = path_of(program)?;
-                Some(Self { name, command: vec![program, format!("{SCRIPTS}/{script}").into()] })
+                let command = vec![program, format!("{SCRIPTS}/{script}").into()];
+                Some(Self { name, command, variables: &[] })
             })
             .collect()
     }
@@ -103,6 +106,7 @@ impl LambdaProcess {
             .env("AWS_LAMBDA_FUNCTION_NAME", program.name)
             .env("AWS_LAMBDA_FUNCTION_VERSION", "$LATEST")
             .env("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", quota.map_or(512, |quota| quota.memory_mb).to_string())
+            .envs(program.variables.iter().copied())
             .envs(variables.iter().map(|(name, value)| (*name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

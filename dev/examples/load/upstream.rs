@@ -7,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::Router;
 use axum::body::Body;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
+use axum::http::header::{CONTENT_TYPE, HOST};
 use axum::response::IntoResponse;
-use axum::routing::post;
+use axum::routing::{get, post};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
@@ -38,6 +39,9 @@ pub(crate) struct LoadPayload {
 }
 
 impl LoadPayload {
+    /// The largest picture that the functions accept, 16 MiB, in one line.
+    pub(crate) const LARGEST: Self = Self { picture_bytes: 16_700_000, is_line: true };
+
     /// A picture with this much base64, in deltas.
     pub(crate) const fn deltas(base64_bytes: usize) -> Self {
         Self { picture_bytes: base64_bytes / 4 * 3, is_line: false }
@@ -63,7 +67,7 @@ impl FromStr for LoadPayload {
     }
 }
 
-/// The chat route, and the fake of ARK, which sends a link.
+/// The chat route, and ARK's, which sends a link: to the largest picture, or the link of the fake to a drawing.
 pub(crate) fn routes(payload: LoadPayload) -> Router {
     let answers: Arc<Vec<_>> = Arc::new((1..=PICTURES).map(|seed| answer(payload, seed)).collect());
     let turn = Arc::new(AtomicUsize::new(0));
@@ -72,8 +76,27 @@ pub(crate) fn routes(payload: LoadPayload) -> Router {
         let writes = stream::iter(answer.into_iter().map(Ok::<_, Infallible>));
         async move { ([(CONTENT_TYPE, "text/event-stream")], Body::from_stream(writes)).into_response() }
     };
-    let ark = dev::ark::routes(ArkOptions { key: KEY.into(), speed: f64::INFINITY, log: false });
+    let ark = match payload.is_line {
+        true => large_ark(payload),
+        false => dev::ark::routes(ArkOptions { key: KEY.into(), speed: f64::INFINITY, log: false }),
+    };
     Router::new().route("/v1/chat/completions", post(chat)).merge(ark)
+}
+
+/// ARK with a link to a picture of this size.
+fn large_ark(payload: LoadPayload) -> Router {
+    let answer = async |headers: HeaderMap, _: Bytes| {
+        let host = headers[HOST].to_str().unwrap();
+        let [succeeded, completed] = [
+            json!({"type": "image_generation.partial_succeeded", "image_index": 0, "url": format!("http://{host}/large.png")}),
+            json!({"type": "image_generation.completed", "usage": {"generated_images": 1}}),
+        ]
+        .map(|event| format!("event: {}\ndata: {event}\n\n", event["type"].as_str().unwrap()));
+        ([(CONTENT_TYPE, "text/event-stream")], succeeded + &completed + "data: [DONE]\n\n")
+    };
+    let picture = Bytes::from(noise(payload.picture_bytes, 1));
+    let picture = async move || ([(CONTENT_TYPE, "image/png")], picture);
+    Router::new().route("/api/v3/images/generations", post(answer)).route("/large.png", get(picture))
 }
 
 /// The writes of one answer.
