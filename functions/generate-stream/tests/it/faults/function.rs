@@ -454,6 +454,29 @@ async fn burst(function: &Function, name: &str, requests: usize, at_once: usize)
     }
 }
 
+/// A line is given up at 32 MiB, and nothing of it is held.
+#[tokio::test]
+async fn u36_a_line_of_64_mb_is_not_held() {
+    const MB: usize = 1_000_000;
+    let line = Transcript::events([b"data: {\"id\":\"".as_slice(), &vec![b'A'; 64 * MB]].concat());
+    let small = Transcript::events(kept::answer(1));
+    let upstream = Upstream::plays_in_turn(vec![small, Transcript { piece_bytes: 64 * 1024, ..line }]).await;
+    let stand = Stand::new().await;
+    let function = spawn(&stand, &upstream, &[]).await;
+    let ask = async |name: &str| {
+        let event = event_of(&User::new(name), STREAM, &json!({"prompt": "x", "format": "events"}));
+        let mut invocation = function.invoke(&event, LONG).await.unwrap();
+        endings("text/event-stream", &invocation.rest().await.unwrap())
+    };
+    // The memory that any request needs.
+    assert_eq!(ask("small").await, ["done"]);
+    let before = function.peak_resident_bytes().unwrap();
+    assert_eq!(ask("line").await, ["error upstream_protocol_error"]);
+    let growth = function.peak_resident_bytes().unwrap().saturating_sub(before);
+    println!("growth: {growth} bytes");
+    assert!(growth < 8 * MB as u64, "{growth} bytes");
+}
+
 /// Fifty streams at once in one process, and a hundred after one another: every one has its own picture, and afterwards the
 /// process uses what it used before.
 #[tokio::test(flavor = "multi_thread")]
