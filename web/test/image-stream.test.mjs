@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, test } from 'node:test';
 import { createImageClient } from '../dist/index.js';
 import { createImageStream } from '../dist/image-stream.js';
-import { cut, doneOf, makePng, pictureEvents, sendProblem, stall, startGateway, streamOf, typed } from './support/gateway.mjs';
+import { cut, doneOf, makePng, pictureEvents, sendProblem, startGateway, streamOf, typed } from './support/gateway.mjs';
 
 const GENERATE = 'POST /api/generate-stream';
 /** The expression of the product's document. */
@@ -143,9 +143,8 @@ test('callbacks that throw do not end the stream', async (t) => {
 
 test('a signal and a task id; a client in place of options', async () => {
   const { generateImageStream } = createImageStream(createImageClient({ url: gateway.url }));
-  gateway.next(GENERATE, streamOf([typed('start', {})], stall));
   const controller = new AbortController();
-  setTimeout(() => controller.abort(), 50);
+  gateway.next(GENERATE, streamOf([typed('start', {})], () => controller.abort()));
   await assert.rejects(generateImageStream({ prompt: 'x', signal: controller.signal, taskId: 'mine' }), { code: 'aborted', taskId: 'mine' });
   assert.equal(gateway.posts()[0].headers['idempotency-key'], 'mine');
 });
